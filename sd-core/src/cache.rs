@@ -1,0 +1,43 @@
+//! The event cache: the current state of a source, fanned out to its subscribers.
+
+use crate::{Event, Events};
+use tokio::sync::watch;
+
+/// Holds the current state and wakes whoever waits for a newer one. Not `Clone`: who owns it is the
+/// one who publishes. Subscribers share one slot, so memory does not grow with what they leave
+/// unread, and publishing does not wait for them.
+#[derive(Debug)]
+pub(crate) struct EventCache(watch::Sender<Option<Event>>);
+
+impl EventCache {
+    /// A cache that knows nothing yet.
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// Makes `event` the current state.
+    pub(crate) fn publish(&self, event: Event) {
+        self.0.send_replace(Some(event));
+    }
+
+    /// A handle from which any number of subscriptions can be made; it keeps no source alive.
+    pub(crate) fn reader(&self) -> EventReader {
+        EventReader(self.0.subscribe())
+    }
+}
+
+/// The readers' end of an [`EventCache`].
+#[derive(Debug, Clone)]
+pub(crate) struct EventReader(watch::Receiver<Option<Event>>);
+
+impl EventReader {
+    /// The current state.
+    pub(crate) fn state(&self) -> Option<Event> {
+        self.0.borrow().clone()
+    }
+
+    /// The states from the current one on.
+    pub(crate) fn subscribe(&self) -> Events {
+        Events::new(self.0.clone())
+    }
+}

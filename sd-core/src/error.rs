@@ -1,0 +1,192 @@
+//! What can go wrong, and whether it can pass.
+//!
+//! Every layer acts on one question: is it worth trying again? [`Error::is_transient`] answers it,
+//! so that a registrar keeps trying while etcd restarts and gives up at once on a wrong password.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+/// The result of a call to a registry.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The underlying error of a backend, shared so that an [`Error`] can be cloned to all who wait.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// Why a call to a registry failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The input can never be accepted; nothing was sent.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+
+    /// The registry cannot be reached, or cannot serve at the moment (no leader, shutting down).
+    #[error("the registry is unavailable: {message}")]
+    Unavailable {
+        /// What the backend saw.
+        message: String,
+        /// The backend's own error.
+        #[source]
+        source: Option<Cause>,
+    },
+
+    /// No answer in time. Whether the call took effect is unknown.
+    #[error("no answer to {operation} within {after:?}")]
+    Timeout {
+        /// The call that was not answered.
+        operation: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+
+    /// The registry has no room left (etcd's NOSPACE alarm, a quota). It can pass: an operator
+    /// makes room.
+    #[error("the registry is out of resources: {message}")]
+    Exhausted {
+        /// What the backend said.
+        message: String,
+        /// The backend's own error.
+        #[source]
+        source: Option<Cause>,
+    },
+
+    /// The registry does not know these credentials.
+    #[error("the registry refused the credentials: {message}")]
+    Unauthenticated {
+        /// What the backend said.
+        message: String,
+        /// The backend's own error.
+        #[source]
+        source: Option<Cause>,
+    },
+
+    /// The credentials are good, but not for this key or prefix.
+    #[error("permission denied: {message}")]
+    PermissionDenied {
+        /// What the backend said.
+        message: String,
+        /// The backend's own error.
+        #[source]
+        source: Option<Cause>,
+    },
+
+    /// The backend cannot do this at all.
+    #[error("this backend does not support {operation}")]
+    Unsupported {
+        /// What was asked for.
+        operation: &'static str,
+    },
+
+    /// The client was closed, or what the call belongs to was stopped.
+    #[error("the client is closed")]
+    Closed,
+
+    /// Anything else that a backend reports.
+    #[error("registry error: {message}")]
+    Backend {
+        /// What the backend said.
+        message: String,
+        /// Whether trying again may help.
+        transient: bool,
+        /// The backend's own error.
+        #[source]
+        source: Option<Cause>,
+    },
+}
+
+impl Error {
+    /// An [`Error::Unavailable`] without a source.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing it.
+    ///
+    /// `true` for outages, timeouts and exhausted quotas; `false` for bad input, refused
+    /// credentials, missing rights, unsupported operations and a closed client.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Timeout { .. } | Self::Exhausted { .. } => true,
+            Self::Backend { transient, .. } => *transient,
+            Self::Invalid(_)
+            | Self::Unauthenticated { .. }
+            | Self::PermissionDenied { .. }
+            | Self::Unsupported { .. }
+            | Self::Closed => false,
+        }
+    }
+}
+
+/// Input that no registry would accept, found before anything is sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// A key without a character.
+    #[error("a key must not be empty")]
+    EmptyKey,
+
+    /// A prefix without a character would match the whole registry.
+    #[error("a prefix must not be empty")]
+    EmptyPrefix,
+
+    /// A time to live outside of what [`Ttl`](crate::Ttl) allows.
+    #[error("a TTL of {given:?} is not between 2 s and 24 h")]
+    Ttl {
+        /// The time to live asked for.
+        given: Duration,
+    },
+
+    /// Key and value together are more than the registry takes in one request.
+    #[error("the entry {key:?} has {size} bytes, more than the registry's limit of {limit}")]
+    TooLarge {
+        /// The key, shortened if it is long.
+        key: String,
+        /// Bytes of key and value together.
+        size: usize,
+        /// What the registry accepts, in bytes.
+        limit: usize,
+    },
+
+    /// A configuration that contradicts itself or names something unusable.
+    #[error("invalid configuration: {0}")]
+    Config(String),
+}
+
+impl From<std::convert::Infallible> for Invalid {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outages_can_pass_and_mistakes_cannot() {
+        assert!(Error::unavailable("down").is_transient());
+        assert!(
+            Error::Timeout {
+                operation: "register",
+                after: Duration::from_secs(3)
+            }
+            .is_transient()
+        );
+        assert!(!Error::from(Invalid::EmptyKey).is_transient());
+        assert!(!Error::Closed.is_transient());
+    }
+
+    #[test]
+    fn the_backend_error_is_the_source() {
+        let error = Error::Unavailable {
+            message: "connect".into(),
+            source: Some(Arc::new(std::io::Error::other("refused"))),
+        };
+        assert_eq!(
+            error.source().map(ToString::to_string).as_deref(),
+            Some("refused")
+        );
+    }
+}

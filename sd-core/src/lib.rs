@@ -1,0 +1,52 @@
+//! Service discovery, thought through: see the README of the workspace for the whole picture.
+
+mod balancer;
+mod budget;
+mod cache;
+mod client;
+mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod endpoint;
+mod endpointer;
+mod entry;
+mod error;
+mod event;
+mod factory;
+mod fixed;
+mod instance;
+mod instancer;
+mod key;
+mod lease;
+mod merge;
+mod mirror;
+#[cfg(feature = "mock")]
+mod mock;
+mod poll;
+mod prefix;
+mod registrar;
+mod registration;
+mod retry;
+mod revision;
+mod service;
+mod tenure;
+mod watch;
+
+pub use client::{Client, Deregistered};
+pub use codec::{Codec, CodecError, DefaultCodec};
+pub use entry::{Entry, Snapshot};
+pub use error::{Cause, Error, Invalid, Result};
+pub use event::{Event, Events, Health, Held, InstanceChange, Instances, Source, Trouble};
+pub use instance::{Instance, Status};
+pub use key::{Key, ServiceKey};
+pub use lease::{LeaseId, Ttl};
+pub use prefix::Prefix;
+pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
+pub use revision::Revision;
+pub use service::Service;
+pub use watch::{Batch, Change, Gap, Watch, WatchError};
+
+/// The attribute that implementations of [`Client`] and [`Reclaim`] carry.
+pub use async_trait::async_trait;
+/// The values of entries.
+pub use bytes::Bytes;
