@@ -39,8 +39,7 @@ pub struct Instance {
     weight: u32,
     status: Status,
     zone: Option<Box<str>>,
-    // Boxed: most instances have none, and a registry may hold a hundred thousand.
-    metadata: Option<Box<BTreeMap<String, String>>>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Instance {
@@ -52,7 +51,7 @@ impl Instance {
             weight: 1,
             status: Status::Serving,
             zone: None,
-            metadata: None,
+            metadata: BTreeMap::new(),
         }
     }
 
@@ -80,9 +79,7 @@ impl Instance {
     /// The same instance with one more piece of metadata.
     #[must_use]
     pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.metadata
-            .get_or_insert_default()
-            .insert(name.into(), value.into());
+        self.metadata.insert(name.into(), value.into());
         self
     }
 
@@ -113,14 +110,13 @@ impl Instance {
 
     /// What else its provider says of it.
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        self.metadata.as_ref()?.get(name).map(String::as_str)
+        self.metadata.get(name).map(String::as_str)
     }
 
     /// All metadata, in the order of their names.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata
             .iter()
-            .flat_map(|all| all.iter())
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }

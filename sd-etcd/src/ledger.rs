@@ -1,0 +1,172 @@
+//! The ledger: which services a session holds, on which lease, and what it owes etcd.
+//!
+//! Pure bookkeeping; the session does the talking.
+
+use bytes::Bytes;
+use sd_core::{Key, LossSender, Lost};
+use std::collections::{HashMap, HashSet};
+
+/// A service that somebody has a handle of.
+pub(crate) struct Entry {
+    /// Which registration it is; a later one of the same service has another.
+    pub(crate) id: u64,
+    /// The key in full, as etcd knows it.
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Bytes,
+    pub(crate) lease: i64,
+    /// The revision of our last write.
+    pub(crate) modified: i64,
+    /// How to say that it is lost; gone once that was said.
+    pub(crate) loss: Option<LossSender>,
+}
+
+impl Entry {
+    /// Says that the registration is lost, if that was not said before.
+    pub(crate) fn lose(&mut self, why: Lost) {
+        if let Some(loss) = self.loss.take() {
+            loss.send(why);
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// By the part of the key that does not depend on the lease.
+    entries: HashMap<Key, Entry>,
+}
+
+impl Ledger {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn get(&self, stem: &Key) -> Option<&Entry> {
+        self.entries.get(stem)
+    }
+
+    pub(crate) fn get_mut(&mut self, stem: &Key) -> Option<&mut Entry> {
+        self.entries.get_mut(stem)
+    }
+
+    /// Enters a registration; gives back the one in whose place it is.
+    pub(crate) fn enter(&mut self, stem: Key, entry: Entry) -> Option<Entry> {
+        self.entries.insert(stem, entry)
+    }
+
+    pub(crate) fn remove(&mut self, stem: &Key) -> Option<Entry> {
+        self.entries.remove(stem)
+    }
+
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry> {
+        self.entries.drain().map(|(_, entry)| entry)
+    }
+
+    /// `lease` is gone; gives back how many registrations went with it.
+    pub(crate) fn lease_lost(&mut self, lease: i64) -> usize {
+        let mut lost = 0;
+        for entry in self.entries.values_mut() {
+            if entry.lease == lease && entry.loss.is_some() {
+                entry.lose(Lost::LeaseExpired);
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    /// The held registrations that are not among `keys`, which is all that hangs on `lease`.
+    pub(crate) fn missing(&self, lease: i64, keys: &HashSet<Vec<u8>>) -> Vec<Missing> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.lease == lease && entry.loss.is_some())
+            .filter(|(_, entry)| !keys.contains(&entry.key))
+            .map(|(stem, entry)| Missing {
+                stem: stem.clone(),
+                id: entry.id,
+                key: entry.key.clone(),
+            })
+            .collect()
+    }
+
+    /// Those of `keys`, which is all that hangs on one of our leases, that nobody here knows:
+    /// puts that were given up and took effect all the same.
+    pub(crate) fn strays(&self, keys: &HashSet<Vec<u8>>) -> Vec<Vec<u8>> {
+        let known: HashSet<&[u8]> = self
+            .entries
+            .values()
+            .map(|entry| entry.key.as_slice())
+            .collect();
+        keys.iter()
+            .filter(|key| !known.contains(key.as_slice()))
+            .cloned()
+            .collect()
+    }
+}
+
+/// A registration that is not where it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) stem: Key,
+    pub(crate) id: u64,
+    pub(crate) key: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sd_core::{LeaseId, NoReclaim, Registration};
+
+    fn enter(ledger: &mut Ledger, name: &str, lease: i64) -> Registration {
+        let stem = Key::new(name).unwrap();
+        let (loss, registration) =
+            Registration::channel(stem.clone(), LeaseId::from(lease), NoReclaim);
+        ledger.enter(
+            stem,
+            Entry {
+                id: 1,
+                key: name.into(),
+                value: Bytes::new(),
+                lease,
+                modified: 1,
+                loss: Some(loss),
+            },
+        );
+        registration
+    }
+
+    fn keys(keys: &[&str]) -> HashSet<Vec<u8>> {
+        keys.iter().map(|key| key.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_lost_lease_takes_only_its_own() {
+        let mut ledger = Ledger::default();
+        let (a, b) = (enter(&mut ledger, "a", 1), enter(&mut ledger, "b", 2));
+        assert_eq!(ledger.lease_lost(1), 1);
+        assert_eq!(a.is_lost(), Some(Lost::LeaseExpired));
+        assert_eq!(b.is_lost(), None);
+        assert_eq!(ledger.lease_lost(1), 0, "a loss is said once");
+    }
+
+    #[test]
+    fn what_hangs_on_a_lease_is_compared_with_what_should() {
+        let mut ledger = Ledger::default();
+        let _a = enter(&mut ledger, "a", 1);
+        let _b = enter(&mut ledger, "b", 1);
+        let _c = enter(&mut ledger, "c", 2);
+        let on_lease = keys(&["a", "x"]);
+        let missing = ledger.missing(1, &on_lease);
+        assert_eq!(missing.len(), 1);
+        assert_eq!(missing[0].stem.as_str(), "b");
+        assert_eq!(ledger.strays(&on_lease), [b"x".to_vec()]);
+    }
+
+    #[test]
+    fn a_loss_that_was_said_is_not_missing_again_and_no_stray() {
+        let mut ledger = Ledger::default();
+        let _a = enter(&mut ledger, "a", 1);
+        let stem = Key::new("a").unwrap();
+        ledger.get_mut(&stem).unwrap().lose(Lost::KeyDeleted);
+        assert!(ledger.missing(1, &keys(&[])).is_empty());
+        assert!(ledger.strays(&keys(&["a"])).is_empty());
+    }
+}

@@ -1,0 +1,181 @@
+//! A link: one connection to one member at a time.
+//!
+//! A client that is given several endpoints at once spreads its calls over all, so that with one of
+//! three frozen a third of them time out. A link connects to one, chosen at random at the start,
+//! keeps it while it works, and goes on to the next when it does not.
+
+use crate::{config::Config, error};
+use etcd_client::{Client, Error as EtcdError};
+use futures::{FutureExt, future::BoxFuture, future::Shared};
+use sd_core::{Error, Result};
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, time::timeout};
+
+/// A connection that works as far as anybody knows.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// Which of the link's connections it is.
+    pub(crate) epoch: u64,
+    pub(crate) client: Client,
+}
+
+/// What a call is answered with: the translated error, beside etcd's own for those who look closer.
+pub(crate) enum Failure {
+    Etcd(EtcdError),
+    Other(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Etcd(error) => error::translate(error),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
+
+struct Slot {
+    epoch: u64,
+    member: usize,
+    connecting: Option<Connecting>,
+}
+
+pub(crate) struct Link {
+    config: Arc<Config>,
+    /// What it is for, in the logs.
+    purpose: &'static str,
+    slot: Mutex<Slot>,
+    epoch: watch::Sender<u64>,
+}
+
+impl Link {
+    pub(crate) fn new(config: Arc<Config>, purpose: &'static str) -> Self {
+        Self {
+            slot: Mutex::new(Slot {
+                epoch: 0,
+                member: fastrand::usize(..config.endpoints.len()),
+                connecting: None,
+            }),
+            config,
+            purpose,
+            epoch: watch::Sender::new(0),
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current connection, made if there is none; whoever asks meanwhile waits for the same
+    /// one. Cancellation safe.
+    pub(crate) async fn connection(&self) -> Result<Connection> {
+        let (epoch, connecting) = {
+            let mut slot = self.slot();
+            let Slot { epoch, member, .. } = *slot;
+            let connecting = slot
+                .connecting
+                .get_or_insert_with(|| connect(self.config.clone(), epoch, member));
+            (epoch, connecting.clone())
+        };
+        let result = connecting.await;
+        if let Err(error) = &result {
+            self.fail(epoch, error);
+        }
+        result
+    }
+
+    /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
+    /// alone, so that of many calls that fail together only one counts.
+    pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
+        let (member, next) = {
+            let mut slot = self.slot();
+            if slot.epoch != epoch {
+                return;
+            }
+            let member = slot.member;
+            slot.epoch += 1;
+            slot.member = (member + 1) % self.config.endpoints.len();
+            slot.connecting = None;
+            self.epoch.send_replace(slot.epoch);
+            (member, slot.member)
+        };
+        let endpoints = &self.config.endpoints;
+        tracing::debug!(
+            purpose = self.purpose,
+            member = %endpoints[member],
+            next = %endpoints[next],
+            error = %why,
+            "gave up a connection"
+        );
+    }
+
+    /// Changes with every connection that is given up.
+    pub(crate) fn epochs(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+
+    /// Drops the connection, for good if nobody calls again.
+    pub(crate) fn disconnect(&self) {
+        self.slot().connecting = None;
+    }
+
+    /// Makes one request on the current connection, within the request timeout. Cancellation safe;
+    /// whether a request that failed or was cancelled took effect is unknown.
+    pub(crate) async fn call<T>(
+        &self,
+        operation: &'static str,
+        request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
+    ) -> Result<T, Failure> {
+        self.call_within(self.config.request_timeout, operation, request)
+            .await
+    }
+
+    /// The same within `after`.
+    pub(crate) async fn call_within<T>(
+        &self,
+        after: Duration,
+        operation: &'static str,
+        request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
+    ) -> Result<T, Failure> {
+        let connection = self.connection().await.map_err(Failure::Other)?;
+        let epoch = connection.epoch;
+        match timeout(after, request(connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                if error::blames_the_member(&error) {
+                    self.fail(epoch, &error);
+                }
+                Err(Failure::Etcd(error))
+            }
+            Err(_) => {
+                let error = Error::Timeout { operation, after };
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
+        }
+    }
+}
+
+fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
+    let dial = async move {
+        let endpoint = config.endpoints[member].as_str();
+        let connecting = Client::connect([endpoint], Some(config.connect.clone()));
+        // Without credentials this is lazy and succeeds at once, whoever listens there; with them
+        // it is a round trip.
+        let client = timeout(config.dial_timeout, connecting)
+            .await
+            .map_err(|_| Error::Timeout {
+                operation: "connect",
+                after: config.dial_timeout,
+            })?
+            .map_err(error::translate)?;
+        Ok(Connection { epoch, client })
+    };
+    dial.boxed().shared()
+}

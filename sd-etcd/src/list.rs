@@ -1,0 +1,144 @@
+//! Lists: all entries under a prefix at one revision, page by page.
+
+use crate::{
+    config::Config,
+    error,
+    link::{Failure, Link},
+    revision::{Token, Witness},
+};
+use etcd_client::{GetOptions, KeyValue};
+use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot};
+
+/// How often a list is begun anew because its revision was compacted under it.
+const BEGINNINGS: usize = 5;
+
+/// Every entry under `prefix`.
+pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Result<Snapshot> {
+    let start = config.namespace.full(prefix.as_str());
+    let mut page = config.page;
+    for _ in 0..BEGINNINGS {
+        match pages(link, config, &start, &mut page).await {
+            Ok((entries, cluster, revision)) => {
+                let token = Token {
+                    cluster,
+                    revision,
+                    witness: Witness::among(&entries),
+                };
+                return Ok(snapshot(config, entries, token));
+            }
+            // Compacted between two pages, or another member that is behind: begin anew.
+            Err(Failure::Etcd(error)) if error::gap(&error).is_some() => {
+                tracing::debug!(%prefix, gap = ?error::gap(&error), "listing anew");
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(Error::Backend {
+        message: format!(
+            "the list was cut off {BEGINNINGS} times: {}",
+            Gap::Compacted
+        ),
+        transient: true,
+        source: None,
+    })
+}
+
+async fn pages(
+    link: &Link,
+    config: &Config,
+    start: &[u8],
+    page: &mut i64,
+) -> Result<(Vec<KeyValue>, u64, i64), Failure> {
+    let end = range_end(start);
+    let mut entries: Vec<KeyValue> = Vec::new();
+    let mut at: Option<(u64, i64)> = None;
+    loop {
+        let from = match entries.last() {
+            None => start.to_vec(),
+            Some(last) => [last.key(), &[0]].concat(),
+        };
+        let options = GetOptions::new()
+            .with_range(end.clone())
+            .with_limit(*page)
+            .with_revision(at.map_or(0, |(_, revision)| revision));
+        let answer = link
+            .call("get", async |connection| {
+                connection
+                    .client
+                    .kv_client()
+                    .max_decoding_message_size(config.max_message_bytes)
+                    .get(from, Some(options))
+                    .await
+            })
+            .await;
+        let mut answer = match answer {
+            Err(Failure::Etcd(error)) if error::is_too_large(&error) && *page > 1 => {
+                *page = (*page / 2).max(1);
+                tracing::debug!(page = *page, "halved the page, as it was too large");
+                continue;
+            }
+            answer => answer?,
+        };
+        let Some(header) = answer.header() else {
+            return Err(Failure::Other(Error::unavailable(
+                "etcd answered without a header",
+            )));
+        };
+        let now = (header.cluster_id(), header.revision());
+        let at = *at.get_or_insert(now);
+        if at.0 != now.0 {
+            return Err(Failure::Other(Error::unavailable(
+                "another cluster answered in the middle of a list",
+            )));
+        }
+        let more = answer.more();
+        let kvs = answer.take_kvs();
+        let empty = kvs.is_empty();
+        entries.extend(kvs);
+        if !more || empty {
+            return Ok((entries, at.0, at.1));
+        }
+    }
+}
+
+fn snapshot(config: &Config, raw: Vec<KeyValue>, token: Token) -> Snapshot {
+    let count = raw.len();
+    let entries: Vec<Entry> = raw
+        .into_iter()
+        .filter_map(|entry| {
+            let key = Key::new(config.namespace.strip(entry.key())?).ok()?;
+            let (_, value) = entry.into_key_value();
+            Some(Entry::new(key, value))
+        })
+        .collect();
+    Snapshot {
+        skipped: (count - entries.len()) as u64,
+        entries,
+        revision: token.into_revision(),
+    }
+}
+
+/// The end of the range of all keys that begin with `start`, as etcd's clients compute it.
+fn range_end(start: &[u8]) -> Vec<u8> {
+    let mut end = start.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // Nothing lies behind: all keys from here on.
+    vec![0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ends_behind_its_prefix() {
+        assert_eq!(range_end(b"/svc/foo/"), b"/svc/foo0");
+        assert_eq!(range_end(b"a\xff"), b"b");
+        assert_eq!(range_end(b"\xff\xff"), b"\0");
+    }
+}

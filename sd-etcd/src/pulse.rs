@@ -1,0 +1,194 @@
+//! The pulse: one keep-alive stream for one lease.
+//!
+//! Beats every third of the TTL. A beat that is not answered in time is not a loss: the connection
+//! is given up and the next member is asked, for as long as it takes. Only etcd's own word, a TTL
+//! of 0, ends a lease.
+
+use crate::{
+    config::Config,
+    error,
+    link::{Failure, Link},
+};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
+use futures::future::BoxFuture;
+use sd_core::{Error, Ttl};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beat {
+    /// The lease lives.
+    Alive,
+    /// etcd says that there is no such lease.
+    Lost,
+}
+
+pub(crate) struct Pulse {
+    link: Arc<Link>,
+    config: Arc<Config>,
+    lease: i64,
+    interval: Duration,
+    epochs: watch::Receiver<u64>,
+    backoff: ExponentialBackoff,
+    state: State,
+}
+
+enum State {
+    Down { until: Instant },
+    Opening(BoxFuture<'static, Result<Up, Failure>>),
+    Up(Up),
+}
+
+struct Up {
+    epoch: u64,
+    keeper: LeaseKeeper,
+    answers: LeaseKeepAliveStream,
+    /// The beat that is not answered yet.
+    sent: Option<Instant>,
+    next: Instant,
+}
+
+impl Pulse {
+    /// The pulse of `lease`, beginning at once.
+    pub(crate) fn new(link: Arc<Link>, config: Arc<Config>, lease: i64, ttl: Ttl) -> Self {
+        Self {
+            epochs: link.epochs(),
+            link,
+            config,
+            lease,
+            interval: ttl.keep_alive_interval(),
+            backoff: backoff(),
+            state: State::Down {
+                until: Instant::now(),
+            },
+        }
+    }
+
+    /// How long an answer may take: so short that another member can be asked twice before the
+    /// lease ends.
+    fn patience(&self) -> Duration {
+        (self.interval / 2).min(self.config.probe_timeout)
+    }
+
+    /// Waits for the next thing that etcd says of the lease. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> Beat {
+        loop {
+            match &mut self.state {
+                State::Down { until } => {
+                    sleep_until(*until).await;
+                    let (link, lease) = (self.link.clone(), self.lease);
+                    let (interval, patience) = (self.interval, self.patience());
+                    self.state =
+                        State::Opening(Box::pin(open(link, lease, interval, patience * 2)));
+                }
+                State::Opening(opening) => match opening.await {
+                    Ok(up) => {
+                        self.backoff = backoff();
+                        self.state = State::Up(up);
+                        return Beat::Alive;
+                    }
+                    Err(Failure::Etcd(error)) if error::is_lease_not_found(&error) => {
+                        return Beat::Lost;
+                    }
+                    Err(failure) => {
+                        let pause = self.backoff.next().unwrap_or(Duration::from_secs(1));
+                        tracing::debug!(
+                            lease = self.lease, error = %Error::from(failure), ?pause,
+                            "keep-alive stream not opened"
+                        );
+                        self.state = State::Down {
+                            until: Instant::now() + pause,
+                        };
+                    }
+                },
+                State::Up(_) => {
+                    if let Some(beat) = self.listen().await {
+                        return beat;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step of an open stream.
+    async fn listen(&mut self) -> Option<Beat> {
+        let patience = self.patience();
+        let State::Up(up) = &mut self.state else {
+            return None;
+        };
+        let deadline = up.sent.map_or(up.next, |sent| sent + patience);
+        let why = tokio::select! {
+            answer = up.answers.message() => match answer {
+                Ok(Some(answer)) if answer.ttl() > 0 => {
+                    up.sent = None;
+                    return Some(Beat::Alive);
+                }
+                Ok(Some(_)) => return Some(Beat::Lost),
+                Ok(None) => Error::unavailable("the keep-alive stream ended"),
+                Err(error) => error::translate(error),
+            },
+            changed = self.epochs.changed() => {
+                if changed.is_ok() && *self.epochs.borrow_and_update() == up.epoch {
+                    return None;
+                }
+                Error::unavailable("the connection was given up")
+            }
+            () = sleep_until(deadline) => match up.sent {
+                None => {
+                    let now = Instant::now();
+                    up.sent = Some(now);
+                    up.next = now + self.interval;
+                    // One beat at a time in a queue of a hundred: there is room.
+                    match up.keeper.keep_alive().await {
+                        Ok(()) => return None,
+                        Err(error) => error::translate(error),
+                    }
+                }
+                Some(sent) => Error::Timeout {
+                    operation: "keep-alive",
+                    after: sent.elapsed(),
+                },
+            },
+        };
+        tracing::warn!(lease = self.lease, error = %why, "keep-alive interrupted");
+        self.link.fail(up.epoch, &why);
+        self.state = State::Down {
+            until: Instant::now(),
+        };
+        None
+    }
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_millis(500))
+        .without_max_times()
+        .build()
+}
+
+/// Opens a stream; its first beat is answered then.
+async fn open(
+    link: Arc<Link>,
+    lease: i64,
+    interval: Duration,
+    within: Duration,
+) -> Result<Up, Failure> {
+    link.call_within(within, "keep-alive", async |connection| {
+        let epoch = connection.epoch;
+        let (keeper, answers) = connection.client.lease_client().keep_alive(lease).await?;
+        Ok(Up {
+            epoch,
+            keeper,
+            answers,
+            sent: None,
+            next: Instant::now() + interval,
+        })
+    })
+    .await
+}
