@@ -19,17 +19,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// # use sd_tests::{PATIENCE, eventually};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let mut tries = 0;
-/// let probe = async || {
+/// let probe = || {
 ///     tries += 1;
-///     tries
+///     std::future::ready(tries)
 /// };
 /// assert_eq!(eventually(PATIENCE, "a third try", probe, |tries| *tries >= 3).await, 3);
 /// # }
 /// ```
-pub async fn eventually<T: Debug>(
+pub async fn eventually<T: Debug, P: Future<Output = T>>(
     deadline: Duration,
     what: &str,
-    mut probe: impl AsyncFnMut() -> T,
+    mut probe: impl FnMut() -> P,
     accept: impl Fn(&T) -> bool,
 ) -> T {
     let start = Instant::now();
@@ -60,28 +60,27 @@ pub async fn eventually<T: Debug>(
 /// throughout(fault, "an instance to call", async || consumer.len(), |n| *n > 0).await;
 /// # }
 /// ```
-pub async fn throughout<T: Debug, O>(
+pub async fn throughout<O, T: Debug, P: Future<Output = T>>(
     future: impl Future<Output = O>,
     what: &str,
-    mut probe: impl AsyncFnMut() -> T,
+    mut probe: impl FnMut() -> P,
     accept: impl Fn(&T) -> bool,
 ) -> O {
-    let mut look = async || {
-        let seen = probe().await;
+    let look = |seen: T| {
         assert!(
             accept(&seen),
             "not always {what}; seen in between: {seen:?}"
         );
     };
-    look().await;
+    look(probe().await);
     let mut future = std::pin::pin!(future);
     let output = loop {
         // Only the pause is raced, so that a look is never cut off halfway.
         tokio::select! {
             output = &mut future => break output,
-            () = sleep(PAUSE) => look().await,
+            () = sleep(PAUSE) => look(probe().await),
         }
     };
-    look().await;
+    look(probe().await);
     output
 }

@@ -34,12 +34,14 @@ mod http;
 mod metrics;
 mod ports;
 mod process;
+mod proxy;
 mod setup;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
 pub use metrics::Metrics;
+pub use proxy::Proxy;
 pub use setup::{Setup, etcd_binaries};
 
 /// An entry as etcd holds it: value, lease and revisions.

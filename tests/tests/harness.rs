@@ -1,7 +1,12 @@
 //! The means of the other tests do what they say.
 
-use sd_tests::{Cluster, Etcd, PATIENCE, eventually};
-use std::{path::Path, time::Duration};
+use sd_tests::{Cluster, Etcd, PATIENCE, Proxy, eventually, throughout};
+use std::{io, path::Path, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout},
+};
 
 const KEY: &str = "/services/hello/10.0.0.1:80";
 
@@ -172,4 +177,110 @@ async fn a_cluster_of_three_has_a_leader_that_can_be_moved_and_killed() {
     let last = (0..3).find(|it| ![second, third].contains(it)).unwrap();
     cluster.members()[last].freeze();
     cluster.members()[second].put(KEY, "up").await;
+}
+
+/// Both ends of a connection through a proxy, over which `hello` has gone once.
+async fn proxied() -> (Proxy, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let address = proxy.endpoint().replace("http://", "");
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    client.write_all(b"hello").await.unwrap();
+    assert_eq!(heard(&mut server).await.unwrap(), "hello");
+    (proxy, client, server)
+}
+
+async fn heard(stream: &mut TcpStream) -> io::Result<String> {
+    let mut buffer = [0; 64];
+    let length = stream.read(&mut buffer).await?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+#[tokio::test]
+async fn a_stalled_proxy_holds_everything_back_and_loses_nothing() {
+    let (proxy, mut client, mut server) = proxied().await;
+
+    proxy.stall();
+    client.write_all(b"there").await.unwrap();
+    server.write_all(b"back").await.unwrap();
+    let silence = timeout(Duration::from_millis(100), heard(&mut server)).await;
+    assert!(silence.is_err(), "{silence:?}");
+
+    proxy.resume();
+    assert_eq!(heard(&mut server).await.unwrap(), "there");
+    assert_eq!(heard(&mut client).await.unwrap(), "back");
+}
+
+#[tokio::test]
+async fn dropped_connections_are_reset_on_both_sides() {
+    let (proxy, mut client, mut server) = proxied().await;
+
+    proxy.drop_connections();
+
+    for side in [&mut client, &mut server] {
+        let error = heard(side).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_refusing_proxy_serves_only_those_it_has() {
+    let (proxy, mut client, mut server) = proxied().await;
+    let address = proxy.endpoint().replace("http://", "");
+
+    proxy.refuse().await;
+
+    let refused = TcpStream::connect(&address).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    client.write_all(b"still here").await.unwrap();
+    assert_eq!(heard(&mut server).await.unwrap(), "still here");
+
+    proxy.resume();
+    let connects = async || TcpStream::connect(&address).await.is_ok();
+    eventually(PATIENCE, "a connection", connects, |yes| *yes).await;
+}
+
+#[tokio::test]
+async fn a_slow_proxy_delivers_late() {
+    let (proxy, mut client, mut server) = proxied().await;
+    let delay = Duration::from_millis(100);
+
+    proxy.delay(delay);
+    let sent = Instant::now();
+    client.write_all(b"late").await.unwrap();
+
+    assert_eq!(heard(&mut server).await.unwrap(), "late");
+    assert!(sent.elapsed() >= delay);
+}
+
+#[tokio::test]
+async fn a_closed_connection_closes_behind_the_proxy_too() {
+    let (_proxy, mut client, mut server) = proxied().await;
+
+    client.write_all(b"bye").await.unwrap();
+    drop(client);
+
+    assert_eq!(heard(&mut server).await.unwrap(), "bye");
+    assert_eq!(heard(&mut server).await.unwrap(), "", "the end");
+}
+
+#[tokio::test]
+async fn what_must_never_happen_is_seen_when_it_does() {
+    let mut looks = 0;
+    let watched = tokio::spawn(async move {
+        let probe = || {
+            looks += 1;
+            std::future::ready(looks)
+        };
+        throughout(std::future::pending::<()>(), "low", probe, |looks| {
+            *looks < 3
+        })
+        .await;
+    });
+
+    let panic = watched.await.unwrap_err().into_panic();
+
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert_eq!(message, "not always low; seen in between: 3");
 }
