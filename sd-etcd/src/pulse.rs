@@ -40,7 +40,7 @@ pub(crate) struct Pulse {
 enum State {
     Down { until: Instant },
     Opening(BoxFuture<'static, Result<Up, Failure>>),
-    Up(Up),
+    Up(Box<Up>),
 }
 
 struct Up {
@@ -88,7 +88,7 @@ impl Pulse {
                 State::Opening(opening) => match opening.await {
                     Ok(up) => {
                         self.backoff = backoff();
-                        self.state = State::Up(up);
+                        self.state = State::Up(Box::new(up));
                         return Beat::Alive;
                     }
                     Err(Failure::Etcd(error)) if error::is_lease_not_found(&error) => {

@@ -173,12 +173,10 @@ impl Door {
         let _ = self.ops.send(op);
     }
 
-    /// A lower bound of what etcd compares with its limit: key, value, and the request around them.
+    /// What etcd compares with its limit is the request, not the value alone.
     fn check_size(&self, key: &ServiceKey, value: &Bytes) -> Result<()> {
-        const AROUND: usize = 512;
         let limit = self.config.max_request_bytes;
-        let name = self.config.namespace.full(key.stem().as_str());
-        let size = 3 * name.len() + value.len() + AROUND;
+        let size = txn::size(&self.config.namespace.full(key.stem().as_str()), value);
         if size <= limit {
             return Ok(());
         }
@@ -503,7 +501,7 @@ impl Session {
         while let Some(put) = self.queue.pop_front() {
             let key = put.key.under(&lease_id);
             let key = self.config.namespace.full(key.as_str());
-            let size = 3 * key.len() + put.value.len() + 64;
+            let size = txn::size(&key, &put.value);
             let full = items.len() == BATCH
                 || (!items.is_empty()
                     && (put.alone || bytes + size > self.config.max_request_bytes / 2));

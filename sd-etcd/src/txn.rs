@@ -53,16 +53,14 @@ pub(crate) struct Found {
     pub(crate) modified: i64,
 }
 
-impl Write {
-    /// Bytes that the request spends on it, about.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            // The key stands in the put, in the guard and in the look at who holds it.
-            Self::Put { key, value, .. } => 3 * key.len() + value.len() + 64,
-            Self::Delete { key, .. } => 2 * key.len() + 64,
-        }
-    }
+/// Bytes of a request that puts `value` under `key`, at most: the key stands in the put, in the
+/// guard (twice, and with the lease's id at its end in some), and in the look at who holds it.
+pub(crate) fn size(key: &[u8], value: &[u8]) -> usize {
+    const AROUND: usize = 512;
+    4 * key.len() + value.len() + AROUND
+}
 
+impl Write {
     fn operation(self) -> TxnOp {
         match self {
             Self::Put {

@@ -1,1 +1,48 @@
-//! Soon.
+//! Means for tests against real etcd processes.
+//!
+//! What the toolkit promises is believed only when etcd says so too. [`Etcd`] is a process of its
+//! own per test, with every fault one call away and with what etcd holds and has been asked for;
+//! [`Cluster`] is several of them; [`Proxy`] is a network that misbehaves; [`eventually`] and
+//! [`throughout`] wait for a condition, never for a time. A test of a new fault takes about twenty
+//! lines:
+//!
+//! ```no_run
+//! # use sd_tests::{Etcd, PATIENCE, eventually};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let etcd = Etcd::start().await;
+//! let before = etcd.metrics().await;
+//! etcd.put("/services/hello/a", "10.0.0.1:80").await;
+//!
+//! etcd.freeze();
+//! // ... what a client does meanwhile ...
+//! etcd.thaw();
+//!
+//! let keys = || etcd.keys("/services/hello/");
+//! eventually(PATIENCE, "the entry to be there", keys, |keys| keys.len() == 1).await;
+//! assert_eq!(etcd.metrics().await.since(&before).range_requests(), 0, "nothing was listed");
+//! # }
+//! ```
+//!
+//! Everything here panics when it cannot do its job: it is for tests. It waits in real time, so
+//! not for tests with a paused clock.
+
+mod cluster;
+mod connections;
+mod etcd;
+mod eventually;
+mod http;
+mod metrics;
+mod ports;
+mod process;
+mod proxy;
+mod setup;
+
+pub use cluster::Cluster;
+pub use etcd::Etcd;
+pub use eventually::{PATIENCE, eventually, throughout};
+pub use metrics::Metrics;
+pub use proxy::Proxy;
+pub use setup::{Setup, etcd_binaries};
+
+/// An entry as etcd holds it: value, lease and revisions.
+pub use etcd_client::KeyValue;

@@ -1,0 +1,198 @@
+//! A network that misbehaves.
+
+use crate::ports::free_ports;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A TCP proxy in front of an etcd, to be put in the way of one client: what happens to it happens
+/// to nobody else. Dropping it closes all its connections.
+///
+/// ```no_run
+/// # use sd_tests::{Etcd, Proxy};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let etcd = Etcd::start().await;
+/// let proxy = Proxy::to(etcd.address()).await;
+/// // ... a client connects to `proxy.endpoint()` ...
+/// proxy.stall(); // and hears nothing any more
+/// proxy.resume(); // and hears it all, late
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    _acceptor: AbortOnDropHandle<()>,
+}
+
+/// What the network is like at the moment.
+#[derive(Debug, Clone, Default)]
+struct Weather {
+    stalled: bool,
+    refusing: bool,
+    delay: Duration,
+    /// Counts the times that all connections were dropped.
+    drops: u64,
+}
+
+impl Proxy {
+    /// A proxy that forwards to `server`, for now without a fault.
+    pub async fn to(server: SocketAddr) -> Self {
+        let [port] = free_ports();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener = listen(address).await;
+        let (weather, forecast) = watch::channel(Weather::default());
+        let acceptor = tokio::spawn(accept(listener, address, server, forecast));
+        Self {
+            address,
+            weather,
+            _acceptor: AbortOnDropHandle::new(acceptor),
+        }
+    }
+
+    /// The URL for clients under test: `http://127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Forwards nothing any more, in neither direction: a cable is out. Connections stay open, new
+    /// ones are accepted and silent.
+    pub fn stall(&self) {
+        self.weather.send_modify(|weather| weather.stalled = true);
+    }
+
+    /// Takes no new connections: whoever tries is refused at once. Those that exist are served.
+    pub async fn refuse(&self) {
+        self.weather.send_modify(|weather| weather.refusing = true);
+        while TcpStream::connect(self.address).await.is_ok() {}
+    }
+
+    /// Forwards everything `delay` later than it came, in both directions and in order.
+    pub fn delay(&self, delay: Duration) {
+        self.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Resets all connections that have carried something, on both sides; what was on its way is
+    /// lost.
+    pub fn drop_connections(&self) {
+        self.weather.send_modify(|weather| weather.drops += 1);
+    }
+
+    /// Ends [`stall`](Self::stall), [`refuse`](Self::refuse) and [`delay`](Self::delay); what was
+    /// held back is forwarded.
+    pub fn resume(&self) {
+        self.weather.send_modify(|weather| {
+            *weather = Weather {
+                drops: weather.drops,
+                ..Weather::default()
+            };
+        });
+    }
+}
+
+async fn listen(address: SocketAddr) -> TcpListener {
+    TcpListener::bind(address)
+        .await
+        .unwrap_or_else(|error| panic!("a proxy cannot listen on {address}: {error}"))
+}
+
+/// Accepts until aborted; its connections end with it.
+async fn accept(
+    listener: TcpListener,
+    address: SocketAddr,
+    server: SocketAddr,
+    mut weather: watch::Receiver<Weather>,
+) {
+    let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
+    loop {
+        if weather.borrow_and_update().refusing {
+            // Only a closed port refuses.
+            listener = None;
+        } else if listener.is_none() {
+            listener = Some(listen(address).await);
+        }
+        let next = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = next => if let Ok((client, _)) = accepted {
+                connections.spawn(serve(client, server, weather.clone()));
+            },
+            changed = weather.changed() => if changed.is_err() {
+                return;
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection, until both sides are done. If it ends otherwise, both are reset.
+async fn serve(mut client: TcpStream, server: SocketAddr, mut weather: watch::Receiver<Weather>) {
+    let drops = weather.borrow().drops;
+    let Ok(mut upstream) = TcpStream::connect(server).await else {
+        let _ = client.set_zero_linger();
+        return;
+    };
+    // Small messages are not to wait for each other: that would be a delay of our own.
+    let _ = client.set_nodelay(true);
+    let _ = upstream.set_nodelay(true);
+    let is_done = {
+        let (from_client, to_client) = client.split();
+        let (from_upstream, to_upstream) = upstream.split();
+        let there = forward(from_client, to_upstream, weather.clone());
+        let back = forward(from_upstream, to_client, weather.clone());
+        tokio::select! {
+            ended = async { tokio::try_join!(there, back) } => ended.is_ok(),
+            _ = weather.wait_for(|weather| weather.drops != drops) => false,
+        }
+    };
+    if !is_done {
+        let _ = client.set_zero_linger();
+        let _ = upstream.set_zero_linger();
+    }
+}
+
+/// One direction. What is on its way is bounded, so that a stalled proxy pushes back as a network
+/// does.
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    let (way, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(64);
+    let delays = weather.clone();
+    let depart = async move {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            let due = Instant::now() + delays.borrow().delay;
+            if length == 0 || way.send((due, buffer[..length].to_vec())).await.is_err() {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    let arrive = async move {
+        while let Some((due, bytes)) = arrivals.recv().await {
+            sleep_until(due).await;
+            let _ = weather.wait_for(|weather| !weather.stalled).await;
+            to.write_all(&bytes).await?;
+        }
+        let _ = weather.wait_for(|weather| !weather.stalled).await;
+        to.shutdown().await
+    };
+    tokio::try_join!(depart, arrive).map(|_| ())
+}

@@ -1,0 +1,153 @@
+//! How an etcd is to be started.
+
+use crate::{Etcd, etcd::Failed, ports::free_ports};
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+/// Between looking for free ports and listening on them, somebody else may take one.
+const ATTEMPTS: usize = 3;
+
+/// The etcd binaries to test on, oldest first by convention: those in `ETCD_BINS`, separated by
+/// colons, or else the one that [`Etcd::start`] takes.
+///
+/// ```no_run
+/// # use sd_tests::{Etcd, etcd_binaries};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// for binary in etcd_binaries() {
+///     let etcd = Etcd::setup().binary(binary).start().await;
+///     // ...
+/// }
+/// # }
+/// ```
+pub fn etcd_binaries() -> Vec<PathBuf> {
+    match env::var_os("ETCD_BINS") {
+        Some(binaries) if !binaries.is_empty() => env::split_paths(&binaries).collect(),
+        _ => vec![default_binary()],
+    }
+}
+
+/// The one that `ETCD_BIN` names, or `etcd` from the `PATH`.
+fn default_binary() -> PathBuf {
+    env::var_os("ETCD_BIN")
+        .filter(|binary| !binary.is_empty())
+        .map_or_else(|| "etcd".into(), PathBuf::from)
+}
+
+/// An etcd about to be started: which binary, with which flags. See [`Etcd::setup`].
+///
+/// Timings are etcd's own defaults, so that the shortest lease is 2 s.
+#[derive(Debug, Clone)]
+#[must_use = "a setup does nothing until started"]
+pub struct Setup {
+    binary: PathBuf,
+    flags: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            binary: default_binary(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// Another binary than `ETCD_BIN` or the one on the `PATH`.
+    pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.binary = binary.into();
+        self
+    }
+
+    /// One more flag, such as `--quota-backend-bytes=65536`.
+    pub fn flag(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    /// With the end of its log, if it does not start.
+    pub async fn start(self) -> Etcd {
+        let [etcd] = self.start_members().await;
+        etcd
+    }
+
+    /// Starts `N` of them as members of one cluster and waits until all answer.
+    pub(crate) async fn start_members<const N: usize>(self) -> [Etcd; N] {
+        for _ in 1..ATTEMPTS {
+            match self.try_start_members().await {
+                Err(Failed::AddressInUse) => {}
+                Err(Failed::Other(why)) => panic!("{why}"),
+                Ok(members) => return members,
+            }
+        }
+        self.try_start_members()
+            .await
+            .unwrap_or_else(|failed| panic!("{failed:?}"))
+    }
+
+    async fn try_start_members<const N: usize>(&self) -> Result<[Etcd; N], Failed> {
+        let members = Member::some::<N>();
+        let cluster: Vec<String> = members
+            .iter()
+            .map(|member| format!("{}=http://{}", member.name, member.peers))
+            .collect();
+        let cluster = cluster.join(",");
+        let etcds =
+            members.map(|member| Etcd::spawn(&self.binary, self.flags(&member, &cluster), member));
+        for etcd in &etcds {
+            etcd.ready().await?;
+        }
+        Ok(etcds)
+    }
+
+    fn flags(&self, member: &Member, cluster: &str) -> Vec<String> {
+        let Member {
+            name,
+            clients,
+            admin,
+            peers,
+        } = member;
+        let mut flags = vec![
+            format!("--name={name}"),
+            format!("--listen-client-urls=http://{clients},http://{admin}"),
+            format!("--advertise-client-urls=http://{clients}"),
+            format!("--listen-peer-urls=http://{peers}"),
+            format!("--initial-advertise-peer-urls=http://{peers}"),
+            format!("--initial-cluster={cluster}"),
+        ];
+        flags.extend(self.flags.iter().cloned());
+        flags
+    }
+}
+
+/// Who a member is and where it listens.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// For what is under test.
+    pub(crate) clients: SocketAddr,
+    /// For the test's own calls, so that connections can be told apart.
+    pub(crate) admin: SocketAddr,
+    pub(crate) peers: SocketAddr,
+}
+
+impl Member {
+    fn some<const N: usize>() -> [Self; N] {
+        let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        std::array::from_fn(|index| {
+            let [clients, admin, peers] = free_ports();
+            Self {
+                name: format!("member-{index}"),
+                clients: on(clients),
+                admin: on(admin),
+                peers: on(peers),
+            }
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! The etcd backend by itself, looked at from etcd's side.
+
+use futures::{StreamExt, future::join_all};
+use sd_core::{
+    Change, Client, Deregistered, Error, Gap, Key, Lost, Prefix, Service, Ttl, Watch, WatchError,
+};
+use sd_etcd::EtcdClient;
+use sd_tests::{Etcd, PATIENCE, eventually};
+use std::time::Duration;
+use tokio::time::timeout;
+
+fn client(etcd: &Etcd) -> EtcdClient {
+    EtcdClient::connect([etcd.endpoint()]).unwrap()
+}
+
+fn service(key: &str) -> Service {
+    Service::new(key, "10.0.0.1:80").unwrap().with_ttl(Ttl::MIN)
+}
+
+fn prefix() -> Prefix {
+    Prefix::new("/svc").unwrap()
+}
+
+/// The next item that is not mere progress.
+async fn news(watch: &mut Watch) -> Result<Vec<Change>, WatchError> {
+    let news = async {
+        loop {
+            match watch.next().await.expect("an end has a reason") {
+                Ok(batch) if batch.changes.is_empty() => {}
+                Ok(batch) => return Ok(batch.changes),
+                Err(WatchError::Disrupted(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    timeout(PATIENCE, news).await.expect("news in time")
+}
+
+/// Nothing of ours is left at etcd.
+async fn nothing_is_left(etcd: &Etcd) {
+    eventually(PATIENCE, "no lease", || etcd.leases(), Vec::is_empty).await;
+    eventually(
+        PATIENCE,
+        "no watcher",
+        async || etcd.metrics().await.watchers(),
+        |n| *n == 0,
+    )
+    .await;
+    eventually(
+        PATIENCE,
+        "no connection",
+        async || etcd.client_connections(),
+        |n| *n == 0,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_thousand_services_are_one_lease_one_stream_and_two_connections() {
+    let etcd = Etcd::start().await;
+    let client = client(&etcd);
+    let before = etcd.metrics().await;
+    let services: Vec<Service> = (0..1000).map(|n| service(&format!("/svc/{n}"))).collect();
+
+    let snapshot = client.get_entries(&prefix()).await.unwrap();
+    let mut watch = client
+        .watch_prefix(&prefix(), &snapshot.revision)
+        .await
+        .unwrap();
+    let registrations = join_all(services.iter().map(|service| client.register(service))).await;
+
+    assert!(registrations.iter().all(Result::is_ok));
+    assert_eq!(etcd.keys("/svc/").await.len(), 1000);
+    assert_eq!(etcd.leases().await.len(), 1);
+    let asked = etcd.metrics().await.since(&before);
+    assert_eq!(asked.keepalive_streams(), 1);
+    assert_eq!(asked.watch_streams(), 1);
+    assert!(asked.txns() <= 20, "{} transactions", asked.txns());
+    assert_eq!(asked.puts(), 0);
+    assert_eq!(etcd.client_connections(), 2);
+    let mut seen = 0;
+    while seen < 1000 {
+        seen += news(&mut watch).await.unwrap().len();
+    }
+
+    drop(watch);
+    client.close().await;
+    drop(registrations);
+    assert_eq!(etcd.keys("/svc/").await.len(), 0);
+    drop(client);
+    nothing_is_left(&etcd).await;
+}
+
+#[tokio::test]
+async fn after_everything_was_dropped_no_task_is_left() {
+    let etcd = Etcd::start().await;
+    etcd.put("/svc/a", "10.0.0.1:80").await;
+    let client = client(&etcd);
+    let snapshot = client.get_entries(&prefix()).await.unwrap();
+    let watch = client
+        .watch_prefix(&prefix(), &snapshot.revision)
+        .await
+        .unwrap();
+    let registration = client.register(&service("/svc/b")).await.unwrap();
+    drop((client, watch, registration));
+
+    nothing_is_left(&etcd).await;
+    assert_eq!(etcd.keys("/svc/").await, ["/svc/a"]);
+}
+
+/// faults row 4, for a client without the layers above.
+#[tokio::test]
+async fn a_restart_with_its_data_interrupts_a_watch_and_loses_nothing() {
+    let etcd = Etcd::start().await;
+    etcd.put("/svc/a", "1").await;
+    let client = client(&etcd);
+    let mut registration = client.register(&service("/svc/b")).await.unwrap();
+    let lease = client.lease_id();
+    let snapshot = client.get_entries(&prefix()).await.unwrap();
+    let mut watch = client
+        .watch_prefix(&prefix(), &snapshot.revision)
+        .await
+        .unwrap();
+
+    etcd.kill();
+    assert!(matches!(
+        news(&mut watch).await,
+        Err(WatchError::Interrupted(_))
+    ));
+    etcd.start_again().await;
+    etcd.put("/svc/c", "3").await;
+    let resume = || async {
+        client
+            .watch_prefix(&prefix(), &snapshot.revision)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let watch = eventually(PATIENCE, "a watch", resume, Result::is_ok).await;
+
+    let changes = news(&mut watch.unwrap()).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].key().as_str(), "/svc/c");
+    assert_eq!(registration.is_lost(), None);
+    assert_eq!(client.lease_id(), lease);
+    assert!(
+        timeout(Duration::from_millis(10), registration.lost())
+            .await
+            .is_err()
+    );
+}
