@@ -348,10 +348,10 @@ async fn a_token_of_another_backend_is_a_gap(bench: &Bench<'_>) -> Outcome {
 
 async fn watches_of_one_client_are_independent(bench: &Bench<'_>) -> Outcome {
     let client = bench.client().await?;
-    let (foo, bar) = (bench.prefix("foo")?, bench.prefix("bar")?);
-    let mut one = bench.follow(&client, &foo).await?;
-    let same = bench.follow(&client, &foo).await?;
-    let other = bench.follow(&client, &bar).await?;
+    let (prefix, another) = (bench.prefix("foo")?, bench.prefix("bar")?);
+    let mut one = bench.follow(&client, &prefix).await?;
+    let same = bench.follow(&client, &prefix).await?;
+    let other = bench.follow(&client, &another).await?;
 
     drop((same, other));
     bench.while_quiet().await;
@@ -366,9 +366,9 @@ async fn watches_of_one_client_are_independent(bench: &Bench<'_>) -> Outcome {
 
 async fn a_watch_that_nobody_reads_holds_nobody_up(bench: &Bench<'_>) -> Outcome {
     let client = bench.client().await?;
-    let (foo, bar) = (bench.prefix("foo")?, bench.prefix("bar")?);
-    let mut unread = bench.follow(&client, &foo).await?;
-    let mut read = bench.follow(&client, &bar).await?;
+    let (unread_prefix, read_prefix) = (bench.prefix("foo")?, bench.prefix("bar")?);
+    let mut unread = bench.follow(&client, &unread_prefix).await?;
+    let mut read = bench.follow(&client, &read_prefix).await?;
     let value = Bytes::from(vec![b'x'; 16 * 1024]);
     let mut keys = Vec::new();
     for n in 0..64 {
@@ -380,7 +380,7 @@ async fn a_watch_that_nobody_reads_holds_nobody_up(bench: &Bench<'_>) -> Outcome
     let key = bench.key("bar/a")?;
     bench.put(&key, "a").await?;
     read.until_seen(&key).await?;
-    let listed = bench.list(&client, &foo).await?;
+    let listed = bench.list(&client, &unread_prefix).await?;
     ensure!(listed.len() == 64, "{} entries are listed", listed.len());
 
     unread
