@@ -461,9 +461,7 @@ impl Session {
             self.work = Some(self.write(items));
             return;
         }
-        if self.ledger.is_empty() && self.leaving.is_empty() && self.queue.is_empty() {
-            self.retire_lease();
-        }
+        self.retire_unused_lease();
         let cleanup_is_due = now >= self.cleanup_at;
         if cleanup_is_due && let Some(lease) = self.doomed.pop_front() {
             self.work = Some(Box::pin(revoke(self.link.clone(), lease)));
@@ -610,8 +608,14 @@ impl Session {
             }
             Done::Wrote(lease, items, Ok(written)) => {
                 self.cleanup_backoff = backoff();
+                let mut answers = Vec::new();
                 for (item, written) in items.into_iter().zip(written) {
-                    self.wrote(lease, item, written);
+                    answers.extend(self.wrote(lease, item, written));
+                }
+                // Who hears that his service was the last sees no lease any more.
+                self.retire_unused_lease();
+                for (outcome, reply) in answers {
+                    let _ = reply.send(Ok(outcome));
                 }
             }
             Done::Wrote(lease, items, Err(failure)) => self.not_written(lease, items, failure),
@@ -647,21 +651,30 @@ impl Session {
         });
     }
 
-    fn wrote(&mut self, lease: i64, item: Item, written: Written) {
+    /// Takes note of one write; gives back who is to hear of it, and what.
+    fn wrote(
+        &mut self,
+        lease: i64,
+        item: Item,
+        written: Written,
+    ) -> Vec<(Deregistered, oneshot::Sender<Result<Deregistered>>)> {
         match (item, written) {
             (Item::Put(put, key), Written::Done { revision }) => {
                 self.registered(put, key, lease, revision);
+                Vec::new()
             }
-            (Item::Put(put, _), Written::Refused(found)) => self.refused(put, lease, found),
+            (Item::Put(put, _), Written::Refused(found)) => {
+                self.refused(put, lease, found);
+                Vec::new()
+            }
             (Item::Leave(key), written) => {
                 let outcome = match written {
                     Written::Done { .. } => Deregistered::Removed,
                     Written::Refused(_) => Deregistered::NotOurs,
                 };
-                let replies = self.leaving.remove(&key).map(|leaving| leaving.replies);
-                for (_, reply) in replies.into_iter().flatten() {
-                    let _ = reply.send(Ok(outcome));
-                }
+                let leaving = self.leaving.remove(&key);
+                let replies = leaving.into_iter().flat_map(|leaving| leaving.replies);
+                replies.map(|(_, reply)| (outcome, reply)).collect()
             }
         }
     }
@@ -899,6 +912,12 @@ impl Session {
             self.shared.gone(lease.id);
             let services = self.ledger.lease_lost(lease.id);
             tracing::warn!(lease = lease.id, services, "lease lost");
+        }
+    }
+
+    fn retire_unused_lease(&mut self) {
+        if self.ledger.is_empty() && self.leaving.is_empty() && self.queue.is_empty() {
+            self.retire_lease();
         }
     }
 

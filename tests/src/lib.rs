@@ -31,15 +31,18 @@ mod connections;
 mod etcd;
 mod eventually;
 mod http;
+mod memory;
 mod metrics;
 mod ports;
 mod process;
 mod proxy;
 mod setup;
+pub mod wrong_clients;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
+pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;
 pub use setup::{Setup, etcd_binaries};

@@ -1,0 +1,135 @@
+//! The etcd backend under the conformance suite, on a real etcd.
+
+use etcd_client::{Txn, TxnOp};
+use sd_core::{
+    Bytes, Key, LeaseId, async_trait,
+    conformance::{self, Counter, Harness, Means, Subject},
+};
+use sd_etcd::EtcdClient;
+use sd_tests::{Etcd, Proxy};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// Every client goes through a network of its own, so that it can be cut off.
+struct EtcdHarness {
+    etcd: Etcd,
+    proxies: Mutex<Vec<Arc<Proxy>>>,
+}
+
+#[async_trait]
+impl Harness for EtcdHarness {
+    async fn client(&self) -> Means<Subject> {
+        let proxy = Arc::new(Proxy::to(self.etcd.address()).await);
+        self.proxies.lock().unwrap().push(proxy.clone());
+        let client = EtcdClient::builder([proxy.endpoint()])
+            .request_timeout(Duration::from_secs(2))
+            .deregister_timeout(Duration::from_secs(1))
+            .build()?;
+        let closing = client.clone();
+        Ok(Subject::new(Arc::new(client))
+            .closed_by(async move { closing.close().await })
+            .crashed_by(async move {
+                proxy.refuse().await;
+                proxy.drop_connections();
+            }))
+    }
+
+    fn too_big(&self) -> Option<usize> {
+        Some(2 * 1024 * 1024)
+    }
+
+    fn parallel(&self) -> usize {
+        16
+    }
+
+    async fn put(&self, key: &Key, value: Bytes) -> Means {
+        self.etcd.put(key.as_str(), value).await;
+        Ok(())
+    }
+
+    async fn put_raw(&self, key: &[u8], value: Bytes) -> Means {
+        self.etcd.put(key, value).await;
+        Ok(())
+    }
+
+    async fn delete(&self, key: &Key) -> Means {
+        self.etcd.delete(key.as_str()).await;
+        Ok(())
+    }
+
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+        let puts = puts
+            .iter()
+            .map(|(key, value)| TxnOp::put(key.as_str(), value.clone(), None));
+        let deletes = deletes.iter().map(|key| TxnOp::delete(key.as_str(), None));
+        let operations: Vec<TxnOp> = puts.chain(deletes).collect();
+        let txn = Txn::new().and_then(operations);
+        self.etcd.client().await.kv_client().txn(txn).await?;
+        Ok(())
+    }
+
+    async fn read(&self, key: &Key) -> Means<Option<Bytes>> {
+        Ok(self.etcd.get(key.as_str()).await.map(Bytes::from))
+    }
+
+    async fn expire(&self, lease: &LeaseId) -> Means {
+        self.etcd.revoke(lease.as_str().parse()?).await;
+        Ok(())
+    }
+
+    async fn leases(&self) -> Means<Vec<LeaseId>> {
+        let leases = self.etcd.leases().await;
+        Ok(leases.into_iter().map(LeaseId::from).collect())
+    }
+
+    async fn watchers(&self) -> Means<usize> {
+        Ok(self.etcd.metrics().await.watchers() as usize)
+    }
+
+    async fn compact(&self) -> Means {
+        self.etcd.compact().await;
+        Ok(())
+    }
+
+    async fn interrupt(&self) -> Means {
+        for proxy in self.proxies.lock().unwrap().iter() {
+            proxy.drop_connections();
+        }
+        Ok(())
+    }
+
+    async fn disrupt(&self) -> Means {
+        self.etcd.freeze();
+        Ok(())
+    }
+
+    async fn restore(&self) -> Means {
+        self.etcd.thaw();
+        Ok(())
+    }
+
+    async fn rebuild(&self, counter: Counter) -> Means {
+        let known = self.etcd.revision().await;
+        self.etcd.wipe().await;
+        if counter == Counter::Ahead {
+            while self.etcd.revision().await <= known + 1 {
+                self.etcd.put("/strangers", "busy").await;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_backend_keeps_every_promise() {
+    let harness = EtcdHarness {
+        etcd: Etcd::start().await,
+        proxies: Mutex::default(),
+    };
+    let report = conformance::run(&harness).await;
+    println!("{report}");
+    report.assert_passed();
+    assert!(report.not_run().is_empty(), "{report}");
+}
