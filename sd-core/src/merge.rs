@@ -301,3 +301,6 @@ impl Union {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
