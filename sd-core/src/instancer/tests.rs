@@ -155,19 +155,24 @@ fn names(event: &Event) -> Vec<String> {
     names.map(|name| name.unwrap().to_owned()).collect()
 }
 
+/// What has to happen, sooner or later.
+async fn in_time<T>(happens: impl Future<Output = T>) -> T {
+    time::timeout(Duration::from_secs(3600), happens)
+        .await
+        .expect("it never happened")
+}
+
 /// The next state that fits, which has to come.
 async fn until(events: &mut Events, fits: impl Fn(&Event) -> bool) -> Event {
-    let find = async {
+    in_time(async {
         loop {
             let event = events.next().await.expect("the stream has ended");
             if fits(&event) {
                 return event;
             }
         }
-    };
-    time::timeout(Duration::from_secs(3600), find)
-        .await
-        .expect("the state never came")
+    })
+    .await
 }
 
 async fn until_names(events: &mut Events, expected: &[&str]) -> Event {
@@ -197,7 +202,7 @@ async fn it_lists_once_and_follows_by_deltas() {
     let mut events = instancer.subscribe();
     script.list(1, &["a"]);
     let watch = script.open();
-    instancer.ready().await.unwrap();
+    in_time(instancer.ready()).await.unwrap();
     until_names(&mut events, &["a"]).await;
     for (revision, name) in (2..).zip(["b", "c", "d"]) {
         watch.send(put(revision, name)).unwrap();
@@ -274,9 +279,9 @@ async fn a_watch_that_is_over_is_dropped_before_the_next_is_asked_for() {
     let instancer = Instancer::new(client, prefix());
     script.list(1, &["a"]);
     let watch = script.open();
-    instancer.ready().await.unwrap();
+    in_time(instancer.ready()).await.unwrap();
     watch.send(Err(interrupted())).unwrap();
-    watch.closed().await;
+    in_time(watch.closed()).await;
     assert_eq!(script.calls().len(), 2, "still in the pause");
 }
 
@@ -322,12 +327,15 @@ async fn a_slow_subscriber_holds_nobody_up() {
         let count = usize::try_from(revision).unwrap() + 1;
         until(&mut eager, |event| event.instances().len() == count).await;
     }
-    let next = slow.next().await.unwrap();
+    let next = in_time(slow.next()).await.unwrap();
     assert_eq!(next.instances().len(), 1_001, "straight to the newest");
     assert!(next.version() > first.version() + 1);
     assert!(slow.next().now_or_never().is_none());
     assert_eq!(never.latest().unwrap().version(), next.version());
-    assert_eq!(never.next().await.unwrap().version(), next.version());
+    assert_eq!(
+        in_time(never.next()).await.unwrap().version(),
+        next.version()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,7 +350,7 @@ async fn batches_that_wait_become_one_state() {
     for revision in 1..=100 {
         watch.send(put(revision, &revision.to_string())).unwrap();
     }
-    let next = events.next().await.unwrap();
+    let next = in_time(events.next()).await.unwrap();
     assert_eq!(next.instances().len(), 100);
     assert_eq!(next.version(), first.version() + 1);
 }
@@ -377,7 +385,7 @@ async fn ready_waits_for_what_can_pass() {
     assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
     assert!(matches!(instancer.trouble(), Some(Trouble::List(_))));
     script.list(1, &["a"]);
-    instancer.ready().await.unwrap();
+    in_time(instancer.ready()).await.unwrap();
     assert_eq!(names(&instancer.state().unwrap()), ["a"]);
     assert!(instancer.trouble().is_none());
 }
@@ -398,7 +406,7 @@ async fn ready_says_at_once_what_cannot_pass_and_no_storm_follows() {
     for _ in 0..100 {
         script.refuse_list(denied());
     }
-    let error = instancer.ready().await;
+    let error = in_time(instancer.ready()).await;
     assert!(
         matches!(error, Err(Error::PermissionDenied { .. })),
         "{error:?}"
@@ -414,10 +422,10 @@ async fn granted_rights_are_noticed() {
     let (client, script) = script();
     let instancer = Instancer::new(client, prefix());
     script.refuse_list(denied());
-    instancer.ready().await.unwrap_err();
+    in_time(instancer.ready()).await.unwrap_err();
     script.list(1, &["a"]);
     until_names(&mut instancer.subscribe(), &["a"]).await;
-    instancer.ready().await.unwrap();
+    in_time(instancer.ready()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,7 +437,7 @@ async fn ready_stays_ready_in_an_outage() {
     let mut events = instancer.subscribe();
     let event = until(&mut events, |event| !event.health().is_live()).await;
     assert_eq!(names(&event), ["a"]);
-    instancer.ready().await.unwrap();
+    in_time(instancer.ready()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -467,15 +475,15 @@ async fn a_stop_ends_the_streams_after_a_last_state() {
     let mut events = instancer.subscribe();
     until_names(&mut events, &["a"]).await;
     tokio::join!(instancer.stop(), instancer.stop());
-    instancer.stop().await;
+    in_time(instancer.stop()).await;
     assert!(watch.is_closed());
     let last = until(&mut events, is_stopped).await;
     assert_eq!(names(&last), ["a"]);
-    assert!(events.next().await.is_none());
+    assert!(in_time(events.next()).await.is_none());
     assert!(is_stopped(&instancer.state().unwrap()));
     let mut late = instancer.subscribe();
-    assert!(is_stopped(&late.next().await.unwrap()));
-    assert!(late.next().await.is_none());
+    assert!(is_stopped(&in_time(late.next()).await.unwrap()));
+    assert!(in_time(late.next()).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -485,7 +493,7 @@ async fn a_stop_before_the_first_state_ends_the_streams_without_one() {
     let mut events = instancer.subscribe();
     let (ready, ()) = tokio::join!(instancer.ready(), instancer.stop());
     assert!(matches!(ready, Err(Error::Closed)), "{ready:?}");
-    assert!(events.next().await.is_none());
+    assert!(in_time(events.next()).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -505,9 +513,9 @@ async fn a_dropped_instancer_ends_its_watch_and_leaves_no_task() {
     quiet().await;
     assert_eq!(tasks(), before + 1, "one task");
     drop(instancer);
-    watch.closed().await;
-    assert!(is_stopped(&events.next().await.unwrap()));
-    assert!(events.next().await.is_none());
+    in_time(watch.closed()).await;
+    assert!(is_stopped(&in_time(events.next()).await.unwrap()));
+    assert!(in_time(events.next()).await.is_none());
     assert!(script.lists.is_closed(), "the client is dropped too");
     quiet().await;
     assert_eq!(tasks(), before);
@@ -519,7 +527,7 @@ async fn a_dropped_instancer_stops_in_the_middle_of_a_pause_or_a_call() {
     let instancer = Instancer::new(client, prefix());
     quiet().await;
     drop(instancer);
-    script.lists.closed().await;
+    in_time(script.lists.closed()).await;
 
     let (client, script) = self::script();
     script.refuse_list(denied());
@@ -527,7 +535,7 @@ async fn a_dropped_instancer_stops_in_the_middle_of_a_pause_or_a_call() {
     quiet().await;
     let dropped = Instant::now();
     drop(instancer);
-    script.lists.closed().await;
+    in_time(script.lists.closed()).await;
     assert_eq!(dropped.elapsed(), Duration::ZERO);
 }
 
@@ -561,7 +569,7 @@ async fn a_dropped_subscription_leaves_nothing_behind() {
     let instance = Arc::downgrade(first.instances().get(&key("a")).unwrap());
     for _ in 0..1_000 {
         let mut events = instancer.subscribe();
-        _ = events.next().await;
+        _ = in_time(events.next()).await;
     }
     drop(first);
     watch.send(delete(2, "a")).unwrap();

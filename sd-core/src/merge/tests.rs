@@ -28,18 +28,24 @@ fn shown(event: &Event) -> Vec<String> {
         .collect()
 }
 
+/// What has to happen, sooner or later.
+async fn in_time<T>(happens: impl Future<Output = T>) -> T {
+    time::timeout(Duration::from_secs(3600), happens)
+        .await
+        .expect("it never happened")
+}
+
+/// The next state that fits, which has to come.
 async fn until(events: &mut Events, fits: impl Fn(&Event) -> bool) -> Event {
-    let find = async {
+    in_time(async {
         loop {
             let event = events.next().await.expect("the stream has ended");
             if fits(&event) {
                 return event;
             }
         }
-    };
-    time::timeout(Duration::from_secs(3600), find)
-        .await
-        .expect("the state never came")
+    })
+    .await
 }
 
 async fn until_shown(events: &mut Events, expected: &[&str]) -> Event {
@@ -113,7 +119,9 @@ async fn it_is_stale_while_any_source_is() {
     two.go_stale(outage("second"));
     time::advance(Duration::from_secs(1)).await;
     one.go_stale(outage("first"));
-    let event = until(&mut events, |event| !event.health().is_live()).await;
+    until(&mut events, |event| !event.health().is_live()).await;
+    quiet().await;
+    let event = both.state().unwrap();
     assert!(
         format!("{:?}", event.health()).contains("second"),
         "the earliest"
@@ -180,9 +188,9 @@ async fn one_change_among_ten_thousand_copies_next_to_nothing() {
     two.set([]);
     let both = MergedInstancer::new([one.clone(), two]);
     let mut events = both.subscribe();
-    let before = events.next().await.unwrap();
+    let before = in_time(events.next()).await.unwrap();
     one.insert(instance("05000", "h:2"));
-    let after = events.next().await.unwrap();
+    let after = in_time(events.next()).await.unwrap();
     assert_eq!(before.instances().diff(after.instances()).count(), 1);
 }
 
@@ -198,9 +206,9 @@ async fn a_source_that_ends_keeps_its_instances_and_the_last_ends_the_union() {
     one.insert(instance("b", "h:1"));
     until_shown(&mut events, &["a=h:1", "b=h:1"]).await;
     one.stop();
-    while events.next().await.is_some() {}
+    while in_time(events.next()).await.is_some() {}
     assert_eq!(shown(&both.state().unwrap()), ["a=h:1", "b=h:1"]);
-    both.stop().await;
+    in_time(both.stop()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,11 +219,11 @@ async fn a_stop_ends_the_streams_and_drops_the_sources() {
     let both = MergedInstancer::new([one.clone(), two.clone()]);
     let mut events = both.subscribe();
     until_shown(&mut events, &["a=h:1"]).await;
-    both.stop().await;
-    both.stop().await;
-    let last = events.next().await.unwrap();
+    in_time(both.stop()).await;
+    in_time(both.stop()).await;
+    let last = in_time(events.next()).await.unwrap();
     assert!(is_stopped(&last) && shown(&last) == ["a=h:1"]);
-    assert!(events.next().await.is_none());
+    assert!(in_time(events.next()).await.is_none());
     assert_eq!(Arc::strong_count(&one), 1);
     assert!(
         one.state().unwrap().health().is_live(),
@@ -239,7 +247,7 @@ async fn dropping_it_leaves_no_task() {
     until_shown(&mut events, &[]).await;
     drop(both);
     until(&mut events, is_stopped).await;
-    assert!(events.next().await.is_none());
+    assert!(in_time(events.next()).await.is_none());
     quiet().await;
     assert_eq!(tasks(), before);
 }
