@@ -1,11 +1,15 @@
 //! The event cache: the current state of a source, fanned out to its subscribers.
 
 use crate::{Event, Events};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// Holds the current state and wakes whoever waits for a newer one. Not `Clone`: who owns it is the
 /// one who publishes. Subscribers share one slot, so memory does not grow with what they leave
 /// unread, and publishing does not wait for them.
+///
+/// Dropping it publishes the last state once more, marked as stopped, and ends all subscriptions.
+/// It is the drop that does so, because a source can end in many ways: stopped, dropped, aborted, or
+/// together with its runtime.
 #[derive(Debug)]
 pub(crate) struct EventCache(watch::Sender<Option<Event>>);
 
@@ -23,6 +27,15 @@ impl EventCache {
     /// A handle from which any number of subscriptions can be made; it keeps no source alive.
     pub(crate) fn reader(&self) -> EventReader {
         EventReader(self.0.subscribe())
+    }
+}
+
+impl Drop for EventCache {
+    fn drop(&mut self) {
+        let last = self.0.borrow().clone();
+        if let Some(last) = last {
+            self.publish(last.stopped(Instant::now()));
+        }
     }
 }
 

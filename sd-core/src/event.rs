@@ -181,6 +181,23 @@ impl Event {
     pub fn held(&self) -> impl ExactSizeIterator<Item = (&Key, &Held)> {
         self.held.iter()
     }
+
+    /// The next and last state: the same, and the source has stopped. One that was stale before has
+    /// been so for as long as it says.
+    pub(crate) fn stopped(self, now: Instant) -> Self {
+        let since = match self.health {
+            Health::Live => now,
+            Health::Stale { since, .. } => since,
+        };
+        Self {
+            version: self.version + 1,
+            health: Health::Stale {
+                since,
+                why: Trouble::Stopped,
+            },
+            ..self
+        }
+    }
 }
 
 /// A subscription: the current state first, as soon as there is one, then every newer one.
