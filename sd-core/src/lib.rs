@@ -41,6 +41,7 @@ pub use instance::{Instance, Status};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
 pub use prefix::Prefix;
+pub use registrar::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
 pub use revision::Revision;
 pub use service::Service;
