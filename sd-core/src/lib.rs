@@ -40,6 +40,9 @@ pub use event::{Event, Events, Health, Held, InstanceChange, Instances, Source, 
 pub use instance::{Instance, Status};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
+#[cfg(feature = "mock")]
+pub use mock::MockClient;
+pub use poll::{Lister, Poller};
 pub use prefix::Prefix;
 pub use registrar::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
@@ -47,7 +50,7 @@ pub use revision::Revision;
 pub use service::Service;
 pub use watch::{Batch, Change, Gap, Watch, WatchError};
 
-/// The attribute that implementations of [`Client`] and [`Reclaim`] carry.
+/// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;
 /// The values of entries.
 pub use bytes::Bytes;
