@@ -43,13 +43,17 @@ pub use instancer::{Instancer, InstancerBuilder};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
 pub use merge::MergedInstancer;
+#[cfg(feature = "mock")]
+pub use mock::MockClient;
+pub use poll::{Lister, Poller};
 pub use prefix::Prefix;
+pub use registrar::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
 pub use revision::Revision;
 pub use service::Service;
 pub use watch::{Batch, Change, Gap, Watch, WatchError};
 
-/// The attribute that implementations of [`Client`] and [`Reclaim`] carry.
+/// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;
 /// The values of entries.
 pub use bytes::Bytes;

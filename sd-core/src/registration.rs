@@ -83,6 +83,18 @@ impl Registration {
         (LossSender(sender), registration)
     }
 
+    /// A registration that no backend stands behind: never lost, not to be reclaimed, and dropping
+    /// it does nothing. For scripted clients in tests.
+    pub fn detached(key: Key, lease: LeaseId) -> Self {
+        let (sender, lost) = watch::channel(None);
+        Self {
+            key,
+            lease,
+            lost,
+            reclaim: Box::new(Detached(LossSender(sender))),
+        }
+    }
+
     /// The key of the entry.
     pub fn key(&self) -> &Key {
         &self.key
@@ -97,7 +109,12 @@ impl Registration {
     ///
     /// Cancellation safe, and may be called again: the answer stays the same.
     pub async fn lost(&mut self) -> Lost {
-        match self.lost.wait_for(Option::is_some).await.as_deref() {
+        self.loss().await
+    }
+
+    /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
+    pub(crate) async fn loss(&self) -> Lost {
+        match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(lost)) => lost.clone(),
             Ok(None) | Err(_) => Lost::Closed,
         }
@@ -164,6 +181,16 @@ impl Reclaim for NoReclaim {
     }
 }
 
+/// Keeps the sender, so that its registration is held for as long as it lives.
+struct Detached(#[expect(dead_code, reason = "only kept")] LossSender);
+
+#[async_trait]
+impl Reclaim for Detached {
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
+        NoReclaim.reclaim(value).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +215,13 @@ mod tests {
         drop(sender);
         assert_eq!(registration.lost().await, Lost::Closed);
         assert_eq!(registration.is_lost(), Some(Lost::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_detached_registration_is_held() {
+        let registration = Registration::detached(Key::new("k").unwrap(), LeaseId::from(1));
+        assert_eq!(registration.is_lost(), None);
+        assert!(registration.reclaim("v").await.is_err());
     }
 
     #[tokio::test]
