@@ -9,6 +9,7 @@ mod codec;
 pub mod conformance;
 mod endpoint;
 mod endpointer;
+mod endpoints;
 mod entry;
 mod error;
 mod event;
@@ -22,6 +23,7 @@ mod merge;
 mod mirror;
 #[cfg(feature = "mock")]
 mod mock;
+mod pauses;
 mod poll;
 mod prefix;
 mod registrar;
@@ -32,12 +34,22 @@ mod service;
 mod tenure;
 mod watch;
 
+pub use balancer::{Balancer, Observer, Outcome, Pick, PickContext, Random, RoundRobin};
+pub use budget::RetryBudget;
 pub use client::{Client, Deregistered};
 pub use codec::{Codec, CodecError, DefaultCodec};
+pub use endpoint::{Endpoint, NoEndpoints};
+pub use endpointer::{
+    Endpointer, EndpointerBuilder, EndpointerStatus, FactoryFailure, FixedEndpointer,
+};
+pub use endpoints::{EndpointSource, Endpoints};
 pub use entry::{Entry, Snapshot};
 pub use error::{Cause, Error, Invalid, Result};
 pub use event::{Event, Events, Health, Held, InstanceChange, Instances, Source, Trouble};
 pub use fixed::FixedInstancer;
+pub use factory::{
+    AsyncFactoryFn, BoxError, Factory, FactoryError, FactoryFn, async_factory_fn, factory_fn,
+};
 pub use instance::{Instance, Status};
 pub use instancer::{Instancer, InstancerBuilder};
 pub use key::{Key, ServiceKey};
@@ -49,6 +61,7 @@ pub use poll::{Lister, Poller};
 pub use prefix::Prefix;
 pub use registrar::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
+pub use retry::{Attempt, AttemptError, Retry, RetryBuilder, RetryError, Stopped};
 pub use revision::Revision;
 pub use service::Service;
 pub use watch::{Batch, Change, Gap, Watch, WatchError};

@@ -1,0 +1,89 @@
+//! Picks allocate nothing, and neither does a retried call that need not be retried.
+
+use sd_core::{
+    Balancer, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer, Outcome, Pick,
+    PickContext, Random, Retry, RoundRobin,
+};
+use std::sync::Arc;
+
+const ENDPOINTS: usize = 100;
+
+fn endpoints() -> Arc<FixedEndpointer<usize>> {
+    let endpoint = |n| {
+        let key = Key::new(format!("/services/hello/{n:03}")).unwrap();
+        Endpoint::new(Instance::new(key, format!("10.0.0.1:{n}")), n)
+    };
+    Arc::new(FixedEndpointer::new((0..ENDPOINTS).map(endpoint)))
+}
+
+/// How many allocations 1,000 times `act` makes, once warm.
+fn allocations(mut act: impl FnMut()) -> u64 {
+    act();
+    allocation_counter::measure(|| (0..1000).for_each(|_| act())).count_total
+}
+
+fn picks_allocate_nothing(balancer: impl Balancer<usize>) {
+    let tried: Vec<_> = (0..3)
+        .map(|_| balancer.endpoint().unwrap().key().clone())
+        .collect();
+    let context = PickContext::new().with_tried(&tried).with_hash_key(b"k");
+    let plain = allocations(|| balancer.endpoint().unwrap().report(Outcome::Success));
+    let again = allocations(|| drop(balancer.pick(&context).unwrap()));
+    assert_eq!((plain, again), (0, 0));
+}
+
+#[test]
+fn the_count_counts() {
+    assert_eq!(allocations(|| drop(Box::new(1))), 1000);
+}
+
+#[test]
+fn reading_the_endpoints_allocates_nothing() {
+    let source = endpoints();
+    let read = allocations(|| assert_eq!(source.endpoints().len(), ENDPOINTS));
+    assert_eq!(read, 0);
+}
+
+#[test]
+fn round_robin_allocates_nothing() {
+    picks_allocate_nothing(RoundRobin::new(endpoints()));
+}
+
+#[test]
+fn random_allocates_nothing() {
+    picks_allocate_nothing(Random::new(endpoints()));
+}
+
+#[test]
+fn a_pick_that_is_observed_allocates_nothing() {
+    struct Load;
+    impl Observer for Load {
+        fn ended(&self, _: u64, _: Outcome) {}
+    }
+    let observer: Arc<dyn Observer> = Arc::new(Load);
+    let endpoint = endpoints().endpoints()[0].clone();
+    let observed = allocations(|| {
+        Pick::observed(endpoint.clone(), observer.clone(), 17).report(Outcome::Success);
+    });
+    assert_eq!(observed, 0);
+}
+
+#[test]
+fn a_call_that_succeeds_at_first_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let retry = Retry::<_, std::io::Error>::builder(RoundRobin::new(endpoints()))
+        .per_try_timeout(std::time::Duration::from_secs(1))
+        .timeout(std::time::Duration::from_secs(3))
+        .build();
+    runtime.block_on(async {
+        use futures::FutureExt;
+        let called = allocations(|| {
+            let call = retry.call(async |endpoint| Ok(**endpoint));
+            assert!(call.now_or_never().is_some_and(|answer| answer.is_ok()));
+        });
+        assert_eq!(called, 0);
+    });
+}
