@@ -52,7 +52,7 @@ pub(crate) struct State {
     /// What a watch is told that is open no more.
     pub(crate) disconnected: Error,
     pub(crate) calls: Calls,
-    /// The task that ends leases.
+    /// The task that ends leases; it ends with the registry.
     expiry: Option<JoinHandle<()>>,
 }
 
@@ -119,8 +119,6 @@ impl Shared {
         let mark = Mark::of(&state);
         state.expire(now);
         let answer = f(&mut state, now);
-        // The change of the condition may have let leases go.
-        state.expire(now);
         let after = Mark::of(&state);
         let news = (mark.revision, mark.leases) != (after.revision, after.leases);
         let sooner = match (mark.next_expiry, after.next_expiry) {
@@ -183,15 +181,6 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = state.expiry.take() {
-            task.abort();
-        }
     }
 }
 

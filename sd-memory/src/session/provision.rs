@@ -46,10 +46,7 @@ impl Session {
             |calls| &mut calls.reclaims,
             |desk, state, now| {
                 desk.fences.admit(&ticket, key)?;
-                let lease = match desk.book.carries(&before.lease) {
-                    true => Some(before.lease.clone()),
-                    false => desk.book.lease_of(ttl),
-                };
+                let lease = desk.book.lease_of(ttl);
                 let place = match (key, &lease) {
                     (ServiceKey::Fixed(key), _) => Some(key.clone()),
                     (ServiceKey::LeaseSuffixed(_), Some(lease)) => Some(key.under(lease)),

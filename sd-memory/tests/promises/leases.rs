@@ -92,7 +92,7 @@ async fn a_lease_that_ends_without_a_key_is_told() {
     registry.expire_lease(registration.lease_id());
     soon(async {
         while client.lease_id().is_some() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(seconds(1)).await;
         }
     })
     .await;

@@ -157,8 +157,10 @@ async fn an_idle_prefix_is_not_compacted_past_its_resume_point() {
     assert!(progress.changes.is_empty());
     registry.put("/elsewhere", "y").unwrap();
     registry.compact();
+    let compacted = tokio::time::Instant::now();
     let progress = item(&mut watch).await.unwrap();
     assert!(progress.changes.is_empty());
+    assert_eq!(compacted.elapsed(), seconds(0));
     registry.disconnect_watchers();
     let resumed = client.watch_prefix(&hello(), &progress.resume).await;
     assert!(resumed.is_ok(), "{resumed:?}");
