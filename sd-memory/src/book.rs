@@ -69,11 +69,6 @@ impl Book {
         self.registrations.is_empty()
     }
 
-    /// Whether `lease` can carry services.
-    pub(crate) fn carries(&self, lease: &LeaseId) -> bool {
-        self.leases.iter().any(|t| !t.ending && t.lease == *lease)
-    }
-
     /// The lease that carries the services of this TTL.
     pub(crate) fn lease_of(&self, ttl: Ttl) -> Option<LeaseId> {
         let tenancy = self.leases.iter().find(|t| !t.ending && t.ttl == ttl)?;

@@ -1,6 +1,6 @@
 //! The client: the registry as one process sees it.
 
-use crate::{ClientOptions, registry::Shared, session::Session, watch::follow};
+use crate::{ClientOptions, session::Session, shared::Shared, watch::follow};
 use sd_core::{
     Bytes, Client, Deregistered, Error, Invalid, LeaseId, Prefix, Registration, Result, Revision,
     Service, ServiceKey, Snapshot, Watch, WatchError, async_trait,

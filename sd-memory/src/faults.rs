@@ -3,7 +3,7 @@
 use crate::{
     Registry,
     history::History,
-    registry::{Condition, State},
+    shared::{Condition, State},
     store::Store,
 };
 use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};

@@ -1,8 +1,8 @@
 //! Watches: each is a place in the registry's history, and nothing is queued for it.
 
 use crate::{
-    registry::{Condition, Shared, State},
     session::Session,
+    shared::{Condition, Shared, State},
 };
 use futures::stream;
 use sd_core::{Batch, Error, Gap, Prefix, Revision, Watch, WatchError};

@@ -1,6 +1,13 @@
 //! What the registry and its clients promise, on paused time.
 
+// The helpers of tests are not in tests, as clippy sees it.
+#![allow(clippy::unwrap_used)]
+
+mod leases;
+mod leftovers;
 mod registrations;
+mod troubles;
+mod watches;
 
 use futures::StreamExt;
 use sd_core::{Batch, Change, Client, Prefix, Registration, Service, Ttl, Watch, WatchError};
