@@ -1,0 +1,182 @@
+//! The faults: what a registry does to its clients, and what others do to the registry.
+
+use crate::{
+    Registry,
+    history::History,
+    shared::{Condition, State},
+    store::Store,
+};
+use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};
+use std::time::Duration;
+
+/// # Others at work
+impl Registry {
+    /// Puts `value` under `key` without a lease, as an operator would, and returns the revision.
+    ///
+    /// A client that held the key hears that it is [taken](sd_core::Lost::Taken).
+    ///
+    /// # Errors
+    /// [`Invalid::EmptyKey`].
+    pub fn put(&self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<u64, Invalid> {
+        let key = Key::new(key)?;
+        let value = value.into();
+        Ok(self.0.with(|state, _| state.store.put(key, value, None)))
+    }
+
+    /// Deletes `key`, as an operator would; `false` if it was not there.
+    ///
+    /// A client that held the key hears that it was [deleted](sd_core::Lost::KeyDeleted); its
+    /// lease lives on.
+    pub fn delete(&self, key: impl AsRef<str>) -> bool {
+        Key::new(key).is_ok_and(|key| self.0.with(|state, _| state.store.delete(&key).is_some()))
+    }
+
+    /// Makes several changes at one revision, and returns the newest revision. Of several changes
+    /// of one key the last counts.
+    ///
+    /// ```
+    /// use sd_core::{Change, Entry, Key};
+    /// use sd_memory::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// let before = registry.put("/services/hello/a", "10.0.0.1:80")?;
+    /// let after = registry.transact([
+    ///     Change::Delete(Key::new("/services/hello/a")?),
+    ///     Change::Put(Entry::new(Key::new("/services/hello/b")?, "10.0.0.2:80")),
+    /// ]);
+    /// assert_eq!(after, before + 1);
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    pub fn transact(&self, changes: impl IntoIterator<Item = Change>) -> u64 {
+        let changes = changes.into_iter().collect();
+        self.0.with(|state, _| {
+            state.store.transact(changes);
+            state.store.history().revision()
+        })
+    }
+
+    /// Ends the lease as if its TTL had run out or somebody had revoked it; `false` if it is gone.
+    /// Its keys go in one revision.
+    pub fn expire_lease(&self, id: &LeaseId) -> bool {
+        self.0.with(|state, _| state.store.revoke(id))
+    }
+
+    /// Forgets the history up to the current revision. A watch from an earlier one is a
+    /// [gap](sd_core::Gap::Compacted). Watches that are open go on, unless they are more than
+    /// 1,024 revisions behind.
+    pub fn compact(&self) {
+        self.0.with(|state, _| state.store.compact());
+    }
+
+    /// Loses everything, as an etcd that comes back with an empty data directory: no entry, no
+    /// lease, no history, and a counter that starts at 1 again. Watches are interrupted and find a
+    /// [gap](sd_core::Gap::Rebuilt) when they are resumed, also when the counter has passed
+    /// theirs by then (write something to push it); clients hear that their leases are gone.
+    pub fn rebuild_empty(&self) {
+        self.0.turn(|state, _| {
+            let history = History::new(state.store.history().capacity());
+            state.store = Store::new(history);
+            state.disconnect(Error::unavailable("the registry was rebuilt"));
+        });
+        tracing::debug!("registry rebuilt empty");
+    }
+}
+
+/// # A registry in trouble
+///
+/// It is in one condition at a time: the latest of [`freeze`](Registry::freeze),
+/// [`refuse`](Registry::refuse) and [`kill`](Registry::kill) counts, until its own counterpart
+/// ends it.
+impl Registry {
+    /// Stops answering, as a process that was sent SIGSTOP. Calls wait for their timeout, watches
+    /// fall silent and are reported as disrupted and then as interrupted.
+    ///
+    /// Nothing moves on the server's side either: leases whose time runs out meanwhile end at the
+    /// [thaw](Self::thaw), before any keep-alive that waits for it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sd_core::{Client, Error, Prefix};
+    /// use sd_memory::Registry;
+    ///
+    /// tokio::time::pause();
+    /// let registry = Registry::new();
+    /// let client = registry.client();
+    /// let hello = Prefix::new("/services/hello")?;
+    /// registry.freeze();
+    /// let outcome = client.get_entries(&hello).await;
+    /// assert!(matches!(outcome, Err(Error::Timeout { .. })));
+    /// registry.thaw();
+    /// client.get_entries(&hello).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn freeze(&self) {
+        self.0.turn(|state, now| {
+            if !matches!(state.condition, Condition::Frozen { .. }) {
+                state.condition = Condition::Frozen { since: now };
+            }
+        });
+    }
+
+    /// Ends a [freeze](Self::freeze): waiting calls go through, and leases end whose time ran out.
+    pub fn thaw(&self) {
+        self.0.turn(|state, _| {
+            if matches!(state.condition, Condition::Frozen { .. }) {
+                state.condition = Condition::Open;
+            }
+        });
+    }
+
+    /// Answers every call with `error` and interrupts the watches with it, as a registry does that
+    /// cannot be reached, or has no leader, or no longer accepts the credentials. Time goes on:
+    /// leases end that are not kept alive.
+    pub fn refuse(&self, error: Error) {
+        self.0.turn(|state, _| {
+            state.disconnect(error.clone());
+            state.condition = Condition::Refusing(error);
+        });
+    }
+
+    /// Ends a [refusal](Self::refuse).
+    pub fn accept(&self) {
+        self.0.turn(|state, _| {
+            if matches!(state.condition, Condition::Refusing(_)) {
+                state.condition = Condition::Open;
+            }
+        });
+    }
+
+    /// Takes the registry down: calls are refused as unavailable, watches interrupted, and no lease
+    /// ends. Its data waits for the [restart](Self::restart).
+    pub fn kill(&self) {
+        self.0.turn(|state, _| {
+            state.disconnect(Error::unavailable("the registry is down"));
+            state.condition = Condition::Killed;
+        });
+    }
+
+    /// Brings a [killed](Self::kill) registry back with its data. As etcd's, each lease that it
+    /// still holds gets its whole TTL again.
+    pub fn restart(&self) {
+        self.0.turn(|state, now| {
+            if matches!(state.condition, Condition::Killed) {
+                state.store.renew_all(now);
+                state.condition = Condition::Open;
+            }
+        });
+    }
+
+    /// Makes every call take this long from now on, keep-alives included; zero ends it. News of a
+    /// watch is not delayed.
+    pub fn delay(&self, by: Duration) {
+        self.0.turn(|state, _| state.delay = by);
+    }
+
+    /// Interrupts every open watch.
+    pub fn disconnect_watchers(&self) {
+        self.0
+            .turn(|state: &mut State, _| state.disconnect(Error::unavailable("disconnected")));
+    }
+}

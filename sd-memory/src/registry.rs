@@ -1,0 +1,105 @@
+//! The registry, as those who test with it see it.
+
+use crate::{
+    ClientOptions, MemoryClient,
+    calls::Calls,
+    shared::{Shared, State},
+    store::{Lease, Stored},
+};
+use sd_core::{Entry, LeaseId};
+use std::{fmt, sync::Arc};
+
+/// How many revisions a registry keeps where nobody compacts.
+const HISTORY: usize = 100_000;
+
+/// A registry in the process. Cheap to clone; clones are the same registry.
+///
+/// Give each simulated process a [client](Self::client) of its own. The faults are methods of the
+/// registry: [`freeze`](Self::freeze), [`refuse`](Self::refuse), [`kill`](Self::kill),
+/// [`delay`](Self::delay), [`put`](Self::put), [`delete`](Self::delete),
+/// [`transact`](Self::transact), [`expire_lease`](Self::expire_lease), [`compact`](Self::compact),
+/// [`disconnect_watchers`](Self::disconnect_watchers) and [`rebuild_empty`](Self::rebuild_empty).
+/// Faults and assertions are the tester's own hand: they act at once, whatever state the registry
+/// is in, and clients hear of them when they can.
+///
+/// Leases end on tokio's clock, by a task that runs while there are any and ends with the registry.
+#[derive(Clone)]
+pub struct Registry(pub(crate) Arc<Shared>);
+
+impl Registry {
+    /// An empty registry that keeps the last 100,000 revisions.
+    pub fn new() -> Self {
+        Self::with_history(HISTORY)
+    }
+
+    /// An empty registry that keeps the last `revisions` revisions and forgets older ones as if
+    /// they were [compacted](Self::compact).
+    pub fn with_history(revisions: usize) -> Self {
+        Self(Arc::new(Shared::new(revisions)))
+    }
+
+    /// A new client of this registry.
+    pub fn client(&self) -> MemoryClient {
+        self.client_with(ClientOptions::default())
+    }
+
+    /// A new client of this registry with its own timeouts and limits.
+    pub fn client_with(&self, options: ClientOptions) -> MemoryClient {
+        MemoryClient::new(&self.0, options)
+    }
+
+    /// Everything in the registry, in the order of the keys.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.look(|state| state.store.entries().collect())
+    }
+
+    /// What stands under `key`.
+    pub fn get(&self, key: &str) -> Option<Stored> {
+        self.look(|state| state.store.get(key).cloned())
+    }
+
+    /// The leases that live, the oldest first.
+    pub fn leases(&self) -> Vec<LeaseId> {
+        let mut leases: Vec<_> = self.look(|state| state.store.leases().cloned().collect());
+        leases.sort();
+        leases
+    }
+
+    /// The lease called `id`, if it lives.
+    pub fn lease(&self, id: &LeaseId) -> Option<Lease> {
+        self.look(|state| state.store.lease(id).cloned())
+    }
+
+    /// How many watches are open.
+    pub fn watchers(&self) -> usize {
+        self.look(|state| state.watchers.len())
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> u64 {
+        self.look(|state| state.store.history().revision())
+    }
+
+    /// How many calls of each kind the clients have made.
+    pub fn calls(&self) -> Calls {
+        self.look(|state| state.calls)
+    }
+
+    fn look<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        self.0.with(|state, _| f(state))
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
+    }
+}

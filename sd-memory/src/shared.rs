@@ -1,0 +1,247 @@
+//! What clients, watches and handles of one registry share: one state behind one lock, and word to
+//! all who wait for news of it.
+
+use crate::{calls::Calls, history::History, store::Store};
+use sd_core::Error;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+/// How a registry treats its clients at the moment.
+#[derive(Debug)]
+pub(crate) enum Condition {
+    /// It answers.
+    Open,
+    /// It does nothing at all.
+    Frozen { since: Instant },
+    /// It goes on, and answers every call with this error.
+    Refusing(Error),
+    /// It is not there; its data is.
+    Killed,
+}
+
+/// What a call met.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    Answered(T),
+    Silence,
+    Refused(Error),
+}
+
+/// All that the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    pub(crate) condition: Condition,
+    /// How long each call takes.
+    pub(crate) delay: Duration,
+    /// The open watches, and the client of each.
+    pub(crate) watchers: HashMap<u64, u64>,
+    /// What a watch is told that is open no more.
+    pub(crate) disconnected: Error,
+    pub(crate) calls: Calls,
+    /// The task that ends leases.
+    expiry: Option<JoinHandle<()>>,
+}
+
+impl State {
+    /// Ends all watches, which are told `why`.
+    pub(crate) fn disconnect(&mut self, why: Error) {
+        self.watchers.clear();
+        self.disconnected = why;
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if matches!(self.condition, Condition::Open | Condition::Refusing(_)) {
+            for lease in self.store.expire(now) {
+                tracing::debug!(%lease, "lease expired");
+            }
+        }
+    }
+}
+
+/// What clients, watches and handles of one registry share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Moves whenever somebody who waits may have something to do.
+    news: watch::Sender<()>,
+    /// Moves whenever the next end of a lease may be sooner than it was.
+    deadlines: watch::Sender<()>,
+    ids: AtomicU64,
+}
+
+impl Shared {
+    /// An empty registry that keeps so many revisions.
+    pub(crate) fn new(revisions: usize) -> Self {
+        let state = State {
+            store: Store::new(History::new(revisions)),
+            condition: Condition::Open,
+            delay: Duration::ZERO,
+            watchers: HashMap::new(),
+            disconnected: Error::unavailable("disconnected"),
+            calls: Calls::default(),
+            expiry: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            news: watch::Sender::new(()),
+            deadlines: watch::Sender::new(()),
+            ids: AtomicU64::new(0),
+        }
+    }
+
+    /// A number that nobody else at this registry has.
+    pub(crate) fn id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Wakes with every piece of news from now on; it has ended when the registry is gone.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// Looks at the state, or changes it, as the tester does: whatever condition it is in.
+    pub(crate) fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let mark = Mark::of(&state);
+        state.expire(now);
+        let answer = f(&mut state, now);
+        // The change of the condition may have let leases go.
+        state.expire(now);
+        let after = Mark::of(&state);
+        let news = (mark.revision, mark.leases) != (after.revision, after.leases);
+        let sooner = match (mark.next_expiry, after.next_expiry) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(old), Some(new)) => new < old,
+        };
+        self.watch_deadlines(&mut state);
+        drop(state);
+        if sooner {
+            self.deadlines.send_replace(());
+        }
+        if news {
+            self.news.send_replace(());
+        }
+        answer
+    }
+
+    /// Changes how the registry treats its clients, and tells all who wait.
+    pub(crate) fn turn(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant)) {
+        self.with(f);
+        self.deadlines.send_replace(());
+        self.news.send_replace(());
+    }
+
+    /// Has `f` answer a client's call, if the registry answers.
+    pub(crate) fn attempt<T>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut State, Instant) -> T,
+    ) -> Attempt<T> {
+        self.with(|state, now| match &state.condition {
+            Condition::Open => Attempt::Answered(f(state, now)),
+            Condition::Frozen { .. } => Attempt::Silence,
+            Condition::Refusing(error) => Attempt::Refused(error.clone()),
+            Condition::Killed => Attempt::Refused(Error::unavailable("the registry is down")),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the task that ends leases, if there is something to do and nobody does it. Outside
+    /// of a runtime, leases end when somebody looks.
+    fn watch_deadlines(self: &Arc<Self>, state: &mut State) {
+        let running = state
+            .expiry
+            .as_ref()
+            .is_some_and(|task| !task.is_finished());
+        if running || state.store.next_expiry().is_none() {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            let deadlines = self.deadlines.subscribe();
+            state.expiry = Some(runtime.spawn(end_leases(Arc::downgrade(self), deadlines)));
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = state.expiry.take() {
+            task.abort();
+        }
+    }
+}
+
+/// By which news are recognised.
+struct Mark {
+    revision: (u64, u64, u64),
+    /// A lease without keys ends without a revision.
+    leases: usize,
+    next_expiry: Option<Instant>,
+}
+
+impl Mark {
+    fn of(state: &State) -> Self {
+        let history = state.store.history();
+        Self {
+            revision: (history.id(), history.revision(), history.compacted()),
+            leases: state.store.leases().len(),
+            next_expiry: state.store.next_expiry(),
+        }
+    }
+}
+
+/// Ends leases when their time is up, for as long as there are leases and a registry.
+async fn end_leases(registry: Weak<Shared>, mut deadlines: watch::Receiver<()>) {
+    loop {
+        let Some(shared) = registry.upgrade() else {
+            return;
+        };
+        let next = shared.with(|state, _| {
+            let next = state.store.next_expiry();
+            if next.is_none() {
+                state.expiry = None;
+                return None;
+            }
+            match state.condition {
+                Condition::Open | Condition::Refusing(_) => Some(next),
+                Condition::Frozen { .. } | Condition::Killed => Some(None),
+            }
+        });
+        drop(shared);
+        let ended = match next {
+            None => return,
+            Some(None) => deadlines.changed().await.is_err(),
+            Some(Some(deadline)) => tokio::select! {
+                () = sleep_until(deadline) => false,
+                changed = deadlines.changed() => changed.is_err(),
+            },
+        };
+        if ended {
+            return;
+        }
+    }
+}

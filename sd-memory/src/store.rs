@@ -1,0 +1,349 @@
+//! What a registry holds: entries, leases, and the history of both. Pure: the time is passed in.
+
+use crate::history::History;
+use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The ids of leases look like etcd's: 19 digits. One is never given out twice.
+static LEASES: AtomicI64 = AtomicI64::new(7_587_849_142_468_224_212);
+
+/// An entry as the registry keeps it, for assertions; see [`Registry::get`](crate::Registry::get).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// The value.
+    pub value: Bytes,
+    /// The revision at which the key came to be.
+    pub created: u64,
+    /// The revision of its last put.
+    pub modified: u64,
+    /// How many puts it had since it came to be.
+    pub version: u64,
+    /// The lease it hangs on.
+    pub lease: Option<LeaseId>,
+}
+
+/// A lease as the registry keeps it, for assertions; see
+/// [`Registry::lease`](crate::Registry::lease).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// How long it lives after a keep-alive.
+    pub ttl: Duration,
+    /// When it ends unless it is kept alive.
+    pub expires: Instant,
+    /// The keys that end with it.
+    pub keys: BTreeSet<Key>,
+}
+
+/// Entries and leases, with etcd's counting: each write, transaction or end of a lease that
+/// changes anything is one revision.
+#[derive(Debug)]
+pub(crate) struct Store {
+    entries: BTreeMap<Key, Stored>,
+    leases: HashMap<LeaseId, Lease>,
+    deadlines: BTreeSet<(Instant, LeaseId)>,
+    history: History,
+}
+
+impl Store {
+    /// An empty store that keeps `history`.
+    pub(crate) fn new(history: History) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            leases: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            history,
+        }
+    }
+
+    /// What changed.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// See [`History::compact`].
+    pub(crate) fn compact(&mut self) {
+        self.history.compact();
+    }
+
+    /// The entry under `key`.
+    pub(crate) fn get(&self, key: &str) -> Option<&Stored> {
+        self.entries.get(key)
+    }
+
+    /// Everything, in the order of the keys.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().map(entry)
+    }
+
+    /// Everything under `prefix`, in the order of the keys.
+    pub(crate) fn under<'a>(&'a self, prefix: &'a Prefix) -> impl Iterator<Item = Entry> + 'a {
+        self.entries
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
+            .take_while(|(key, _)| prefix.matches(key))
+            .map(entry)
+    }
+
+    /// Puts `value` under `key`, on `lease` if that lives, and returns the revision.
+    pub(crate) fn put(&mut self, key: Key, value: Bytes, lease: Option<&LeaseId>) -> u64 {
+        let modified = self.history.revision() + 1;
+        self.place(&key, value.clone(), lease, modified);
+        self.history
+            .record(vec![Change::Put(Entry::new(key, value))])
+    }
+
+    /// Deletes `key` and returns the revision, or `None` if there is no such key.
+    pub(crate) fn delete(&mut self, key: &Key) -> Option<u64> {
+        self.take(key)?;
+        Some(self.history.record(vec![Change::Delete(key.clone())]))
+    }
+
+    /// Applies all of `changes` in one revision and returns it; deletes of absent keys are nothing,
+    /// and of several changes of one key the last counts. `None` if nothing changed.
+    pub(crate) fn transact(&mut self, changes: Vec<Change>) -> Option<u64> {
+        let last: HashMap<Key, usize> = (0..)
+            .zip(&changes)
+            .map(|(i, c)| (c.key().clone(), i))
+            .collect();
+        let modified = self.history.revision() + 1;
+        let mut done = Vec::with_capacity(last.len());
+        for (i, change) in changes.into_iter().enumerate() {
+            if last.get(change.key()) != Some(&i) {
+                continue;
+            }
+            match &change {
+                Change::Put(entry) => {
+                    self.place(&entry.key, entry.value.clone(), None, modified);
+                }
+                Change::Delete(key) if self.take(key).is_none() => continue,
+                Change::Delete(_) => {}
+            }
+            done.push(change);
+        }
+        (!done.is_empty()).then(|| self.history.record(done))
+    }
+
+    /// Grants a lease.
+    pub(crate) fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
+        let id = LeaseId::from(LEASES.fetch_add(1, Ordering::Relaxed));
+        let lease = Lease {
+            ttl,
+            expires: now + ttl,
+            keys: BTreeSet::new(),
+        };
+        self.deadlines.insert((lease.expires, id.clone()));
+        self.leases.insert(id.clone(), lease);
+        id
+    }
+
+    /// Gives the lease its whole TTL again; `false` if it is gone.
+    pub(crate) fn keep_alive(&mut self, id: &LeaseId, now: Instant) -> bool {
+        let Some(lease) = self.leases.get_mut(id) else {
+            return false;
+        };
+        self.deadlines.remove(&(lease.expires, id.clone()));
+        lease.expires = now + lease.ttl;
+        self.deadlines.insert((lease.expires, id.clone()));
+        true
+    }
+
+    /// Ends the lease, and all its keys with it, in one revision; `false` if it is gone already.
+    pub(crate) fn revoke(&mut self, id: &LeaseId) -> bool {
+        let Some(lease) = self.leases.remove(id) else {
+            return false;
+        };
+        self.deadlines.remove(&(lease.expires, id.clone()));
+        for key in &lease.keys {
+            self.entries.remove(key);
+        }
+        if !lease.keys.is_empty() {
+            self.history
+                .record(lease.keys.into_iter().map(Change::Delete).collect());
+        }
+        true
+    }
+
+    /// Ends the leases whose time is up and returns them.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<LeaseId> {
+        let mut ended = Vec::new();
+        while let Some((deadline, id)) = self.deadlines.first() {
+            if *deadline > now {
+                break;
+            }
+            let id = id.clone();
+            self.revoke(&id);
+            ended.push(id);
+        }
+        ended
+    }
+
+    /// Gives every lease its whole TTL again, as a server does that comes back with its data.
+    pub(crate) fn renew_all(&mut self, now: Instant) {
+        let ids: Vec<_> = self.leases.keys().cloned().collect();
+        for id in &ids {
+            self.keep_alive(id, now);
+        }
+    }
+
+    /// When the next lease ends unless it is kept alive.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The lease called `id`.
+    pub(crate) fn lease(&self, id: &LeaseId) -> Option<&Lease> {
+        self.leases.get(id)
+    }
+
+    /// All leases.
+    pub(crate) fn leases(&self) -> impl ExactSizeIterator<Item = &LeaseId> {
+        self.leases.keys()
+    }
+
+    fn place(&mut self, key: &Key, value: Bytes, lease: Option<&LeaseId>, modified: u64) {
+        let old = self.take(key);
+        let lease = lease.filter(|id| match self.leases.get_mut(id) {
+            Some(lease) => lease.keys.insert(key.clone()),
+            None => false,
+        });
+        let stored = Stored {
+            value,
+            created: old.as_ref().map_or(modified, |old| old.created),
+            modified,
+            version: old.map_or(1, |old| old.version + 1),
+            lease: lease.cloned(),
+        };
+        self.entries.insert(key.clone(), stored);
+    }
+
+    /// Takes the entry out, and off its lease.
+    fn take(&mut self, key: &Key) -> Option<Stored> {
+        let stored = self.entries.remove(key)?;
+        if let Some(lease) = stored.lease.as_ref().and_then(|id| self.leases.get_mut(id)) {
+            lease.keys.remove(key);
+        }
+        Some(stored)
+    }
+}
+
+fn entry((key, stored): (&Key, &Stored)) -> Entry {
+    Entry::new(key.clone(), stored.value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn store() -> Store {
+        Store::new(History::new(100))
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+
+    fn keys(store: &Store) -> Vec<String> {
+        store.entries().map(|e| e.key.to_string()).collect()
+    }
+
+    #[test]
+    fn revisions_count_as_etcds_do() {
+        let mut store = store();
+        let now = Instant::now();
+        assert_eq!(store.history().revision(), 1);
+        assert_eq!(store.put(key("a"), "1".into(), None), 2);
+        assert_eq!(store.put(key("a"), "2".into(), None), 3);
+        assert_eq!(store.delete(&key("absent")), None);
+        let lease = store.grant(TTL, now);
+        assert!(store.revoke(&lease));
+        assert_eq!(store.history().revision(), 3);
+        let a = store.get("a").unwrap();
+        assert_eq!((a.created, a.modified, a.version), (2, 3, 2));
+        assert_eq!(store.delete(&key("a")), Some(4));
+        assert_eq!(store.put(key("a"), "3".into(), None), 5);
+        assert_eq!(store.get("a").unwrap().created, 5);
+    }
+
+    #[test]
+    fn a_transaction_is_one_revision() {
+        let mut store = store();
+        store.put(key("a"), "1".into(), None);
+        let put = |value: &'static str| Change::Put(Entry::new(key("b"), value));
+        let done = store.transact(vec![
+            put("1"),
+            Change::Delete(key("a")),
+            Change::Delete(key("absent")),
+            put("2"),
+        ]);
+        assert_eq!(done, Some(3));
+        assert_eq!(store.get("b").unwrap().value, "2");
+        let record: Vec<_> = store.history().after(2).unwrap().collect();
+        assert_eq!(record, [&vec![Change::Delete(key("a")), put("2")]]);
+        assert_eq!(store.transact(vec![Change::Delete(key("a"))]), None);
+    }
+
+    #[test]
+    fn keys_on_one_lease_die_in_one_revision() {
+        let mut store = store();
+        let now = Instant::now();
+        let lease = store.grant(TTL, now);
+        store.put(key("a"), "1".into(), Some(&lease));
+        store.put(key("b"), "1".into(), Some(&lease));
+        assert!(store.expire(now + TTL / 2).is_empty());
+        assert_eq!(store.expire(now + TTL), [lease]);
+        assert_eq!(store.history().revision(), 4);
+        assert!(keys(&store).is_empty());
+        assert_eq!(store.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_key_that_moved_to_another_lease_outlives_its_old_one() {
+        let mut store = store();
+        let now = Instant::now();
+        let (old, new) = (store.grant(TTL, now), store.grant(TTL, now));
+        store.put(key("a"), "old".into(), Some(&old));
+        store.put(key("a"), "new".into(), Some(&new));
+        store.revoke(&old);
+        assert_eq!(store.get("a").unwrap().value, "new");
+        store.put(key("a"), "foreign".into(), None);
+        store.revoke(&new);
+        assert_eq!(keys(&store), ["a"]);
+    }
+
+    #[test]
+    fn a_keep_alive_moves_the_deadline() {
+        let mut store = store();
+        let now = Instant::now();
+        let lease = store.grant(TTL, now);
+        assert!(store.keep_alive(&lease, now + TTL / 2));
+        assert!(store.expire(now + TTL).is_empty());
+        assert_eq!(store.next_expiry(), Some(now + TTL / 2 + TTL));
+        assert!(!store.keep_alive(&LeaseId::new("gone"), now));
+    }
+
+    #[test]
+    fn a_prefix_sees_its_own_and_no_more() {
+        let mut store = store();
+        for text in [
+            "/svc/foo/a",
+            "/svc/foobar/a",
+            "/svc/foo",
+            "/svc/foo/b",
+            "/svc/g",
+        ] {
+            store.put(key(text), "".into(), None);
+        }
+        let prefix = Prefix::new("/svc/foo").unwrap();
+        let found: Vec<_> = store.under(&prefix).map(|e| e.key.to_string()).collect();
+        assert_eq!(found, ["/svc/foo/a", "/svc/foo/b"]);
+    }
+}
