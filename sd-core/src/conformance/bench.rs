@@ -277,7 +277,8 @@ impl Bench<'_> {
     }
 }
 
-fn listed(snapshot: &Snapshot) -> Outcome<Listed> {
+/// What the list shows, each key once.
+pub(super) fn listed(snapshot: &Snapshot) -> Outcome<Listed> {
     let mut listed = Listed::new();
     for entry in &snapshot.entries {
         let before = listed.insert(entry.key.clone(), entry.value.clone());
@@ -348,6 +349,23 @@ impl Bench<'_> {
 
     pub(super) async fn watchers(&self) -> Outcome<usize> {
         self.means("watchers", self.harness.watchers()).await
+    }
+
+    /// How many watchers there are once those of earlier clients are gone.
+    pub(super) async fn settled_watchers(&self) -> Outcome<usize> {
+        let waiting = self.waiting(self.patience());
+        let mut before = self.watchers().await?;
+        loop {
+            self.while_quiet().await;
+            let after = self.watchers().await?;
+            if after == before {
+                return Ok(after);
+            }
+            before = after;
+            waiting
+                .on(format!("{after} watchers, and changing"))
+                .await?;
+        }
     }
 
     pub(super) async fn compact(&self) -> Outcome {

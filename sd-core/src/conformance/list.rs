@@ -142,6 +142,7 @@ async fn a_list_is_read_at_one_revision(bench: &Bench<'_>) -> Outcome {
         let writing = async {
             for n in 0..20 {
                 bench.transact(&both(round * 20 + n), &[]).await?;
+                tokio::task::yield_now().await;
             }
             Outcome::Ok(())
         };

@@ -348,10 +348,10 @@ async fn a_token_of_another_backend_is_a_gap(bench: &Bench<'_>) -> Outcome {
 
 async fn watches_of_one_client_are_independent(bench: &Bench<'_>) -> Outcome {
     let client = bench.client().await?;
-    let (foo, bar) = (bench.prefix("foo")?, bench.prefix("bar")?);
-    let mut one = bench.follow(&client, &foo).await?;
-    let same = bench.follow(&client, &foo).await?;
-    let other = bench.follow(&client, &bar).await?;
+    let (prefix, another) = (bench.prefix("foo")?, bench.prefix("bar")?);
+    let mut one = bench.follow(&client, &prefix).await?;
+    let same = bench.follow(&client, &prefix).await?;
+    let other = bench.follow(&client, &another).await?;
 
     drop((same, other));
     bench.while_quiet().await;
@@ -366,9 +366,9 @@ async fn watches_of_one_client_are_independent(bench: &Bench<'_>) -> Outcome {
 
 async fn a_watch_that_nobody_reads_holds_nobody_up(bench: &Bench<'_>) -> Outcome {
     let client = bench.client().await?;
-    let (foo, bar) = (bench.prefix("foo")?, bench.prefix("bar")?);
-    let mut unread = bench.follow(&client, &foo).await?;
-    let mut read = bench.follow(&client, &bar).await?;
+    let (unread_prefix, read_prefix) = (bench.prefix("foo")?, bench.prefix("bar")?);
+    let mut unread = bench.follow(&client, &unread_prefix).await?;
+    let mut read = bench.follow(&client, &read_prefix).await?;
     let value = Bytes::from(vec![b'x'; 16 * 1024]);
     let mut keys = Vec::new();
     for n in 0..64 {
@@ -380,7 +380,7 @@ async fn a_watch_that_nobody_reads_holds_nobody_up(bench: &Bench<'_>) -> Outcome
     let key = bench.key("bar/a")?;
     bench.put(&key, "a").await?;
     read.until_seen(&key).await?;
-    let listed = bench.list(&client, &foo).await?;
+    let listed = bench.list(&client, &unread_prefix).await?;
     ensure!(listed.len() == 64, "{} entries are listed", listed.len());
 
     unread
@@ -416,9 +416,7 @@ async fn a_watch_of_a_closed_client_ends(bench: &Bench<'_>) -> Outcome {
 async fn a_dropped_watch_leaves_no_watcher(bench: &Bench<'_>) -> Outcome {
     let client = bench.client().await?;
     let prefix = bench.prefix("foo")?;
-    // What earlier clients leave behind may still be on its way out.
-    bench.while_quiet().await;
-    let before = bench.watchers().await?;
+    let before = bench.settled_watchers().await?;
 
     let mut follower = bench.follow(&client, &prefix).await?;
     bench.put(&bench.key("foo/a")?, "a").await?;
@@ -437,6 +435,8 @@ async fn a_dropped_watch_leaves_no_watcher(bench: &Bench<'_>) -> Outcome {
     let _ = client
         .watch_prefix(&prefix, &snapshot.revision)
         .now_or_never();
+    // What was cancelled may still arrive at the registry.
+    bench.while_quiet().await;
 
     let waiting = bench.waiting(bench.patience());
     loop {
