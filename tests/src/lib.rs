@@ -1,1 +1,6 @@
-//! Soon.
+//! Means for tests.
+
+mod memory;
+pub mod wrong_clients;
+
+pub use memory::MemoryHarness;
