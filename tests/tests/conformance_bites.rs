@@ -69,8 +69,8 @@ wrong_clients! {
         a_token_of_another_backend_is_a_gap,
     ],
     removes_its_successor: RemovesItsSuccessor => [
-        an_old_owner_does_not_remove_its_successor,
         the_same_value_from_somebody_else_is_not_ours,
+        an_old_owner_does_not_remove_its_successor,
         deregister_of_the_unknown_removes_nothing,
     ],
     puts_after_deregister: PutsAfterDeregister => [
@@ -107,8 +107,8 @@ wrong_clients! {
         register_takes_another_clients_key_over,
         the_same_value_from_somebody_else_is_not_ours,
         register_again_supersedes_the_registration_before,
-        deregister_removes_the_entry,
         a_closed_client_says_closed,
+        deregister_removes_the_entry,
         a_lost_lease_is_said_and_the_entry_reclaimed,
         a_deleted_key_is_said_and_the_entry_reclaimed,
         a_reclaimed_registration_is_held,
@@ -121,9 +121,9 @@ wrong_clients! {
         an_outage_is_not_a_loss,
     ],
     removes_with_every_handle: RemovesWithEveryHandle => [
-        an_old_owner_does_not_remove_its_successor,
         a_superseded_handle_ends_nothing,
         a_service_can_come_back_after_deregister,
+        an_old_owner_does_not_remove_its_successor,
         a_reclaimed_registration_is_held,
         a_reclaimed_handle_may_be_dropped,
     ],

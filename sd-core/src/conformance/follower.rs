@@ -1,6 +1,10 @@
 //! A watch that is followed as a mirror of the registry would.
 
-use super::bench::{Bench, Listed, Outcome, Stop, Waiting, chain, ensure, listed};
+use super::{
+    bench::{Bench, Listed, listed},
+    stop::{Outcome, Stop, chain, ensure},
+    waiting::Waiting,
+};
 use crate::{Batch, Change, Client, Gap, Key, Prefix, Revision, Snapshot, Watch, WatchError};
 use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};

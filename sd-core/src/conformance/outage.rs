@@ -2,10 +2,11 @@
 
 use super::{
     Check,
-    bench::{Bench, Outcome, Stop, ensure},
+    bench::Bench,
     check,
     follower::{Follower, News},
     harness::Counter,
+    stop::{Outcome, Stop, ensure},
 };
 use crate::Deregistered;
 
