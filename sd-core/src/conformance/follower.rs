@@ -1,8 +1,12 @@
 //! A watch that is followed as a mirror of the registry would.
 
-use super::bench::{Bench, Listed, Outcome, Stop, Waiting, chain, ensure};
-use crate::{Batch, Change, Client, Gap, Key, Prefix, Revision, Watch, WatchError};
-use futures::StreamExt;
+use super::{
+    bench::{Bench, Listed, listed},
+    stop::{Outcome, Stop, chain, ensure},
+    waiting::Waiting,
+};
+use crate::{Batch, Change, Client, Gap, Key, Prefix, Revision, Snapshot, Watch, WatchError};
+use futures::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -142,6 +146,30 @@ impl<'b> Follower<'b> {
             }
         }
         Ok(None)
+    }
+
+    /// The gap that a watch from `snapshot` finds, at once or before it is `done`.
+    pub(super) async fn gap_from(
+        bench: &'b Bench<'b>,
+        client: &Arc<dyn Client>,
+        prefix: &Prefix,
+        snapshot: &Snapshot,
+        what: &str,
+        done: impl Fn(&Self) -> bool + Send,
+    ) -> Outcome<Option<Gap>> {
+        let mut follower = Self {
+            bench,
+            client: client.clone(),
+            prefix: prefix.clone(),
+            watch: Watch::new(stream::empty()),
+            mirror: listed(snapshot)?,
+            resume: snapshot.revision.clone(),
+            batches: Vec::new(),
+        };
+        match follower.resume(&bench.waiting(bench.patience())).await? {
+            Some(gap) => Ok(Some(gap)),
+            None => follower.until_gap_or(what, done).await,
+        }
     }
 
     /// Broken if the watch reports a change for a while.

@@ -2,8 +2,9 @@
 
 use super::{
     Check,
-    bench::{Bench, Outcome, Stop, ensure},
+    bench::Bench,
     check,
+    stop::{Outcome, Stop, ensure},
 };
 use crate::{Key, Lost, Registration, Service, Ttl};
 use futures::future;

@@ -2,8 +2,9 @@
 
 use super::{
     Check,
-    bench::{Bench, Listed, Outcome, ensure},
+    bench::{Bench, Listed},
     check,
+    stop::{Outcome, ensure},
 };
 use crate::{Error, Invalid};
 use bytes::Bytes;

@@ -64,22 +64,28 @@
 //! registry in the same process and paused time it takes no time at all.
 
 mod bench;
+mod deregistration;
 mod follower;
 mod harness;
 mod lease;
 mod list;
+mod means;
 mod outage;
 mod reclaim;
 mod registration;
 mod report;
+mod resume;
+mod stop;
+mod waiting;
 mod watch;
 
 pub use harness::{Counter, Harness, Means, Subject, Unmet};
 pub use report::{Report, Verdict};
 
-use bench::{Bench, Outcome, Stop};
+use bench::Bench;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use std::{any::Any, fmt, panic::AssertUnwindSafe};
+use stop::{Outcome, Stop};
 use tokio::time::timeout;
 
 /// One promise of [`Client`](crate::Client), and how it is tested.
@@ -141,9 +147,11 @@ use check;
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     [
         list::CHECKS,
+        resume::CHECKS,
         watch::CHECKS,
         outage::CHECKS,
         registration::CHECKS,
+        deregistration::CHECKS,
         reclaim::CHECKS,
         lease::CHECKS,
     ]

@@ -2,12 +2,13 @@
 
 use super::{
     Check,
-    bench::{Bench, Outcome, Stop, ensure},
+    bench::Bench,
     check,
-    follower::News,
+    follower::{Follower, News},
     harness::Counter,
+    stop::{Outcome, Stop, ensure},
 };
-use crate::{Deregistered, WatchError};
+use crate::Deregistered;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -60,20 +61,16 @@ async fn a_compacted_history_is_a_gap(bench: &Bench<'_>) -> Outcome {
     }
     bench.delete(&key).await?;
     bench.compact().await?;
-    let watch = client.watch_prefix(&prefix, &snapshot.revision);
-    match bench.within("watch_prefix", watch).await? {
-        Err(WatchError::Gap(_)) => {}
-        Err(error) => return Err(error.into()),
-        Ok(_) => {
-            let mut follower = bench.follow_from(&client, &prefix, &snapshot).await?;
-            // A backend that knows the change all the same has kept the promise too.
-            follower
-                .until_gap_or("the history was compacted", |follower| {
-                    follower.mirror.is_empty()
-                })
-                .await?;
-        }
-    }
+    // A backend that knows the changes all the same has kept the promise too.
+    Follower::gap_from(
+        bench,
+        &client,
+        &prefix,
+        &snapshot,
+        "the history was compacted",
+        |follower| follower.mirror.is_empty(),
+    )
+    .await?;
 
     let mut follower = bench.follow(&client, &prefix).await?;
     ensure!(follower.mirror.is_empty(), "the new list is an old one");
@@ -225,16 +222,9 @@ async fn rebuilt(bench: &Bench<'_>, counter: Counter) -> Outcome {
 
     let gap = running.until_gap_or("rebuilt under a watch", |_| false);
     ensure!(gap.await?.is_some(), "no gap");
-    let watch = client.watch_prefix(&prefix, &snapshot.revision);
-    match bench.within("watch_prefix", watch).await? {
-        Err(WatchError::Gap(_)) => {}
-        Err(error) => return Err(error.into()),
-        Ok(_) => {
-            let mut later = bench.follow_from(&client, &prefix, &snapshot).await?;
-            let gap = later.until_gap_or("rebuilt between two watches", |_| false);
-            ensure!(gap.await?.is_some(), "no gap");
-        }
-    }
+    let what = "rebuilt between two watches";
+    let gap = Follower::gap_from(bench, &client, &prefix, &snapshot, what, |_| false);
+    ensure!(gap.await?.is_some(), "no gap");
 
     let found = bench.list(&client, &prefix).await?;
     let keys: Vec<_> = found.into_keys().collect();

@@ -2,8 +2,9 @@
 
 use super::{
     Check,
-    bench::{Bench, Outcome, ensure},
+    bench::Bench,
     check,
+    stop::{Outcome, ensure},
 };
 use crate::{Deregistered, Lost, Reclaimed};
 

@@ -1,0 +1,163 @@
+//! Clients that break one promise each, to see the conformance suite notice.
+//!
+//! Every [`Flaw`] changes one answer of a correct client, as a plausible mistake would.
+
+mod lists;
+mod registrations;
+mod watches;
+
+pub use lists::*;
+pub use registrations::*;
+pub use watches::*;
+
+use crate::MemoryHarness;
+use sd_core::{
+    Bytes, Client, Deregistered, Key, LeaseId, Prefix, Registration, Result, Revision, Service,
+    Snapshot, Watch, WatchError, async_trait,
+    conformance::{Counter, Harness, Means, Subject},
+};
+use sd_memory::{MemoryClient, Registry};
+use std::{marker::PhantomData, sync::Arc};
+
+/// What a wrong client does with what the right one would answer.
+#[async_trait]
+pub trait Flaw: Default + Send + Sync + 'static {
+    /// [`Client::get_entries`].
+    async fn list(&self, right: &Right, prefix: &Prefix) -> Result<Snapshot> {
+        right.client.get_entries(prefix).await
+    }
+
+    /// [`Client::watch_prefix`].
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        right.client.watch_prefix(prefix, after).await
+    }
+
+    /// [`Client::register`].
+    async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
+        right.client.register(service).await
+    }
+
+    /// [`Client::deregister`].
+    async fn deregister(&self, right: &Right, service: &Service) -> Result<Deregistered> {
+        right.client.deregister(service).await
+    }
+
+    /// [`Client::lease_id`].
+    fn lease_id(&self, right: &Right) -> Option<LeaseId> {
+        right.client.lease_id()
+    }
+}
+
+/// The client as it should be, and the registry it is of.
+#[derive(Debug, Clone)]
+pub struct Right {
+    registry: Registry,
+    client: MemoryClient,
+}
+
+struct Wrong<F>(Right, F);
+
+#[async_trait]
+impl<F: Flaw> Client for Wrong<F> {
+    async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
+        self.1.list(&self.0, prefix).await
+    }
+
+    async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
+        self.1.watch(&self.0, prefix, after).await
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        self.1.register(&self.0, service).await
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<Deregistered> {
+        self.1.deregister(&self.0, service).await
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        self.1.lease_id(&self.0)
+    }
+}
+
+/// The memory registry, seen through clients with the flaw `F`.
+#[derive(Debug, Default)]
+pub struct FlawedHarness<F> {
+    right: MemoryHarness,
+    flaw: PhantomData<F>,
+}
+
+#[async_trait]
+impl<F: Flaw> Harness for FlawedHarness<F> {
+    async fn client(&self) -> Means<Subject> {
+        let registry = self.right.registry().clone();
+        let client = registry.client();
+        let right = Right {
+            registry,
+            client: client.clone(),
+        };
+        let wrong = Arc::new(Wrong(right, F::default()));
+        Ok(MemoryHarness::subject(client, wrong))
+    }
+
+    fn many(&self) -> usize {
+        1_100
+    }
+
+    fn too_big(&self) -> Option<usize> {
+        self.right.too_big()
+    }
+
+    async fn put(&self, key: &Key, value: Bytes) -> Means {
+        self.right.put(key, value).await
+    }
+
+    async fn delete(&self, key: &Key) -> Means {
+        self.right.delete(key).await
+    }
+
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+        self.right.transact(puts, deletes).await
+    }
+
+    async fn read(&self, key: &Key) -> Means<Option<Bytes>> {
+        self.right.read(key).await
+    }
+
+    async fn expire(&self, lease: &LeaseId) -> Means {
+        self.right.expire(lease).await
+    }
+
+    async fn leases(&self) -> Means<Vec<LeaseId>> {
+        self.right.leases().await
+    }
+
+    async fn watchers(&self) -> Means<usize> {
+        self.right.watchers().await
+    }
+
+    async fn compact(&self) -> Means {
+        self.right.compact().await
+    }
+
+    async fn interrupt(&self) -> Means {
+        self.right.interrupt().await
+    }
+
+    async fn disrupt(&self) -> Means {
+        self.right.disrupt().await
+    }
+
+    async fn restore(&self) -> Means {
+        self.right.restore().await
+    }
+
+    async fn rebuild(&self, counter: Counter) -> Means {
+        self.right.rebuild(counter).await
+    }
+}

@@ -1,0 +1,182 @@
+//! Clients that watch wrongly.
+
+use super::{Flaw, Right};
+use futures::{StreamExt, stream};
+use sd_core::{Batch, Client, Error, Gap, Prefix, Revision, Watch, WatchError, async_trait};
+use std::{future, ops::ControlFlow};
+
+/// Watches from now on, not from where the list was read.
+#[derive(Debug, Default)]
+pub struct LosesChangesBeforeTheWatch;
+
+#[async_trait]
+impl Flaw for LosesChangesBeforeTheWatch {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        // Gaps are still told from what the caller knows.
+        drop(right.client.watch_prefix(prefix, after).await?);
+        let now = right.client.get_entries(prefix).await;
+        let now = now.map_err(WatchError::Interrupted)?.revision;
+        right.client.watch_prefix(prefix, &now).await
+    }
+}
+
+/// Changes a right watch item by item.
+async fn with_items<S>(
+    right: &Right,
+    prefix: &Prefix,
+    after: &Revision,
+    change: impl Fn(Result<Batch, WatchError>) -> S + Send + 'static,
+) -> Result<Watch, WatchError>
+where
+    S: IntoIterator<Item = ControlFlow<(), Result<Batch, WatchError>>>,
+    S::IntoIter: Send + 'static,
+{
+    let watch = right.client.watch_prefix(prefix, after).await?;
+    let items = watch.flat_map(move |item| stream::iter(change(item)));
+    Ok(Watch::new(items.filter_map(async |item| match item {
+        ControlFlow::Continue(item) => Some(item),
+        ControlFlow::Break(()) => future::pending().await,
+    })))
+}
+
+/// Passes on every change as it comes, with the revision it came at.
+#[derive(Debug, Default)]
+pub struct SplitsRevisions;
+
+#[async_trait]
+impl Flaw for SplitsRevisions {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        with_items(right, prefix, after, |item| match item {
+            Ok(batch) if !batch.changes.is_empty() => {
+                let one = |change| Batch::new(vec![change], batch.resume.clone());
+                let split = batch.changes.into_iter().map(one);
+                split.map(Ok).map(ControlFlow::Continue).collect()
+            }
+            item => vec![ControlFlow::Continue(item)],
+        })
+        .await
+    }
+}
+
+/// Says at the end of a watch where it began, so that the next one repeats.
+#[derive(Debug, Default)]
+pub struct RepeatsChangesOnResume;
+
+#[async_trait]
+impl Flaw for RepeatsChangesOnResume {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let began = after.clone();
+        with_items(right, prefix, after, move |item| {
+            let item = item.map(|batch| Batch {
+                resume: began.clone(),
+                ..batch
+            });
+            [ControlFlow::Continue(item)]
+        })
+        .await
+    }
+}
+
+/// Waits for news when the registry has none left.
+#[derive(Debug, Default)]
+pub struct AnswersGapsWithSilence;
+
+#[async_trait]
+impl Flaw for AnswersGapsWithSilence {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let quiet = with_items(right, prefix, after, |item| match item {
+            Err(WatchError::Gap(_)) => [ControlFlow::Break(())],
+            item => [ControlFlow::Continue(item)],
+        });
+        match quiet.await {
+            Err(WatchError::Gap(_)) => Ok(Watch::new(stream::pending())),
+            watch => watch,
+        }
+    }
+}
+
+/// Waits for a registry that does not answer, and says nothing.
+#[derive(Debug, Default)]
+pub struct IsSilentInOutages;
+
+#[async_trait]
+impl Flaw for IsSilentInOutages {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        with_items(right, prefix, after, |item| match item {
+            Err(WatchError::Disrupted(_)) => vec![],
+            Err(WatchError::Interrupted(Error::Timeout { .. })) => vec![ControlFlow::Break(())],
+            item => vec![ControlFlow::Continue(item)],
+        })
+        .await
+    }
+}
+
+/// Reads a watch on a task of its own, whether anybody listens or not.
+#[derive(Debug, Default)]
+pub struct LeaksItsWatch;
+
+#[async_trait]
+impl Flaw for LeaksItsWatch {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let mut watch = right.client.watch_prefix(prefix, after).await?;
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(item) = watch.next().await {
+                let _ = sender.send(item);
+            }
+        });
+        Ok(Watch::new(stream::poll_fn(move |cx| {
+            receiver.poll_recv(cx)
+        })))
+    }
+}
+
+/// Takes every token for its own.
+#[derive(Debug, Default)]
+pub struct PanicsAtForeignTokens;
+
+#[async_trait]
+impl Flaw for PanicsAtForeignTokens {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let watch = right.client.watch_prefix(prefix, after).await;
+        match watch {
+            Err(WatchError::Gap(Gap::ForeignToken)) => panic!("not my token"),
+            watch => watch,
+        }
+    }
+}
