@@ -79,16 +79,14 @@ impl Setup {
 
     /// Starts `N` of them as members of one cluster and waits until all answer.
     pub(crate) async fn start_members<const N: usize>(self) -> [Etcd; N] {
-        for _ in 1..ATTEMPTS {
+        let mut attempt = 1;
+        loop {
             match self.try_start_members().await {
-                Err(Failed::AddressInUse) => {}
-                Err(Failed::Other(why)) => panic!("{why}"),
                 Ok(members) => return members,
+                Err(Failed::AddressInUse) if attempt < ATTEMPTS => attempt += 1,
+                Err(failed) => panic!("{failed}"),
             }
         }
-        self.try_start_members()
-            .await
-            .unwrap_or_else(|failed| panic!("{failed:?}"))
     }
 
     async fn try_start_members<const N: usize>(&self) -> Result<[Etcd; N], Failed> {
@@ -149,5 +147,30 @@ impl Member {
                 peers: on(peers),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_from_an_etcd_that_does_not_start() {
+        let setup = Setup::default();
+        let [member] = Member::some();
+        let _somebody = TcpListener::bind(member.clients).unwrap();
+        let cluster = format!("{}=http://{}", member.name, member.peers);
+
+        let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member);
+
+        let failed = etcd.ready().await.unwrap_err();
+        assert!(matches!(failed, Failed::AddressInUse), "{failed}");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "has exited; its log ends")]
+    async fn an_etcd_that_does_not_start_says_why() {
+        Etcd::setup().flag("--no-such-flag").start().await;
     }
 }
