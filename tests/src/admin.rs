@@ -1,15 +1,15 @@
 //! The test's own calls to its etcd, told apart from those under test.
 
-use crate::metrics::Calls;
+use crate::{http, metrics::Calls, relay::Relay};
 use etcd_client::{Client, ConnectOptions, Error};
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, fmt, io, net::SocketAddr, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A client on an address of its own, which counts what it asks.
+/// A client that counts what it asks, over connections that are known to be its own.
 pub(crate) struct Admin {
-    address: SocketAddr,
+    relay: Relay,
     /// Locked while a call is under way, so that nobody reads etcd's counters between a call and
     /// its being counted here.
     session: Mutex<Session>,
@@ -26,9 +26,9 @@ struct Session {
 pub(crate) struct Asked<'a>(MutexGuard<'a, Session>);
 
 impl Admin {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(etcd: SocketAddr) -> Self {
         Self {
-            address,
+            relay: Relay::to(etcd),
             session: Mutex::default(),
         }
     }
@@ -43,13 +43,23 @@ impl Admin {
         F: Future<Output = Result<T, Error>>,
     {
         let mut session = self.session.lock().await;
-        let answer = call(session.client(self.address).await).await?;
+        let answer = call(session.client(self.relay.address()).await).await?;
         *session.calls.entry(method.to_owned()).or_default() += 1;
         Ok(answer)
     }
 
+    /// What etcd answers over plain HTTP, where it counts nothing.
+    pub(crate) async fn http_get(&self, path: &str) -> io::Result<String> {
+        http::get(self.relay.address(), path).await
+    }
+
+    /// The ports of its own connections.
+    pub(crate) fn ports(&self) -> HashSet<u16> {
+        self.relay.ports()
+    }
+
     pub(crate) async fn client(&self) -> Client {
-        self.session.lock().await.client(self.address).await
+        self.session.lock().await.client(self.relay.address()).await
     }
 
     pub(crate) async fn asked(&self) -> Asked<'_> {

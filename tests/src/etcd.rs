@@ -1,8 +1,7 @@
 //! One etcd process, its faults and its counters.
 
 use crate::{
-    Metrics, Setup, admin::Admin, connections::connections_to, http, process::Process,
-    setup::Member,
+    Metrics, Setup, admin::Admin, connections::connections_to, process::Process, setup::Member,
 };
 use etcd_client::{Client, Error, StatusResponse};
 use std::{
@@ -20,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A real etcd, with a data directory of its own. Dropping it kills the process and removes the
 /// data; when a test panics, the end of etcd's log is printed first.
 ///
-/// What a test asks or does through it goes to a second address, and neither shows in
+/// What a test asks or does through it goes over connections of its own, and shows neither in
 /// [`metrics`](Self::metrics) nor in [`client_connections`](Self::client_connections).
 #[derive(Debug)]
 pub struct Etcd {
@@ -69,7 +68,7 @@ impl Etcd {
         let etcd = Self {
             binary: binary.to_owned(),
             flags,
-            admin: Admin::new(member.admin),
+            admin: Admin::new(member.clients),
             member,
             process: Mutex::new(None),
             dir: TempDir::with_prefix("sd-etcd-").expect("a temporary directory can be made"),
@@ -144,16 +143,19 @@ impl Etcd {
     /// Its counters at the moment, without what this [`Etcd`] has asked itself.
     pub async fn metrics(&self) -> Metrics {
         let asked = self.admin.asked().await;
-        let text = http::get(self.member.admin, "/metrics")
+        let text = self
+            .admin
+            .http_get("/metrics")
             .await
             .unwrap_or_else(|error| self.no_answer("metrics", error));
         Metrics::parse(&text).without(asked.calls())
     }
 
-    /// How many connections are established to [`endpoint`](Self::endpoint). From the system's
-    /// table of sockets, since etcd does not count them; Linux only.
+    /// How many connections are established to [`endpoint`](Self::endpoint), without those of this
+    /// [`Etcd`]. From the system's table of sockets, since etcd does not count them; Linux only.
     pub fn client_connections(&self) -> usize {
-        connections_to(self.member.clients, self.pid().unwrap_or_default())
+        let pid = self.pid().unwrap_or_default();
+        connections_to(self.member.clients, pid, &self.admin.ports())
     }
 
     /// Its version, `3.4.23` for instance.
@@ -164,7 +166,7 @@ impl Etcd {
         }
     }
 
-    /// A client on the test's own address, for what has no method here (users, alarms, member
+    /// A client on the test's own connection, for what has no method here (users, alarms, member
     /// changes). Its calls are counted in the [`metrics`](Self::metrics), its connection is not.
     pub async fn client(&self) -> Client {
         self.admin.client().await
@@ -195,7 +197,7 @@ impl Etcd {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             // Goes through consensus, and is not a call that etcd would count.
-            let health = http::get(self.member.admin, "/health").await;
+            let health = self.admin.http_get("/health").await;
             if health.is_ok_and(|health| health.contains("true")) {
                 return Ok(());
             }

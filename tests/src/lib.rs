@@ -37,6 +37,7 @@ mod metrics;
 mod ports;
 mod process;
 mod proxy;
+mod relay;
 mod setup;
 
 pub use cluster::Cluster;

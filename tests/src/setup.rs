@@ -108,12 +108,11 @@ impl Setup {
         let Member {
             name,
             clients,
-            admin,
             peers,
         } = member;
         let mut flags = vec![
             format!("--name={name}"),
-            format!("--listen-client-urls=http://{clients},http://{admin}"),
+            format!("--listen-client-urls=http://{clients}"),
             format!("--advertise-client-urls=http://{clients}"),
             format!("--listen-peer-urls=http://{peers}"),
             format!("--initial-advertise-peer-urls=http://{peers}"),
@@ -128,10 +127,7 @@ impl Setup {
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    /// For what is under test.
     pub(crate) clients: SocketAddr,
-    /// For the test's own calls, so that connections can be told apart.
-    pub(crate) admin: SocketAddr,
     pub(crate) peers: SocketAddr,
 }
 
@@ -139,11 +135,10 @@ impl Member {
     fn some<const N: usize>() -> [Self; N] {
         let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         std::array::from_fn(|index| {
-            let [clients, admin, peers] = free_ports();
+            let [clients, peers] = free_ports();
             Self {
                 name: format!("member-{index}"),
                 clients: on(clients),
-                admin: on(admin),
                 peers: on(peers),
             }
         })
@@ -159,7 +154,7 @@ mod tests {
     async fn a_taken_port_is_told_from_an_etcd_that_does_not_start() {
         let setup = Setup::default();
         let [member] = Member::some();
-        let _somebody = TcpListener::bind(member.clients).unwrap();
+        let _somebody = TcpListener::bind(member.peers).unwrap();
         let cluster = format!("{}=http://{}", member.name, member.peers);
 
         let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member);
