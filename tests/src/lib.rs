@@ -26,8 +26,10 @@
 //! Everything here panics when it cannot do its job: it is for tests. It waits in real time, so
 //! not for tests with a paused clock.
 
+mod admin;
 mod cluster;
 mod connections;
+mod entries;
 mod etcd;
 mod eventually;
 mod http;
@@ -36,6 +38,7 @@ mod metrics;
 mod ports;
 mod process;
 mod proxy;
+mod relay;
 mod setup;
 pub mod wrong_clients;
 

@@ -79,16 +79,14 @@ impl Setup {
 
     /// Starts `N` of them as members of one cluster and waits until all answer.
     pub(crate) async fn start_members<const N: usize>(self) -> [Etcd; N] {
-        for _ in 1..ATTEMPTS {
+        let mut attempt = 1;
+        loop {
             match self.try_start_members().await {
-                Err(Failed::AddressInUse) => {}
-                Err(Failed::Other(why)) => panic!("{why}"),
                 Ok(members) => return members,
+                Err(Failed::AddressInUse) if attempt < ATTEMPTS => attempt += 1,
+                Err(failed) => panic!("{failed}"),
             }
         }
-        self.try_start_members()
-            .await
-            .unwrap_or_else(|failed| panic!("{failed:?}"))
     }
 
     async fn try_start_members<const N: usize>(&self) -> Result<[Etcd; N], Failed> {
@@ -110,12 +108,11 @@ impl Setup {
         let Member {
             name,
             clients,
-            admin,
             peers,
         } = member;
         let mut flags = vec![
             format!("--name={name}"),
-            format!("--listen-client-urls=http://{clients},http://{admin}"),
+            format!("--listen-client-urls=http://{clients}"),
             format!("--advertise-client-urls=http://{clients}"),
             format!("--listen-peer-urls=http://{peers}"),
             format!("--initial-advertise-peer-urls=http://{peers}"),
@@ -130,10 +127,7 @@ impl Setup {
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) name: String,
-    /// For what is under test.
     pub(crate) clients: SocketAddr,
-    /// For the test's own calls, so that connections can be told apart.
-    pub(crate) admin: SocketAddr,
     pub(crate) peers: SocketAddr,
 }
 
@@ -141,13 +135,37 @@ impl Member {
     fn some<const N: usize>() -> [Self; N] {
         let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         std::array::from_fn(|index| {
-            let [clients, admin, peers] = free_ports();
+            let [clients, peers] = free_ports();
             Self {
                 name: format!("member-{index}"),
                 clients: on(clients),
-                admin: on(admin),
                 peers: on(peers),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_from_an_etcd_that_does_not_start() {
+        let setup = Setup::default();
+        let [member] = Member::some();
+        let _somebody = TcpListener::bind(member.peers).unwrap();
+        let cluster = format!("{}=http://{}", member.name, member.peers);
+
+        let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member);
+
+        let failed = etcd.ready().await.unwrap_err();
+        assert!(matches!(failed, Failed::AddressInUse), "{failed}");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "has exited; its log ends")]
+    async fn an_etcd_that_does_not_start_says_why() {
+        Etcd::setup().flag("--no-such-flag").start().await;
     }
 }
