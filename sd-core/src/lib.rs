@@ -46,10 +46,10 @@ pub use endpoints::{EndpointSource, Endpoints};
 pub use entry::{Entry, Snapshot};
 pub use error::{Cause, Error, Invalid, Result};
 pub use event::{Event, Events, Health, Held, InstanceChange, Instances, Source, Trouble};
-pub use fixed::FixedInstancer;
 pub use factory::{
     AsyncFactoryFn, BoxError, Factory, FactoryError, FactoryFn, async_factory_fn, factory_fn,
 };
+pub use fixed::FixedInstancer;
 pub use instance::{Instance, Status};
 pub use instancer::{Instancer, InstancerBuilder};
 pub use key::{Key, ServiceKey};

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)] // a test, helpers included
 //! Picks allocate nothing, and neither does a retried call that need not be retried.
 
 use sd_core::{

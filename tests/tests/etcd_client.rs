@@ -1,9 +1,7 @@
 //! The etcd backend by itself, looked at from etcd's side.
 
 use futures::{StreamExt, future::join_all};
-use sd_core::{
-    Change, Client, Deregistered, Error, Gap, Key, Lost, Prefix, Service, Ttl, Watch, WatchError,
-};
+use sd_core::{Change, Client, Prefix, Service, Ttl, Watch, WatchError};
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, PATIENCE, eventually};
 use std::time::Duration;
