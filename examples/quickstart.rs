@@ -117,11 +117,21 @@ async fn run() -> Result<(), BoxError> {
 
 #[cfg(feature = "etcd")]
 async fn on_etcd(url: String) -> Result<(), BoxError> {
-    play(&etcd::OnEtcd::new(url)).await
+    let played = play(&etcd::OnEtcd::new(url.clone())).await;
+    played.map_err(|error| match error.downcast::<Error>() {
+        Ok(error) if error.is_transient() => Box::new(Error::Unavailable {
+            message: format!("is an etcd running at {url}?"),
+            source: Some(std::sync::Arc::new(*error)),
+        }),
+        Ok(error) => error,
+        Err(error) => error,
+    })
 }
 
 #[cfg(feature = "etcd")]
 use etcd::provide as provide_on_etcd;
+#[cfg(feature = "etcd")]
+use sd_core::Error;
 
 #[cfg(not(feature = "etcd"))]
 async fn on_etcd(url: String) -> Result<(), BoxError> {
