@@ -1,5 +1,7 @@
 //! Picks allocate nothing, and neither does a retried call that need not be retried.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use sd_core::{
     Balancer, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer, Outcome, Pick,
     PickContext, Random, Retry, RoundRobin,
