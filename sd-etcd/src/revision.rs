@@ -106,9 +106,8 @@ impl Token {
             ),
             Witness::Key { key, until, .. } => (
                 key.to_vec(),
-                GetOptions::new()
-                    .with_keys_only()
-                    .with_revision(until.unwrap_or(self.revision)),
+                // With its value: 3.7 answers for keys alone from its index, which knows no leases.
+                GetOptions::new().with_revision(until.unwrap_or(self.revision)),
             ),
         };
         let answer = link
