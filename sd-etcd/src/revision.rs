@@ -112,7 +112,12 @@ impl Token {
         };
         let answer = link
             .call("get", async |connection| {
-                connection.client.kv_client().get(key, Some(options)).await
+                connection
+                    .client
+                    .kv_client()
+                    .max_decoding_message_size(config.max_message_bytes)
+                    .get(key, Some(options))
+                    .await
             })
             .await;
         let found = answer.map_err(|failure| match failure {
