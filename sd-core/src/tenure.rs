@@ -431,12 +431,14 @@ impl Tenure {
         if matches!(error, Error::Closed) {
             return self.end(RegistrarStatus::Closed);
         }
-        let given_up = newest && self.give_up_if_hopeless(&error);
+        if newest {
+            self.give_up_if_hopeless(&error);
+        }
         if let State::Taken { .. } = self.state {
             return self.wait_for_key(now);
         }
         if let State::Held { .. } = self.state
-            && (given_up || !newest)
+            && is_hopeless(&error)
         {
             return self.hold();
         }
@@ -447,7 +449,7 @@ impl Tenure {
         match &mut self.state {
             State::Held { error: last, .. } => {
                 *last = Some(error.clone());
-                self.refused = (!error.is_transient()).then_some(error);
+                self.refused = (newest && !error.is_transient()).then_some(error);
                 self.go(Action::Hold, Some(now + delay))
             }
             State::Reclaiming {
@@ -563,18 +565,21 @@ impl Tenure {
     }
 
     /// Goes back to the value that stood, if the newest can never stand: it must not keep the entry
-    /// away. Whether it did.
-    fn give_up_if_hopeless(&mut self, error: &Error) -> bool {
-        let hopeless = matches!(error, Error::Invalid(_) | Error::Unsupported { .. });
-        match &self.written {
-            Some(written) if hopeless && *written != self.wanted => {
-                self.wanted = written.clone();
-                self.refused = Some(error.clone());
-                true
-            }
-            _ => false,
+    /// away.
+    fn give_up_if_hopeless(&mut self, error: &Error) {
+        if let Some(written) = &self.written
+            && *written != self.wanted
+            && is_hopeless(error)
+        {
+            self.wanted = written.clone();
+            self.refused = Some(error.clone());
         }
     }
+}
+
+/// Whether it is the value that is at fault, rather than the moment or the rights.
+fn is_hopeless(error: &Error) -> bool {
+    matches!(error, Error::Invalid(_) | Error::Unsupported { .. })
 }
 
 impl fmt::Debug for Tenure {

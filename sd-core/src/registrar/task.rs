@@ -218,7 +218,14 @@ async fn fly(
             let service = service.clone().with_value(value.clone());
             Landed::Registered(client.register(&service).await)
         }
-        (Action::Deregister, _) => Landed::Deregistered(client.deregister(service).await),
+        (Action::Deregister, _) => Landed::Deregistered(match client.deregister(service).await {
+            // Clients say that themselves; those that do not must not confuse their users.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(service = %service.key, %error, "deregistering failed");
+                Ok(Deregistered::Unconfirmed)
+            }
+            outcome => outcome,
+        }),
         (Action::Hold, Some(registration)) => Landed::Lost(registration.loss().await),
         (Action::Reclaim(value), Some(registration)) => {
             Landed::Reclaimed(registration.reclaim(value.clone()).await)

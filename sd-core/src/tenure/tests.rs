@@ -343,6 +343,41 @@ fn a_value_that_cannot_be_written_yet_is_tried_again() {
 }
 
 #[test]
+fn newer_values_do_not_hurry_a_registry_that_fails() {
+    let mut scene = Scene::held();
+    let began = scene.now;
+    scene.on(Input::Update("h:0".into()));
+    for n in 1..20 {
+        scene.on(Input::Update(format!("h:{n}").into()));
+        let action = scene.on(Input::ReclaimFailed(transient()));
+        assert_eq!(action, Some(Action::Hold));
+        assert_eq!(scene.on(Input::Update("h:99".into())), None);
+        assert_eq!(scene.fire(), reclaim("h:99"));
+    }
+    assert!(scene.now - began > 10 * LONGEST / 2);
+
+    // One that can never stand is no reason to wait with the next.
+    scene.on(Input::Update("h:2".into()));
+    let hopeless = Input::ReclaimFailed(Error::Invalid(Invalid::EmptyKey));
+    assert_eq!(scene.on(hopeless), reclaim("h:2"));
+    assert!(scene.tenure.updated().is_none());
+}
+
+#[test]
+fn what_may_have_been_heard_is_removed_even_after_giving_up() {
+    for (before, expected) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
+        let mut scene = Scene::new();
+        scene.on(Input::Register);
+        if let Some(error) = before {
+            scene.on(Input::RegisterFailed(error));
+            scene.fire();
+        }
+        scene.on(Input::RegisterFailed(permanent()));
+        assert_eq!(scene.on(Input::Deregister), expected);
+    }
+}
+
+#[test]
 fn a_value_that_can_never_stand_does_not_keep_the_entry_away() {
     let hopeless = || Error::Invalid(Invalid::Config("too large".into()));
     let mut scene = Scene::held();
