@@ -86,6 +86,8 @@ struct Creating {
 struct Active {
     id: u64,
     feed: Arc<Feed>,
+    /// Up to here its events were known before it began.
+    known: i64,
     /// Where it is.
     token: Token,
     /// Events of a response that is not yet whole.
@@ -172,9 +174,12 @@ impl Hub {
             return;
         };
         let key = request.start.clone();
+        // From the revision that is known, not from the next: where a watch waits for a revision
+        // that etcd has not reached, it answers no request for progress at all (3.6.5), and an idle
+        // registry looks like a silent one.
         let options = WatchOptions::new()
             .with_prefix()
-            .with_start_revision(request.token.revision + 1)
+            .with_start_revision(request.token.revision)
             .with_progress_notify()
             .with_fragment();
         self.creating = Some(Creating {
@@ -260,11 +265,12 @@ impl Hub {
             }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
-            active.fragments.extend(response.events);
+            let is_notice = response.events.is_empty() && active.fragments.is_empty();
+            active.collect(response.events);
             if response.fragment {
                 return;
             }
-            let alive = if active.fragments.is_empty() {
+            let alive = if is_notice {
                 active.notified(revision);
                 true
             } else {
@@ -292,6 +298,7 @@ impl Hub {
         let active = Active {
             id: request.id,
             feed: request.feed,
+            known: request.token.revision,
             token: request.token,
             fragments: Vec::new(),
         };
@@ -398,6 +405,15 @@ impl Active {
         self.feed.push(Vec::new(), resume, 0);
     }
 
+    /// Takes events of a response, which may go on in the next.
+    fn collect(&mut self, events: Vec<PbEvent>) {
+        if self.fragments.is_empty() {
+            self.fragments = events;
+        } else {
+            self.fragments.extend(events);
+        }
+    }
+
     /// etcd says by itself that there is nothing up to `revision`.
     fn notified(&mut self, revision: i64) {
         if revision > self.token.revision {
@@ -409,19 +425,26 @@ impl Active {
     /// Applies the events that have come; `false` if the feed has ended.
     fn apply(&mut self, config: &Config) -> bool {
         let mut skipped = 0;
-        let mut changes = Vec::with_capacity(self.fragments.len());
-        for event in std::mem::take(&mut self.fragments) {
+        let events = std::mem::take(&mut self.fragments);
+        let newest = events.iter().rposition(|event| event.r#type == 0);
+        let mut changes = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
             let Some(entry) = event.kv else {
                 return self.reject("an event without a key");
             };
             let modified = entry.mod_revision;
+            if modified <= self.known {
+                continue;
+            }
             if modified < self.token.revision {
                 return self.reject("an event of the past");
             }
             let change = match event.r#type {
                 0 => {
-                    let key = entry.key.as_slice().into();
-                    self.token.witness = Witness::put(key, modified, entry.lease);
+                    if Some(index) == newest {
+                        let key = entry.key.as_slice().into();
+                        self.token.witness = Witness::put(key, modified, entry.lease);
+                    }
                     put(config, entry)
                 }
                 1 => {
@@ -435,6 +458,9 @@ impl Active {
                 Some(change) => changes.push(change),
                 None => skipped += 1,
             }
+        }
+        if changes.is_empty() && skipped == 0 {
+            return true;
         }
         let resume = self.token.clone().into_revision();
         self.feed.push(changes, resume, skipped)
