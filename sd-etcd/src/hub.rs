@@ -79,6 +79,7 @@ struct Hub {
 
 struct Creating {
     request: Request,
+    sent: Instant,
     /// Nobody wants it any more; to be cancelled once etcd has named it.
     cancelled: bool,
 }
@@ -141,7 +142,7 @@ impl Hub {
                 Input::Stop | Input::Command(None) => break,
                 Input::Command(Some(Command::Watch(request))) => self.waiting.push_back(request),
                 Input::Command(Some(Command::Cancel(id))) => self.cancel(id).await,
-                Input::Opened(Ok(open)) => self.stream = Stream::Open(Box::new(open)),
+                Input::Opened(Ok(open)) => self.opened(open),
                 Input::Opened(Err(error)) => self.interrupt(error),
                 Input::Response(Some(Ok(response))) => self.respond(response).await,
                 Input::Response(Some(Err(error))) => self.break_off(error::translate(error)),
@@ -184,6 +185,7 @@ impl Hub {
             .with_fragment();
         self.creating = Some(Creating {
             request,
+            sent: Instant::now(),
             cancelled: false,
         });
         match &mut self.stream {
@@ -198,6 +200,13 @@ impl Hub {
                 self.stream = Stream::Opening(Box::pin(opening));
             }
         }
+    }
+
+    fn opened(&mut self, open: Open) {
+        if let Some(creating) = &mut self.creating {
+            creating.sent = open.heard;
+        }
+        self.stream = Stream::Open(Box::new(open));
     }
 
     fn is_open(&self) -> bool {
@@ -307,7 +316,7 @@ impl Hub {
 
     /// A stream keeps the token that it was opened with, and only a new connection gets another.
     fn reauthenticate(&mut self, reason: &str) {
-        if reason.contains("auth token") {
+        if error::is_token_refused(reason) {
             self.break_off(error::cancelled(reason));
         }
     }
@@ -320,36 +329,51 @@ impl Hub {
         if self.active.is_empty() && self.creating.is_none() {
             return None;
         }
-        Some(match open.asked {
+        let word = match open.asked {
             None => open.heard + self.config.probe_interval,
             Some(asked) if open.disrupted => asked + self.config.probe_timeout,
             Some(asked) => asked + self.config.probe_interval.min(self.config.probe_timeout),
-        })
+        };
+        Some(word.min(self.created_by().unwrap_or(word)))
+    }
+
+    /// When etcd has to have answered to a new watch, whatever else it says.
+    fn created_by(&self) -> Option<Instant> {
+        let creating = self.creating.as_ref()?;
+        Some(creating.sent + self.config.request_timeout)
     }
 
     async fn tick(&mut self) {
+        let now = Instant::now();
+        let created_by = self.created_by();
         let Stream::Open(open) = &mut self.stream else {
             return;
         };
-        let Some(asked) = open.asked else {
-            open.asked = Some(Instant::now());
-            if let Err(error) = send(open.requests.request_progress()).await {
-                self.break_off(error);
-            }
-            return;
-        };
-        let error = Error::Timeout {
+        let timeout = |since: Instant| Error::Timeout {
             operation: "watch",
-            after: asked.elapsed(),
+            after: now - since,
         };
-        if asked.elapsed() >= self.config.probe_timeout {
-            self.break_off(error);
-        } else if !open.disrupted {
-            open.disrupted = true;
-            tracing::warn!(watches = self.active.len(), "etcd does not answer");
-            for active in self.active.values() {
-                active.feed.disrupt(error.clone());
+        if created_by.is_some_and(|by| by <= now) {
+            return self.break_off(timeout(now - self.config.request_timeout));
+        }
+        match open.asked {
+            None if open.heard + self.config.probe_interval <= now => {
+                open.asked = Some(now);
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
+                }
             }
+            Some(asked) if asked + self.config.probe_timeout <= now => {
+                self.break_off(timeout(asked));
+            }
+            Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
+                open.disrupted = true;
+                tracing::warn!(watches = self.active.len(), "etcd does not answer");
+                for active in self.active.values() {
+                    active.feed.disrupt(timeout(asked));
+                }
+            }
+            None | Some(_) => {}
         }
     }
 
