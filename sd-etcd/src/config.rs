@@ -132,8 +132,9 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Puts all keys of this client below `path`, unseen by its users; a `/` is left out or added
-    /// by nobody. Default: none.
+    /// Puts `path` before every key of this client, unseen by its users. It is taken as it is: the
+    /// key `/svc/a` in the namespace `/production` is etcd's `/production/svc/a`, and nobody adds a
+    /// `/`. Default: none.
     pub fn namespace(mut self, path: impl Into<String>) -> Self {
         self.config.namespace = Namespace(path.into().into_bytes());
         self
