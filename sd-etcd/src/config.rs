@@ -320,6 +320,14 @@ pub(crate) struct Config {
     pub(crate) max_message_bytes: usize,
 }
 
+#[cfg(test)]
+impl Config {
+    /// The defaults, for an etcd that is never asked.
+    pub(crate) fn unchecked() -> Self {
+        EtcdClientBuilder::new(vec!["http://127.0.0.1:1".into()]).config
+    }
+}
+
 /// What stands before every key of a client, unseen by its users.
 #[derive(Clone, Default)]
 pub(crate) struct Namespace(Vec<u8>);

@@ -132,6 +132,13 @@ pub(crate) fn is_lease_not_found(error: &EtcdError) -> bool {
     }
 }
 
+/// Whether the lease that was to be granted is there already.
+pub(crate) fn is_lease_exists(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(code, message)| {
+        code == code::FAILED_PRECONDITION && message.contains("lease already exists")
+    })
+}
+
 /// Whether the answer was larger than this client reads, or the server sends.
 pub(crate) fn is_too_large(error: &EtcdError) -> bool {
     status(error).is_some_and(|(_, message)| is_over_limit(message))
