@@ -109,6 +109,9 @@ impl Consumer {
     /// Follows what is under `prefix` at the registry behind `endpoint`; removals after trouble are
     /// held for 4 s.
     ///
+    /// Its watch may still be on its way. Start it before the providers: once it sees one of them,
+    /// the watch is there.
+    ///
     /// # Panics
     /// If that takes too long.
     pub async fn start(endpoint: impl Into<String>, prefix: &str) -> Self {
@@ -125,14 +128,12 @@ impl Consumer {
         let endpointer = Endpointer::new(instancer.clone(), factory);
         let ready = timeout(PATIENCE, endpointer.ready()).await;
         ready.expect("ready in time").expect("ready");
-        let consumer = Self {
+        Self {
             client,
             instancer,
             endpointer,
             made,
-        };
-        consumer.sees("the registry live", |view| view.live).await;
-        consumer
+        }
     }
 
     /// Its client.
