@@ -272,6 +272,11 @@ impl Hub {
                 active.feed.end(error);
                 self.reauthenticate(&response.cancel_reason);
             }
+            if response.compact_revision > 0 {
+                // etcd keeps it until told otherwise, and answers no request for progress while
+                // one watch of the stream has not caught up.
+                self.cancel_at_etcd(response.watch_id).await;
+            }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
             let is_notice = response.events.is_empty() && active.fragments.is_empty();
@@ -371,6 +376,11 @@ impl Hub {
                 tracing::warn!(watches = self.active.len(), "etcd does not answer");
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));
+                }
+                // Newer etcds drop a request that comes while one watch of the stream has not
+                // caught up.
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
                 }
             }
             None | Some(_) => {}
