@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used)] // a test, helpers included
 //! Picks allocate nothing, and neither does a retried call that need not be retried.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
     Balancer, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer, Outcome, Pick,

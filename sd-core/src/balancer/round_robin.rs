@@ -136,6 +136,7 @@ mod tests {
     fn clients_start_at_random() {
         let source = Arc::new(endpoints(&["a", "b", "c", "d"]));
         let starts = counts((0..400).map(|_| next(&RoundRobin::new(source.clone()))));
+        assert_eq!(starts.len(), 4);
         assert!(starts.values().all(|count| *count > 20), "{starts:?}");
     }
 

@@ -146,6 +146,11 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     assert!(held.is_ok(), "never: {what}");
 }
 
+async fn ready(endpointer: &Endpointer<String>) -> Result<(), NoEndpoints> {
+    let ready = timeout(Duration::from_secs(60), endpointer.ready()).await;
+    ready.expect("never ready")
+}
+
 async fn until_table<const N: usize>(endpointer: &Endpointer<String>, expected: [(&str, &str); N]) {
     let expected = pairs(expected);
     until(&format!("{expected:?}"), || table(endpointer) == expected).await;
@@ -163,7 +168,7 @@ async fn not_known_yet_differs_from_known_to_be_empty() {
     assert_eq!(endpointer.status().borrow().instances, None);
 
     source.set([]);
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     assert!(matches!(
         endpointer.endpoints().why_none(),
         NoEndpoints::Empty
@@ -172,10 +177,29 @@ async fn not_known_yet_differs_from_known_to_be_empty() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn instances_without_endpoints_are_not_unknown() {
+    let factory = async_factory_fn(async |_| std::future::pending().await);
+    let endpointer = Endpointer::<String>::new(Scripted::of([instance("a", "h:1")]), factory);
+    let unmade = || {
+        matches!(
+            endpointer.endpoints().why_none(),
+            NoEndpoints::Unmade {
+                instances: 1,
+                why: None
+            }
+        )
+    };
+    until("another reason", unmade).await;
+    let status = endpointer.status().borrow().clone();
+    assert_eq!((status.instances, status.making), (Some(1), 1));
+    assert!(!status.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoints_follow_the_instances() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
 
     source.set([instance("a", "h:1"), instance("b", "h:2")]);
@@ -195,7 +219,7 @@ async fn an_endpoint_is_kept_while_its_address_is_unchanged() {
     let made = Arc::default();
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), counting(&made));
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let before = endpointer.endpoints()[0].clone();
 
     source.set([instance("a", "h:1").with_weight(7).with_zone("z")]);
@@ -210,7 +234,7 @@ async fn an_endpoint_is_kept_while_its_address_is_unchanged() {
 async fn an_endpoint_goes_with_its_instance_but_not_from_under_a_call() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let call = endpointer.endpoints()[0].clone();
     source.set([]);
     until_table(&endpointer, []).await;
@@ -232,7 +256,7 @@ async fn the_old_endpoint_stays_until_the_new_address_works() {
     };
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), factory);
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
 
     source.set([instance("a", "h:2")]);
     let status = endpointer.status();
@@ -299,7 +323,7 @@ async fn no_more_factories_run_at_once_than_allowed() {
     let endpointer = Endpointer::builder(source, factory)
         .factories_at_once(8)
         .start();
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     assert_eq!(endpointer.endpoints().len(), 100);
     assert_eq!(most.load(Ordering::Relaxed), 8);
 }
@@ -336,7 +360,7 @@ async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     };
     assert!(matches!(error(1).await, FactoryError::Failed(_)));
     // Ready means tried, not made.
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let none = endpointer.endpoints().why_none();
     let NoEndpoints::Unmade { instances: 1, why } = none else {
         panic!("{none:?}");
@@ -344,7 +368,12 @@ async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     assert_eq!(why.unwrap().to_string(), "no");
     let panicked = error(2).await;
     assert_eq!(panicked.to_string(), "the factory panicked: bug 1");
+    let none = endpointer.endpoints().why_none();
+    let why = std::error::Error::source(&none).unwrap();
+    assert_eq!(why.to_string(), "the factory panicked: bug 1");
+    let begun = Instant::now();
     assert!(matches!(error(3).await, FactoryError::TimedOut(_)));
+    assert!(begun.elapsed() < Duration::from_secs(3));
     until_table(&endpointer, [("a", "h:1")]).await;
     assert_eq!(runs.load(Ordering::Relaxed), 4);
 }
@@ -369,7 +398,7 @@ async fn ready_waits_until_every_instance_was_tried() {
     until_table(&endpointer, [("a", "h:1")]).await;
     assert!(endpointer.ready().now_or_never().is_none());
     gate.notify_one();
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     assert_eq!(endpointer.endpoints().len(), 2);
 }
 
@@ -391,8 +420,13 @@ async fn an_instance_that_goes_while_its_factory_runs_leaves_nothing() {
     // The factory's own, ours, and the run's.
     until("a run", || Arc::strong_count(&running) == 3).await;
     source.set([]);
+    let begun = Instant::now();
     until("its end", || Arc::strong_count(&running) == 2).await;
-    endpointer.ready().await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "waited for the timeout"
+    );
+    ready(&endpointer).await.unwrap();
     assert_eq!(endpointer.status().borrow().making, 0);
 }
 
@@ -417,7 +451,7 @@ async fn draining_instances_are_the_last_resort() {
     let draining = |name, address| instance(name, address).with_status(Status::Draining);
     let source = Scripted::of([draining("a", "h:1"), instance("b", "h:2")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     assert_eq!(table(&endpointer), pairs([("b", "h:2")]));
     let none = instance("b", "h:2").with_weight(0);
     source.set([draining("a", "h:1"), none.clone(), instance("c", "h:3")]);
@@ -432,7 +466,7 @@ async fn draining_instances_are_the_last_resort() {
 async fn trouble_keeps_the_endpoints_by_default() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     source.stale();
     tokio::time::sleep(Duration::from_secs(100_000)).await;
     assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
@@ -447,7 +481,7 @@ async fn endpoints_are_invalidated_after_so_long_of_trouble_and_restored() {
     let endpointer = Endpointer::builder(source.clone(), counting(&made))
         .invalidate_on_error(Duration::from_secs(10))
         .start();
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let endpointer = Arc::new(endpointer);
     let balancer = RoundRobin::new(endpointer.clone());
 
@@ -474,7 +508,7 @@ async fn a_source_that_ends_leaves_its_last_state() {
     let endpointer = Endpointer::builder(source.clone(), addresses())
         .invalidate_on_error(Duration::from_secs(10))
         .start();
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     source.end();
     let ended = endpointer.status();
     until("the end", || ended.borrow().ended).await;
@@ -508,7 +542,7 @@ async fn ready_does_not_wait_for_a_source_that_is_gone() {
 async fn stopping_waits_for_the_task_and_keeps_the_endpoints() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     endpointer.stop().await;
     assert_eq!(Arc::strong_count(&source), 1);
     source.set([]);
@@ -542,7 +576,7 @@ async fn dropping_it_leaves_nothing_behind() {
 async fn many_instances_arrive_in_few_tables() {
     let source = Scripted::of((0..5000).map(|n| instance(&format!("{n:05}"), "h:1")));
     let endpointer = Endpointer::new(source, addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let endpoints = endpointer.endpoints();
     assert_eq!(endpoints.len(), 5000);
     assert!(endpoints.is_sorted_by_key(|endpoint| endpoint.key().clone()));
@@ -553,11 +587,12 @@ async fn many_instances_arrive_in_few_tables() {
 async fn other_tables_are_announced() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), addresses());
-    endpointer.ready().await.unwrap();
+    ready(&endpointer).await.unwrap();
     let mut versions = endpointer.versions();
     let seen = *versions.borrow_and_update();
     source.set([]);
-    versions.changed().await.unwrap();
+    let changed = timeout(Duration::from_secs(60), versions.changed()).await;
+    changed.unwrap().unwrap();
     assert!(*versions.borrow() > seen);
     assert_eq!(endpointer.endpoints().version(), *versions.borrow());
 }

@@ -1,7 +1,9 @@
 //! Retries on paused time.
 
 use super::*;
-use crate::{EndpointSource, FixedEndpointer, Instance, NoEndpoints, Observer, Pick, RoundRobin};
+use crate::{
+    EndpointSource, FixedEndpointer, Instance, NoEndpoints, Observer, Pick, RetryBudget, RoundRobin,
+};
 use std::{
     error::Error as StdError,
     io,
