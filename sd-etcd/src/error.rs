@@ -2,7 +2,7 @@
 
 use etcd_client::Error as EtcdError;
 use sd_core::{Cause, Error, Gap, Invalid};
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
 /// The gRPC status codes that etcd answers with, by number, as `etcd-client` does not export their
 /// type.
@@ -26,10 +26,18 @@ fn status(error: &EtcdError) -> Option<(i32, &str)> {
 
 /// Translates an error of `etcd-client`.
 pub(crate) fn translate(error: EtcdError) -> Error {
-    let message = match &error {
-        EtcdError::GRpcStatus(status) => status.message().to_owned(),
-        other => with_causes(other),
-    };
+    let message = with_causes(&error);
+    translate_as(error, message)
+}
+
+/// Like [`translate`], for what is the fault of the member at `endpoint` or of the way there: an
+/// operator has to know where to look.
+pub(crate) fn translate_from(endpoint: &str, error: EtcdError) -> Error {
+    let message = format!("{endpoint}: {}", with_causes(&error));
+    translate_as(error, message)
+}
+
+fn translate_as(error: EtcdError, message: String) -> Error {
     let code = status(&error).map(|(code, _)| code);
     let invalid = matches!(
         error,
@@ -81,15 +89,20 @@ pub(crate) fn cancelled(reason: &str) -> Error {
     }
 }
 
-/// The whole chain in one line: a transport error says "transport error" and hides why.
+/// The whole chain in one line: a transport error says "transport error" or "tcp connect error"
+/// and hides why.
 fn with_causes(error: &EtcdError) -> String {
-    let mut message = error.to_string();
-    let mut cause = match error {
-        EtcdError::TransportError(inner) => std::error::Error::source(inner),
-        _ => None,
+    let (mut message, mut cause) = match error {
+        EtcdError::GRpcStatus(status) => (status.message().to_owned(), status.source()),
+        EtcdError::TransportError(inner) => (error.to_string(), inner.source()),
+        other => (other.to_string(), None),
     };
     while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
+        let why = inner.to_string();
+        // A status has the text of one of its causes already.
+        if !message.contains(&why) {
+            message = format!("{message}: {why}");
+        }
         cause = inner.source();
     }
     message

@@ -20,12 +20,16 @@ use tokio::{sync::watch, time::timeout};
 pub(crate) struct Connection {
     /// Which of the link's connections it is.
     pub(crate) epoch: u64,
+    /// Whose it is, as an index of the endpoints.
+    member: usize,
     pub(crate) client: Client,
 }
 
-/// What a call is answered with: the translated error, beside etcd's own for those who look closer.
+/// Why a call failed.
 pub(crate) enum Failure {
+    /// What etcd said of it, for those who look closer.
     Etcd(EtcdError),
+    /// etcd could not be reached, or did not serve.
     Other(Error),
 }
 
@@ -144,14 +148,17 @@ impl Link {
         request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
     ) -> Result<T, Failure> {
         let connection = self.connection().await.map_err(Failure::Other)?;
-        let epoch = connection.epoch;
+        let (epoch, member) = (connection.epoch, connection.member);
         match timeout(after, request(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                if error::blames_the_member(&error) {
-                    self.fail(epoch, &error);
+                if !error::blames_the_member(&error) {
+                    return Err(Failure::Etcd(error));
                 }
-                Err(Failure::Etcd(error))
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_from(endpoint, error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
             }
             Err(_) => {
                 let error = Error::Timeout { operation, after };
@@ -174,8 +181,12 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
                 operation: "connect",
                 after: config.dial_timeout,
             })?
-            .map_err(error::translate)?;
-        Ok(Connection { epoch, client })
+            .map_err(|error| error::translate_from(endpoint, error))?;
+        Ok(Connection {
+            epoch,
+            member,
+            client,
+        })
     };
     dial.boxed().shared()
 }
