@@ -235,6 +235,7 @@ pub(crate) fn open(
         doomed: VecDeque::new(),
         work: None,
         putting: HashSet::new(),
+        doubtful: HashMap::new(),
         deferred: Vec::new(),
         cleanup_at: Instant::now(),
         cleanup_backoff: backoff(),
@@ -261,6 +262,9 @@ struct Session {
     work: Option<BoxFuture<'static, Done>>,
     /// The services that it puts.
     putting: HashSet<Key>,
+    /// Where services may stand that are in no ledger, as their put was given up unanswered: the
+    /// key in full and the lease.
+    doubtful: HashMap<Key, (Vec<u8>, i64)>,
     /// What was asked for about those meanwhile.
     deferred: Vec<Op>,
     /// When to go on with what has to go, after a failure.
@@ -276,6 +280,8 @@ struct Lease {
 
 /// A key that is ours as long as it hangs on `lease`, and has to go.
 struct Leaving {
+    /// The service that it was the key of; none for a stray.
+    stem: Option<Key>,
     lease: i64,
     replies: Vec<(Instant, oneshot::Sender<Result<Deregistered>>)>,
     alone: bool,
@@ -356,16 +362,16 @@ impl Session {
                 match self.ledger.remove(&stem) {
                     Some(mut entry) => {
                         entry.lose(why);
-                        self.leave(entry.key, entry.lease, reply);
+                        self.leave(Some(stem), entry.key, entry.lease, reply);
                     }
-                    None => self.answer_for_unknown(&stem, reply),
+                    None => self.remove_unknown(stem, reply),
                 }
             }
             Op::Dropped { stem, id } => {
                 if self.ledger.get(&stem).is_some_and(|entry| entry.id == id)
                     && let Some(entry) = self.ledger.remove(&stem)
                 {
-                    self.leave(entry.key, entry.lease, None);
+                    self.leave(Some(stem), entry.key, entry.lease, None);
                 }
             }
         }
@@ -411,18 +417,22 @@ impl Session {
         }
     }
 
-    /// A service that is not in the ledger may still be on its way out.
-    fn answer_for_unknown(
+    /// A service that is not in the ledger may still be on its way out, or stand all the same.
+    fn remove_unknown(
         &mut self,
-        stem: &Key,
+        stem: Key,
         reply: Option<(Instant, oneshot::Sender<Result<Deregistered>>)>,
     ) {
+        if let Some((key, lease)) = self.doubtful.remove(&stem) {
+            return self.leave(Some(stem), key, lease, reply);
+        }
         let Some((deadline, reply)) = reply else {
             return;
         };
         let key = self.config.namespace.full(stem.as_str());
-        match self.leaving.get_mut(&key) {
-            Some(leaving) => leaving.replies.push((deadline, reply)),
+        let mut leaving = self.leaving.iter_mut();
+        match leaving.find(|(other, it)| **other == key || it.stem.as_ref() == Some(&stem)) {
+            Some((_, leaving)) => leaving.replies.push((deadline, reply)),
             None => {
                 let _ = reply.send(Ok(Deregistered::NotOurs));
             }
@@ -431,15 +441,18 @@ impl Session {
 
     fn leave(
         &mut self,
+        stem: Option<Key>,
         key: Vec<u8>,
         lease: i64,
         reply: Option<(Instant, oneshot::Sender<Result<Deregistered>>)>,
     ) {
         let leaving = self.leaving.entry(key).or_insert_with(|| Leaving {
+            stem: None,
             lease,
             replies: Vec::new(),
             alone: false,
         });
+        leaving.stem = stem.or(leaving.stem.take());
         leaving.lease = lease;
         leaving.replies.extend(reply);
     }
@@ -478,11 +491,15 @@ impl Session {
     /// key once.
     fn next_batch(&mut self, now: Instant) -> Vec<Item> {
         let mut items = Vec::new();
+        let mut bytes = 0;
         if now >= self.cleanup_at {
             for (key, leaving) in &self.leaving {
-                if leaving.alone && !items.is_empty() {
+                let size = txn::size(key, &[]);
+                let full = leaving.alone || bytes + size > self.config.max_request_bytes / 2;
+                if full && !items.is_empty() {
                     continue;
                 }
+                bytes += size;
                 items.push(Item::Leave(key.clone()));
                 if leaving.alone || items.len() == BATCH {
                     return items;
@@ -494,7 +511,6 @@ impl Session {
         };
         let lease_id = LeaseId::from(lease.id);
         let mut keys = HashSet::new();
-        let mut bytes = 0;
         let mut postponed = VecDeque::new();
         while let Some(put) = self.queue.pop_front() {
             let key = put.key.under(&lease_id);
@@ -619,7 +635,10 @@ impl Session {
                 }
             }
             Done::Wrote(lease, items, Err(failure)) => self.not_written(lease, items, failure),
-            Done::Revoked(_, Ok(())) => self.cleanup_backoff = backoff(),
+            Done::Revoked(lease, Ok(())) => {
+                self.cleanup_backoff = backoff();
+                self.doubtful.retain(|_, (_, on)| *on != lease);
+            }
             Done::Revoked(lease, Err(failure)) => {
                 let error = Error::from(failure);
                 if error.is_transient() {
@@ -681,6 +700,7 @@ impl Session {
 
     fn registered(&mut self, put: Put, key: Vec<u8>, lease: i64, modified: i64) {
         let stem = put.key.stem().clone();
+        self.doubtful.remove(&stem);
         let lease_id = LeaseId::from(lease);
         let (Some(ops), false) = (self.ops.upgrade(), put.reply.is_closed()) else {
             return self.put_for_nobody(put, key, lease, modified);
@@ -743,16 +763,16 @@ impl Session {
                 // It took the place of an older registration and is not wanted itself.
                 entry.lose(Lost::Superseded);
                 self.ledger.remove(put.key.stem());
-                self.leave(key, lease, None);
+                self.leave(Some(put.key.stem().clone()), key, lease, None);
             }
-            _ => self.leave(key, lease, None),
+            _ => self.leave(Some(put.key.stem().clone()), key, lease, None),
         }
     }
 
     /// A key that its lease completes changes with the lease; the old one may still stand.
     fn leave_old_key(&mut self, before: &Entry, key: &[u8]) {
         if before.key != key {
-            self.leave(before.key.clone(), before.lease, None);
+            self.leave(None, before.key.clone(), before.lease, None);
         }
     }
 
@@ -814,7 +834,11 @@ impl Session {
         }
         for item in items {
             match item {
-                Item::Put(put, _) => {
+                Item::Put(put, key) => {
+                    let stem = put.key.stem();
+                    if error.is_transient() && self.ledger.get(stem).is_none() {
+                        self.doubtful.insert(stem.clone(), (key, lease));
+                    }
                     let _ = put.reply.send(Err(error.clone()));
                 }
                 // Goes on being tried.
@@ -854,13 +878,15 @@ impl Session {
         match result {
             Ok(None) => self.lease_lost(),
             Ok(Some(keys)) => {
+                // What stands by now is here; what comes later is found the next time.
+                self.doubtful.retain(|_, (_, on)| *on != lease);
                 for stray in self.ledger.strays(&keys) {
                     if !self.leaving.contains_key(&stray) {
                         tracing::warn!(
                             key = %String::from_utf8_lossy(&stray),
                             "removing a key of ours that nobody holds"
                         );
-                        self.leave(stray, lease, None);
+                        self.leave(None, stray, lease, None);
                     }
                 }
                 let mut missing = self.ledger.missing(lease, &keys);
@@ -910,6 +936,7 @@ impl Session {
     fn lease_lost(&mut self) {
         if let Some(lease) = self.lease.take() {
             self.shared.gone(lease.id);
+            self.doubtful.retain(|_, (_, on)| *on != lease.id);
             let services = self.ledger.lease_lost(lease.id);
             tracing::warn!(lease = lease.id, services, "lease lost");
         }
