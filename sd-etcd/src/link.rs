@@ -2,9 +2,12 @@
 //!
 //! A client that is given several endpoints at once spreads its calls over all, so that with one of
 //! three frozen a third of them time out. A link connects to one, chosen at random at the start,
-//! keeps it while it works, and goes on to the next when it does not.
+//! keeps it while it works, and goes on to the next when it does not. When it has been to all of
+//! them in vain it pauses, for everybody who waits: of a thousand callers each has a patience of
+//! its own, but an etcd that starts is not to be met by all of them.
 
 use crate::{config::Config, error};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use sd_core::{Error, Result};
@@ -13,7 +16,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+/// The longest pause before the members are tried again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection that works as far as anybody knows.
 #[derive(Clone)]
@@ -47,6 +56,10 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct Slot {
     epoch: u64,
     member: usize,
+    /// Connections given up since the last pause or good answer.
+    failures: usize,
+    /// The pauses to come; from the beginning again after a good answer.
+    pauses: Option<ExponentialBackoff>,
     connecting: Option<Connecting>,
 }
 
@@ -64,6 +77,8 @@ impl Link {
             slot: Mutex::new(Slot {
                 epoch: 0,
                 member: fastrand::usize(..config.endpoints.len()),
+                failures: 0,
+                pauses: None,
                 connecting: None,
             }),
             config,
@@ -81,11 +96,16 @@ impl Link {
     pub(crate) async fn connection(&self) -> Result<Connection> {
         let (epoch, connecting) = {
             let mut slot = self.slot();
-            let Slot { epoch, member, .. } = *slot;
-            let connecting = slot
-                .connecting
-                .get_or_insert_with(|| connect(self.config.clone(), epoch, member));
-            (epoch, connecting.clone())
+            let (epoch, member) = (slot.epoch, slot.member);
+            let connecting = match &slot.connecting {
+                Some(connecting) => connecting.clone(),
+                None => {
+                    let pause = slot.pause(self.config.endpoints.len());
+                    let connecting = connect(self.config.clone(), epoch, member, pause);
+                    slot.connecting.insert(connecting).clone()
+                }
+            };
+            (epoch, connecting)
         };
         let result = connecting.await;
         if let Err(error) = &result {
@@ -104,6 +124,7 @@ impl Link {
             }
             let member = slot.member;
             slot.epoch += 1;
+            slot.failures += 1;
             slot.member = (member + 1) % self.config.endpoints.len();
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
@@ -117,6 +138,15 @@ impl Link {
             error = %why,
             "gave up a connection"
         );
+    }
+
+    /// Takes note that connection `epoch` is good.
+    fn answered(&self, epoch: u64) {
+        let mut slot = self.slot();
+        if slot.epoch == epoch {
+            slot.failures = 0;
+            slot.pauses = None;
+        }
     }
 
     /// Changes with every connection that is given up.
@@ -150,9 +180,13 @@ impl Link {
         let connection = self.connection().await.map_err(Failure::Other)?;
         let (epoch, member) = (connection.epoch, connection.member);
         match timeout(after, request(connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.answered(epoch);
+                Ok(answer)
+            }
             Ok(Err(error)) => {
                 if !error::blames_the_member(&error) {
+                    self.answered(epoch);
                     return Err(Failure::Etcd(error));
                 }
                 let endpoint = &self.config.endpoints[member];
@@ -169,8 +203,32 @@ impl Link {
     }
 }
 
-fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
+impl Slot {
+    /// How long to wait before the next connection: not at all while there are members that were
+    /// not tried yet.
+    fn pause(&mut self, members: usize) -> Duration {
+        if self.failures < members {
+            return Duration::ZERO;
+        }
+        self.failures = 0;
+        let pauses = self.pauses.get_or_insert_with(|| {
+            // The crate's jitter adds up to the delay itself.
+            ExponentialBuilder::new()
+                .with_jitter()
+                .with_min_delay(Duration::from_millis(10))
+                .with_max_delay(LONGEST_PAUSE / 2)
+                .without_max_times()
+                .build()
+        });
+        pauses.next().unwrap_or(LONGEST_PAUSE)
+    }
+}
+
+fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> Connecting {
     let dial = async move {
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         let endpoint = config.endpoints[member].as_str();
         let connecting = Client::connect([endpoint], Some(config.connect.clone()));
         // Without credentials this is lazy and succeeds at once, whoever listens there; with them
@@ -189,4 +247,35 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
         })
     };
     dial.boxed().shared()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
+        let mut slot = Slot {
+            epoch: 0,
+            member: 0,
+            failures: 0,
+            pauses: None,
+            connecting: None,
+        };
+        let mut round = || {
+            let mut pauses = [Duration::MAX; 3];
+            for pause in &mut pauses {
+                *pause = slot.pause(3);
+                slot.failures += 1;
+            }
+            pauses
+        };
+
+        assert_eq!(round(), [Duration::ZERO; 3]);
+        let later: Vec<_> = (0..10).map(|_| round()).collect();
+
+        assert!(later.iter().all(|round| round[1..] == [Duration::ZERO; 2]));
+        assert!(later[0][0] >= Duration::from_millis(10));
+        assert!((LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(&later[9][0]));
+    }
 }
