@@ -1,6 +1,6 @@
 //! Departures: keys that have to go, until etcd says that they are gone.
 
-use crate::door::Reply;
+use crate::{door::Reply, txn};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sd_core::{Deregistered, Error};
 use std::{collections::HashMap, time::Duration};
@@ -65,11 +65,22 @@ impl Departures {
         }
     }
 
-    /// Up to `most` keys, with the leases that they have to go from.
-    pub(crate) fn batch(&self, most: usize) -> Vec<(Vec<u8>, i64)> {
+    /// Up to `most` keys whose removal takes up to `bytes` of a request, or one that takes more,
+    /// with the leases that they have to go from.
+    pub(crate) fn batch(&self, most: usize, bytes: usize) -> Vec<(Vec<u8>, i64)> {
         let of = |(key, it): (&Vec<u8>, &Departure)| (key.clone(), it.lease);
+        let mut room = bytes;
         let in_company = self.0.iter().filter(|(_, it)| !it.alone);
-        let batch: Vec<_> = in_company.take(most).map(of).collect();
+        let batch: Vec<_> = in_company
+            .take(most)
+            .take_while(|(key, _)| {
+                let size = txn::size(key, &[]);
+                let fits = room == bytes || size <= room;
+                room = room.saturating_sub(size);
+                fits
+            })
+            .map(of)
+            .collect();
         if batch.is_empty() {
             return self.0.iter().take(1).map(of).collect();
         }

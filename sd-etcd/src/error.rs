@@ -26,11 +26,18 @@ fn status(error: &EtcdError) -> Option<(i32, &str)> {
 
 /// Translates an error of `etcd-client`.
 pub(crate) fn translate(error: EtcdError) -> Error {
-    let message = match &error {
-        EtcdError::GRpcStatus(status) => with_causes(status.message(), status),
-        EtcdError::TransportError(transport) => with_causes(&error.to_string(), transport),
-        other => other.to_string(),
-    };
+    let message = whole(&error);
+    translate_as(error, message)
+}
+
+/// Like [`translate`], for what is the fault of the member at `endpoint` or of the way there: an
+/// operator has to know where to look.
+pub(crate) fn translate_from(endpoint: &str, error: EtcdError) -> Error {
+    let message = format!("{endpoint}: {}", whole(&error));
+    translate_as(error, message)
+}
+
+fn translate_as(error: EtcdError, message: String) -> Error {
     let code = status(&error).map(|(code, _)| code);
     let invalid = matches!(
         error,
@@ -92,6 +99,15 @@ pub(crate) fn cancelled(reason: &str) -> Error {
         Error::PermissionDenied { message, source }
     } else {
         Error::Unavailable { message, source }
+    }
+}
+
+/// The error and all that caused it.
+fn whole(error: &EtcdError) -> String {
+    match error {
+        EtcdError::GRpcStatus(status) => with_causes(status.message(), status),
+        EtcdError::TransportError(transport) => with_causes(&error.to_string(), transport),
+        other => other.to_string(),
     }
 }
 

@@ -36,7 +36,8 @@ impl Tenancy {
 
     /// By themselves, so that what is wrong with a put (no room, no rights) holds up no removal.
     fn removals(&mut self) -> Option<Task> {
-        let batch = self.departures.batch(BATCH);
+        let room = self.config.max_request_bytes / 2;
+        let batch = self.departures.batch(BATCH, room);
         if batch.is_empty() {
             return None;
         }
