@@ -364,6 +364,27 @@ fn newer_values_do_not_hurry_a_registry_that_fails() {
 }
 
 #[test]
+fn a_value_is_written_again_after_another_that_may_have_been_heard() {
+    let mut scene = Scene::held();
+    scene.on(Input::Update("h:2".into()));
+    scene.on(Input::ReclaimFailed(transient()));
+    scene.on(Input::Update(VALUE.into()));
+    assert!(scene.tenure.updated().is_none());
+    assert_eq!(scene.fire(), reclaim(VALUE));
+
+    // Even if that cannot be done, it is not tried in a hot loop.
+    let unsupported = Error::Unsupported {
+        operation: "reclaim",
+    };
+    let action = scene.on(Input::ReclaimFailed(unsupported));
+    assert_eq!(action, Some(Action::Hold));
+    assert!(scene.wait() >= LONGEST / 2);
+    assert_eq!(scene.fire(), reclaim(VALUE));
+    assert_eq!(scene.on(reclaimed()), Some(Action::Hold));
+    assert!(matches!(scene.tenure.updated(), Some(Ok(Updated::Written))));
+}
+
+#[test]
 fn what_may_have_been_heard_is_removed_even_after_giving_up() {
     for (before, expected) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
         let mut scene = Scene::new();
@@ -396,6 +417,12 @@ fn a_value_that_can_never_stand_does_not_keep_the_entry_away() {
     assert_eq!(scene.fire(), reclaim("h:3"));
     scene.on(Input::ReclaimFailed(hopeless()));
     assert_eq!(scene.fire(), reclaim(VALUE));
+    scene.on(reclaimed());
+    let updated = scene.tenure.updated();
+    assert!(
+        matches!(updated, Some(Err(_))),
+        "what stands is the older one"
+    );
 }
 
 #[test]
