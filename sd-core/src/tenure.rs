@@ -10,6 +10,8 @@
 
 mod backoff;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use crate::{Codec, Deregistered, Error, Key, LeaseId, Lost, RegistrarStatus, Result, Updated};

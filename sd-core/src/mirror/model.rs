@@ -351,12 +351,11 @@ impl World {
     }
 
     fn check_pause(&mut self, pause: Duration) {
-        let most = match self.failed.take() {
-            None => Duration::ZERO,
-            Some(false) => LONGEST,
-            Some(true) => Duration::from_secs(30),
+        let (least, most) = match self.failed.take() {
+            None => (Duration::ZERO, Duration::ZERO),
+            Some(false) => (Duration::from_millis(50), LONGEST),
+            Some(true) => (Duration::from_secs(1), Duration::from_secs(30)),
         };
-        let least = most.min(Duration::from_millis(50));
         assert!(
             (least..=most).contains(&pause),
             "{pause:?}, not {least:?} to {most:?}"
