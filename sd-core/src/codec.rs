@@ -176,9 +176,13 @@ impl Codec for DefaultCodec {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
         };
-        serde_json::to_vec(&json)
-            .map(Bytes::from)
-            .map_err(|error| CodecError::new("the instance cannot be written").with_source(error))
+        let value = serde_json::to_vec(&json).map_err(|error| {
+            CodecError::new("the instance cannot be written").with_source(error)
+        })?;
+        if value.len() > LONGEST_JSON {
+            return Err(CodecError::new("the instance is too long to be read again"));
+        }
+        Ok(value.into())
     }
 
     fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
@@ -304,6 +308,13 @@ mod tests {
             let value = DefaultCodec.encode(&instance).unwrap();
             assert_eq!(decode(value), Some(instance));
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let zone = "z".repeat(LONGEST_JSON);
+        let instance = Instance::new(key(), "h:1").with_zone(zone);
+        assert!(DefaultCodec.encode(&instance).is_err());
     }
 
     #[test]
