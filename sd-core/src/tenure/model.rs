@@ -7,19 +7,21 @@ use proptest::prelude::*;
 const BOUND: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(4);
-/// The last can never be written.
-const VALUES: [&str; 4] = [
+const VALUES: [&str; 5] = [
     r#"{"address":"h:1"}"#,
+    r#"{"address":"h:1","status":"draining"}"#,
     r#"{"address":"h:2"}"#,
     "h:3",
-    "too much",
+    HOPELESS,
 ];
+/// Can never be written.
+const HOPELESS: &str = "too much";
 
 fn value() -> impl Strategy<Value = Bytes> {
-    let good = VALUES[0..3].to_vec();
+    let good = VALUES[0..4].to_vec();
     prop_oneof![
         9 => prop::sample::select(good).prop_map(Bytes::from),
-        1 => Just(Bytes::from(VALUES[3])),
+        1 => Just(Bytes::from(HOPELESS)),
     ]
 }
 
@@ -81,6 +83,22 @@ fn is_answer(input: &Input) -> bool {
     )
 }
 
+/// Whether it is what comes of `action`.
+fn ends(input: &Input, action: &Action) -> bool {
+    match action {
+        Action::Rest => false,
+        Action::Register(_) => {
+            matches!(input, Input::Registered { .. } | Input::RegisterFailed(_))
+        }
+        Action::Hold => matches!(input, Input::Lost(_)),
+        Action::Reclaim(_) => matches!(
+            input,
+            Input::Reclaimed { .. } | Input::Taken { .. } | Input::ReclaimFailed(_)
+        ),
+        Action::Deregister => matches!(input, Input::Deregistered(_)),
+    }
+}
+
 // === What may be put ===
 
 /// What the owner's last word leaves open.
@@ -101,8 +119,10 @@ struct Guarded {
     by_name: bool,
     /// Whether the owner wants to be registered again once deregistered.
     again: bool,
-    /// When something was put since the owner's last word.
-    unasked: Vec<Instant>,
+    /// How many puts followed answers at once, one after the other.
+    in_a_row: u32,
+    /// How many attempts failed since one succeeded, or since the owner began anew.
+    failures: u32,
 }
 
 impl Guarded {
@@ -114,7 +134,8 @@ impl Guarded {
             leave: Leave::Nothing,
             by_name: false,
             again: false,
-            unasked: Vec::new(),
+            in_a_row: 0,
+            failures: 0,
         }
     }
 
@@ -134,12 +155,18 @@ impl Guarded {
             if is_put(action) {
                 let is_called_for = is_word(&input) || is_answer(&input);
                 assert!(is_called_for || !is_put(&before), "two at once: {story}");
-                self.put(action, is_word(&input), &story);
+                self.put(action, &story);
             }
             if *action == Action::Deregister {
                 self.leave = Leave::Nothing;
             }
         }
+        // Or else what has ended would be begun again.
+        assert!(
+            action.is_some() || !ends(&input, &before),
+            "goes on: {story}"
+        );
+        self.pace(&input, action.as_ref(), &story);
         self.check(&story);
         action
     }
@@ -170,12 +197,9 @@ impl Guarded {
             }
             _ => {}
         }
-        if is_word(input) {
-            self.unasked.clear();
-        }
     }
 
-    fn put(&mut self, action: &Action, is_word: bool, story: &str) {
+    fn put(&mut self, action: &Action, story: &str) {
         match (&self.leave, action) {
             (Leave::Anything, _) => {}
             (Leave::Announcement(Some(draining)), Action::Reclaim(value)) => {
@@ -188,16 +212,42 @@ impl Guarded {
             let may = self.by_name || self.tenure.terms.retake;
             assert!(may, "taken from somebody: {story}");
         }
-        // No more than the backoff allows: the first attempts come quickly, and those that follow
-        // a success or a value that was refused at once.
-        if !is_word {
-            self.unasked.push(self.now);
-            let recent =
-                self.unasked.iter().rev().take_while(|at| {
-                    self.now.saturating_duration_since(**at) < Duration::from_secs(1)
-                });
-            assert!(recent.count() <= 8, "a hot loop: {story}");
+    }
+
+    /// Attempts that fail grow rarer, and only what somebody waits for is put at once.
+    fn pace(&mut self, input: &Input, action: Option<&Action>, story: &str) {
+        let at_once = action.is_some_and(is_put);
+        match input {
+            Input::Register | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
+            Input::Registered { .. } | Input::Reclaimed { .. } => self.failures = 0,
+            _ => {}
         }
+        if is_answer(input) && at_once {
+            self.in_a_row += 1;
+            assert!(self.in_a_row <= 3, "a hot loop: {story}");
+        } else if action.is_some() {
+            self.in_a_row = 0;
+        }
+        let (Input::RegisterFailed(error) | Input::ReclaimFailed(error)) = input else {
+            return;
+        };
+        let is_retried = matches!(
+            self.tenure.state,
+            State::Registering { .. }
+                | State::Reclaiming { .. }
+                | State::Held { error: Some(_), .. }
+        );
+        if !is_retried || at_once || action.is_none() {
+            return;
+        }
+        let delay = self.tenure.timer().expect("a timer") - self.now;
+        let least = match (error.is_transient(), self.failures) {
+            (false, _) => LONGEST / 2,
+            (true, 0) => Duration::ZERO,
+            (true, n) => (SHORTEST * 2_u32.pow(n.min(10) - 1)).min(LONGEST / 2),
+        };
+        assert!((least..=LONGEST).contains(&delay), "{delay:?}: {story}");
+        self.failures += u32::from(error.is_transient());
     }
 
     fn check(&self, story: &str) {
@@ -302,14 +352,14 @@ fn op() -> impl Strategy<Value = Op> {
         8 => Just(Luck::Well),
         2 => Just(Luck::Unheard),
         2 => Just(Luck::Heard),
-        1 => Just(Luck::Denied),
+        2 => Just(Luck::Denied),
     ];
     let end = prop::sample::select(vec![Lost::Superseded, Lost::Closed]);
     let vanish = prop::sample::select(vec![Lost::LeaseExpired, Lost::KeyDeleted]);
     prop_oneof![
         40 => Just(Op::Register),
         60 => value().prop_map(Op::Update),
-        20 => any::<bool>().prop_map(|applied| Op::Deregister { applied }),
+        40 => any::<bool>().prop_map(|applied| Op::Deregister { applied }),
         40 => vanish.prop_map(Op::Vanish),
         20 => Just(Op::Take),
         20 => Just(Op::Leave),
@@ -483,7 +533,8 @@ impl World {
             self.end(&Lost::Closed);
         }
         match &action {
-            Action::Rest => {}
+            // Nothing to answer: time goes on.
+            Action::Rest => self.on(Op::Fire),
             Action::Hold => {
                 if let Some(lost) = self.loss.take() {
                     self.is_held = false;
@@ -495,7 +546,7 @@ impl World {
             Action::Register(value) | Action::Reclaim(value) => {
                 let result = match luck {
                     Luck::Closed => Err(Error::Closed),
-                    _ if *value == VALUES[3] => Err(Error::Invalid(Invalid::EmptyKey)),
+                    _ if *value == HOPELESS => Err(Error::Invalid(Invalid::EmptyKey)),
                     Luck::Well | Luck::Heard => {
                         self.apply(&action);
                         if luck == Luck::Well {
@@ -601,8 +652,8 @@ impl World {
             ));
             let (owner, value) = self.entry.as_ref().expect("an entry");
             assert_eq!(*owner, Owner::Us);
-            if self.newest == VALUES[3] {
-                assert_ne!(*value, VALUES[3]);
+            if self.newest == HOPELESS {
+                assert_ne!(*value, HOPELESS);
                 assert!(matches!(tenure.updated(), Some(Err(Error::Invalid(_)))));
             } else {
                 assert_eq!(*value, self.newest, "the newest value");
