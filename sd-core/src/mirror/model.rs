@@ -573,7 +573,7 @@ fn denied() -> Error {
 }
 
 proptest! {
-    #![proptest_config(cases(8))]
+    #![proptest_config(cases(4))]
 
     /// Including that nothing is lost by an error, nothing waits that was added, and nothing is
     /// shown again that was seen to go.

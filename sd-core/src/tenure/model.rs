@@ -110,6 +110,13 @@ enum Leave {
     Nothing,
 }
 
+/// What came of what.
+#[derive(Debug)]
+struct Story(
+    #[expect(dead_code, reason = "only shown")] Input,
+    #[expect(dead_code, reason = "only shown")] Option<Action>,
+);
+
 /// Watches a tenure: what it may never do, whatever happens.
 struct Guarded {
     tenure: Tenure,
@@ -143,18 +150,18 @@ impl Guarded {
         let before = self.tenure.under_way().clone();
         self.hear(&input);
         let action = self.tenure.on(input.clone(), self.now);
-        let story = format!("{input:?} -> {action:?}, {:?}", self.tenure);
+        let story = Story(input.clone(), action.clone());
         if self.again && !matches!(self.tenure.status(), RegistrarStatus::Deregistering) {
             self.again = false;
             self.leave = Leave::Anything;
         }
         if let Some(action) = &action {
-            assert_eq!(action, self.tenure.under_way(), "{story}");
+            assert_eq!(action, self.tenure.under_way(), "{story:?}");
             let is_end = matches!(input, Input::Deregistered(_) | Input::TimerFired);
-            assert!(before != Action::Deregister || is_end, "dropped: {story}");
+            assert!(before != Action::Deregister || is_end, "dropped: {story:?}");
             if is_put(action) {
                 let is_called_for = is_word(&input) || is_answer(&input);
-                assert!(is_called_for || !is_put(&before), "two at once: {story}");
+                assert!(is_called_for || !is_put(&before), "two at once: {story:?}");
                 self.put(action, &story);
             }
             if *action == Action::Deregister {
@@ -164,7 +171,7 @@ impl Guarded {
         // Or else what has ended would be begun again.
         assert!(
             action.is_some() || !ends(&input, &before),
-            "goes on: {story}"
+            "goes on: {story:?}"
         );
         self.pace(&input, action.as_ref(), &story);
         self.check(&story);
@@ -205,23 +212,23 @@ impl Guarded {
         }
     }
 
-    fn put(&mut self, action: &Action, story: &str) {
+    fn put(&mut self, action: &Action, story: &Story) {
         match (&self.leave, action) {
             (Leave::Anything, _) => {}
             (Leave::Announcement(Some(draining)), Action::Reclaim(value)) => {
-                assert_eq!(value, draining, "{story}");
+                assert_eq!(value, draining, "{story:?}");
                 self.leave = Leave::Nothing;
             }
-            _ => panic!("nothing may be put: {story}"),
+            _ => panic!("nothing may be put: {story:?}"),
         }
         if matches!(action, Action::Register(_)) {
             let may = self.by_name || self.tenure.terms.retake;
-            assert!(may, "taken from somebody: {story}");
+            assert!(may, "taken from somebody: {story:?}");
         }
     }
 
     /// Attempts that fail grow rarer, and only what somebody waits for is put at once.
-    fn pace(&mut self, input: &Input, action: Option<&Action>, story: &str) {
+    fn pace(&mut self, input: &Input, action: Option<&Action>, story: &Story) {
         let at_once = action.is_some_and(is_put);
         match input {
             Input::Register | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
@@ -230,7 +237,7 @@ impl Guarded {
         }
         if is_answer(input) && at_once {
             self.in_a_row += 1;
-            assert!(self.in_a_row <= 3, "a hot loop: {story}");
+            assert!(self.in_a_row <= 3, "a hot loop: {story:?}");
         } else if action.is_some() {
             self.in_a_row = 0;
         }
@@ -252,17 +259,17 @@ impl Guarded {
             (true, 0) => Duration::ZERO,
             (true, n) => (SHORTEST * 2_u32.pow(n.min(10) - 1)).min(LONGEST / 2),
         };
-        assert!((least..=LONGEST).contains(&delay), "{delay:?}: {story}");
+        assert!((least..=LONGEST).contains(&delay), "{delay:?}: {story:?}");
         self.failures += u32::from(error.is_transient());
     }
 
-    fn check(&self, story: &str) {
+    fn check(&self, story: &Story) {
         let tenure = &self.tenure;
         match &tenure.under_way {
-            Action::Rest => assert!(tenure.has_ended() != tenure.timer().is_some(), "{story}"),
-            Action::Deregister => assert!(tenure.timer().is_some(), "{story}"),
+            Action::Rest => assert!(tenure.has_ended() != tenure.timer().is_some(), "{story:?}"),
+            Action::Deregister => assert!(tenure.timer().is_some(), "{story:?}"),
             Action::Register(_) | Action::Reclaim(_) | Action::Hold => {
-                assert!(!tenure.has_ended(), "{story}");
+                assert!(!tenure.has_ended(), "{story:?}");
             }
         }
         let most = match tenure.terms.retake {
@@ -270,7 +277,7 @@ impl Guarded {
             false => LONGEST.max(BOUND),
         };
         let is_near = tenure.timer().is_none_or(|at| at <= self.now + most);
-        assert!(is_near, "as good as never: {story}");
+        assert!(is_near, "as good as never: {story:?}");
     }
 }
 
