@@ -1,4 +1,41 @@
-//! Service discovery, thought through: see the README of the workspace for the whole picture.
+//! Service discovery, client-side load balancing and retries, over any registry.
+//!
+//! A service registers itself under a lease, everybody else sees it, callers get a balanced set of
+//! live endpoints, and an outage of the registry takes nobody down. This crate is the contract with
+//! the registry, [`Client`], and every layer above it; `sd-etcd` and `sd-memory` are registries.
+//!
+//! | to | take |
+//! |---|---|
+//! | register a service | [`Registrar`] and [`Service`] |
+//! | know a service's instances | [`Instancer`], [`Event`] and [`Instances`] |
+//! | have something to call for each | [`Endpointer`] and [`Factory`] |
+//! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
+//! | try again on another | [`Retry`] and [`RetryBudget`] |
+//! | read values of your own | [`Codec`] |
+//! | put another registry underneath | [`Client`], `conformance`; [`Lister`] and [`Poller`] if it can only list |
+//! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
+//!
+//! Each layer knows the one below by a trait and none above, so that any of them can be used alone.
+//!
+//! ```
+//! use sd_core::{Client, Endpointer, Instancer, Prefix, Retry, RoundRobin, factory_fn};
+//! use tokio::net::TcpStream;
+//!
+//! async fn say_hello(registry: impl Client) -> Result<TcpStream, Box<dyn std::error::Error>> {
+//!     let instancer = Instancer::new(registry, Prefix::new("/services/hello")?);
+//!     let addresses = factory_fn(|instance| Ok(instance.address().to_owned()));
+//!     let endpointer = Endpointer::new(instancer, addresses);
+//!     endpointer.ready().await?;
+//!     let hello = Retry::new(RoundRobin::new(endpointer));
+//!     Ok(hello.call(async |address| TcpStream::connect(&**address).await).await?)
+//! }
+//! ```
+//!
+//! # Features
+//! - `conformance`: the contract of [`Client`] as executable checks, for authors of backends.
+//! - `mock`: `MockClient`, for scripting a registry's answers call by call.
+//!
+//! Everything needs a tokio runtime with time enabled.
 
 mod balancer;
 mod budget;

@@ -106,14 +106,18 @@ impl Token {
             ),
             Witness::Key { key, until, .. } => (
                 key.to_vec(),
-                GetOptions::new()
-                    .with_keys_only()
-                    .with_revision(until.unwrap_or(self.revision)),
+                // With its value: 3.7 answers for keys alone from its index, which knows no leases.
+                GetOptions::new().with_revision(until.unwrap_or(self.revision)),
             ),
         };
         let answer = link
             .call("get", async |connection| {
-                connection.client.kv_client().get(key, Some(options)).await
+                connection
+                    .client
+                    .kv_client()
+                    .max_decoding_message_size(config.max_message_bytes)
+                    .get(key, Some(options))
+                    .await
             })
             .await;
         let found = answer.map_err(|failure| match failure {

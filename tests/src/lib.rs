@@ -52,3 +52,8 @@ pub use setup::{Setup, etcd_binaries};
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
