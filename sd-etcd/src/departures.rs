@@ -1,6 +1,6 @@
 //! Departures: keys that have to go, until etcd says that they are gone.
 
-use crate::door::Reply;
+use crate::{door::Reply, txn};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sd_core::{Deregistered, Error};
 use std::{collections::HashMap, time::Duration};
@@ -65,11 +65,17 @@ impl Departures {
         }
     }
 
-    /// Up to `most` keys, with the leases that they have to go from.
-    pub(crate) fn batch(&self, most: usize) -> Vec<(Vec<u8>, i64)> {
+    /// Up to `most` keys that fit into one request of `bytes`, with the leases that they have to go
+    /// from.
+    pub(crate) fn batch(&self, most: usize, bytes: usize) -> Vec<(Vec<u8>, i64)> {
         let of = |(key, it): (&Vec<u8>, &Departure)| (key.clone(), it.lease);
         let in_company = self.0.iter().filter(|(_, it)| !it.alone);
-        let batch: Vec<_> = in_company.take(most).map(of).collect();
+        let mut sum = 0;
+        let fitting = in_company.take(most).take_while(|(key, _)| {
+            sum += txn::size(key, &[]);
+            sum <= bytes
+        });
+        let batch: Vec<_> = fitting.map(of).collect();
         if batch.is_empty() {
             return self.0.iter().take(1).map(of).collect();
         }
@@ -89,13 +95,6 @@ impl Departures {
                 departure.alone = true;
             }
         }
-    }
-
-    /// `lease` is revoked as a whole: keys on it that nobody waits for need no removal of their
-    /// own.
-    pub(crate) fn leave_to_revocation(&mut self, lease: i64) {
-        self.0
-            .retain(|_, it| it.lease != lease || !it.replies.is_empty());
     }
 
     /// Whether somebody waits.

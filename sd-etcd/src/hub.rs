@@ -256,6 +256,9 @@ impl Hub {
                 let error = why_cancelled(response.compact_revision, &response.cancel_reason);
                 let _ = creating.request.opened.send(Err(error));
                 self.reauthenticate(&response.cancel_reason);
+                if response.compact_revision > 0 {
+                    self.cancel_at_etcd(response.watch_id).await;
+                }
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
@@ -271,6 +274,11 @@ impl Hub {
                 let error = why_cancelled(response.compact_revision, &response.cancel_reason);
                 active.feed.end(error);
                 self.reauthenticate(&response.cancel_reason);
+            }
+            if response.compact_revision > 0 {
+                // etcd keeps it until told otherwise, and answers no request for progress while
+                // one watch of the stream has not caught up.
+                self.cancel_at_etcd(response.watch_id).await;
             }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
@@ -371,6 +379,10 @@ impl Hub {
                 tracing::warn!(watches = self.active.len(), "etcd does not answer");
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));
+                }
+                // etcd drops a request that comes while one watch of the stream has not caught up.
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
                 }
             }
             None | Some(_) => {}
