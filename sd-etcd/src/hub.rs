@@ -380,7 +380,8 @@ impl Hub {
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));
                 }
-                // etcd drops a request that comes while one watch of the stream has not caught up.
+                // Newer etcds drop a request that comes while one watch of the stream has not
+                // caught up.
                 if let Err(error) = send(open.requests.request_progress()).await {
                     self.break_off(error);
                 }

@@ -146,3 +146,59 @@ async fn a_restart_with_its_data_interrupts_a_watch_and_loses_nothing() {
             .is_err()
     );
 }
+
+/// What is said of a watch within `time` is not that it has trouble.
+async fn no_trouble(watch: &mut Watch, time: Duration) {
+    let trouble = async {
+        loop {
+            if let Err(error) = watch.next().await.expect("an end has a reason") {
+                return error;
+            }
+        }
+    };
+    if let Ok(error) = timeout(time, trouble).await {
+        panic!("{error}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_in_which_nobody_writes_is_not_taken_for_a_dead_one() {
+    let etcd = Etcd::start().await;
+    etcd.put("/svc/a", "1").await;
+    let client = EtcdClient::builder([etcd.endpoint()])
+        .liveness(Duration::from_millis(500), Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let snapshot = client.get_entries(&prefix()).await.unwrap();
+    let watch = client.watch_prefix(&prefix(), &snapshot.revision).await;
+    let mut watch = watch.unwrap();
+
+    no_trouble(&mut watch, Duration::from_secs(4)).await;
+
+    etcd.put("/svc/b", "2").await;
+    let changes = news(&mut watch).await.unwrap();
+    assert_eq!(changes.len(), 1, "nothing is said twice: {changes:?}");
+    assert_eq!(changes[0].key().as_str(), "/svc/b");
+}
+
+#[tokio::test]
+async fn a_compacted_watch_is_no_burden_to_those_beside_it() {
+    let etcd = Etcd::start().await;
+    etcd.put("/svc/a", "1").await;
+    let client = client(&etcd);
+    let old = client.get_entries(&prefix()).await.unwrap().revision;
+    etcd.put("/svc/a", "2").await;
+    etcd.put("/svc/a", "3").await;
+    let new = client.get_entries(&prefix()).await.unwrap().revision;
+    let _beside = client.watch_prefix(&prefix(), &new).await.unwrap();
+    etcd.compact().await;
+
+    let gap = match client.watch_prefix(&prefix(), &old).await {
+        Err(error) => error,
+        Ok(mut watch) => news(&mut watch).await.unwrap_err(),
+    };
+
+    assert!(matches!(gap, WatchError::Gap(_)), "{gap:?}");
+    let watchers = async || etcd.metrics().await.watchers();
+    eventually(PATIENCE, "one watcher", watchers, |n| *n == 1).await;
+}

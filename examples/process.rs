@@ -1,0 +1,66 @@
+//! What the programs that run until they are told to stop have in common.
+
+use std::{fmt, io, io::Write};
+use tokio::time::Instant;
+use tracing_subscriber::EnvFilter;
+
+/// Where etcd is unless said otherwise.
+pub(crate) const ETCD: &str = "http://127.0.0.1:2379";
+
+/// The endpoints in `URL[,URL]`.
+pub(crate) fn endpoints(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|url| !url.is_empty())
+}
+
+/// Has what the toolkit logs printed on stderr; `RUST_LOG` says how much, and only
+/// errors unless set: the programs say themselves what there is to see.
+pub(crate) fn log() {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Resolves at the first Ctrl-C or SIGTERM; from the first poll on, neither ends the program by
+/// itself.
+#[cfg(unix)]
+pub(crate) async fn told_to_stop() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Resolves at the first Ctrl-C.
+#[cfg(not(unix))]
+pub(crate) async fn told_to_stop() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Prints lines that begin with the seconds since the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Diary {
+    start: Instant,
+}
+
+impl Diary {
+    pub(crate) fn begin(title: impl fmt::Display) -> io::Result<Self> {
+        writeln!(io::stdout(), "{title}\n")?;
+        Ok(Self {
+            start: Instant::now(),
+        })
+    }
+
+    pub(crate) fn note(self, what: impl fmt::Display) -> io::Result<()> {
+        let now = self.at(Instant::now());
+        writeln!(io::stdout(), "{now:>8}  {what}")
+    }
+
+    /// A moment in the seconds of this diary.
+    pub(crate) fn at(self, moment: Instant) -> String {
+        let since = moment.saturating_duration_since(self.start);
+        format!("{:.1} s", since.as_secs_f64())
+    }
+}

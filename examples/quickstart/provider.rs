@@ -1,0 +1,41 @@
+//! A provider: answers calls, and is registered while it does.
+
+use crate::{SERVICE, TTL};
+use sd_core::{BoxError, Client, Registrar, Service, Ttl};
+use std::{io, time::Duration};
+use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+/// Serves under `name` until `leave` resolves, and deregisters before it stops serving.
+pub(crate) async fn provide(
+    client: impl Client,
+    name: &str,
+    leave: impl Future<Output = ()>,
+) -> Result<(), BoxError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+
+    let service = Service::new(format!("{SERVICE}{name}"), address)?.with_ttl(Ttl::from_secs(TTL)?);
+    let registrar = Registrar::new(client, service);
+    registrar.register_within(Duration::from_secs(5)).await?;
+
+    let deregistered = async {
+        leave.await;
+        registrar.deregister().await
+    };
+    tokio::select! {
+        served = serve(&listener, name) => Ok(served?),
+        deregistered = deregistered => {
+            deregistered?;
+            Ok(())
+        }
+    }
+}
+
+/// Tells everybody who connects its name.
+async fn serve(listener: &TcpListener, name: &str) -> io::Result<()> {
+    loop {
+        let (mut caller, _) = listener.accept().await?;
+        // A caller that has gone is not this provider's trouble.
+        let _ = caller.write_all(name.as_bytes()).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! Provider and consumer, side by side as processes, while things happen to both and to etcd.
+
+use sd_tests::{Etcd, PATIENCE, eventually};
+use std::{
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// A program that runs, and what it has printed. Killed when dropped.
+struct Program {
+    name: &'static str,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Program {
+    fn start(name: &'static str, binary: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program can be run");
+        let printed = child.stdout.take().expect("it has a pipe");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        // Ends with the pipe.
+        tokio::spawn(async move {
+            let mut printed = BufReader::new(printed).lines();
+            while let Ok(Some(line)) = printed.next_line().await {
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+        Self { name, child, lines }
+    }
+
+    /// A provider with a short lease, and where it serves.
+    async fn provider(etcd: &str) -> (Self, String) {
+        let arguments = ["--etcd", etcd, "--ttl", "3"];
+        let program = Self::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
+        program.prints("registered as /services/hello/").await;
+        let first = &program.lines()[0];
+        let address = first
+            .strip_prefix("provider at http://")
+            .and_then(|rest| rest.strip_suffix('/'))
+            .unwrap_or_else(|| panic!("not an address: {first}"));
+        let address = address.to_owned();
+        (program, address)
+    }
+
+    fn consumer(etcd: &str, more: &[&str]) -> Self {
+        let arguments = [&["--etcd", etcd], more].concat();
+        Self::start("consumer", env!("CARGO_BIN_EXE_consumer"), &arguments)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lines = self.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a line with `text` in it.
+    async fn prints(&self, text: &str) {
+        self.prints_after(0, text).await;
+    }
+
+    /// Waits for a line with `text` in it that is not one of the first `seen`.
+    async fn prints_after(&self, seen: usize, text: &str) {
+        let what = format!("the {} to print {text:?}", self.name);
+        let lines = async || self.lines();
+        let printed = |lines: &Vec<String>| lines.iter().skip(seen).any(|it| it.contains(text));
+        eventually(PATIENCE, &what, lines, printed).await;
+    }
+
+    async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    async fn told(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
+        let id = self.child.id().expect("it runs").to_string();
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-s", signal, &id]).status().await;
+        assert!(sent.is_ok_and(|it| it.success()), "{signal} can be sent");
+        let status = timeout(PATIENCE, self.child.wait()).await;
+        let status = status.expect("it ends").expect("it can be waited for");
+        (status, self.lines())
+    }
+}
+
+/// As somebody at three terminals would try it (faults row 4 among others).
+#[tokio::test]
+async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
+    let etcd = Etcd::start().await;
+    let url = &*etcd.endpoint();
+    let (one, at_one) = Program::provider(url).await;
+    let (two, at_two) = Program::provider(url).await;
+    let consumer = Program::consumer(url, &[]);
+
+    consumer.prints(&format!("+ {at_one} joined")).await;
+    consumer.prints(&format!("+ {at_two} joined")).await;
+    consumer.prints(&format!("hello from {at_one}")).await;
+    consumer.prints(&format!("hello from {at_two}")).await;
+
+    // One crashes: its calls are answered by the other, until its lease runs out.
+    two.kill().await;
+    consumer
+        .prints(&format!("hello from {at_one}, after {at_two} failed"))
+        .await;
+    consumer.prints(&format!("- {at_two} left")).await;
+
+    let (_three, at_three) = Program::provider(url).await;
+    consumer.prints(&format!("+ {at_three} joined")).await;
+    consumer.prints(&format!("hello from {at_three}")).await;
+
+    // etcd is away: nobody leaves, and the calls go on.
+    let before = consumer.lines().len();
+    etcd.kill();
+    consumer.prints_after(before, "stale since").await;
+    let seen = consumer.lines().len();
+    consumer
+        .prints_after(seen, &format!("hello from {at_one}"))
+        .await;
+    consumer
+        .prints_after(seen, &format!("hello from {at_three}"))
+        .await;
+    etcd.start_again().await;
+    consumer.prints_after(before, "live again").await;
+
+    // A provider that is told to go has removed its key when it ends, and nobody waits for a lease.
+    let key = format!("/services/hello/{at_one}");
+    let registered = || etcd.get(&*key);
+    eventually(PATIENCE, "the key in etcd", registered, Option::is_some).await;
+    let (status, lines) = one.told("TERM").await;
+    assert!(status.success(), "{lines:#?}");
+    assert_eq!(etcd.get(&*key).await, None);
+    consumer.prints(&format!("- {at_one} left")).await;
+    let seen = consumer.lines().len();
+    consumer
+        .prints_after(seen, &format!("hello from {at_three}"))
+        .await;
+
+    let (status, lines) = consumer.told("INT").await;
+    assert!(status.success(), "{lines:#?}");
+    let failed: Vec<_> = lines.iter().filter(|it| it.contains("! call")).collect();
+    assert!(failed.is_empty(), "calls failed: {failed:#?}");
+    let left: Vec<_> = lines.iter().filter(|it| it.contains("- ")).collect();
+    assert_eq!(left.len(), 2, "others have left: {left:#?}");
+}
+
+#[tokio::test]
+async fn provider_and_consumer_wait_for_an_etcd_that_is_not_there_yet() {
+    let etcd = Etcd::start().await;
+    etcd.kill();
+    let url = &*etcd.endpoint();
+    let consumer = Program::consumer(url, &[]);
+    let arguments = ["--etcd", url];
+    let provider = Program::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
+    consumer.prints("waiting for etcd").await;
+    provider.prints("not registered yet").await;
+
+    etcd.start_again().await;
+
+    provider.prints("registered as").await;
+    consumer.prints("joined").await;
+    consumer.prints("hello from").await;
+    let another = Program::consumer(url, &["--count", "2"]);
+    another.prints("2 of 2 calls were answered").await;
+    let (status, lines) = provider.told("INT").await;
+    assert!(status.success(), "{lines:#?}");
+    assert_eq!(etcd.keys("/").await, [""; 0]);
+    assert_eq!(etcd.leases().await, [0; 0]);
+}
