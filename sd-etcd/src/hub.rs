@@ -256,6 +256,9 @@ impl Hub {
                 let error = why_cancelled(response.compact_revision, &response.cancel_reason);
                 let _ = creating.request.opened.send(Err(error));
                 self.reauthenticate(&response.cancel_reason);
+                if response.compact_revision > 0 {
+                    self.cancel_at_etcd(response.watch_id).await;
+                }
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
