@@ -48,6 +48,8 @@ const BATCH: usize = 100;
 const MOST_TRIES: u32 = 8;
 /// How long to leave alone what etcd does not allow us to look at.
 const NOT_ALLOWED: Duration = Duration::from_secs(300);
+/// How long after an answer etcd has dealt with all that it found at a thaw.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Every handle sends a bounded number of these.
 pub(crate) type Ops = mpsc::UnboundedSender<Op>;
@@ -257,7 +259,7 @@ struct Session {
     leaving: HashMap<Vec<u8>, Leaving>,
     lease: Option<Lease>,
     /// Leases to be revoked.
-    doomed: VecDeque<i64>,
+    doomed: VecDeque<Doomed>,
     /// The one thing that is being done.
     work: Option<BoxFuture<'static, Done>>,
     /// The services that it puts.
@@ -276,6 +278,26 @@ struct Lease {
     id: i64,
     pulse: Pulse,
     verify_at: Instant,
+}
+
+/// A lease that has to go.
+struct Doomed {
+    lease: i64,
+    /// Its grant was not answered: where etcd does not know it, it may still come to know it, as
+    /// two requests that it finds at a thaw have no order.
+    unsure: bool,
+    /// Not before.
+    at: Instant,
+}
+
+impl Doomed {
+    fn now(lease: i64) -> Self {
+        Self {
+            lease,
+            unsure: false,
+            at: Instant::now(),
+        }
+    }
 }
 
 /// A key that is ours as long as it hangs on `lease`, and has to go.
@@ -305,7 +327,8 @@ impl Item {
 enum Done {
     Granted(i64, Result<(), Failure>),
     Wrote(i64, Vec<Item>, Result<Vec<Written>, Failure>),
-    Revoked(i64, Result<(), Failure>),
+    /// Whether there was such a lease.
+    Revoked(Doomed, Result<bool, Failure>),
     /// All keys on the lease; `None` if it is gone.
     Verified(i64, Result<Option<HashSet<Vec<u8>>>, Failure>),
     Examined(i64, Vec<Missing>, Result<Vec<Option<Found>>, Failure>),
@@ -476,8 +499,11 @@ impl Session {
         }
         self.retire_unused_lease();
         let cleanup_is_due = now >= self.cleanup_at;
-        if cleanup_is_due && let Some(lease) = self.doomed.pop_front() {
-            self.work = Some(Box::pin(revoke(self.link.clone(), lease)));
+        if cleanup_is_due
+            && let Some(due) = self.doomed.iter().position(|doomed| doomed.at <= now)
+            && let Some(doomed) = self.doomed.remove(due)
+        {
+            self.work = Some(Box::pin(revoke(self.link.clone(), doomed)));
             return;
         }
         if let Some(lease) = &self.lease
@@ -565,8 +591,11 @@ impl Session {
 
     fn timer(&self) -> Option<Instant> {
         let idle = self.work.is_none();
-        let cleanup = (idle && !(self.leaving.is_empty() && self.doomed.is_empty()))
-            .then_some(self.cleanup_at);
+        let leaving = (!self.leaving.is_empty()).then_some(self.cleanup_at);
+        let doomed = self.doomed.iter().map(|doomed| doomed.at).min();
+        let doomed = doomed.map(|at| at.max(self.cleanup_at));
+        let cleanup = [leaving, doomed].into_iter().flatten().min();
+        let cleanup = cleanup.filter(|_| idle);
         let verify = self
             .lease
             .as_ref()
@@ -616,7 +645,10 @@ impl Session {
             Done::Granted(lease, Ok(())) => self.granted(lease),
             Done::Granted(lease, Err(failure)) => {
                 // It may have been granted all the same.
-                self.doomed.push_back(lease);
+                self.doomed.push_back(Doomed {
+                    unsure: true,
+                    ..Doomed::now(lease)
+                });
                 let error = Error::from(failure);
                 for put in self.queue.drain(..) {
                     let _ = put.reply.send(Err(error.clone()));
@@ -635,15 +667,24 @@ impl Session {
                 }
             }
             Done::Wrote(lease, items, Err(failure)) => self.not_written(lease, items, failure),
-            Done::Revoked(lease, Ok(())) => {
+            Done::Revoked(doomed, Ok(known)) => {
                 self.cleanup_backoff = backoff();
-                self.doubtful.retain(|_, (_, on)| *on != lease);
+                if doomed.unsure && !known {
+                    self.doomed.push_back(Doomed {
+                        unsure: false,
+                        at: Instant::now() + SETTLED,
+                        ..doomed
+                    });
+                } else {
+                    self.doubtful.retain(|_, (_, on)| *on != doomed.lease);
+                }
             }
-            Done::Revoked(lease, Err(failure)) => {
+            Done::Revoked(doomed, Err(failure)) => {
                 let error = Error::from(failure);
                 if error.is_transient() {
-                    self.doomed.push_back(lease);
+                    self.doomed.push_back(doomed);
                 } else {
+                    let lease = doomed.lease;
                     tracing::warn!(lease, %error, "lease not revoked; it ends by itself");
                 }
                 self.postpone_cleanup();
@@ -951,7 +992,7 @@ impl Session {
     fn retire_lease(&mut self) {
         if let Some(lease) = self.lease.take() {
             self.shared.gone(lease.id);
-            self.doomed.push_back(lease.id);
+            self.doomed.push_back(Doomed::now(lease.id));
         }
     }
 
@@ -978,14 +1019,14 @@ impl Session {
         if let Some(work) = &mut self.work
             && let Ok(Done::Granted(lease, _)) = timeout(Duration::from_millis(500), work).await
         {
-            self.doomed.push_back(lease);
+            self.doomed.push_back(Doomed::now(lease));
         }
         self.work = None;
         let bound = Instant::now() + self.config.deregister_timeout;
         let mut all_gone = true;
-        while let Some(lease) = self.doomed.pop_front() {
+        while let Some(Doomed { lease, .. }) = self.doomed.pop_front() {
             loop {
-                let attempt = revoke(self.link.clone(), lease);
+                let attempt = revoke(self.link.clone(), Doomed::now(lease));
                 let Ok(Done::Revoked(_, result)) = tokio::time::timeout_at(bound, attempt).await
                 else {
                     all_gone = false;
@@ -996,7 +1037,7 @@ impl Session {
                         let pause = self.cleanup_backoff.next();
                         tokio::time::sleep(pause.unwrap_or(Duration::from_secs(1))).await;
                     }
-                    Ok(()) => break,
+                    Ok(_) => break,
                     Err(_) => {
                         all_gone = false;
                         break;
@@ -1045,18 +1086,19 @@ async fn grant(link: Arc<Link>, ttl: Ttl) -> Done {
     Done::Granted(lease, result.map(|_| ()))
 }
 
-async fn revoke(link: Arc<Link>, lease: i64) -> Done {
+async fn revoke(link: Arc<Link>, doomed: Doomed) -> Done {
+    let lease = doomed.lease;
     let result = link
         .call("lease revoke", async |connection| {
             connection.client.lease_client().revoke(lease).await
         })
         .await;
     let result = match result {
-        Ok(_) => Ok(()),
-        Err(Failure::Etcd(error)) if error::is_lease_not_found(&error) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Failure::Etcd(error)) if error::is_lease_not_found(&error) => Ok(false),
         Err(failure) => Err(failure),
     };
-    Done::Revoked(lease, result)
+    Done::Revoked(doomed, result)
 }
 
 async fn verify(link: Arc<Link>, lease: i64) -> Done {
