@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// How often a put is tried again on a key that changes under our hands.
 const MOST_TRIES: u32 = 8;
+/// How long after an answer etcd has dealt with all that it found at a thaw.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long to leave alone what etcd does not allow us to look at.
 const NOT_ALLOWED: Duration = Duration::from_secs(300);
 
@@ -320,9 +322,19 @@ impl Tenancy {
     }
 
     fn revoked(&mut self, lease: i64, granted: bool, result: Result<(), Trouble>, now: Instant) {
-        let Err(trouble) = result else {
-            self.cleanup_backoff = backoff();
-            return;
+        let trouble = match result {
+            // Two requests that etcd finds at a thaw have no order: it may know no such lease now,
+            // and grant it a moment later, for all of its TTL (seen on 3.4.23 and 3.6.5).
+            Err(Trouble::NoSuchLease) if !granted => {
+                self.doomed.push_back(lease);
+                self.cleanup_at = now + SETTLED;
+                return;
+            }
+            Ok(()) | Err(Trouble::NoSuchLease) => {
+                self.cleanup_backoff = backoff();
+                return;
+            }
+            Err(trouble) => trouble,
         };
         let error = Error::from(trouble);
         if !error.is_transient() {

@@ -360,6 +360,23 @@ fn an_outage_leaves_one_lease_behind_at_most() {
 }
 
 #[test]
+fn a_lease_that_may_still_be_granted_is_revoked_once_more() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    bench.pass(1);
+    for _ in 0..2 {
+        assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+        bench.finish(Done::Revoked(lease, Err(Trouble::NoSuchLease)));
+        assert!(bench.next().is_none(), "not at once");
+        bench.pass(2);
+    }
+    assert!(bench.next().is_none());
+    assert_eq!(bench.tenancy.timer(), None, "nothing is left to do");
+}
+
+#[test]
 fn the_lease_of_somebody_else_is_not_taken_for_ours() {
     let mut bench = Bench::new();
     let _answer = bench.register("a");
