@@ -5,8 +5,8 @@
 //! [`backend.rs`](backend), and `backend/conformance.rs` runs the conformance suite against it.
 //!
 //! ```text
-//! cargo run -p sd-examples --bin custom_backend
-//! cargo test -p sd-examples --bin custom_backend
+//! cargo run --bin custom_backend
+//! cargo test --bin custom_backend
 //! ```
 //!
 //! The first starts two more processes of itself as providers. Watch for the files that the
@@ -15,16 +15,17 @@
 //! the entry that is put down without any provider, by writing a file.
 
 mod backend;
+#[path = "../console.rs"]
+mod console;
 mod directory;
 
 use backend::DirectoryClient;
 use directory::file_name;
 use futures::StreamExt;
-use sd_core::{Event, Events, Instancer, Key, Prefix, Registrar, Service, Ttl};
+use sd_core::{BoxError, Event, Events, Instancer, Key, Prefix, Registrar, Service, Ttl};
 use std::{
-    env,
-    error::Error,
-    fs,
+    env, fmt, fs,
+    io::{self, Write},
     path::Path,
     process::{ExitCode, Stdio},
     sync::Arc,
@@ -36,30 +37,21 @@ use tokio::{
     time::timeout,
 };
 
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
-
 const HELLO: &str = "/services/hello";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    let done = match args[..] {
+    console::end(match args[..] {
         [] => show().await,
         ["provide", root, address] => provide(Path::new(root), address).await,
-        _ => Err("run it without arguments".into()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("custom_backend: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        _ => Err("usage: custom_backend".into()),
+    })
 }
 
 /// A provider: stays registered until its input ends.
-async fn provide(root: &Path, address: &str) -> Result<()> {
+async fn provide(root: &Path, address: &str) -> Result<(), BoxError> {
     let client = Arc::new(DirectoryClient::new(root));
     let service = Service::new(format!("{HELLO}/{address}"), address.to_owned())?;
     let registrar = Registrar::new(client.clone(), service.with_ttl(Ttl::MIN));
@@ -71,10 +63,13 @@ async fn provide(root: &Path, address: &str) -> Result<()> {
 }
 
 /// A consumer, and what happens before its eyes.
-async fn show() -> Result<()> {
+async fn show() -> Result<(), BoxError> {
     let root = tempfile::tempdir()?;
     let root = root.path();
-    println!("The registry is the directory {}.", root.display());
+    say(format_args!(
+        "The registry is the directory {}.",
+        root.display()
+    ))?;
     let client = Arc::new(DirectoryClient::new(root));
     let hello = Instancer::new(client.clone(), Prefix::new(HELLO)?);
     let mut events = hello.subscribe();
@@ -88,20 +83,20 @@ async fn show() -> Result<()> {
     list(root)?;
 
     one.kill().await?;
-    println!(
+    say(format_args!(
         "\nThe first is killed. Its entry stays for as long as its lease: {}.",
         Ttl::MIN
-    );
+    ))?;
     seen(&mut events, "the lease has run out", &["127.0.0.1:4002"]).await?;
 
-    println!("\nAn operator writes a file.");
+    say("\nAn operator writes a file.")?;
     let key = Key::new(format!("{HELLO}/by-hand"))?;
     fs::write(root.join(file_name(&key)), "127.0.0.1:4003")?;
     let both = ["127.0.0.1:4002", "127.0.0.1:4003"];
     seen(&mut events, "there is one more", &both).await?;
 
     drop(other.stdin.take());
-    println!("\nThe second is told to stop, and says goodbye.");
+    say("\nThe second is told to stop, and says goodbye.")?;
     seen(&mut events, "it is gone at once", &["127.0.0.1:4003"]).await?;
     other.wait().await?;
     list(root)?;
@@ -112,23 +107,22 @@ async fn show() -> Result<()> {
 }
 
 /// A provider in a process of its own.
-fn spawn(root: &Path, address: &str) -> Result<Child> {
-    let child = Command::new(env::current_exe()?)
+fn spawn(root: &Path, address: &str) -> io::Result<Child> {
+    Command::new(env::current_exe()?)
         .arg("provide")
         .arg(root)
         .arg(address)
         .stdin(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()?;
-    Ok(child)
+        .spawn()
 }
 
 /// Waits until the consumer sees these addresses, and prints them.
-async fn seen(events: &mut Events, when: &str, addresses: &[&str]) -> Result<()> {
+async fn seen(events: &mut Events, when: &str, addresses: &[&str]) -> Result<(), BoxError> {
     let waiting = async {
         while let Some(event) = events.next().await {
             if known(&event) == addresses {
-                println!("  {when:<24} consumer sees {addresses:?}");
+                say(format_args!("  {when:<24} consumer sees {addresses:?}"))?;
                 return Ok(());
             }
         }
@@ -145,9 +139,9 @@ fn known(event: &Event) -> Vec<&str> {
 }
 
 /// Prints what an operator sees.
-fn list(root: &Path) -> Result<()> {
-    println!("\n$ head *");
-    let mut files = fs::read_dir(root)?.collect::<std::io::Result<Vec<_>>>()?;
+fn list(root: &Path) -> Result<(), BoxError> {
+    say("\n$ head *")?;
+    let mut files = fs::read_dir(root)?.collect::<io::Result<Vec<_>>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
@@ -160,8 +154,12 @@ fn list(root: &Path) -> Result<()> {
             } else {
                 ""
             };
-            println!("==> {name} <=={over}\n{content}");
+            say(format_args!("==> {name} <=={over}\n{content}"))?;
         }
     }
     Ok(())
+}
+
+fn say(what: impl fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{what}")
 }
