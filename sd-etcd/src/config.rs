@@ -132,8 +132,9 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Puts all keys of this client below `path`, unseen by its users; a `/` is left out or added
-    /// by nobody. Default: none.
+    /// Puts `path` before every key of this client, unseen by its users. It is taken as it is: the
+    /// key `/svc/a` in the namespace `/production` is etcd's `/production/svc/a`, and nobody adds a
+    /// `/`. Default: none.
     pub fn namespace(mut self, path: impl Into<String>) -> Self {
         self.config.namespace = Namespace(path.into().into_bytes());
         self
@@ -317,6 +318,14 @@ pub(crate) struct Config {
     pub(crate) page: i64,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_message_bytes: usize,
+}
+
+#[cfg(test)]
+impl Config {
+    /// The defaults, for an etcd that is never asked.
+    pub(crate) fn unchecked() -> Self {
+        EtcdClientBuilder::new(vec!["http://127.0.0.1:1".into()]).config
+    }
 }
 
 /// What stands before every key of a client, unseen by its users.

@@ -79,6 +79,7 @@ struct Hub {
 
 struct Creating {
     request: Request,
+    sent: Instant,
     /// Nobody wants it any more; to be cancelled once etcd has named it.
     cancelled: bool,
 }
@@ -86,6 +87,8 @@ struct Creating {
 struct Active {
     id: u64,
     feed: Arc<Feed>,
+    /// Up to here its events were known before it began.
+    known: i64,
     /// Where it is.
     token: Token,
     /// Events of a response that is not yet whole.
@@ -139,7 +142,7 @@ impl Hub {
                 Input::Stop | Input::Command(None) => break,
                 Input::Command(Some(Command::Watch(request))) => self.waiting.push_back(request),
                 Input::Command(Some(Command::Cancel(id))) => self.cancel(id).await,
-                Input::Opened(Ok(open)) => self.stream = Stream::Open(Box::new(open)),
+                Input::Opened(Ok(open)) => self.opened(open),
                 Input::Opened(Err(error)) => self.interrupt(error),
                 Input::Response(Some(Ok(response))) => self.respond(response).await,
                 Input::Response(Some(Err(error))) => self.break_off(error::translate(error)),
@@ -172,13 +175,17 @@ impl Hub {
             return;
         };
         let key = request.start.clone();
+        // From the revision that is known, not from the next: where a watch waits for a revision
+        // that etcd has not reached, it answers no request for progress at all (3.6.5), and an idle
+        // registry looks like a silent one.
         let options = WatchOptions::new()
             .with_prefix()
-            .with_start_revision(request.token.revision + 1)
+            .with_start_revision(request.token.revision)
             .with_progress_notify()
             .with_fragment();
         self.creating = Some(Creating {
             request,
+            sent: Instant::now(),
             cancelled: false,
         });
         match &mut self.stream {
@@ -193,6 +200,13 @@ impl Hub {
                 self.stream = Stream::Opening(Box::pin(opening));
             }
         }
+    }
+
+    fn opened(&mut self, open: Open) {
+        if let Some(creating) = &mut self.creating {
+            creating.sent = open.heard;
+        }
+        self.stream = Stream::Open(Box::new(open));
     }
 
     fn is_open(&self) -> bool {
@@ -242,6 +256,9 @@ impl Hub {
                 let error = why_cancelled(response.compact_revision, &response.cancel_reason);
                 let _ = creating.request.opened.send(Err(error));
                 self.reauthenticate(&response.cancel_reason);
+                if response.compact_revision > 0 {
+                    self.cancel_at_etcd(response.watch_id).await;
+                }
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
@@ -258,13 +275,19 @@ impl Hub {
                 active.feed.end(error);
                 self.reauthenticate(&response.cancel_reason);
             }
+            if response.compact_revision > 0 {
+                // etcd keeps it until told otherwise, and answers no request for progress while
+                // one watch of the stream has not caught up.
+                self.cancel_at_etcd(response.watch_id).await;
+            }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
-            active.fragments.extend(response.events);
+            let is_notice = response.events.is_empty() && active.fragments.is_empty();
+            active.collect(response.events);
             if response.fragment {
                 return;
             }
-            let alive = if active.fragments.is_empty() {
+            let alive = if is_notice {
                 active.notified(revision);
                 true
             } else {
@@ -292,6 +315,7 @@ impl Hub {
         let active = Active {
             id: request.id,
             feed: request.feed,
+            known: request.token.revision,
             token: request.token,
             fragments: Vec::new(),
         };
@@ -300,7 +324,7 @@ impl Hub {
 
     /// A stream keeps the token that it was opened with, and only a new connection gets another.
     fn reauthenticate(&mut self, reason: &str) {
-        if reason.contains("auth token") {
+        if error::is_token_refused(reason) {
             self.break_off(error::cancelled(reason));
         }
     }
@@ -313,36 +337,56 @@ impl Hub {
         if self.active.is_empty() && self.creating.is_none() {
             return None;
         }
-        Some(match open.asked {
+        let word = match open.asked {
             None => open.heard + self.config.probe_interval,
             Some(asked) if open.disrupted => asked + self.config.probe_timeout,
             Some(asked) => asked + self.config.probe_interval.min(self.config.probe_timeout),
-        })
+        };
+        Some(word.min(self.created_by().unwrap_or(word)))
+    }
+
+    /// When etcd has to have answered to a new watch, whatever else it says.
+    fn created_by(&self) -> Option<Instant> {
+        let creating = self.creating.as_ref()?;
+        Some(creating.sent + self.config.request_timeout)
     }
 
     async fn tick(&mut self) {
+        let now = Instant::now();
+        let created_by = self.created_by();
         let Stream::Open(open) = &mut self.stream else {
             return;
         };
-        let Some(asked) = open.asked else {
-            open.asked = Some(Instant::now());
-            if let Err(error) = send(open.requests.request_progress()).await {
-                self.break_off(error);
-            }
-            return;
-        };
-        let error = Error::Timeout {
+        let timeout = |since: Instant| Error::Timeout {
             operation: "watch",
-            after: asked.elapsed(),
+            after: now - since,
         };
-        if asked.elapsed() >= self.config.probe_timeout {
-            self.break_off(error);
-        } else if !open.disrupted {
-            open.disrupted = true;
-            tracing::warn!(watches = self.active.len(), "etcd does not answer");
-            for active in self.active.values() {
-                active.feed.disrupt(error.clone());
+        if created_by.is_some_and(|by| by <= now) {
+            return self.break_off(timeout(now - self.config.request_timeout));
+        }
+        match open.asked {
+            None if open.heard + self.config.probe_interval <= now => {
+                open.asked = Some(now);
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
+                }
             }
+            Some(asked) if asked + self.config.probe_timeout <= now => {
+                self.break_off(timeout(asked));
+            }
+            Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
+                open.disrupted = true;
+                tracing::warn!(watches = self.active.len(), "etcd does not answer");
+                for active in self.active.values() {
+                    active.feed.disrupt(timeout(asked));
+                }
+                // Newer etcds drop a request that comes while one watch of the stream has not
+                // caught up.
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
+                }
+            }
+            None | Some(_) => {}
         }
     }
 
@@ -398,6 +442,15 @@ impl Active {
         self.feed.push(Vec::new(), resume, 0);
     }
 
+    /// Takes events of a response, which may go on in the next.
+    fn collect(&mut self, events: Vec<PbEvent>) {
+        if self.fragments.is_empty() {
+            self.fragments = events;
+        } else {
+            self.fragments.extend(events);
+        }
+    }
+
     /// etcd says by itself that there is nothing up to `revision`.
     fn notified(&mut self, revision: i64) {
         if revision > self.token.revision {
@@ -409,19 +462,26 @@ impl Active {
     /// Applies the events that have come; `false` if the feed has ended.
     fn apply(&mut self, config: &Config) -> bool {
         let mut skipped = 0;
-        let mut changes = Vec::with_capacity(self.fragments.len());
-        for event in std::mem::take(&mut self.fragments) {
+        let events = std::mem::take(&mut self.fragments);
+        let newest = events.iter().rposition(|event| event.r#type == 0);
+        let mut changes = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
             let Some(entry) = event.kv else {
                 return self.reject("an event without a key");
             };
             let modified = entry.mod_revision;
+            if modified <= self.known {
+                continue;
+            }
             if modified < self.token.revision {
                 return self.reject("an event of the past");
             }
             let change = match event.r#type {
                 0 => {
-                    let key = entry.key.as_slice().into();
-                    self.token.witness = Witness::put(key, modified, entry.lease);
+                    if Some(index) == newest {
+                        let key = entry.key.as_slice().into();
+                        self.token.witness = Witness::put(key, modified, entry.lease);
+                    }
                     put(config, entry)
                 }
                 1 => {
@@ -435,6 +495,9 @@ impl Active {
                 Some(change) => changes.push(change),
                 None => skipped += 1,
             }
+        }
+        if changes.is_empty() && skipped == 0 {
+            return true;
         }
         let resume = self.token.clone().into_revision();
         self.feed.push(changes, resume, skipped)

@@ -38,6 +38,8 @@
 
 mod client;
 mod config;
+mod departures;
+mod door;
 mod error;
 mod feed;
 mod hub;
@@ -47,7 +49,9 @@ mod list;
 mod pulse;
 mod revision;
 mod session;
+mod tenancy;
 mod txn;
+mod work;
 
 pub use client::EtcdClient;
 pub use config::EtcdClientBuilder;

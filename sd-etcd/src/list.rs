@@ -11,6 +11,9 @@ use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot};
 
 /// How often a list is begun anew because its revision was compacted under it.
 const BEGINNINGS: usize = 5;
+/// A page of several entries is not to keep the connection busy for longer than this takes, or a
+/// slow network looks like a frozen member.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Every entry under `prefix`.
 pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Result<Snapshot> {
@@ -61,12 +64,16 @@ async fn pages(
             .with_range(end.clone())
             .with_limit(*page)
             .with_revision(at.map_or(0, |(_, revision)| revision));
+        let most = match *page {
+            1 => config.max_message_bytes,
+            _ => config.max_message_bytes.min(PAGE_BYTES),
+        };
         let answer = link
             .call("get", async |connection| {
                 connection
                     .client
                     .kv_client()
-                    .max_decoding_message_size(config.max_message_bytes)
+                    .max_decoding_message_size(most)
                     .get(from, Some(options))
                     .await
             })

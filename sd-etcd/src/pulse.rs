@@ -6,10 +6,11 @@
 
 use crate::{
     config::Config,
+    departures::backoff,
     error,
     link::{Failure, Link},
 };
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
 use futures::future::BoxFuture;
 use sd_core::{Error, Ttl};
@@ -50,6 +51,8 @@ struct Up {
     /// The beat that is not answered yet.
     sent: Option<Instant>,
     next: Instant,
+    /// A beat was answered after the first.
+    steady: bool,
 }
 
 impl Pulse {
@@ -66,6 +69,10 @@ impl Pulse {
                 until: Instant::now(),
             },
         }
+    }
+
+    pub(crate) fn lease(&self) -> i64 {
+        self.lease
     }
 
     /// How long an answer may take: so short that another member can be asked twice before the
@@ -87,7 +94,6 @@ impl Pulse {
                 }
                 State::Opening(opening) => match opening.await {
                     Ok(up) => {
-                        self.backoff = backoff();
                         self.state = State::Up(Box::new(up));
                         return Beat::Alive;
                     }
@@ -125,6 +131,7 @@ impl Pulse {
             answer = up.answers.message() => match answer {
                 Ok(Some(answer)) if answer.ttl() > 0 => {
                     up.sent = None;
+                    up.steady = true;
                     return Some(Beat::Alive);
                 }
                 Ok(Some(_)) => return Some(Beat::Lost),
@@ -156,20 +163,16 @@ impl Pulse {
         };
         tracing::warn!(lease = self.lease, error = %why, "keep-alive interrupted");
         self.link.fail(up.epoch, &why);
-        self.state = State::Down {
-            until: Instant::now(),
-        };
+        // A stream that held is replaced at once, one that broke at its first beat is not.
+        let mut until = Instant::now();
+        if up.steady {
+            self.backoff = backoff();
+        } else {
+            until += self.backoff.next().unwrap_or(Duration::from_secs(1));
+        }
+        self.state = State::Down { until };
         None
     }
-}
-
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_millis(500))
-        .without_max_times()
-        .build()
 }
 
 /// Opens a stream; its first beat is answered then.
@@ -188,6 +191,7 @@ async fn open(
             answers,
             sent: None,
             next: Instant::now() + interval,
+            steady: false,
         })
     })
     .await
