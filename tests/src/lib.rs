@@ -50,7 +50,7 @@ pub use fleet::{Consumer, Provider, View};
 pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;
-pub use setup::{Setup, etcd_binaries};
+pub use setup::Setup;
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;

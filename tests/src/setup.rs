@@ -10,25 +10,6 @@ use std::{
 /// Between looking for free ports and listening on them, somebody else may take one.
 const ATTEMPTS: usize = 3;
 
-/// The etcd binaries to test on, oldest first by convention: those in `ETCD_BINS`, separated by
-/// colons, or else the one that [`Etcd::start`] takes.
-///
-/// ```no_run
-/// # use sd_tests::{Etcd, etcd_binaries};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// for binary in etcd_binaries() {
-///     let etcd = Etcd::setup().binary(binary).start().await;
-///     // ...
-/// }
-/// # }
-/// ```
-pub fn etcd_binaries() -> Vec<PathBuf> {
-    match env::var_os("ETCD_BINS") {
-        Some(binaries) if !binaries.is_empty() => env::split_paths(&binaries).collect(),
-        _ => vec![default_binary()],
-    }
-}
-
 /// The one that `ETCD_BIN` names, or `etcd` from the `PATH`.
 fn default_binary() -> PathBuf {
     env::var_os("ETCD_BIN")
