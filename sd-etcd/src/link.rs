@@ -38,7 +38,7 @@ pub(crate) struct Connection {
 pub(crate) enum Failure {
     /// What etcd said of it, for those who look closer.
     Etcd(EtcdError),
-    /// etcd could not be reached, or did not serve.
+    /// etcd could not be reached, did not serve, or refuses this user.
     Other(Error),
 }
 
@@ -56,6 +56,8 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct Slot {
     epoch: u64,
     member: usize,
+    /// The connection has answered something.
+    good: bool,
     /// Connections given up since the last pause or good answer.
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
@@ -77,6 +79,7 @@ impl Link {
             slot: Mutex::new(Slot {
                 epoch: 0,
                 member: fastrand::usize(..config.endpoints.len()),
+                good: false,
                 failures: 0,
                 pauses: None,
                 connecting: None,
@@ -126,6 +129,7 @@ impl Link {
             slot.epoch += 1;
             slot.failures += 1;
             slot.member = (member + 1) % self.config.endpoints.len();
+            slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
             (member, slot.member)
@@ -144,9 +148,16 @@ impl Link {
     fn answered(&self, epoch: u64) {
         let mut slot = self.slot();
         if slot.epoch == epoch {
+            slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
         }
+    }
+
+    /// Whether connection `epoch` has answered nothing yet.
+    fn is_new(&self, epoch: u64) -> bool {
+        let slot = self.slot();
+        slot.epoch == epoch && !slot.good
     }
 
     /// Changes with every connection that is given up.
@@ -184,14 +195,19 @@ impl Link {
                 self.answered(epoch);
                 Ok(answer)
             }
+            Ok(Err(error)) if error::blames_the_member(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_from(endpoint, self.is_new(epoch), error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) => {
-                if !error::blames_the_member(&error) {
-                    self.answered(epoch);
+                self.answered(epoch);
+                if !error::is_refused(&error) {
                     return Err(Failure::Etcd(error));
                 }
-                let endpoint = &self.config.endpoints[member];
-                let error = error::translate_from(endpoint, error);
-                self.fail(epoch, &error);
+                let user = self.config.user.as_ref().map(|(name, _)| name.as_str());
+                let error = error::translate_refused(user, operation, error);
                 Err(Failure::Other(error))
             }
             Err(_) => {
@@ -239,7 +255,7 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> C
                 operation: "connect",
                 after: config.dial_timeout,
             })?
-            .map_err(|error| error::translate_from(endpoint, error))?;
+            .map_err(|error| error::translate_from(endpoint, true, error))?;
         Ok(Connection {
             epoch,
             member,
@@ -258,6 +274,7 @@ mod tests {
         let mut slot = Slot {
             epoch: 0,
             member: 0,
+            good: false,
             failures: 0,
             pauses: None,
             connecting: None,
