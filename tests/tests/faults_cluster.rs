@@ -6,7 +6,7 @@ use sd_tests::{
     Cluster, Consumer, Etcd, Metrics, PATIENCE, Provider, View, eventually, throughout,
 };
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -95,7 +95,7 @@ impl Scene {
                 .chain(strangers.iter().map(String::as_str));
             let expected: Vec<&str> = expected.collect();
             self.consumer.settles_on(&expected).await;
-            // Who keeps the leases alive by now; all longer than the longest TTL.
+            // For longer than the longest TTL, so that a lease nobody keeps alive would have ended.
             let kept = |asked: &Vec<Metrics>| sum(asked, Metrics::keepalives) >= beats;
             eventually(PATIENCE, "more than a TTL of beats", asked, kept).await;
         };
@@ -156,10 +156,15 @@ async fn provider_on(
     }
 }
 
-/// Puts an entry, however often that takes while there is no leader.
+/// Puts an entry, however often that takes while there is no leader: what a member has passed on to
+/// a dead one is lost.
 async fn insist(member: &Etcd, key: &str, value: &str) {
     let mut client = member.client().await;
-    while client.put(key, value, None).await.is_err() {
+    let patience = Duration::from_secs(1);
+    while !matches!(
+        timeout(patience, client.put(key, value, None)).await,
+        Ok(Ok(_))
+    ) {
         sleep(Duration::from_millis(10)).await;
     }
 }

