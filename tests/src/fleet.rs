@@ -1,11 +1,12 @@
 //! Those who register and those who look: the two sides that a fault is seen from.
 
-use crate::{Etcd, PATIENCE, eventually};
+use crate::{Etcd, PATIENCE, eventually, process::Process};
 use sd_core::{
     Client, EndpointSource, Endpointer, Instancer, Prefix, Registrar, Service, Ttl, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -45,6 +46,15 @@ impl Provider {
         registrar: impl FnOnce(EtcdClient) -> Registrar,
     ) -> Self {
         let client = EtcdClient::connect([endpoint]).expect("a URL");
+        Self::on(client, key, registrar).await
+    }
+
+    /// The same with a client of the test's own making.
+    pub async fn on(
+        client: EtcdClient,
+        key: &str,
+        registrar: impl FnOnce(EtcdClient) -> Registrar,
+    ) -> Self {
         let registrar = registrar(client.clone());
         let registered = timeout(PATIENCE, registrar.register()).await;
         registered.expect("registered in time").expect("registered");
@@ -82,6 +92,33 @@ impl Provider {
     }
 }
 
+/// A provider that is a process of its own, to be frozen as such. Killed when dropped; its entry
+/// then stays until its lease ends.
+#[derive(Debug)]
+pub struct RemoteProvider(Process);
+
+impl RemoteProvider {
+    /// Starts `program`, which is given the registry's endpoint, the key and the address; its output
+    /// goes to the file `log`. It is registered when it is seen to be.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn start(program: &str, endpoint: String, key: &str, address: &str, log: &Path) -> Self {
+        let arguments = [endpoint, key.to_owned(), address.to_owned()];
+        Self(Process::spawn(Path::new(program), &arguments, log))
+    }
+
+    /// Stops it in its tracks (SIGSTOP); nothing of it runs any more.
+    pub fn freeze(&mut self) {
+        self.0.freeze();
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&mut self) {
+        self.0.thaw();
+    }
+}
+
 /// A process that looks up the instances under one prefix, with a client of its own; ready from the
 /// start.
 #[derive(Debug)]
@@ -115,8 +152,13 @@ impl Consumer {
     /// # Panics
     /// If that takes too long.
     pub async fn start(endpoint: impl Into<String>, prefix: &str) -> Self {
-        let prefix = Prefix::new(prefix).expect("a prefix");
         let client = EtcdClient::connect([endpoint]).expect("a URL");
+        Self::on(client, prefix).await
+    }
+
+    /// The same with a client of the test's own making.
+    pub async fn on(client: EtcdClient, prefix: &str) -> Self {
+        let prefix = Prefix::new(prefix).expect("a prefix");
         let instancer = Instancer::builder(client.clone(), prefix).grace(GRACE);
         let instancer = Arc::new(instancer.build());
         let made = Arc::new(AtomicUsize::new(0));

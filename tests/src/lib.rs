@@ -49,7 +49,7 @@ pub mod wrong_clients;
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
-pub use fleet::{Consumer, Provider, View};
+pub use fleet::{Consumer, Provider, RemoteProvider, View};
 pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;
