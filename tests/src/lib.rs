@@ -35,6 +35,7 @@ mod eventually;
 mod fleet;
 mod http;
 mod memory;
+mod memory_fleet;
 mod metrics;
 mod ports;
 mod process;
