@@ -36,6 +36,7 @@ mod eventually;
 mod fleet;
 mod http;
 mod memory;
+mod memory_fleet;
 mod metrics;
 mod ports;
 mod process;
