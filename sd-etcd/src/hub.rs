@@ -9,6 +9,7 @@ use crate::{
     feed::Feed,
     link::{Failure, Link},
     revision::{Token, Witness},
+    telemetry::{self, Counted},
 };
 use etcd_client::{
     WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
@@ -97,6 +98,7 @@ struct Active {
     token: Token,
     /// Events of a response that is not yet whole.
     fragments: Vec<PbEvent>,
+    _counted: Counted,
 }
 
 enum Stream {
@@ -249,7 +251,7 @@ impl Hub {
         open.heard = Instant::now();
         open.asked = None;
         if std::mem::take(&mut open.disrupted) {
-            tracing::info!("etcd answers again");
+            tracing::debug!(watches = self.active.len(), "etcd answers again");
             for active in self.active.values() {
                 active.progress();
             }
@@ -329,6 +331,7 @@ impl Hub {
             known: request.token.revision,
             token: request.token,
             fragments: Vec::new(),
+            _counted: Counted::new(telemetry::WATCHES),
         };
         self.active.insert(watch_id, active);
     }
@@ -395,7 +398,9 @@ impl Hub {
             }
             Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
                 open.disrupted = true;
-                tracing::warn!(watches = self.active.len(), "etcd does not answer");
+                // Whoever follows hears of it, and says so with what it means to him.
+                tracing::debug!(watches = self.active.len(), "etcd does not answer");
+                telemetry::silent();
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));
                 }
@@ -429,7 +434,9 @@ impl Hub {
     fn interrupt(&mut self, error: Error) {
         self.stream = Stream::Closed;
         if !self.active.is_empty() && !matches!(error, Error::Closed) {
-            tracing::warn!(watches = self.active.len(), %error, "watches interrupted");
+            // The link has said that it gave up the connection.
+            tracing::debug!(watches = self.active.len(), %error, "watches interrupted");
+            telemetry::watches_interrupted(self.active.len());
         }
         for (_, active) in self.active.drain() {
             active.feed.end(WatchError::Interrupted(error.clone()));

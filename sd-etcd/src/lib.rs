@@ -50,6 +50,7 @@ mod list;
 mod pulse;
 mod revision;
 mod session;
+pub mod telemetry;
 mod tenancy;
 mod txn;
 mod work;

@@ -6,7 +6,7 @@
 //! them in vain it pauses, for everybody who waits: of a thousand callers each has a patience of
 //! its own, but an etcd that starts is not to be met by all of them.
 
-use crate::{config::Config, error};
+use crate::{config::Config, error, telemetry};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
@@ -62,6 +62,8 @@ struct Slot {
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
     pauses: Option<ExponentialBackoff>,
+    /// No good answer since a connection was given up, which was said.
+    troubled: bool,
     connecting: Option<Connecting>,
 }
 
@@ -82,6 +84,7 @@ impl Link {
                 good: false,
                 failures: 0,
                 pauses: None,
+                troubled: false,
                 connecting: None,
             }),
             config,
@@ -120,7 +123,7 @@ impl Link {
     /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
     /// alone, so that of many calls that fail together only one counts.
     pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
-        let (member, next) = {
+        let (member, next, is_news) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
                 return;
@@ -132,25 +135,43 @@ impl Link {
             slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
-            (member, slot.member)
+            (
+                member,
+                slot.member,
+                !std::mem::replace(&mut slot.troubled, true),
+            )
         };
+        telemetry::connection_given_up(self.purpose);
         let endpoints = &self.config.endpoints;
-        tracing::debug!(
-            purpose = self.purpose,
-            member = %endpoints[member],
-            next = %endpoints[next],
-            error = %why,
-            "gave up a connection"
-        );
+        let (member, next) = (&endpoints[member], &endpoints[next]);
+        if is_news {
+            tracing::warn!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up, trying the next member"
+            );
+        } else {
+            tracing::debug!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up again"
+            );
+        }
     }
 
     /// Takes note that connection `epoch` is good.
     fn answered(&self, epoch: u64) {
-        let mut slot = self.slot();
-        if slot.epoch == epoch {
+        let member = {
+            let mut slot = self.slot();
+            if slot.epoch != epoch {
+                return;
+            }
             slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
+            std::mem::take(&mut slot.troubled).then_some(slot.member)
+        };
+        if let Some(member) = member {
+            let member = &self.config.endpoints[member];
+            tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
         }
     }
 
@@ -277,6 +298,7 @@ mod tests {
             good: false,
             failures: 0,
             pauses: None,
+            troubled: false,
             connecting: None,
         };
         let mut round = || {

@@ -9,6 +9,7 @@ use crate::{
     departures::backoff,
     error,
     link::{Failure, Link},
+    telemetry,
 };
 use backon::ExponentialBackoff;
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
@@ -114,6 +115,7 @@ impl Pulse {
                             lease = self.lease, %error, ?pause,
                             "keep-alive stream not opened"
                         );
+                        telemetry::keepalive_failed();
                         self.state = State::Down {
                             until: Instant::now() + pause,
                         };
@@ -181,7 +183,9 @@ impl Pulse {
                 },
             },
         };
-        tracing::warn!(lease = self.lease, error = %why, "keep-alive interrupted");
+        // The link says whether the connection is given up.
+        tracing::debug!(lease = self.lease, error = %why, "keep-alive interrupted");
+        telemetry::keepalive_failed();
         self.link.fail(up.epoch, &why);
         // A stream that held is replaced at once, one that broke at its first beat is not.
         let mut until = Instant::now();
