@@ -306,7 +306,7 @@ async fn a_compaction_while_the_watch_was_down_is_one_list_and_a_diff() {
         assert!(view.has("10.0.0.3:80"));
         assert!(!consumer.view().has("10.0.0.4:80"));
         consumer.loses_at(live + GRACE, "10.0.0.3:80").await;
-        sleep(seconds(600)).await;
+        sleep(seconds(60)).await;
         down
     };
     let look = async || consumer.view();
