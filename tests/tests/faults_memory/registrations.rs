@@ -4,19 +4,14 @@ use crate::*;
 use futures::future::join_all;
 use sd_core::{Client, Deregistered, EndpointSource, Error, Invalid, Registrar, RegistrarStatus};
 use sd_tests::{PATIENCE, eventually, throughout};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+/// Waits for the status itself, which may be over before the next look.
 async fn is_taken_by(provider: &Provider, value: &'static str) {
-    let status = provider.registrar().status();
-    let is_taken =
-        |status: &_| matches!(status, RegistrarStatus::Taken { value: new } if new == value);
-    eventually(
-        PATIENCE,
-        "taken",
-        async || status.borrow().clone(),
-        is_taken,
-    )
-    .await;
+    let mut status = provider.registrar().status();
+    let is_taken = |status: &RegistrarStatus| matches!(status, RegistrarStatus::Taken { value: new } if new == value);
+    let taken = timeout(PATIENCE, status.wait_for(is_taken)).await;
+    taken.expect("taken in time").expect("a registrar");
 }
 
 /// faults row 1
