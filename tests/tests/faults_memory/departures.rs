@@ -275,6 +275,8 @@ async fn whatever_is_dropped_ends_what_it_began() {
     assert_eq!(registered(&registry), [OTHER]);
     assert_eq!(registry.leases(), [other.stands_in(&registry).await]);
 
+    // The watch ends with the instancer, not with the client.
+    let _client = consumer.client().clone();
     drop(consumer);
     let watchers = async || registry.watchers();
     eventually(PATIENCE, "no watch", watchers, |n| *n == 0).await;
