@@ -23,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! Everything here panics when it cannot do its job: it is for tests. It waits in real time, so
-//! not for tests with a paused clock.
+//! Everything here panics when it cannot do its job: it is for tests. Processes need real time;
+//! what is in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) is for a paused clock.
 
 mod admin;
 mod auth;
