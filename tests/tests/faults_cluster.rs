@@ -96,6 +96,11 @@ impl Scene {
             let expected: Vec<&str> = expected.collect();
             self.consumer.settles_on(&expected).await;
             // For longer than the longest TTL, so that a lease nobody keeps alive would have ended.
+            let asked = async || {
+                // Counting costs etcd something.
+                sleep(Duration::from_millis(200)).await;
+                asked().await
+            };
             let kept = |asked: &Vec<Metrics>| sum(asked, Metrics::keepalives) >= beats;
             eventually(PATIENCE, "more than a TTL of beats", asked, kept).await;
         };
