@@ -171,7 +171,6 @@ async fn a_thousand_registrations_that_are_lost_at_once_come_back_in_batches() {
     // Ten would be as few as there can be; it is more since who comes back is spread over a tenth
     // of a second, and the faster etcd answers, the less comes together.
     let batches = asked.txns();
-    eprintln!("{batches} batches");
     assert!((10..=100).contains(&batches), "{batches} transactions");
     // Two of the provider's client, one of the consumer's.
     let connections = etcd.client_connections();
