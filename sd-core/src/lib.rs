@@ -64,6 +64,8 @@ mod mock;
 mod pauses;
 mod poll;
 mod prefix;
+#[cfg(test)]
+mod properties;
 mod registrar;
 mod registration;
 mod retry;

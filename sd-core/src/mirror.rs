@@ -12,6 +12,8 @@
 //! and a watch that is silent for a bad reason has to say so. What is still to come from a resumed
 //! watch arrives within the grace period, which begins at that moment.
 
+#[cfg(test)]
+mod model;
 mod pace;
 mod stabiliser;
 #[cfg(test)]

@@ -40,6 +40,7 @@
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
+mod advice;
 mod client;
 mod config;
 mod departures;

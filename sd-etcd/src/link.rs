@@ -38,7 +38,7 @@ pub(crate) struct Connection {
 pub(crate) enum Failure {
     /// What etcd said of it, for those who look closer.
     Etcd(EtcdError),
-    /// etcd could not be reached, or did not serve.
+    /// etcd could not be reached, did not serve, or refuses this user.
     Other(Error),
 }
 
@@ -56,6 +56,8 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct Slot {
     epoch: u64,
     member: usize,
+    /// The connection has answered something.
+    good: bool,
     /// Connections given up since the last pause or good answer.
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
@@ -79,6 +81,7 @@ impl Link {
             slot: Mutex::new(Slot {
                 epoch: 0,
                 member: fastrand::usize(..config.endpoints.len()),
+                good: false,
                 failures: 0,
                 pauses: None,
                 troubled: false,
@@ -129,6 +132,7 @@ impl Link {
             slot.epoch += 1;
             slot.failures += 1;
             slot.member = (member + 1) % self.config.endpoints.len();
+            slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
             (
@@ -160,6 +164,7 @@ impl Link {
             if slot.epoch != epoch {
                 return;
             }
+            slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
             std::mem::take(&mut slot.troubled).then_some(slot.member)
@@ -168,6 +173,12 @@ impl Link {
             let member = &self.config.endpoints[member];
             tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
         }
+    }
+
+    /// Whether connection `epoch` has answered nothing yet.
+    fn is_new(&self, epoch: u64) -> bool {
+        let slot = self.slot();
+        slot.epoch == epoch && !slot.good
     }
 
     /// Changes with every connection that is given up.
@@ -205,14 +216,19 @@ impl Link {
                 self.answered(epoch);
                 Ok(answer)
             }
+            Ok(Err(error)) if error::blames_the_member(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_from(endpoint, self.is_new(epoch), error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) => {
-                if !error::blames_the_member(&error) {
-                    self.answered(epoch);
+                self.answered(epoch);
+                if !error::is_refused(&error) {
                     return Err(Failure::Etcd(error));
                 }
-                let endpoint = &self.config.endpoints[member];
-                let error = error::translate_from(endpoint, error);
-                self.fail(epoch, &error);
+                let user = self.config.user.as_ref().map(|(name, _)| name.as_str());
+                let error = error::translate_refused(user, operation, error);
                 Err(Failure::Other(error))
             }
             Err(_) => {
@@ -260,7 +276,7 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> C
                 operation: "connect",
                 after: config.dial_timeout,
             })?
-            .map_err(|error| error::translate_from(endpoint, error))?;
+            .map_err(|error| error::translate_from(endpoint, true, error))?;
         Ok(Connection {
             epoch,
             member,
@@ -279,6 +295,7 @@ mod tests {
         let mut slot = Slot {
             epoch: 0,
             member: 0,
+            good: false,
             failures: 0,
             pauses: None,
             troubled: false,

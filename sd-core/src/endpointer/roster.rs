@@ -2,6 +2,8 @@
 //! run when. A state machine; the factories run elsewhere.
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use super::FactoryFailure;
