@@ -394,7 +394,10 @@ impl Mirror {
             Trouble::Watch(WatchError::Gap(_)) => {
                 tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
             }
-            _ if !can_pass(why) && before.is_none_or(can_pass) => {
+            _ if is_closed(why) && before.is_none() => {
+                tracing::info!(%prefix, "the client was closed, keeping what is known");
+            }
+            _ if !can_pass(why) && !is_closed(why) && before.is_none_or(can_pass) => {
                 tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
             }
             _ if before.is_some() => {
@@ -409,6 +412,17 @@ impl Mirror {
             _ => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
         }
     }
+}
+
+/// Whether it is nobody's fault.
+fn is_closed(why: &Trouble) -> bool {
+    matches!(
+        why,
+        Trouble::List(Error::Closed)
+            | Trouble::Watch(
+                WatchError::Disrupted(Error::Closed) | WatchError::Interrupted(Error::Closed)
+            )
+    )
 }
 
 /// Whether it may go away by itself.

@@ -33,6 +33,10 @@
 //! A consumer needs to read its prefix. A provider needs to read and write its keys; without the
 //! right to read them, it cannot notice that they were deleted.
 //!
+//! # Features
+//! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
+//! - `tls`: TLS with a CA and a client certificate of your own; `tls-roots` trusts the system's CAs too.
+//!
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
