@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! [`soak`] runs for minutes or days what a test of one fault runs once.
+//!
 //! Everything here panics when it cannot do its job: it is for tests. It waits in real time, so
 //! not for tests with a paused clock.
 
@@ -41,6 +43,7 @@ mod process;
 mod proxy;
 mod relay;
 mod setup;
+pub mod soak;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
