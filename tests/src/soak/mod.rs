@@ -56,7 +56,9 @@ pub struct Line {
     pub at: Duration,
     /// What.
     pub what: String,
-    /// How long until all agreed, or until nothing was left.
+    /// What was waited for then: that all agree, or that nothing is left.
+    pub then: &'static str,
+    /// How long that took.
     pub took: Duration,
 }
 
@@ -139,7 +141,13 @@ pub async fn soak(soak: Soak, mut tell: impl FnMut(&Line)) -> Result<Summary, Br
             let agreed = world.agree().await;
             let Agreement { took } = agreed.map_err(|why| broken(&history, why))?;
             let what = fault.to_string();
-            tell(&Line { at, what, took });
+            let then = "all agree";
+            tell(&Line {
+                at,
+                what,
+                then,
+                took,
+            });
             summary.faults += 1;
             summary.slowest = summary.slowest.max(took);
         }
@@ -152,8 +160,13 @@ pub async fn soak(soak: Soak, mut tell: impl FnMut(&Line)) -> Result<Summary, Br
             .map_err(|why| broken(&history, why))?;
         summary.rounds += 1;
         summary.resident.extend(resident());
-        let what = "everything stops".to_owned();
-        tell(&Line { at, what, took });
+        let (what, then) = ("everything stops".to_owned(), "nothing is left");
+        tell(&Line {
+            at,
+            what,
+            then,
+            took,
+        });
     }
     Ok(summary)
 }
@@ -161,7 +174,8 @@ pub async fn soak(soak: Soak, mut tell: impl FnMut(&Line)) -> Result<Summary, Br
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, took) = (self.at.as_secs_f64(), self.took.as_secs_f64());
-        write!(f, "{at:8.1} s  {:<56} agreed after {took:5.2} s", self.what)
+        let Self { what, then, .. } = self;
+        write!(f, "{at:8.1} s  {what:<56} {then} after {took:.2} s")
     }
 }
 

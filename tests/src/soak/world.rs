@@ -368,7 +368,10 @@ impl Follower {
         let shown: Vec<&Instance> = event.instances().iter().map(|it| &**it).collect();
         if shown != expected || event.held().len() > 0 {
             let held: Vec<_> = event.held().collect();
-            return Err(format!("shows {shown:?} and holds {held:?}"));
+            let (shown, expected) = (brief(&shown), brief(expected));
+            return Err(format!(
+                "shows {shown} and holds {held:?} where there is {expected}"
+            ));
         }
         let endpoints = self.consumer.endpointer().endpoints();
         let called = endpoints.iter().map(|endpoint| &**endpoint.instance());
@@ -405,6 +408,16 @@ async fn look_over(n: usize, consumer: Arc<Consumer>, audit: Audit) {
             }
         }
     }
+}
+
+/// What tells instances apart.
+fn brief(instances: &[&Instance]) -> String {
+    let brief = |it: &&Instance| {
+        let life = it.metadata(LIFE).unwrap_or("of nobody's");
+        format!("{} (life {life}, weight {})", it.key(), it.weight())
+    };
+    let all: Vec<String> = instances.iter().map(brief).collect();
+    format!("[{}]", all.join(", "))
 }
 
 /// Nothing gets through, and whoever tries is told.
