@@ -139,7 +139,8 @@ impl<'a> World<'a> {
                 let old = self.providers[slot].take();
                 self.join(slot).await;
                 if let Some(old) = old {
-                    old.leave(&self.audit, Deregistered::NotOurs).await?;
+                    old.leave(self.etcd, &self.audit, Deregistered::NotOurs)
+                        .await?;
                 }
             }
             Fault::Update(slot, weight) => {
@@ -196,7 +197,11 @@ impl<'a> World<'a> {
 
     async fn leave(&mut self, slot: usize) -> Result<(), String> {
         match self.providers[slot].take() {
-            Some(member) => member.leave(&self.audit, Deregistered::Removed).await,
+            Some(member) => {
+                member
+                    .leave(self.etcd, &self.audit, Deregistered::Removed)
+                    .await
+            }
             None => Err(format!("p{slot} is not there to leave")),
         }
     }
@@ -281,7 +286,9 @@ impl<'a> World<'a> {
     pub(super) async fn stop(mut self) -> Result<(), String> {
         self.audit.steady(BTreeSet::new());
         for member in self.providers.iter_mut().filter_map(Option::take) {
-            member.leave(&self.audit, Deregistered::Removed).await?;
+            member
+                .leave(self.etcd, &self.audit, Deregistered::Removed)
+                .await?;
         }
         for follower in self.followers.drain(..) {
             drop(follower.watcher);
@@ -335,13 +342,20 @@ impl Member {
         Ok(lease)
     }
 
-    async fn leave(self, audit: &Audit, expected: Deregistered) -> Result<(), String> {
+    /// Ends in good order: with the entry goes the lease, at once.
+    async fn leave(self, etcd: &Etcd, audit: &Audit, expected: Deregistered) -> Result<(), String> {
         audit.ended(self.instance.key(), self.life);
+        let key = self.instance.key();
+        let lease = self.provider.lease();
         let outcome = self.provider.registrar().deregister().await;
         self.provider.client().close().await;
-        match outcome {
-            Ok(outcome) if outcome == expected => Ok(()),
-            other => Err(format!("{} leaves with {other:?}", self.instance.key())),
+        if !matches!(&outcome, Ok(outcome) if *outcome == expected) {
+            return Err(format!("{key} leaves with {outcome:?}"));
+        }
+        let leases = etcd.leases().await;
+        match lease.filter(|lease| leases.contains(lease)) {
+            Some(lease) => Err(format!("{key} has left, its lease {lease} has not")),
+            None => Ok(()),
         }
     }
 }
