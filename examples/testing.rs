@@ -3,7 +3,7 @@
 //!
 //! The service is a greeter. It stands under `/services/greeter/`, and has its greetings translated
 //! by whoever stands under `/services/translator/`. Its tests are what this file is about; they
-//! begin at [`tests`].
+//! begin at `mod tests`.
 //!
 //! ```text
 //! cargo test --bin testing

@@ -112,8 +112,10 @@ impl Departures {
     pub(crate) fn answer_overdue(&mut self, now: Instant) {
         for (key, departure) in &mut self.0 {
             for reply in departure.replies.extract_if(.., |it| it.deadline <= now) {
-                tracing::warn!(
+                // Whoever deregistered says so.
+                tracing::debug!(
                     key = %String::from_utf8_lossy(key),
+                    lease = departure.lease,
                     "deregistration not confirmed; still trying"
                 );
                 reply.send(Ok(Deregistered::Unconfirmed));

@@ -36,6 +36,7 @@
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
+mod advice;
 mod client;
 mod config;
 mod departures;
@@ -49,6 +50,7 @@ mod list;
 mod pulse;
 mod revision;
 mod session;
+pub mod telemetry;
 mod tenancy;
 mod txn;
 mod work;

@@ -5,6 +5,7 @@ use crate::{
     departures::backoff,
     door::Put,
     ledger::{Entry, Missing},
+    telemetry::{self, Counted},
     txn::{Found, Guard, Written},
     work::{Done, Trouble},
 };
@@ -85,6 +86,7 @@ impl Tenancy {
         self.lease = Some(Lease {
             id: lease,
             verify_at: now + self.ttl.keep_alive_interval(),
+            _counted: Counted::new(telemetry::LEASES),
         });
     }
 
@@ -94,7 +96,8 @@ impl Tenancy {
             self.shared.gone(lease);
             self.suspects.clear();
             let services = self.ledger.lease_lost(lease);
-            tracing::warn!(lease, services, "lease lost");
+            tracing::warn!(lease, services, "lease lost, its services register again");
+            telemetry::lease_lost();
         }
     }
 
@@ -365,8 +368,10 @@ impl Tenancy {
                     if !self.departures.contains(&stray) {
                         tracing::warn!(
                             key = %String::from_utf8_lossy(&stray),
+                            lease,
                             "removing a key of ours that nobody holds"
                         );
+                        telemetry::stray_found();
                         self.leave(stray, lease, None);
                     }
                 }
@@ -395,12 +400,13 @@ impl Tenancy {
         }
         match found {
             None => {
-                tracing::warn!(%key, "key deleted by somebody else");
+                // Its owner says so, and what is done about it.
+                tracing::debug!(%key, lease, "key deleted by somebody else");
                 entry.lose(Lost::KeyDeleted);
             }
             Some(found) if found.lease == lease => {}
             Some(found) => {
-                tracing::warn!(%key, "key taken by somebody else");
+                tracing::debug!(%key, lease, "key taken by somebody else");
                 entry.lose(Lost::Taken { value: found.value });
             }
         }

@@ -159,7 +159,7 @@ impl Tenancy {
     }
 
     fn look(&mut self, now: Instant) -> Option<Task> {
-        let Lease { id, verify_at } = *self.lease.as_ref()?;
+        let Lease { id, verify_at, .. } = *self.lease.as_ref()?;
         let task = if !self.suspects.is_empty() {
             let some = self.suspects.len().min(BATCH);
             let missing = self.suspects.drain(..some).collect();
