@@ -137,13 +137,15 @@ impl Plan {
         Duration::from_millis(self.rng.u64(from..to))
     }
 
-    /// Shorter than half the TTL, or longer than it by enough to be noticed as an outage: what is
-    /// in between costs the lease now and then, and is over before a consumer can know of trouble.
+    /// Far shorter than the providers' TTL of 3 s, or longer than it by enough to be noticed as an
+    /// outage. What is in between costs the lease now and then, if it begins just before a
+    /// keep-alive, and is over before a consumer can know of trouble; on a busy machine that begins
+    /// well below the TTL.
     fn outage(&mut self) -> Duration {
         if self.rng.bool() {
-            self.millis(100, 900)
+            self.millis(100, 600)
         } else {
-            self.millis(3_500, 6_500)
+            self.millis(4_000, 7_000)
         }
     }
 

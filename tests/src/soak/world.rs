@@ -12,7 +12,11 @@ use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, EndpointSource, Events, Instance, Key, Registrar,
     RegistrarStatus, Service, Ttl,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,6 +24,9 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) const PREFIX: &str = "/svc/";
 /// How often the endpoints are looked at, whether or not something has changed.
 const LOOK: Duration = Duration::from_millis(20);
+/// The TTL of the providers, in seconds: short, but not so short that a busy machine alone costs
+/// a lease.
+const TTL: u64 = 3;
 /// Long enough for an update that finds its registration in doubt.
 const WRITTEN: Duration = Duration::from_secs(15);
 
@@ -29,6 +36,8 @@ pub(super) struct World<'a> {
     providers: [Option<Member>; PROVIDERS],
     followers: Vec<Follower>,
     lives: u64,
+    /// The leases when all agreed last.
+    leases: BTreeMap<Key, Option<i64>>,
 }
 
 /// A provider and its network, which ends before it does.
@@ -56,6 +65,7 @@ impl<'a> World<'a> {
             providers: Default::default(),
             followers: Vec::new(),
             lives: 0,
+            leases: BTreeMap::new(),
         };
         for n in 0..CONSUMERS {
             let follower = Follower::start(etcd, n, world.audit.clone()).await;
@@ -228,17 +238,35 @@ impl<'a> World<'a> {
 
     /// Waits until all agree. From then on every instance is to be seen at all times, until the
     /// next fault.
-    pub(super) async fn agree(&self) -> Result<Agreement, String> {
+    pub(super) async fn agree(&mut self) -> Result<Agreement, String> {
         let agreement = settled(DEADLINE, async || match self.audit.verdict() {
             // There is nothing to wait for.
             Err(_) => Ok(()),
             Ok(()) => self.look().await,
         })
         .await;
-        self.audit.verdict()?;
+        self.audit
+            .verdict()
+            .map_err(|why| format!("{why}{}", self.replaced_leases()))?;
+        self.leases = self.leases_now().collect();
         let living = self.living().map(|member| member.instance.key().clone());
         self.audit.steady(living.collect());
         agreement
+    }
+
+    fn leases_now(&self) -> impl Iterator<Item = (Key, Option<i64>)> {
+        self.living()
+            .map(|member| (member.instance.key().clone(), member.provider.lease()))
+    }
+
+    /// Whether etcd itself took something away, or the toolkit just did not show it.
+    fn replaced_leases(&self) -> String {
+        let replaced: Vec<String> = self
+            .leases_now()
+            .filter(|(key, now)| self.leases.get(key).is_some_and(|then| then != now))
+            .map(|(key, _)| key.to_string())
+            .collect();
+        format!("; other leases than before: {replaced:?}")
     }
 
     async fn look(&self) -> Result<(), String> {
@@ -307,7 +335,7 @@ impl Member {
             .with_metadata(LIFE, life.to_string());
         let service = Service::new(instance.key().as_str(), encoded(&instance))
             .expect("a key")
-            .with_ttl(Ttl::MIN);
+            .with_ttl(Ttl::from_secs(TTL).expect("a TTL"));
         let provider = Provider::with(proxy.endpoint(), instance.key().as_str(), |client| {
             // Below a third of the consumers' grace period.
             Registrar::builder(client, service)
