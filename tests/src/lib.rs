@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! [`soak`] runs for minutes or days what a test of one fault runs once.
+//!
 //! Everything here panics when it cannot do its job: it is for tests. Processes need real time;
 //! what is in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) is for a paused clock.
 
@@ -44,6 +46,7 @@ mod proxy;
 mod quota;
 mod relay;
 mod setup;
+pub mod soak;
 mod tls;
 pub mod wrong_clients;
 
