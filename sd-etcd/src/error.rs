@@ -259,6 +259,8 @@ pub(crate) fn blames_the_member(error: &EtcdError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::cases;
+    use proptest::prelude::*;
     use tonic::{Code, Status};
 
     fn error(code: Code, message: &str) -> EtcdError {
@@ -341,5 +343,54 @@ mod tests {
         let status = Status::from_error(Box::new(cause));
         let message = translate(EtcdError::GRpcStatus(status)).to_string();
         assert!(message.contains("invalid peer certificate"), "{message}");
+    }
+
+    /// What etcd says, or nearly.
+    fn message() -> impl Strategy<Value = String> {
+        let phrase = prop::sample::select(vec![
+            "etcdserver: invalid auth token",
+            "auth store is old",
+            "authentication failed",
+            "user name is empty",
+            "not leader",
+            "learner",
+            "message length too large",
+            "larger than max",
+            "compacted",
+            "future revision",
+            "lease not found",
+            "lease already exists",
+        ]);
+        (".{0,8}", phrase, ".{0,8}").prop_map(|(before, phrase, after)| before + phrase + &after)
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        #[test]
+        fn every_error_keeps_what_was_said(number in -1..20, message in message()) {
+            let answer = || error(Code::from(number), &message);
+            let translated = translate(answer());
+            prop_assert!(translated.to_string().contains(&message));
+            prop_assert!(std::error::Error::source(&translated).is_some());
+            let from = translate_from("etcd-1:2379", answer());
+            prop_assert!(from.to_string().contains("etcd-1:2379"));
+            prop_assert_eq!(from.is_transient(), translated.is_transient());
+            let is_gap = gap(&answer()).is_some();
+            prop_assert!(!is_gap || number == code::OUT_OF_RANGE);
+            prop_assert!(!(is_lease_not_found(&answer()) && is_lease_exists(&answer())));
+            prop_assert!(cancelled(&message).is_transient());
+            let keep_alive = EtcdError::LeaseKeepAliveError(message.clone());
+            prop_assert!(translate(keep_alive).is_transient());
+        }
+
+        /// A reason that is known to nobody can pass only where another member may do better, or
+        /// room be made.
+        #[test]
+        fn a_code_alone_says_enough(number in -1..20, message in "[0-9 ]{0,8}") {
+            let (passes, is_members_fault) = verdict(Code::from(number), &message);
+            let may_find_room = number == code::RESOURCE_EXHAUSTED;
+            prop_assert_eq!(passes, is_members_fault || may_find_room);
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! One task owns the stream, starts watches on it one after the other (as etcd answers in order and
 //! proxies give ids of their own), feeds them, and notices when etcd falls silent.
 
+#[cfg(test)]
+mod history;
+
 use crate::{
     config::Config,
     error,

@@ -51,6 +51,8 @@ mod hub;
 mod ledger;
 mod link;
 mod list;
+#[cfg(test)]
+mod properties;
 mod pulse;
 mod revision;
 mod session;

@@ -167,11 +167,58 @@ fn range_end(start: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::cases;
+    use etcd_client::proto::PbKeyValue;
+    use proptest::prelude::*;
 
     #[test]
     fn a_range_ends_behind_its_prefix() {
         assert_eq!(range_end(b"/svc/foo/"), b"/svc/foo0");
         assert_eq!(range_end(b"a\xff"), b"b");
         assert_eq!(range_end(b"\xff\xff"), b"\0");
+    }
+
+    fn raw_key() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop::sample::select(vec![b'/', b'a', b'b', 0, 0xff, 0xc3, 0xa9]);
+        prop::collection::vec(byte, 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        #[test]
+        fn a_range_holds_what_begins_with_its_prefix(prefix in raw_key(), key in raw_key()) {
+            let end = range_end(&prefix);
+            let in_range = key >= prefix && (end == [0] || key < end);
+            prop_assert_eq!(in_range, key.starts_with(&prefix));
+        }
+
+        #[test]
+        fn what_is_not_text_is_counted_and_hides_nobody(keys in prop::collection::vec(raw_key(), 0..5)) {
+            let entries: Vec<_> = keys
+                .iter()
+                .map(|key| {
+                    KeyValue(PbKeyValue {
+                        key: key.clone(),
+                        value: key.clone(),
+                        mod_revision: 3,
+                        ..PbKeyValue::default()
+                    })
+                })
+                .collect();
+            let token = Token {
+                cluster: 1,
+                revision: 3,
+                witness: Witness::among(&entries),
+            };
+            let listed = snapshot(&Config::unchecked(), entries, token.clone());
+            let texts = keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
+            let texts: Vec<_> = texts.filter(|text| !text.is_empty()).collect();
+            let found: Vec<_> = listed.entries.iter().map(|entry| entry.key.as_str()).collect();
+            prop_assert_eq!(&found, &texts);
+            prop_assert_eq!(listed.skipped as usize, keys.len() - texts.len());
+            prop_assert!(listed.entries.iter().all(|entry| entry.value == entry.key.as_str()));
+            prop_assert_eq!(Token::of(&listed.revision).ok(), Some(&token));
+        }
     }
 }

@@ -162,4 +162,11 @@ mod tests {
         };
         assert_eq!(until, Some(8));
     }
+
+    #[test]
+    fn the_token_of_another_backend_is_a_gap() {
+        let foreign = Revision::new(7_i64);
+        let gap = Token::of(&foreign).unwrap_err();
+        assert!(matches!(gap, WatchError::Gap(Gap::ForeignToken)));
+    }
 }

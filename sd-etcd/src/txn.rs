@@ -200,3 +200,115 @@ fn found(response: Option<PbTxnOpResponse>) -> Option<Found> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::properties::cases;
+    use etcd_client::proto::{
+        PbDeleteResponse, PbKeyValue, PbPutResponse, PbRangeResponse, PbResponseHeader,
+        PbResponseOp,
+    };
+    use proptest::prelude::*;
+
+    const REVISION: i64 = 7;
+
+    /// The answer to one write, or what a broken server may say instead.
+    #[derive(Debug, Clone)]
+    enum Shape {
+        Nothing,
+        Put,
+        Deleted,
+        Range(Vec<Found>),
+        Txn(bool, Vec<Shape>),
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let found =
+            (any::<i64>(), any::<i64>(), "[a-z]{0,2}").prop_map(|(lease, modified, value)| Found {
+                value: value.into(),
+                lease,
+                modified,
+            });
+        let leaf = prop_oneof![
+            1 => Just(Shape::Nothing),
+            8 => Just(Shape::Put),
+            1 => Just(Shape::Deleted),
+            4 => prop::collection::vec(found, 0..3).prop_map(Shape::Range),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let inner = prop::collection::vec(inner, 0..3);
+            (any::<bool>(), inner).prop_map(|(succeeded, inner)| Shape::Txn(succeeded, inner))
+        })
+    }
+
+    fn answer(shape: &Shape) -> PbResponseOp {
+        let response = match shape {
+            Shape::Nothing => None,
+            Shape::Put => Some(PbTxnOpResponse::ResponsePut(PbPutResponse::default())),
+            Shape::Deleted => Some(PbTxnOpResponse::ResponseDeleteRange(
+                PbDeleteResponse::default(),
+            )),
+            Shape::Range(found) => Some(PbTxnOpResponse::ResponseRange(PbRangeResponse {
+                kvs: found
+                    .iter()
+                    .map(|found| PbKeyValue {
+                        value: found.value.to_vec(),
+                        lease: found.lease,
+                        mod_revision: found.modified,
+                        ..PbKeyValue::default()
+                    })
+                    .collect(),
+                ..PbRangeResponse::default()
+            })),
+            Shape::Txn(succeeded, inner) => {
+                let mut nested = whole(inner, false);
+                nested.succeeded = *succeeded;
+                Some(PbTxnOpResponse::ResponseTxn(nested))
+            }
+        };
+        PbResponseOp { response }
+    }
+
+    fn whole(shapes: &[Shape], headed: bool) -> PbTxnResponse {
+        PbTxnResponse {
+            header: headed.then(|| PbResponseHeader {
+                revision: REVISION,
+                ..PbResponseHeader::default()
+            }),
+            responses: shapes.iter().map(answer).collect(),
+            ..PbTxnResponse::default()
+        }
+    }
+
+    fn meaning(shape: &Shape) -> Option<Written> {
+        let revision = REVISION;
+        match shape {
+            Shape::Put | Shape::Txn(true, _) => Some(Written::Done { revision }),
+            Shape::Txn(false, inner) => Some(Written::Refused(match inner.first() {
+                Some(Shape::Range(found)) => found.first().cloned(),
+                _ => None,
+            })),
+            Shape::Nothing | Shape::Deleted | Shape::Range(_) => None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        #[test]
+        fn an_answer_is_understood_as_a_whole_or_not_at_all(
+            shapes in prop::collection::vec(shape(), 0..4),
+            headed in prop::bool::weighted(0.9),
+            missing in 0..6_usize,
+        ) {
+            let meanings: Option<Vec<_>> = shapes.iter().map(meaning).collect();
+            let answer = whole(&shapes, headed);
+            let expected = meanings.filter(|_| headed);
+            prop_assert_eq!(read(answer.clone(), shapes.len()), expected);
+            if missing != shapes.len() {
+                prop_assert_eq!(read(answer, missing), None);
+            }
+        }
+    }
+}

@@ -195,6 +195,12 @@ impl Guarded {
             Input::Registered { .. } if matches!(self.tenure.under_way, Action::Register(_)) => {
                 self.by_name = false;
             }
+            // The key is in good hands, or nobody's any more.
+            Input::Lost(Lost::Superseded | Lost::Closed | Lost::Deregistered)
+                if self.tenure.under_way == Action::Hold =>
+            {
+                self.leave = Leave::Nothing;
+            }
             _ => {}
         }
     }
