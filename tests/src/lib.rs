@@ -40,6 +40,7 @@ mod process;
 mod proxy;
 mod relay;
 mod setup;
+pub mod simulation;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
