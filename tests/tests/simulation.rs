@@ -30,7 +30,7 @@ fn hours_keep_all_promises() {
 #[test]
 fn a_seed_repeats_exactly() {
     // Among them dozens of providers and consumers.
-    for seed in 0..20 {
+    for seed in 0..40 {
         let plan = Plan::draw(seed, TEN_MINUTES);
         let (first, second) = (simulate(&plan), simulate(&plan));
         assert!(first.len() > 10, "seed {seed}: {} lines", first.len());

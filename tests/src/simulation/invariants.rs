@@ -39,7 +39,7 @@ impl fmt::Display for Who {
 
 /// A registered provider.
 struct Standing {
-    key: Key,
+    stem: Key,
     since: Instant,
 }
 
@@ -150,9 +150,9 @@ impl Files {
         present.filter_map(move |(key, value)| (self.owner(value) == Some(who)).then_some(key))
     }
 
-    /// `who` is registered under `key`.
-    pub(super) fn stands(&mut self, who: Who, key: Key, now: Instant) {
-        self.standing.insert(who, Standing { key, since: now });
+    /// `who` is registered under `stem`, or a key that begins with it.
+    pub(super) fn stands(&mut self, who: Who, stem: Key, now: Instant) {
+        self.standing.insert(who, Standing { stem, since: now });
     }
 
     /// `who` does not want to be registered any more.
@@ -198,8 +198,10 @@ impl Files {
         }
         let alive = self.standing.iter().find(|(who, standing)| {
             let present = self.truth.present();
-            let mut there = present.filter(|(key, _)| **key == standing.key);
-            prefix.matches(&standing.key)
+            // Whichever lease completes the key.
+            let stem = standing.stem.as_str();
+            let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem));
+            prefix.matches(&standing.stem)
                 && standing.since + ESTABLISHED <= now
                 && there.all(|(_, value)| self.owner(value) == Some(**who))
         });

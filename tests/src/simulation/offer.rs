@@ -121,10 +121,8 @@ impl Offer {
     fn joined(&self, turn: u32, audit: &Audit) {
         let mut files = audit.files();
         files.note(format!("    {} registered", self.who));
-        if let Some((key, _)) = self.place()
-            && turn == self.wish().turns
-        {
-            files.stands(self.who, key, Instant::now());
+        if turn == self.wish().turns {
+            files.stands(self.who, self.key.stem().clone(), Instant::now());
         }
     }
 
