@@ -50,10 +50,6 @@ pub struct Step {
 pub struct Plan {
     /// What everything else is drawn from: the terms of providers and consumers, and the jitter.
     pub seed: u64,
-    /// How many providers there may be.
-    pub providers: usize,
-    /// How many consumers there may be.
-    pub consumers: usize,
     /// When the last step is over.
     pub horizon: Duration,
     /// In the order of their times.
@@ -84,11 +80,47 @@ impl Plan {
         steps.sort_by_key(|step| step.at);
         Self {
             seed,
-            providers,
-            consumers,
             horizon,
             steps,
         }
+    }
+
+    /// A plan of these steps, each with its time in milliseconds, as a plan is printed.
+    pub fn of(seed: u64, horizon: Duration, steps: impl IntoIterator<Item = (u64, Deed)>) -> Self {
+        let step = |(millis, deed)| Step {
+            at: Duration::from_millis(millis),
+            deed,
+        };
+        Self {
+            seed,
+            horizon,
+            steps: steps.into_iter().map(step).collect(),
+        }
+    }
+
+    /// How many providers and how many consumers there may be.
+    pub(super) fn slots(&self) -> (usize, usize) {
+        let (mut providers, mut consumers) = (0, 0);
+        for step in &self.steps {
+            match step.deed {
+                Deed::Join(n)
+                | Deed::Leave(n)
+                | Deed::Quit(n)
+                | Deed::Crash(n)
+                | Deed::Vanish(n)
+                | Deed::Overtake(n)
+                | Deed::Update(n)
+                | Deed::Drain(n) => providers = providers.max(n + 1),
+                Deed::Follow(n) | Deed::Stop(n) | Deed::Abandon(n) => {
+                    consumers = consumers.max(n + 1);
+                }
+                Deed::Fault(
+                    Fault::Expire(target) | Fault::Delete(target) | Fault::Overwrite { target, .. },
+                ) => providers = providers.max(target.provider + 1),
+                Deed::Fault(_) => {}
+            }
+        }
+        (providers, consumers)
     }
 }
 
@@ -239,13 +271,14 @@ impl fmt::Display for Deed {
     }
 }
 
-/// As it stands in a test: the line of a step is the code that makes it.
+/// The line of a step is what [`Plan::of`] takes, so that a plan can be kept as a test.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (providers, consumers) = self.slots();
         writeln!(
             f,
-            "seed {}: {} providers, {} consumers, {:?}",
-            self.seed, self.providers, self.consumers, self.horizon
+            "seed {}: {providers} providers, {consumers} consumers, {:?}",
+            self.seed, self.horizon
         )?;
         for step in &self.steps {
             writeln!(f, "    ({}, {:?}),", step.at.as_millis(), step.deed)?;

@@ -55,15 +55,16 @@ struct Load {
 
 impl World {
     pub(super) fn new(plan: &Plan) -> Self {
+        let (providers, consumers) = plan.slots();
         let registry = Registry::new();
         let now = Instant::now();
         Self {
             seed: plan.seed,
             audit: Audit::new(registry.clone(), now),
             registry,
-            providers: (0..plan.providers).map(|_| None).collect(),
-            lives: vec![0; plan.providers],
-            consumers: (0..plan.consumers).map(|_| None).collect(),
+            providers: (0..providers).map(|_| None).collect(),
+            lives: vec![0; providers],
+            consumers: (0..consumers).map(|_| None).collect(),
             followers: 0,
             strangers: 0,
             tasks: TaskTracker::new(),
