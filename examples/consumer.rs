@@ -34,7 +34,7 @@ use lexopt::{
 use process::{Diary, ETCD, endpoints, log, told_to_stop};
 use sd_core::{
     BoxError, Bytes, Endpointer, Event, Health, InstanceChange, Instancer, Instances, Key, Prefix,
-    Retry, RoundRobin, Status, Trouble, factory_fn,
+    Retry, RoundRobin, Status, Stopped, Trouble, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
@@ -165,7 +165,14 @@ impl Calls {
                     };
                     diary.note(format!("  call {number}: {answer}{failed}"))?;
                 }
-                Err(error) => diary.note(format!("! call {number}: {error}"))?,
+                Err(error) => {
+                    // All attempts alike.
+                    let same = (error.stopped() == Stopped::NoEndpoints)
+                        .then(|| error.attempts().last())
+                        .flatten();
+                    let error = same.map_or_else(|| error.to_string(), ToString::to_string);
+                    diary.note(format!("! call {number}: {error}"))?;
+                }
             }
         }
         Ok(())

@@ -117,6 +117,7 @@ async fn run() -> Result<(), BoxError> {
 
 #[cfg(feature = "etcd")]
 async fn on_etcd(url: String) -> Result<(), BoxError> {
+    use sd_core::Error;
     let played = play(&etcd::OnEtcd::new(url.clone())).await;
     played.map_err(|error| match error.downcast::<Error>() {
         Ok(error) if error.is_transient() => Box::new(Error::Unavailable {
@@ -130,8 +131,6 @@ async fn on_etcd(url: String) -> Result<(), BoxError> {
 
 #[cfg(feature = "etcd")]
 use etcd::provide as provide_on_etcd;
-#[cfg(feature = "etcd")]
-use sd_core::Error;
 
 #[cfg(not(feature = "etcd"))]
 async fn on_etcd(url: String) -> Result<(), BoxError> {

@@ -140,6 +140,8 @@ impl TryFrom<String> for ServiceKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Service, properties::cases};
+    use proptest::prelude::*;
 
     #[test]
     fn an_empty_key_is_refused() {
@@ -155,5 +157,22 @@ mod tests {
             "Hello7587849142468224212"
         );
         assert_eq!(key.under(&LeaseId::new("5")).as_str(), "Hello5");
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn any_text_but_none_is_a_key(text in ".{0,8}", lease in any::<i64>()) {
+            let is_key = !text.is_empty();
+            let key = Key::new(&text).ok().map(|key| key.to_string());
+            prop_assert_eq!(key, is_key.then(|| text.clone()));
+            let service = Service::new(text.as_str(), "h:1").ok();
+            let stem = service.map(|service| service.key.stem().to_string());
+            prop_assert_eq!(stem, is_key.then(|| text.clone()));
+            let suffixed = Key::lease_suffixed(&text).ok();
+            let under = suffixed.map(|key| key.under(&LeaseId::from(lease)).to_string());
+            prop_assert_eq!(under, is_key.then(|| format!("{text}{lease}")));
+        }
     }
 }

@@ -124,6 +124,8 @@ impl fmt::Display for Ttl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::cases;
+    use proptest::prelude::*;
 
     #[test]
     fn a_ttl_is_between_two_seconds_and_a_day() {
@@ -139,5 +141,25 @@ mod tests {
             assert_eq!(ttl.ok().map(Ttl::as_secs), expected, "{millis} ms");
         }
         assert!(Ttl::new(Duration::MAX).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn a_ttl_is_never_shorter_than_asked_for(secs in 0..100_000_u64, nanos in 0..2_000_000_000_u32) {
+            let given = Duration::new(secs, nanos);
+            match Ttl::new(given) {
+                Ok(ttl) => {
+                    prop_assert!(given <= ttl.duration() && ttl.duration() - given < Duration::from_secs(1));
+                    prop_assert!((Ttl::MIN..=Ttl::MAX).contains(&ttl));
+                    prop_assert!(3 * ttl.keep_alive_interval() <= ttl.duration());
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, Invalid::Ttl { given });
+                    prop_assert!(given < Ttl::MIN.duration() || given > Ttl::MAX.duration());
+                }
+            }
+        }
     }
 }

@@ -92,6 +92,8 @@ impl TryFrom<String> for Prefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::cases;
+    use proptest::prelude::*;
 
     #[test]
     fn a_prefix_ends_at_a_path_boundary() {
@@ -113,5 +115,25 @@ mod tests {
     fn an_empty_prefix_is_refused() {
         assert_eq!(Prefix::new(""), Err(Invalid::EmptyPrefix));
         assert_eq!(Prefix::raw(""), Err(Invalid::EmptyPrefix));
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn whatever_lies_under_a_prefix_is_the_prefix_and_more(path in ".{0,8}", rest in "[/a-é]{0,8}") {
+            let (whole, raw) = (Prefix::new(&path), Prefix::raw(&path));
+            if path.is_empty() {
+                prop_assert!(whole.is_err() && raw.is_err());
+                return Ok(());
+            }
+            let key = Key::new(format!("{path}{rest}")).unwrap();
+            let is_below = path.ends_with('/') || rest.starts_with('/');
+            for (prefix, is_under) in [(whole.unwrap(), is_below), (raw.unwrap(), true)] {
+                prop_assert_eq!(prefix.matches(&key), is_under);
+                let stripped = prefix.strip(&key).map(|rest| format!("{prefix}{rest}"));
+                prop_assert_eq!(stripped, is_under.then(|| key.to_string()));
+            }
+        }
     }
 }

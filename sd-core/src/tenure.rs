@@ -10,6 +10,8 @@
 
 mod backoff;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use crate::{Codec, Deregistered, Error, Key, LeaseId, Lost, RegistrarStatus, Result, Updated};
@@ -126,8 +128,12 @@ pub(crate) struct Tenure {
     wanted: Bytes,
     /// The value that stands as far as is known, or stood last.
     written: Option<Bytes>,
+    /// Whether something else may stand, as a write was not answered.
+    doubtful: bool,
     /// Why `wanted` was not written and is not going to be soon, or why it was given up.
     refused: Option<Error>,
+    /// Whether `wanted` is an older value, as the owner's newest was given up.
+    given_up: bool,
     /// What became of the last deregistration.
     outcome: Option<Result<Deregistered>>,
     /// Whether the client may hold an entry of ours.
@@ -149,7 +155,9 @@ impl Tenure {
             timer: None,
             wanted,
             written: None,
+            doubtful: false,
             refused: None,
+            given_up: false,
             outcome: None,
             owed: false,
             again: false,
@@ -287,6 +295,7 @@ impl Tenure {
     fn update(&mut self, value: Bytes) -> Option<Action> {
         self.wanted = value;
         self.refused = None;
+        self.given_up = false;
         match &self.state {
             // After a failure the newer value waits as the one before would have.
             State::Held { .. }
@@ -317,7 +326,7 @@ impl Tenure {
             }
             State::Held { key, .. } => {
                 let draining = self.terms.codec.draining(key, &self.wanted);
-                match draining.filter(|draining| self.written.as_ref() != Some(draining)) {
+                match draining.filter(|draining| !self.stands(draining)) {
                     None => self.remove(deadline),
                     Some(draining) => {
                         self.outcome = None;
@@ -340,6 +349,7 @@ impl Tenure {
         now: Instant,
     ) -> Option<Action> {
         self.written = Some(sent);
+        self.doubtful = false;
         if let State::Announcing { deadline } = self.state {
             if self.terms.drain.is_zero() {
                 return self.remove(deadline);
@@ -352,7 +362,7 @@ impl Tenure {
         self.owed = true;
         self.retry.succeeded(now);
         self.retake.succeeded(now);
-        if self.is_written() {
+        if self.is_written() && !self.given_up {
             self.refused = None;
         }
         self.state = State::Held {
@@ -431,14 +441,14 @@ impl Tenure {
         if matches!(error, Error::Closed) {
             return self.end(RegistrarStatus::Closed);
         }
-        if newest {
-            self.give_up_if_hopeless(&error);
-        }
+        self.doubtful |= error.is_transient();
+        let may_go_on = !newest || self.give_up_if_hopeless(&error);
         if let State::Taken { .. } = self.state {
             return self.wait_for_key(now);
         }
         if let State::Held { .. } = self.state
             && is_hopeless(&error)
+            && may_go_on
         {
             return self.hold();
         }
@@ -561,19 +571,26 @@ impl Tenure {
     }
 
     fn is_written(&self) -> bool {
-        self.written.as_ref() == Some(&self.wanted)
+        self.stands(&self.wanted)
+    }
+
+    fn stands(&self, value: &Bytes) -> bool {
+        !self.doubtful && self.written.as_ref() == Some(value)
     }
 
     /// Goes back to the value that stood, if the newest can never stand: it must not keep the entry
-    /// away.
-    fn give_up_if_hopeless(&mut self, error: &Error) {
+    /// away. Whether it did.
+    fn give_up_if_hopeless(&mut self, error: &Error) -> bool {
         if let Some(written) = &self.written
             && *written != self.wanted
             && is_hopeless(error)
         {
             self.wanted = written.clone();
+            self.given_up = true;
             self.refused = Some(error.clone());
+            return true;
         }
+        false
     }
 }
 

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)] // a test, helpers included
 //! Picks allocate nothing, and neither does a retried call that need not be retried.
 
 #![allow(clippy::unwrap_used, reason = "a test")]

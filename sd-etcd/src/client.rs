@@ -2,15 +2,16 @@
 
 use crate::{
     config::{Config, EtcdClientBuilder},
+    door::{Door, Shared},
     feed::Feed,
     hub::{self, Command, Commands, Request},
     link::Link,
     list,
     revision::Token,
-    session::{self, Door, Shared},
+    session,
 };
 use async_trait::async_trait;
-use futures::stream;
+use futures::{future::join_all, stream};
 use sd_core::{
     Client, Deregistered, Error, LeaseId, Prefix, Reclaimed, Registration, Result, Revision,
     Service, Snapshot, Ttl, Watch, WatchError,
@@ -199,8 +200,21 @@ impl Client for EtcdClient {
             .watches
             .send(Command::Watch(request))
             .map_err(|_| closed())?;
-        let epoch = answer.await.map_err(|_| closed())??;
-        token.verify(&inner.reads, &inner.config, prefix).await?;
+        let opened = answer.await.map_err(|_| closed())??;
+        let check = async {
+            let Some(epoch) = opened else {
+                // Denied, or the stream's token has expired: this is answered with a valid one.
+                list::is_allowed(&inner.reads, &inner.config, prefix).await?;
+                inner.watches.send(Command::Renew).map_err(|_| closed())?;
+                return Err(WatchError::Interrupted(hub::expired()));
+            };
+            token.verify(&inner.reads, &inner.config, prefix).await?;
+            Ok(epoch)
+        };
+        let epoch = tokio::select! {
+            () = inner.stop.cancelled() => return Err(closed()),
+            epoch = check => epoch?,
+        };
         if *inner.reads.epochs().borrow() != epoch {
             return Err(WatchError::Interrupted(Error::unavailable(
                 "the connection was given up while the watch was started",
@@ -219,7 +233,7 @@ impl Client for EtcdClient {
         match put.await? {
             Reclaimed::Held(registration) => {
                 for other in inner.others(service.ttl) {
-                    other.supersede(service.key.stem().clone());
+                    other.supersede(service.key.clone());
                 }
                 Ok(registration)
             }
@@ -231,14 +245,20 @@ impl Client for EtcdClient {
     async fn deregister(&self, service: &Service) -> Result<Deregistered> {
         let inner = self.open()?;
         let deadline = Instant::now() + inner.config.deregister_timeout;
-        let mut outcome = Deregistered::NotOurs;
         let sessions: Vec<Door> = inner.sessions().values().cloned().collect();
-        for session in sessions {
-            let stem = service.key.stem().clone();
-            match session.remove(stem, deadline).await? {
-                Deregistered::NotOurs => {}
-                other => outcome = other,
-            }
+        // All hear of it at once: none goes on putting while another is waited for.
+        let removals = sessions
+            .iter()
+            .map(|session| session.remove(service.key.clone(), deadline));
+        let mut outcome = Deregistered::NotOurs;
+        for removal in join_all(removals).await {
+            outcome = match (outcome, removal?) {
+                (Deregistered::Unconfirmed, _) | (_, Deregistered::Unconfirmed) => {
+                    Deregistered::Unconfirmed
+                }
+                (Deregistered::Removed, _) | (_, Deregistered::Removed) => Deregistered::Removed,
+                (Deregistered::NotOurs, Deregistered::NotOurs) => Deregistered::NotOurs,
+            };
         }
         Ok(outcome)
     }

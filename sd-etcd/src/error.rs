@@ -1,5 +1,14 @@
 //! What etcd's errors mean to the layers above.
+//!
+//! A wrong password or a missing right is the same at every member and stays until somebody acts:
+//! it cannot pass, so that `register` and `ready` say it at once. A TLS handshake that fails can
+//! pass, as an outage does, although most do not: it is a matter between this client and one member,
+//! whose neighbours may have good certificates, and a rotation is done one member after the other; a
+//! provider that gave up on it would be gone for good. It is tried again as an outage is, the errors
+//! and the status say what to check meanwhile, and so do `register_within` and `ready_within`. What
+//! is wrong with the client's own certificates is found before anything is sent.
 
+use crate::advice::{Stage, advice};
 use etcd_client::Error as EtcdError;
 use sd_core::{Cause, Error, Gap, Invalid};
 use std::sync::Arc;
@@ -14,6 +23,7 @@ mod code {
     pub(super) const FAILED_PRECONDITION: i32 = 9;
     pub(super) const OUT_OF_RANGE: i32 = 11;
     pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const UNAVAILABLE: i32 = 14;
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
@@ -26,14 +36,50 @@ fn status(error: &EtcdError) -> Option<(i32, &str)> {
 
 /// Translates an error of `etcd-client`.
 pub(crate) fn translate(error: EtcdError) -> Error {
-    let message = match &error {
-        EtcdError::GRpcStatus(status) => status.message().to_owned(),
-        other => with_causes(other),
+    let message = whole(&error);
+    translate_as(error, message)
+}
+
+/// Like [`translate`], for what is the fault of the member at `endpoint` or of the way there: an
+/// operator has to know where to look, and for what. `is_new` unless the connection had answered
+/// something before.
+pub(crate) fn translate_from(endpoint: &str, is_new: bool, error: EtcdError) -> Error {
+    let causes = whole(&error);
+    let stage = match status(&error) {
+        Some((code::UNAVAILABLE, _)) => Stage::Connecting,
+        _ if is_new => Stage::Connected,
+        _ => Stage::Serving,
     };
+    let message = match advice(endpoint, stage, &causes) {
+        Some(advice) => format!("{endpoint}: {causes} ({advice})"),
+        None => format!("{endpoint}: {causes}"),
+    };
+    translate_as(error, message)
+}
+
+/// Like [`translate`], for an `operation` that etcd refused to `user`; to the one whose certificate
+/// is shown, or to nobody, if there is none.
+pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: EtcdError) -> Error {
+    let message = whole(&error);
+    let advice = match user {
+        _ if is_nobody(&message) => {
+            "etcd serves users only: set `EtcdClientBuilder::user`".to_owned()
+        }
+        Some(user) => format!("check the roles of the user {user:?}"),
+        None => "check the roles of the user whose certificate is shown".to_owned(),
+    };
+    translate_as(error, format!("{message} ({operation}: {advice})"))
+}
+
+fn translate_as(error: EtcdError, message: String) -> Error {
     let code = status(&error).map(|(code, _)| code);
     let invalid = matches!(
         error,
-        EtcdError::InvalidArgs(_) | EtcdError::InvalidUri(_) | EtcdError::EndpointError(_)
+        // The last is a certificate or a key that cannot be read.
+        EtcdError::InvalidArgs(_)
+            | EtcdError::InvalidUri(_)
+            | EtcdError::EndpointError(_)
+            | EtcdError::TransportError(_)
     );
     let source: Option<Cause> = Some(Arc::new(error));
     if invalid {
@@ -41,9 +87,13 @@ pub(crate) fn translate(error: EtcdError) -> Error {
     }
     match code {
         Some(code::PERMISSION_DENIED) => Error::PermissionDenied { message, source },
-        Some(code::UNAUTHENTICATED) => Error::Backend {
-            // An expired token: the next connection authenticates anew.
-            transient: true,
+        Some(code::UNAUTHENTICATED) => renewable(message, source),
+        Some(code::INVALID_ARGUMENT) if is_token_refused(&message) => renewable(message, source),
+        Some(code::FAILED_PRECONDITION) if is_wrong_member(&message) => {
+            Error::Unavailable { message, source }
+        }
+        Some(code::RESOURCE_EXHAUSTED) if is_over_limit(&message) => Error::Backend {
+            transient: false,
             message,
             source,
         },
@@ -70,29 +120,75 @@ pub(crate) fn translate(error: EtcdError) -> Error {
     }
 }
 
+/// Of a token that was refused: the next connection authenticates anew.
+fn renewable(message: String, source: Option<Cause>) -> Error {
+    Error::Backend {
+        message,
+        transient: true,
+        source,
+    }
+}
+
 /// Like [`translate`], for the reason that a watch was cancelled with.
 pub(crate) fn cancelled(reason: &str) -> Error {
     let message = reason.to_owned();
     let source = None;
-    if reason.contains("permission denied") {
+    if is_denied(reason) {
         Error::PermissionDenied { message, source }
     } else {
         Error::Unavailable { message, source }
     }
 }
 
-/// The whole chain in one line: a transport error says "transport error" and hides why.
-fn with_causes(error: &EtcdError) -> String {
-    let mut message = error.to_string();
-    let mut cause = match error {
-        EtcdError::TransportError(inner) => std::error::Error::source(inner),
-        _ => None,
-    };
+/// The error and all that caused it.
+fn whole(error: &EtcdError) -> String {
+    match error {
+        EtcdError::GRpcStatus(status) => with_causes(status.message(), status),
+        EtcdError::TransportError(transport) => with_causes(&error.to_string(), transport),
+        other => other.to_string(),
+    }
+}
+
+/// The whole chain in one line: a transport error says "transport error" and hides why, such as a
+/// certificate that nobody trusts.
+fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
+    let mut message = message.to_owned();
+    let mut cause = error.source();
     while let Some(inner) = cause {
-        message = format!("{message}: {inner}");
+        let inner_message = inner.to_string();
+        if !message.ends_with(&inner_message) {
+            message = format!("{message}: {inner_message}");
+        }
         cause = inner.source();
     }
     message
+}
+
+/// Whether etcd does not let this user do it.
+pub(crate) fn is_refused(error: &EtcdError) -> bool {
+    status(error)
+        .is_some_and(|(code, message)| code == code::PERMISSION_DENIED || is_nobody(message))
+}
+
+/// Whether etcd misses a user.
+fn is_nobody(message: &str) -> bool {
+    message.contains("user name is empty")
+}
+
+/// Whether etcd says that a right is missing.
+pub(crate) fn is_denied(message: &str) -> bool {
+    message.contains("permission denied")
+}
+
+/// Whether etcd wants another token: this one has expired, or rights were changed since it was
+/// issued (JWT).
+pub(crate) fn is_token_refused(message: &str) -> bool {
+    message.contains("invalid auth token") || message.contains("auth store is old")
+}
+
+/// Whether a member cannot serve what another can.
+fn is_wrong_member(message: &str) -> bool {
+    message.contains("not leader") || message.contains("learner")
 }
 
 /// Whether the lease that a call named is gone.
@@ -106,11 +202,20 @@ pub(crate) fn is_lease_not_found(error: &EtcdError) -> bool {
     }
 }
 
+/// Whether the lease that was to be granted is there already.
+pub(crate) fn is_lease_exists(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(code, message)| {
+        code == code::FAILED_PRECONDITION && message.contains("lease already exists")
+    })
+}
+
 /// Whether the answer was larger than this client reads, or the server sends.
 pub(crate) fn is_too_large(error: &EtcdError) -> bool {
-    status(error).is_some_and(|(_, message)| {
-        message.contains("message length too large") || message.contains("larger than max")
-    })
+    status(error).is_some_and(|(_, message)| is_over_limit(message))
+}
+
+fn is_over_limit(message: &str) -> bool {
+    message.contains("message length too large") || message.contains("larger than max")
 }
 
 /// Whether a read at an old revision failed because the history is not the one we knew.
@@ -130,6 +235,11 @@ pub(crate) fn gap(error: &EtcdError) -> Option<Gap> {
 pub(crate) fn blames_the_member(error: &EtcdError) -> bool {
     match error {
         EtcdError::GRpcStatus(_) if is_too_large(error) => false,
+        EtcdError::GRpcStatus(status)
+            if is_token_refused(status.message()) || is_wrong_member(status.message()) =>
+        {
+            true
+        }
         EtcdError::GRpcStatus(status) => !matches!(
             status.code() as i32,
             code::INVALID_ARGUMENT
@@ -143,5 +253,93 @@ pub(crate) fn blames_the_member(error: &EtcdError) -> bool {
         EtcdError::InvalidArgs(_) => false,
         EtcdError::LeaseKeepAliveError(_) => !is_lease_not_found(error),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::{Code, Status};
+
+    fn error(code: Code, message: &str) -> EtcdError {
+        EtcdError::GRpcStatus(Status::new(code, message))
+    }
+
+    /// Whether it may pass, and whether another member or a new connection is to be tried.
+    fn verdict(code: Code, message: &str) -> (bool, bool) {
+        (
+            translate(error(code, message)).is_transient(),
+            blames_the_member(&error(code, message)),
+        )
+    }
+
+    #[test]
+    fn a_refused_token_is_renewed_on_a_new_connection() {
+        for (code, message) in [
+            (Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+            ),
+        ] {
+            assert_eq!(verdict(code, message), (true, true), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_cannot_serve_is_left() {
+        for (code, message) in [
+            (Code::Unavailable, "etcdserver: no leader"),
+            (Code::Unknown, "transport error"),
+            (Code::DataLoss, "etcdserver: corrupt cluster"),
+            (Code::FailedPrecondition, "etcdserver: not leader"),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: rpc not supported for learner",
+            ),
+        ] {
+            assert_eq!(verdict(code, message), (true, true), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_every_member_would_refuse_is_not_tried_again() {
+        for (code, message) in [
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+            ),
+            (Code::InvalidArgument, "etcdserver: user name is empty"),
+            (Code::PermissionDenied, "etcdserver: permission denied"),
+            (Code::InvalidArgument, "etcdserver: request is too large"),
+            (
+                Code::ResourceExhausted,
+                "grpc: received message larger than max (3 vs. 2)",
+            ),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes",
+            ),
+        ] {
+            assert_eq!(verdict(code, message), (false, false), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_full_store_can_pass_but_no_member_is_to_blame() {
+        for message in [
+            "etcdserver: mvcc: database space exceeded",
+            "etcdserver: too many requests",
+        ] {
+            assert_eq!(verdict(Code::ResourceExhausted, message), (true, false));
+        }
+    }
+
+    #[test]
+    fn an_error_says_all_its_causes() {
+        let cause = std::io::Error::other("invalid peer certificate");
+        let status = Status::from_error(Box::new(cause));
+        let message = translate(EtcdError::GRpcStatus(status)).to_string();
+        assert!(message.contains("invalid peer certificate"), "{message}");
     }
 }

@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 /// Disruptions that a reader slept through, beyond which it may as well start over.
 const MOST_ITEMS: usize = 16;
+/// What a change weighs beside its key and value.
+const CHANGE: usize = 64;
 
 pub(crate) struct Feed {
     unread: Mutex<Unread>,
@@ -23,13 +25,14 @@ pub(crate) struct Feed {
 
 #[derive(Default)]
 struct Unread {
-    items: VecDeque<Result<Batch, WatchError>>,
+    /// With their bytes.
+    items: VecDeque<(Result<Batch, WatchError>, usize)>,
     bytes: usize,
     ended: bool,
 }
 
 impl Feed {
-    /// A feed that holds up to `limit` bytes of keys and values.
+    /// A feed that holds up to about `limit` bytes, or one batch of any size.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             unread: Mutex::default(),
@@ -50,14 +53,15 @@ impl Feed {
             let fits = unread.items.is_empty() || unread.bytes + bytes <= self.limit;
             if fits && !unread.ended {
                 unread.bytes += bytes;
-                if let Some(Ok(last)) = unread.items.back_mut() {
+                if let Some((Ok(last), weight)) = unread.items.back_mut() {
                     last.changes.extend(changes);
                     last.resume = resume;
                     last.skipped += skipped;
+                    *weight += bytes;
                 } else {
                     let mut batch = Batch::new(changes, resume);
                     batch.skipped = skipped;
-                    unread.items.push_back(Ok(batch));
+                    unread.items.push_back((Ok(batch), bytes));
                 }
             }
             fits && unread.items.len() <= MOST_ITEMS
@@ -76,7 +80,9 @@ impl Feed {
     pub(crate) fn disrupt(&self, error: Error) {
         let mut unread = self.unread();
         if !unread.ended {
-            unread.items.push_back(Err(WatchError::Disrupted(error)));
+            unread
+                .items
+                .push_back((Err(WatchError::Disrupted(error)), 0));
             drop(unread);
             self.news.notify_one();
         }
@@ -88,7 +94,7 @@ impl Feed {
         let mut unread = self.unread();
         if !unread.ended {
             unread.ended = true;
-            unread.items.push_back(Err(error));
+            unread.items.push_back((Err(error), 0));
             drop(unread);
             self.news.notify_one();
         }
@@ -99,11 +105,8 @@ impl Feed {
         loop {
             {
                 let mut unread = self.unread();
-                if let Some(item) = unread.items.pop_front() {
-                    if let Ok(batch) = &item {
-                        let read: usize = batch.changes.iter().map(size).sum();
-                        unread.bytes -= read;
-                    }
+                if let Some((item, bytes)) = unread.items.pop_front() {
+                    unread.bytes -= bytes;
                     return Some(item);
                 }
                 if unread.ended {
@@ -116,10 +119,11 @@ impl Feed {
 }
 
 fn size(change: &Change) -> usize {
-    match change {
+    let content = match change {
         Change::Put(entry) => entry.key.as_str().len() + entry.value.len(),
         Change::Delete(key) => key.as_str().len(),
-    }
+    };
+    CHANGE + content
 }
 
 #[cfg(test)]

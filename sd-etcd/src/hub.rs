@@ -9,6 +9,7 @@ use crate::{
     feed::Feed,
     link::{Failure, Link},
     revision::{Token, Witness},
+    telemetry::{self, Counted},
 };
 use etcd_client::{
     WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
@@ -35,16 +36,20 @@ pub(crate) struct Request {
     pub(crate) start: Vec<u8>,
     pub(crate) token: Token,
     pub(crate) feed: Arc<Feed>,
-    /// Answered with the epoch of the connection once etcd has it.
-    pub(crate) opened: oneshot::Sender<Result<u64, WatchError>>,
+    /// Answered with the epoch of the connection once etcd has it; with nothing if it is denied on
+    /// this stream. Etcd 3.4 says the same of a missing right and of a token that has expired, and a
+    /// stream keeps the token that it was opened with.
+    pub(crate) opened: oneshot::Sender<Result<Option<u64>, WatchError>>,
 }
 
 pub(crate) enum Command {
     Watch(Request),
     Cancel(u64),
+    /// A watch was denied that is allowed: the stream needs another token.
+    Renew,
 }
 
-/// Every watch sends two commands at most.
+/// Every watch sends three commands at most.
 pub(crate) type Commands = mpsc::UnboundedSender<Command>;
 
 /// Runs until `stop` is cancelled; every watch is interrupted then.
@@ -79,6 +84,7 @@ struct Hub {
 
 struct Creating {
     request: Request,
+    sent: Instant,
     /// Nobody wants it any more; to be cancelled once etcd has named it.
     cancelled: bool,
 }
@@ -86,10 +92,13 @@ struct Creating {
 struct Active {
     id: u64,
     feed: Arc<Feed>,
+    /// Up to here its events were known before it began.
+    known: i64,
     /// Where it is.
     token: Token,
     /// Events of a response that is not yet whole.
     fragments: Vec<PbEvent>,
+    _counted: Counted,
 }
 
 enum Stream {
@@ -106,6 +115,8 @@ struct Open {
     /// When etcd was asked for a word that it still owes.
     asked: Option<Instant>,
     disrupted: bool,
+    /// It has denied a watch.
+    denied: bool,
 }
 
 enum Input {
@@ -139,7 +150,8 @@ impl Hub {
                 Input::Stop | Input::Command(None) => break,
                 Input::Command(Some(Command::Watch(request))) => self.waiting.push_back(request),
                 Input::Command(Some(Command::Cancel(id))) => self.cancel(id).await,
-                Input::Opened(Ok(open)) => self.stream = Stream::Open(Box::new(open)),
+                Input::Command(Some(Command::Renew)) => self.renew(),
+                Input::Opened(Ok(open)) => self.opened(open),
                 Input::Opened(Err(error)) => self.interrupt(error),
                 Input::Response(Some(Ok(response))) => self.respond(response).await,
                 Input::Response(Some(Err(error))) => self.break_off(error::translate(error)),
@@ -172,13 +184,17 @@ impl Hub {
             return;
         };
         let key = request.start.clone();
+        // From the revision that is known, not from the next: where a watch waits for a revision
+        // that etcd has not reached, it answers no request for progress at all (3.6.5), and an idle
+        // registry looks like a silent one.
         let options = WatchOptions::new()
             .with_prefix()
-            .with_start_revision(request.token.revision + 1)
+            .with_start_revision(request.token.revision)
             .with_progress_notify()
             .with_fragment();
         self.creating = Some(Creating {
             request,
+            sent: Instant::now(),
             cancelled: false,
         });
         match &mut self.stream {
@@ -193,6 +209,13 @@ impl Hub {
                 self.stream = Stream::Opening(Box::pin(opening));
             }
         }
+    }
+
+    fn opened(&mut self, open: Open) {
+        if let Some(creating) = &mut self.creating {
+            creating.sent = open.heard;
+        }
+        self.stream = Stream::Open(Box::new(open));
     }
 
     fn is_open(&self) -> bool {
@@ -228,7 +251,7 @@ impl Hub {
         open.heard = Instant::now();
         open.asked = None;
         if std::mem::take(&mut open.disrupted) {
-            tracing::info!("etcd answers again");
+            tracing::debug!(watches = self.active.len(), "etcd answers again");
             for active in self.active.values() {
                 active.progress();
             }
@@ -239,9 +262,16 @@ impl Hub {
                 return;
             };
             if response.canceled {
-                let error = why_cancelled(response.compact_revision, &response.cancel_reason);
-                let _ = creating.request.opened.send(Err(error));
-                self.reauthenticate(&response.cancel_reason);
+                let reason = &response.cancel_reason;
+                let is_denied = error::is_denied(reason) || error::is_token_refused(reason);
+                open.denied |= is_denied;
+                let _ = creating.request.opened.send(match is_denied {
+                    true => Ok(None),
+                    false => Err(why_cancelled(response.compact_revision, reason)),
+                });
+                if response.compact_revision > 0 {
+                    self.cancel_at_etcd(response.watch_id).await;
+                }
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
@@ -258,13 +288,19 @@ impl Hub {
                 active.feed.end(error);
                 self.reauthenticate(&response.cancel_reason);
             }
+            if response.compact_revision > 0 {
+                // etcd keeps it until told otherwise, and answers no request for progress while
+                // one watch of the stream has not caught up.
+                self.cancel_at_etcd(response.watch_id).await;
+            }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
-            active.fragments.extend(response.events);
+            let is_notice = response.events.is_empty() && active.fragments.is_empty();
+            active.collect(response.events);
             if response.fragment {
                 return;
             }
-            let alive = if active.fragments.is_empty() {
+            let alive = if is_notice {
                 active.notified(revision);
                 true
             } else {
@@ -288,20 +324,30 @@ impl Hub {
             let _ = request.opened.send(Err(WatchError::Gap(gap)));
             return self.cancel_at_etcd(watch_id).await;
         }
-        let _ = request.opened.send(Ok(open.epoch));
+        let _ = request.opened.send(Ok(Some(open.epoch)));
         let active = Active {
             id: request.id,
             feed: request.feed,
+            known: request.token.revision,
             token: request.token,
             fragments: Vec::new(),
+            _counted: Counted::new(telemetry::WATCHES),
         };
         self.active.insert(watch_id, active);
     }
 
     /// A stream keeps the token that it was opened with, and only a new connection gets another.
     fn reauthenticate(&mut self, reason: &str) {
-        if reason.contains("auth token") {
+        if error::is_token_refused(reason) {
             self.break_off(error::cancelled(reason));
+        }
+    }
+
+    /// Ends the stream on which watches are denied, if that was not done already; the next has the
+    /// token that the connection has by now.
+    fn renew(&mut self) {
+        if matches!(&self.stream, Stream::Open(open) if open.denied) {
+            self.interrupt(expired());
         }
     }
 
@@ -313,36 +359,58 @@ impl Hub {
         if self.active.is_empty() && self.creating.is_none() {
             return None;
         }
-        Some(match open.asked {
+        let word = match open.asked {
             None => open.heard + self.config.probe_interval,
             Some(asked) if open.disrupted => asked + self.config.probe_timeout,
             Some(asked) => asked + self.config.probe_interval.min(self.config.probe_timeout),
-        })
+        };
+        Some(word.min(self.created_by().unwrap_or(word)))
+    }
+
+    /// When etcd has to have answered to a new watch, whatever else it says.
+    fn created_by(&self) -> Option<Instant> {
+        let creating = self.creating.as_ref()?;
+        Some(creating.sent + self.config.request_timeout)
     }
 
     async fn tick(&mut self) {
+        let now = Instant::now();
+        let created_by = self.created_by();
         let Stream::Open(open) = &mut self.stream else {
             return;
         };
-        let Some(asked) = open.asked else {
-            open.asked = Some(Instant::now());
-            if let Err(error) = send(open.requests.request_progress()).await {
-                self.break_off(error);
-            }
-            return;
-        };
-        let error = Error::Timeout {
+        let timeout = |since: Instant| Error::Timeout {
             operation: "watch",
-            after: asked.elapsed(),
+            after: now - since,
         };
-        if asked.elapsed() >= self.config.probe_timeout {
-            self.break_off(error);
-        } else if !open.disrupted {
-            open.disrupted = true;
-            tracing::warn!(watches = self.active.len(), "etcd does not answer");
-            for active in self.active.values() {
-                active.feed.disrupt(error.clone());
+        if created_by.is_some_and(|by| by <= now) {
+            return self.break_off(timeout(now - self.config.request_timeout));
+        }
+        match open.asked {
+            None if open.heard + self.config.probe_interval <= now => {
+                open.asked = Some(now);
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
+                }
             }
+            Some(asked) if asked + self.config.probe_timeout <= now => {
+                self.break_off(timeout(asked));
+            }
+            Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
+                open.disrupted = true;
+                // Whoever follows hears of it, and says so with what it means to him.
+                tracing::debug!(watches = self.active.len(), "etcd does not answer");
+                telemetry::silent();
+                for active in self.active.values() {
+                    active.feed.disrupt(timeout(asked));
+                }
+                // Newer etcds drop a request that comes while one watch of the stream has not
+                // caught up.
+                if let Err(error) = send(open.requests.request_progress()).await {
+                    self.break_off(error);
+                }
+            }
+            None | Some(_) => {}
         }
     }
 
@@ -366,7 +434,9 @@ impl Hub {
     fn interrupt(&mut self, error: Error) {
         self.stream = Stream::Closed;
         if !self.active.is_empty() && !matches!(error, Error::Closed) {
-            tracing::warn!(watches = self.active.len(), %error, "watches interrupted");
+            // The link has said that it gave up the connection.
+            tracing::debug!(watches = self.active.len(), %error, "watches interrupted");
+            telemetry::watches_interrupted(self.active.len());
         }
         for (_, active) in self.active.drain() {
             active.feed.end(WatchError::Interrupted(error.clone()));
@@ -398,6 +468,15 @@ impl Active {
         self.feed.push(Vec::new(), resume, 0);
     }
 
+    /// Takes events of a response, which may go on in the next.
+    fn collect(&mut self, events: Vec<PbEvent>) {
+        if self.fragments.is_empty() {
+            self.fragments = events;
+        } else {
+            self.fragments.extend(events);
+        }
+    }
+
     /// etcd says by itself that there is nothing up to `revision`.
     fn notified(&mut self, revision: i64) {
         if revision > self.token.revision {
@@ -409,19 +488,26 @@ impl Active {
     /// Applies the events that have come; `false` if the feed has ended.
     fn apply(&mut self, config: &Config) -> bool {
         let mut skipped = 0;
-        let mut changes = Vec::with_capacity(self.fragments.len());
-        for event in std::mem::take(&mut self.fragments) {
+        let events = std::mem::take(&mut self.fragments);
+        let newest = events.iter().rposition(|event| event.r#type == 0);
+        let mut changes = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
             let Some(entry) = event.kv else {
                 return self.reject("an event without a key");
             };
             let modified = entry.mod_revision;
+            if modified <= self.known {
+                continue;
+            }
             if modified < self.token.revision {
                 return self.reject("an event of the past");
             }
             let change = match event.r#type {
                 0 => {
-                    let key = entry.key.as_slice().into();
-                    self.token.witness = Witness::put(key, modified, entry.lease);
+                    if Some(index) == newest {
+                        let key = entry.key.as_slice().into();
+                        self.token.witness = Witness::put(key, modified, entry.lease);
+                    }
                     put(config, entry)
                 }
                 1 => {
@@ -435,6 +521,9 @@ impl Active {
                 Some(change) => changes.push(change),
                 None => skipped += 1,
             }
+        }
+        if changes.is_empty() && skipped == 0 {
+            return true;
         }
         let resume = self.token.clone().into_revision();
         self.feed.push(changes, resume, skipped)
@@ -467,6 +556,10 @@ fn why_cancelled(compact_revision: i64, reason: &str) -> WatchError {
     }
 }
 
+pub(crate) fn expired() -> Error {
+    Error::unavailable("the token of the watch stream has expired")
+}
+
 async fn open(
     link: Arc<Link>,
     config: Arc<Config>,
@@ -494,6 +587,7 @@ async fn open(
         heard: Instant::now(),
         asked: None,
         disrupted: false,
+        denied: false,
     })
 }
 

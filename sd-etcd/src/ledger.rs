@@ -3,7 +3,7 @@
 //! Pure bookkeeping; the session does the talking.
 
 use bytes::Bytes;
-use sd_core::{Key, LossSender, Lost};
+use sd_core::{LossSender, Lost, ServiceKey};
 use std::collections::{HashMap, HashSet};
 
 /// A service that somebody has a handle of.
@@ -31,8 +31,7 @@ impl Entry {
 
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// By the part of the key that does not depend on the lease.
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<ServiceKey, Entry>,
 }
 
 impl Ledger {
@@ -40,21 +39,21 @@ impl Ledger {
         self.entries.is_empty()
     }
 
-    pub(crate) fn get(&self, stem: &Key) -> Option<&Entry> {
-        self.entries.get(stem)
+    pub(crate) fn get(&self, service: &ServiceKey) -> Option<&Entry> {
+        self.entries.get(service)
     }
 
-    pub(crate) fn get_mut(&mut self, stem: &Key) -> Option<&mut Entry> {
-        self.entries.get_mut(stem)
+    pub(crate) fn get_mut(&mut self, service: &ServiceKey) -> Option<&mut Entry> {
+        self.entries.get_mut(service)
     }
 
     /// Enters a registration; gives back the one in whose place it is.
-    pub(crate) fn enter(&mut self, stem: Key, entry: Entry) -> Option<Entry> {
-        self.entries.insert(stem, entry)
+    pub(crate) fn enter(&mut self, service: ServiceKey, entry: Entry) -> Option<Entry> {
+        self.entries.insert(service, entry)
     }
 
-    pub(crate) fn remove(&mut self, stem: &Key) -> Option<Entry> {
-        self.entries.remove(stem)
+    pub(crate) fn remove(&mut self, service: &ServiceKey) -> Option<Entry> {
+        self.entries.remove(service)
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry> {
@@ -79,8 +78,8 @@ impl Ledger {
             .iter()
             .filter(|(_, entry)| entry.lease == lease && entry.loss.is_some())
             .filter(|(_, entry)| !keys.contains(&entry.key))
-            .map(|(stem, entry)| Missing {
-                stem: stem.clone(),
+            .map(|(service, entry)| Missing {
+                service: service.clone(),
                 id: entry.id,
                 key: entry.key.clone(),
             })
@@ -105,7 +104,7 @@ impl Ledger {
 /// A registration that is not where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
-    pub(crate) stem: Key,
+    pub(crate) service: ServiceKey,
     pub(crate) id: u64,
     pub(crate) key: Vec<u8>,
 }
@@ -113,14 +112,14 @@ pub(crate) struct Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{LeaseId, NoReclaim, Registration};
+    use sd_core::{Key, LeaseId, NoReclaim, Registration};
 
     fn enter(ledger: &mut Ledger, name: &str, lease: i64) -> Registration {
-        let stem = Key::new(name).unwrap();
+        let key = Key::new(name).unwrap();
         let (loss, registration) =
-            Registration::channel(stem.clone(), LeaseId::from(lease), NoReclaim);
+            Registration::channel(key.clone(), LeaseId::from(lease), NoReclaim);
         ledger.enter(
-            stem,
+            key.into(),
             Entry {
                 id: 1,
                 key: name.into(),
@@ -156,7 +155,7 @@ mod tests {
         let on_lease = keys(&["a", "x"]);
         let missing = ledger.missing(1, &on_lease);
         assert_eq!(missing.len(), 1);
-        assert_eq!(missing[0].stem.as_str(), "b");
+        assert_eq!(missing[0].key, b"b");
         assert_eq!(ledger.strays(&on_lease), [b"x".to_vec()]);
     }
 
@@ -164,8 +163,8 @@ mod tests {
     fn a_loss_that_was_said_is_not_missing_again_and_no_stray() {
         let mut ledger = Ledger::default();
         let _a = enter(&mut ledger, "a", 1);
-        let stem = Key::new("a").unwrap();
-        ledger.get_mut(&stem).unwrap().lose(Lost::KeyDeleted);
+        let service = Key::new("a").unwrap().into();
+        ledger.get_mut(&service).unwrap().lose(Lost::KeyDeleted);
         assert!(ledger.missing(1, &keys(&[])).is_empty());
         assert!(ledger.strays(&keys(&["a"])).is_empty());
     }

@@ -36,8 +36,11 @@
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
+mod advice;
 mod client;
 mod config;
+mod departures;
+mod door;
 mod error;
 mod feed;
 mod hub;
@@ -47,7 +50,10 @@ mod list;
 mod pulse;
 mod revision;
 mod session;
+pub mod telemetry;
+mod tenancy;
 mod txn;
+mod work;
 
 pub use client::EtcdClient;
 pub use config::EtcdClientBuilder;

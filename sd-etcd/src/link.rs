@@ -2,9 +2,12 @@
 //!
 //! A client that is given several endpoints at once spreads its calls over all, so that with one of
 //! three frozen a third of them time out. A link connects to one, chosen at random at the start,
-//! keeps it while it works, and goes on to the next when it does not.
+//! keeps it while it works, and goes on to the next when it does not. When it has been to all of
+//! them in vain it pauses, for everybody who waits: of a thousand callers each has a patience of
+//! its own, but an etcd that starts is not to be met by all of them.
 
-use crate::{config::Config, error};
+use crate::{config::Config, error, telemetry};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use sd_core::{Error, Result};
@@ -13,19 +16,29 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+/// The longest pause before the members are tried again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection that works as far as anybody knows.
 #[derive(Clone)]
 pub(crate) struct Connection {
     /// Which of the link's connections it is.
     pub(crate) epoch: u64,
+    /// Whose it is, as an index of the endpoints.
+    member: usize,
     pub(crate) client: Client,
 }
 
-/// What a call is answered with: the translated error, beside etcd's own for those who look closer.
+/// Why a call failed.
 pub(crate) enum Failure {
+    /// What etcd said of it, for those who look closer.
     Etcd(EtcdError),
+    /// etcd could not be reached, did not serve, or refuses this user.
     Other(Error),
 }
 
@@ -43,6 +56,14 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct Slot {
     epoch: u64,
     member: usize,
+    /// The connection has answered something.
+    good: bool,
+    /// Connections given up since the last pause or good answer.
+    failures: usize,
+    /// The pauses to come; from the beginning again after a good answer.
+    pauses: Option<ExponentialBackoff>,
+    /// No good answer since a connection was given up, which was said.
+    troubled: bool,
     connecting: Option<Connecting>,
 }
 
@@ -60,6 +81,10 @@ impl Link {
             slot: Mutex::new(Slot {
                 epoch: 0,
                 member: fastrand::usize(..config.endpoints.len()),
+                good: false,
+                failures: 0,
+                pauses: None,
+                troubled: false,
                 connecting: None,
             }),
             config,
@@ -77,11 +102,16 @@ impl Link {
     pub(crate) async fn connection(&self) -> Result<Connection> {
         let (epoch, connecting) = {
             let mut slot = self.slot();
-            let Slot { epoch, member, .. } = *slot;
-            let connecting = slot
-                .connecting
-                .get_or_insert_with(|| connect(self.config.clone(), epoch, member));
-            (epoch, connecting.clone())
+            let (epoch, member) = (slot.epoch, slot.member);
+            let connecting = match &slot.connecting {
+                Some(connecting) => connecting.clone(),
+                None => {
+                    let pause = slot.pause(self.config.endpoints.len());
+                    let connecting = connect(self.config.clone(), epoch, member, pause);
+                    slot.connecting.insert(connecting).clone()
+                }
+            };
+            (epoch, connecting)
         };
         let result = connecting.await;
         if let Err(error) = &result {
@@ -93,26 +123,62 @@ impl Link {
     /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
     /// alone, so that of many calls that fail together only one counts.
     pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
-        let (member, next) = {
+        let (member, next, is_news) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
                 return;
             }
             let member = slot.member;
             slot.epoch += 1;
+            slot.failures += 1;
             slot.member = (member + 1) % self.config.endpoints.len();
+            slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
-            (member, slot.member)
+            (
+                member,
+                slot.member,
+                !std::mem::replace(&mut slot.troubled, true),
+            )
         };
+        telemetry::connection_given_up(self.purpose);
         let endpoints = &self.config.endpoints;
-        tracing::debug!(
-            purpose = self.purpose,
-            member = %endpoints[member],
-            next = %endpoints[next],
-            error = %why,
-            "gave up a connection"
-        );
+        let (member, next) = (&endpoints[member], &endpoints[next]);
+        if is_news {
+            tracing::warn!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up, trying the next member"
+            );
+        } else {
+            tracing::debug!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up again"
+            );
+        }
+    }
+
+    /// Takes note that connection `epoch` is good.
+    fn answered(&self, epoch: u64) {
+        let member = {
+            let mut slot = self.slot();
+            if slot.epoch != epoch {
+                return;
+            }
+            slot.good = true;
+            slot.failures = 0;
+            slot.pauses = None;
+            std::mem::take(&mut slot.troubled).then_some(slot.member)
+        };
+        if let Some(member) = member {
+            let member = &self.config.endpoints[member];
+            tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
+        }
+    }
+
+    /// Whether connection `epoch` has answered nothing yet.
+    fn is_new(&self, epoch: u64) -> bool {
+        let slot = self.slot();
+        slot.epoch == epoch && !slot.good
     }
 
     /// Changes with every connection that is given up.
@@ -144,14 +210,26 @@ impl Link {
         request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
     ) -> Result<T, Failure> {
         let connection = self.connection().await.map_err(Failure::Other)?;
-        let epoch = connection.epoch;
+        let (epoch, member) = (connection.epoch, connection.member);
         match timeout(after, request(connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.answered(epoch);
+                Ok(answer)
+            }
+            Ok(Err(error)) if error::blames_the_member(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_from(endpoint, self.is_new(epoch), error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) => {
-                if error::blames_the_member(&error) {
-                    self.fail(epoch, &error);
+                self.answered(epoch);
+                if !error::is_refused(&error) {
+                    return Err(Failure::Etcd(error));
                 }
-                Err(Failure::Etcd(error))
+                let user = self.config.user.as_ref().map(|(name, _)| name.as_str());
+                let error = error::translate_refused(user, operation, error);
+                Err(Failure::Other(error))
             }
             Err(_) => {
                 let error = Error::Timeout { operation, after };
@@ -162,8 +240,32 @@ impl Link {
     }
 }
 
-fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
+impl Slot {
+    /// How long to wait before the next connection: not at all while there are members that were
+    /// not tried yet.
+    fn pause(&mut self, members: usize) -> Duration {
+        if self.failures < members {
+            return Duration::ZERO;
+        }
+        self.failures = 0;
+        let pauses = self.pauses.get_or_insert_with(|| {
+            // The crate's jitter adds up to the delay itself.
+            ExponentialBuilder::new()
+                .with_jitter()
+                .with_min_delay(Duration::from_millis(10))
+                .with_max_delay(LONGEST_PAUSE / 2)
+                .without_max_times()
+                .build()
+        });
+        pauses.next().unwrap_or(LONGEST_PAUSE)
+    }
+}
+
+fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> Connecting {
     let dial = async move {
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         let endpoint = config.endpoints[member].as_str();
         let connecting = Client::connect([endpoint], Some(config.connect.clone()));
         // Without credentials this is lazy and succeeds at once, whoever listens there; with them
@@ -174,8 +276,45 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize) -> Connecting {
                 operation: "connect",
                 after: config.dial_timeout,
             })?
-            .map_err(error::translate)?;
-        Ok(Connection { epoch, client })
+            .map_err(|error| error::translate_from(endpoint, true, error))?;
+        Ok(Connection {
+            epoch,
+            member,
+            client,
+        })
     };
     dial.boxed().shared()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
+        let mut slot = Slot {
+            epoch: 0,
+            member: 0,
+            good: false,
+            failures: 0,
+            pauses: None,
+            troubled: false,
+            connecting: None,
+        };
+        let mut round = || {
+            let mut pauses = [Duration::MAX; 3];
+            for pause in &mut pauses {
+                *pause = slot.pause(3);
+                slot.failures += 1;
+            }
+            pauses
+        };
+
+        assert_eq!(round(), [Duration::ZERO; 3]);
+        let later: Vec<_> = (0..10).map(|_| round()).collect();
+
+        assert!(later.iter().all(|round| round[1..] == [Duration::ZERO; 2]));
+        assert!(later[0][0] >= Duration::from_millis(10));
+        assert!((LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(&later[9][0]));
+    }
 }

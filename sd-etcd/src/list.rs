@@ -7,10 +7,13 @@ use crate::{
     revision::{Token, Witness},
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot};
+use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot, WatchError};
 
 /// How often a list is begun anew because its revision was compacted under it.
 const BEGINNINGS: usize = 5;
+/// A page of several entries is not to keep the connection busy for longer than this takes, or a
+/// slow network looks like a frozen member.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Every entry under `prefix`.
 pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Result<Snapshot> {
@@ -43,6 +46,32 @@ pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Resul
     })
 }
 
+/// Whether what is under `prefix` may be read at all.
+pub(crate) async fn is_allowed(
+    link: &Link,
+    config: &Config,
+    prefix: &Prefix,
+) -> Result<(), WatchError> {
+    let start = config.namespace.full(prefix.as_str());
+    let options = GetOptions::new()
+        .with_range(range_end(&start))
+        .with_limit(1)
+        .with_keys_only();
+    let answer = link
+        .call("get", async |connection| {
+            connection
+                .client
+                .kv_client()
+                .get(start, Some(options))
+                .await
+        })
+        .await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(WatchError::Interrupted(failure.into())),
+    }
+}
+
 async fn pages(
     link: &Link,
     config: &Config,
@@ -61,12 +90,16 @@ async fn pages(
             .with_range(end.clone())
             .with_limit(*page)
             .with_revision(at.map_or(0, |(_, revision)| revision));
+        let most = match *page {
+            1 => config.max_message_bytes,
+            _ => config.max_message_bytes.min(PAGE_BYTES),
+        };
         let answer = link
             .call("get", async |connection| {
                 connection
                     .client
                     .kv_client()
-                    .max_decoding_message_size(config.max_message_bytes)
+                    .max_decoding_message_size(most)
                     .get(from, Some(options))
                     .await
             })

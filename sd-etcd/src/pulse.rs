@@ -6,10 +6,12 @@
 
 use crate::{
     config::Config,
+    departures::backoff,
     error,
     link::{Failure, Link},
+    telemetry,
 };
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
 use futures::future::BoxFuture;
 use sd_core::{Error, Ttl};
@@ -18,6 +20,9 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+
+/// How rarely etcd is asked that refuses us.
+const RAREST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -34,6 +39,8 @@ pub(crate) struct Pulse {
     interval: Duration,
     epochs: watch::Receiver<u64>,
     backoff: ExponentialBackoff,
+    /// How often etcd refused us since it last took a beat.
+    refusals: u32,
     state: State,
 }
 
@@ -50,6 +57,8 @@ struct Up {
     /// The beat that is not answered yet.
     sent: Option<Instant>,
     next: Instant,
+    /// A beat was answered after the first.
+    steady: bool,
 }
 
 impl Pulse {
@@ -62,10 +71,15 @@ impl Pulse {
             lease,
             interval: ttl.keep_alive_interval(),
             backoff: backoff(),
+            refusals: 0,
             state: State::Down {
                 until: Instant::now(),
             },
         }
+    }
+
+    pub(crate) fn lease(&self) -> i64 {
+        self.lease
     }
 
     /// How long an answer may take: so short that another member can be asked twice before the
@@ -87,7 +101,7 @@ impl Pulse {
                 }
                 State::Opening(opening) => match opening.await {
                     Ok(up) => {
-                        self.backoff = backoff();
+                        self.refusals = 0;
                         self.state = State::Up(Box::new(up));
                         return Beat::Alive;
                     }
@@ -95,11 +109,13 @@ impl Pulse {
                         return Beat::Lost;
                     }
                     Err(failure) => {
-                        let pause = self.backoff.next().unwrap_or(Duration::from_secs(1));
+                        let error = Error::from(failure);
+                        let pause = self.pause_after(&error);
                         tracing::debug!(
-                            lease = self.lease, error = %Error::from(failure), ?pause,
+                            lease = self.lease, %error, ?pause,
                             "keep-alive stream not opened"
                         );
+                        telemetry::keepalive_failed();
                         self.state = State::Down {
                             until: Instant::now() + pause,
                         };
@@ -114,6 +130,18 @@ impl Pulse {
         }
     }
 
+    /// How long to leave etcd alone. Where it refuses us, three times within a TTL and ever more
+    /// rarely then: rights may be granted again, but hardly by asking for them.
+    fn pause_after(&mut self, error: &Error) -> Duration {
+        if error.is_transient() {
+            return self.backoff.next().unwrap_or(Duration::from_secs(1));
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let doublings = self.refusals.saturating_sub(3).min(16);
+        let pause = self.interval * (1 << doublings);
+        pause.min(RAREST.max(self.interval))
+    }
+
     /// One step of an open stream.
     async fn listen(&mut self) -> Option<Beat> {
         let patience = self.patience();
@@ -125,6 +153,7 @@ impl Pulse {
             answer = up.answers.message() => match answer {
                 Ok(Some(answer)) if answer.ttl() > 0 => {
                     up.sent = None;
+                    up.steady = true;
                     return Some(Beat::Alive);
                 }
                 Ok(Some(_)) => return Some(Beat::Lost),
@@ -154,22 +183,20 @@ impl Pulse {
                 },
             },
         };
-        tracing::warn!(lease = self.lease, error = %why, "keep-alive interrupted");
+        // The link says whether the connection is given up.
+        tracing::debug!(lease = self.lease, error = %why, "keep-alive interrupted");
+        telemetry::keepalive_failed();
         self.link.fail(up.epoch, &why);
-        self.state = State::Down {
-            until: Instant::now(),
-        };
+        // A stream that held is replaced at once, one that broke at its first beat is not.
+        let mut until = Instant::now();
+        if up.steady {
+            self.backoff = backoff();
+        } else {
+            until += self.backoff.next().unwrap_or(Duration::from_secs(1));
+        }
+        self.state = State::Down { until };
         None
     }
-}
-
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_millis(500))
-        .without_max_times()
-        .build()
 }
 
 /// Opens a stream; its first beat is answered then.
@@ -188,6 +215,7 @@ async fn open(
             answers,
             sent: None,
             next: Instant::now() + interval,
+            steady: false,
         })
     })
     .await

@@ -1,12 +1,13 @@
 //! Transactions: many guarded writes in one round trip.
 
-use crate::link::{Failure, Link};
+use crate::link::{Connection, Failure, Link};
 use bytes::Bytes;
 use etcd_client::{
-    Compare, CompareOp, PutOptions, Txn, TxnOp,
+    Compare, CompareOp, KvClient, PutOptions, Txn, TxnOp,
     proto::{PbTxnOpResponse, PbTxnResponse},
 };
 use sd_core::Error;
+use std::time::Duration;
 
 /// What has to be true of a key for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,18 +109,30 @@ impl Guard {
     }
 }
 
-/// Carries out all of `writes`, whose keys differ, at one revision; answers in their order.
-pub(crate) async fn write(link: &Link, writes: Vec<Write>) -> Result<Vec<Written>, Failure> {
+/// Carries out all of `writes`, whose keys differ, at one revision; answers in their order, within
+/// this time.
+pub(crate) async fn write(
+    link: &Link,
+    within: Duration,
+    writes: Vec<Write>,
+) -> Result<Vec<Written>, Failure> {
     let count = writes.len();
     let operations: Vec<TxnOp> = writes.into_iter().map(Write::operation).collect();
     let answer = link
-        .call("txn", async |connection| {
+        .call_within(within, "txn", async |connection| {
             let txn = Txn::new().and_then(operations);
-            connection.client.kv_client().txn(txn).await
+            kv(&connection).txn(txn).await
         })
         .await?;
     read(answer.0, count)
         .ok_or_else(|| Failure::Other(Error::unavailable("etcd's answer does not fit the request")))
+}
+
+/// etcd-client's limit is 4 MiB; a hundred values that were found instead of ours can be more.
+fn kv(connection: &Connection) -> KvClient {
+    const ANSWER: usize = 64 * 1024 * 1024;
+    let kv = connection.client.kv_client();
+    kv.max_decoding_message_size(ANSWER)
 }
 
 /// Reads `keys` as of now, in their order.
@@ -132,7 +145,7 @@ pub(crate) async fn read_keys(
     let answer = link
         .call("txn", async |connection| {
             let txn = Txn::new().and_then(operations);
-            connection.client.kv_client().txn(txn).await
+            kv(&connection).txn(txn).await
         })
         .await?;
     let found: Vec<Option<Found>> = answer

@@ -56,6 +56,13 @@ impl Etcd {
         response.take_kvs().pop()
     }
 
+    /// The lease and the revision of the last put of `key`, while the entry stands: the same as
+    /// before if nobody has touched it.
+    pub async fn last_put(&self, key: impl Into<Vec<u8>>) -> Option<(i64, i64)> {
+        let entry = self.entry(key).await;
+        entry.map(|entry| (entry.lease(), entry.mod_revision()))
+    }
+
     /// Removes an entry; says whether there was one.
     pub async fn delete(&self, key: impl Into<Vec<u8>>) -> bool {
         let key = key.into();

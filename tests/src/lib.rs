@@ -27,29 +27,36 @@
 //! not for tests with a paused clock.
 
 mod admin;
+mod auth;
 mod cluster;
 mod connections;
 mod entries;
 mod etcd;
 mod eventually;
+mod fleet;
 mod http;
 mod memory;
+mod memory_fleet;
 mod metrics;
 mod ports;
 mod process;
 mod proxy;
+mod quota;
 mod relay;
 mod setup;
 pub mod simulation;
+mod tls;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
+pub use fleet::{Consumer, Provider, RemoteProvider, View};
 pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;
-pub use setup::{Setup, etcd_binaries};
+pub use setup::Setup;
+pub use tls::{Ca, Certificate};
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;

@@ -1,0 +1,706 @@
+use super::*;
+use crate::{
+    door::Door,
+    txn::{Found, Write, Written},
+    work::{Done, Task, Trouble},
+};
+use bytes::Bytes;
+use sd_core::{Key, Registration};
+use tokio::sync::{mpsc, oneshot};
+
+type Answer<T> = oneshot::Receiver<Result<T>>;
+
+/// A tenancy, and an etcd that answers what the test says.
+struct Bench {
+    tenancy: Tenancy,
+    shared: Arc<Shared>,
+    _door: Door,
+    inbox: mpsc::UnboundedReceiver<Op>,
+    now: Instant,
+    ids: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (config, shared) = (Arc::new(Config::unchecked()), Arc::new(Shared::default()));
+        let (door, inbox) = Door::new(shared.clone(), config.clone());
+        let now = Instant::now();
+        let claims = door.downgrade();
+        Self {
+            tenancy: Tenancy::new(config, shared.clone(), claims, Ttl::MIN, now),
+            shared,
+            _door: door,
+            inbox,
+            now,
+            ids: 0,
+        }
+    }
+
+    fn put(
+        &mut self,
+        service: &ServiceKey,
+        value: &str,
+        reclaims: Option<u64>,
+    ) -> Answer<Reclaimed> {
+        let (reply, answer) = oneshot::channel();
+        self.ids += 1;
+        self.tenancy.accept(Op::Put(Put {
+            id: self.ids,
+            service: service.clone(),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            reclaims,
+            reply,
+        }));
+        answer
+    }
+
+    fn register(&mut self, key: &str) -> Answer<Reclaimed> {
+        self.put(&service(key), "v", None)
+    }
+
+    fn deregister(&mut self, key: &str) -> Answer<Deregistered> {
+        let (to, answer) = oneshot::channel();
+        let deadline = self.now + Duration::from_secs(3);
+        self.tenancy.accept(Op::Remove {
+            service: service(key),
+            why: Lost::Deregistered,
+            reply: Some(Reply { deadline, to }),
+        });
+        answer
+    }
+
+    /// What dropped handles have sent.
+    fn hear(&mut self) {
+        while let Ok(op) = self.inbox.try_recv() {
+            self.tenancy.accept(op);
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.tenancy.tick(self.now);
+    }
+
+    fn next(&mut self) -> Option<Task> {
+        self.tenancy.next(self.now)
+    }
+
+    fn finish(&mut self, done: Done) {
+        self.tenancy.finish(done, self.now);
+    }
+
+    /// The lease that is asked for.
+    fn asked_for(&mut self) -> i64 {
+        match self.next() {
+            Some(Task::Grant { lease, .. }) => lease,
+            other => panic!("not a grant: {}", name(other.as_ref())),
+        }
+    }
+
+    fn grant(&mut self) -> i64 {
+        let lease = self.asked_for();
+        self.finish(Done::Granted(lease, Ok(())));
+        lease
+    }
+
+    /// The transaction that is to be sent.
+    fn transaction(&mut self) -> Transaction {
+        match self.next() {
+            Some(Task::Write {
+                lease,
+                items,
+                writes,
+            }) => Transaction {
+                lease,
+                items,
+                writes,
+            },
+            other => panic!("not a transaction: {}", name(other.as_ref())),
+        }
+    }
+
+    fn carry_out(&mut self, transaction: Transaction) {
+        let done = Written::Done { revision: 7 };
+        let written = vec![done; transaction.writes.len()];
+        self.answer(transaction, Ok(written));
+    }
+
+    fn answer(&mut self, transaction: Transaction, result: Result<Vec<Written>, Trouble>) {
+        self.finish(Done::Wrote(transaction.lease, transaction.items, result));
+    }
+
+    /// Registers, all going well.
+    fn hold(&mut self, key: &str) -> Registration {
+        self.hold_service(&service(key))
+    }
+
+    fn hold_service(&mut self, service: &ServiceKey) -> Registration {
+        let answer = self.put(service, "v", None);
+        if self.tenancy.lease().is_none() {
+            self.grant();
+        }
+        let transaction = self.transaction();
+        self.carry_out(transaction);
+        held(answer)
+    }
+}
+
+struct Transaction {
+    lease: i64,
+    items: Vec<Item>,
+    writes: Vec<Write>,
+}
+
+impl Transaction {
+    fn puts(&self) -> Vec<String> {
+        self.keys(|write| match write {
+            Write::Put { key, .. } => Some(key),
+            Write::Delete { .. } => None,
+        })
+    }
+
+    fn removals(&self) -> Vec<String> {
+        self.keys(|write| match write {
+            Write::Delete { key, .. } => Some(key),
+            Write::Put { .. } => None,
+        })
+    }
+
+    fn keys(&self, of: impl Fn(&Write) -> Option<&Vec<u8>>) -> Vec<String> {
+        let keys = self.writes.iter().filter_map(of);
+        keys.map(|key| String::from_utf8_lossy(key).into_owned())
+            .collect()
+    }
+}
+
+fn name(task: Option<&Task>) -> &'static str {
+    match task {
+        None => "nothing",
+        Some(Task::Grant { .. }) => "a grant",
+        Some(Task::Write { .. }) => "a transaction",
+        Some(Task::Revoke { .. }) => "a revocation",
+        Some(Task::Verify { .. }) => "a verification",
+        Some(Task::Examine { .. }) => "an examination",
+    }
+}
+
+fn service(key: &str) -> ServiceKey {
+    Key::new(key).unwrap().into()
+}
+
+fn timed_out() -> Trouble {
+    Trouble::Other(Error::Timeout {
+        operation: "test",
+        after: Duration::from_secs(4),
+    })
+}
+
+fn held(mut answer: Answer<Reclaimed>) -> Registration {
+    match answer.try_recv() {
+        Ok(Ok(Reclaimed::Held(registration))) => registration,
+        other => panic!("not held: {other:?}"),
+    }
+}
+
+fn said<T>(answer: &mut Answer<T>) -> Option<Result<T>> {
+    answer.try_recv().ok()
+}
+
+#[test]
+fn what_a_thousand_services_want_at_once_is_one_lease_and_ten_transactions() {
+    let mut bench = Bench::new();
+    let answers: Vec<_> = (0..1000).map(|n| bench.register(&n.to_string())).collect();
+    bench.grant();
+    for _ in 0..10 {
+        let transaction = bench.transaction();
+        assert_eq!(transaction.puts().len(), 100);
+        bench.carry_out(transaction);
+    }
+    assert!(bench.next().is_none());
+    let leases: HashSet<_> = answers
+        .into_iter()
+        .map(|answer| held(answer).lease_id().clone())
+        .collect();
+    assert_eq!(leases, HashSet::from([bench.shared.lease().unwrap()]));
+}
+
+#[test]
+fn the_lease_goes_with_its_last_service() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let lease = bench.tenancy.lease().unwrap();
+    let mut gone = bench.deregister("a");
+    let transaction = bench.transaction();
+    assert_eq!(transaction.removals(), ["a"]);
+    bench.carry_out(transaction);
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::Removed))));
+    assert_eq!(bench.shared.lease(), None);
+    assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+    bench.finish(Done::Revoked(lease, Ok(())));
+    assert!(bench.next().is_none());
+    assert_eq!(bench.tenancy.timer(), None, "nothing is left to do");
+}
+
+#[test]
+fn a_deregistration_is_answered_in_time_while_its_put_is_under_way() {
+    let mut bench = Bench::new();
+    let mut put = bench.register("a");
+    bench.grant();
+    let transaction = bench.transaction();
+    let mut gone = bench.deregister("a");
+    assert_eq!(
+        bench.tenancy.timer(),
+        Some(bench.now + Duration::from_secs(3))
+    );
+    bench.pass(3);
+    assert!(matches!(
+        said(&mut gone),
+        Some(Ok(Deregistered::Unconfirmed))
+    ));
+
+    bench.carry_out(transaction);
+    assert!(matches!(said(&mut put), Some(Ok(_))));
+    bench.hear();
+    let next = bench.next();
+    assert!(
+        matches!(next, Some(Task::Revoke { .. } | Task::Write { .. })),
+        "what it put has to go: {}",
+        name(next.as_ref())
+    );
+}
+
+#[test]
+fn a_deregistration_before_its_put_is_sent_needs_no_etcd() {
+    let mut bench = Bench::new();
+    let mut put = bench.register("a");
+    let lease = bench.asked_for();
+    let mut gone = bench.deregister("a");
+    assert!(matches!(said(&mut put), Some(Err(Error::Closed))));
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::NotOurs))));
+    bench.finish(Done::Granted(lease, Ok(())));
+    assert!(matches!(bench.next(), Some(Task::Revoke { .. })));
+}
+
+#[test]
+fn a_registration_after_a_deregistration_stands() {
+    let mut bench = Bench::new();
+    let _first = bench.register("a");
+    bench.grant();
+    let transaction = bench.transaction();
+    let mut gone = bench.deregister("a");
+    let second = bench.register("a");
+    bench.carry_out(transaction);
+
+    let removal = bench.transaction();
+    assert_eq!(removal.removals(), ["a"]);
+    bench.carry_out(removal);
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::Removed))));
+    let put = bench.transaction();
+    assert_eq!(put.puts(), ["a"]);
+    bench.carry_out(put);
+    assert_eq!(held(second).is_lost(), None);
+}
+
+#[test]
+fn a_deregistration_does_not_wait_for_a_look() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.hold("b");
+    bench.pass(1);
+    assert!(matches!(bench.next(), Some(Task::Verify { .. })));
+    let _gone = bench.deregister("a");
+    assert!(bench.tenancy.is_interrupted(bench.now));
+    assert_eq!(bench.transaction().removals(), ["a"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_put_holds_up_no_removal() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.register("b");
+    let _gone = bench.deregister("a");
+    let removal = bench.transaction();
+    assert_eq!((removal.removals().len(), removal.puts().len()), (1, 0));
+}
+
+#[test]
+fn a_registration_that_lands_on_a_lost_lease_is_lost() {
+    let mut bench = Bench::new();
+    let answer = bench.register("a");
+    let lease = bench.grant();
+    let transaction = bench.transaction();
+    bench.tenancy.lease_lost(lease);
+    bench.carry_out(transaction);
+    assert_eq!(held(answer).is_lost(), Some(Lost::LeaseExpired));
+}
+
+#[test]
+fn an_outage_leaves_one_lease_behind_at_most() {
+    let mut bench = Bench::new();
+    let mut asked = HashSet::new();
+    for _ in 0..10 {
+        let mut answer = bench.register("a");
+        let lease = bench.asked_for();
+        bench.finish(Done::Granted(lease, Err(timed_out())));
+        assert!(matches!(said(&mut answer), Some(Err(_))));
+        asked.insert(lease);
+        bench.pass(1);
+        // It is revoked while nobody asks, which is not answered either.
+        assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+        bench.finish(Done::Revoked(lease, Err(timed_out())));
+    }
+    assert_eq!(asked.len(), 1);
+
+    let answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(Trouble::LeaseExists)));
+    let transaction = bench.transaction();
+    bench.carry_out(transaction);
+    assert_eq!(held(answer).lease_id(), &LeaseId::from(lease));
+}
+
+#[test]
+fn a_lease_that_may_still_be_granted_is_revoked_once_more() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    bench.pass(1);
+    for _ in 0..2 {
+        assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+        bench.finish(Done::Revoked(lease, Err(Trouble::NoSuchLease)));
+        assert!(bench.next().is_none(), "not at once");
+        bench.pass(2);
+    }
+    assert!(bench.next().is_none());
+    assert_eq!(bench.tenancy.timer(), None, "nothing is left to do");
+}
+
+#[test]
+fn the_lease_of_somebody_else_is_not_taken_for_ours() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(Trouble::LeaseExists)));
+    assert_ne!(bench.asked_for(), lease);
+}
+
+#[test]
+fn a_superseded_handle_does_not_overwrite_its_successor() {
+    for is_lost in [false, true] {
+        let mut bench = Bench::new();
+        let first = bench.hold("a");
+        if is_lost {
+            let entry = bench.tenancy.ledger.get_mut(&service("a")).unwrap();
+            entry.lose(Lost::KeyDeleted);
+        }
+        let second = bench.put(&service("a"), "second", None);
+        let transaction = bench.transaction();
+        let mut reclaim = bench.put(&service("a"), "first", Some(1));
+        bench.carry_out(transaction);
+
+        assert!(bench.next().is_none());
+        assert!(matches!(
+            said(&mut reclaim),
+            Some(Ok(Reclaimed::Taken { value })) if value == "second"
+        ));
+        assert!(first.is_lost().is_some());
+        assert_eq!(held(second).is_lost(), None);
+    }
+}
+
+#[test]
+fn what_may_have_been_put_all_the_same_has_to_go() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let mut answer = bench.register("b");
+    let transaction = bench.transaction();
+    let mut gone = bench.deregister("b");
+    bench.answer(transaction, Err(timed_out()));
+
+    assert!(matches!(said(&mut answer), Some(Err(_))));
+    assert!(said(&mut gone).is_none(), "nobody knows yet");
+    let removal = bench.transaction();
+    assert_eq!(removal.removals(), ["b"]);
+    bench.carry_out(removal);
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::Removed))));
+}
+
+#[test]
+fn a_reclaim_that_was_not_answered_is_removed_from_the_lease_that_it_was_put_on() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let old = bench.tenancy.lease().unwrap();
+    bench.tenancy.lease_lost(old);
+    let _reclaim = bench.put(&service("a"), "v", Some(1));
+    let new = bench.grant();
+    let transaction = bench.transaction();
+    bench.answer(transaction, Err(timed_out()));
+    let _gone = bench.deregister("a");
+    let removal = bench.transaction();
+    let expected = Write::Delete {
+        key: b"a".to_vec(),
+        guard: Guard::OnLease(new),
+    };
+    assert_eq!(removal.writes, [expected]);
+}
+
+#[test]
+fn what_was_refused_leaves_nothing_to_remove() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _answer = bench.register("b");
+    let transaction = bench.transaction();
+    let no_room = Error::Exhausted {
+        message: "no space".into(),
+        source: None,
+    };
+    bench.answer(transaction, Err(Trouble::Other(no_room)));
+    assert!(bench.next().is_none());
+}
+
+#[test]
+fn a_lease_that_nobody_uses_is_revoked_with_all_that_may_hang_on_it() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.grant();
+    let transaction = bench.transaction();
+    bench.answer(transaction, Err(timed_out()));
+    bench.pass(1);
+    // Either way it is gone: by its removal, or with its lease.
+    while let Some(task) = bench.next() {
+        match task {
+            Task::Write { lease, items, .. } => {
+                let refused = vec![Written::Refused(None); items.len()];
+                bench.finish(Done::Wrote(lease, items, Ok(refused)));
+            }
+            Task::Revoke { lease: it } => {
+                assert_eq!(it, lease);
+                return;
+            }
+            other => panic!("{}", name(Some(&other))),
+        }
+    }
+    panic!("the lease is not revoked");
+}
+
+#[test]
+fn a_deregistration_after_a_put_that_was_not_answered_is_not_confirmed_by_silence() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    bench.grant();
+    let transaction = bench.transaction();
+    bench.answer(transaction, Err(timed_out()));
+    let removal = bench.transaction();
+    let mut gone = bench.deregister("a");
+    bench.answer(removal, Err(timed_out()));
+    bench.pass(3);
+    assert!(matches!(
+        said(&mut gone),
+        Some(Ok(Deregistered::Unconfirmed))
+    ));
+    assert_eq!(bench.transaction().removals(), ["a"], "it is still tried");
+}
+
+#[test]
+fn long_keys_go_in_several_requests() {
+    let mut bench = Bench::new();
+    let limit = bench.tenancy.config.max_request_bytes;
+    let keys: Vec<String> = (0..10).map(|n| n.to_string().repeat(limit / 20)).collect();
+    let held: Vec<_> = keys.iter().map(|key| bench.hold(key)).collect();
+    let _last = bench.hold("b");
+    drop(held);
+    bench.hear();
+    let mut requests = 0;
+    while let Some(Task::Write {
+        lease,
+        items,
+        writes,
+    }) = bench.next()
+    {
+        let bytes: usize = keys.first().map_or(0, |key| 2 * key.len() * writes.len());
+        assert!(bytes < limit, "{bytes} bytes");
+        requests += 1;
+        let done = vec![Written::Done { revision: 8 }; items.len()];
+        bench.finish(Done::Wrote(lease, items, Ok(done)));
+    }
+    assert!(requests > 1);
+}
+
+#[test]
+fn a_put_that_waits_for_a_removal_hears_that_etcd_does_not_answer() {
+    let mut bench = Bench::new();
+    let _other = bench.hold("b");
+    let _a = bench.hold("a");
+    let _gone = bench.deregister("a");
+    let removal = bench.transaction();
+    let mut again = bench.register("a");
+    bench.answer(removal, Err(timed_out()));
+    assert!(matches!(said(&mut again), Some(Err(Error::Timeout { .. }))));
+}
+
+#[test]
+fn nothing_is_sent_for_a_caller_that_went_away() {
+    let mut bench = Bench::new();
+    drop(bench.register("a"));
+    assert!(bench.next().is_none());
+    let _b = bench.hold("b");
+    drop(bench.register("a"));
+    let _c = bench.register("c");
+    drop(bench.register("d"));
+    assert_eq!(bench.transaction().puts(), ["c"]);
+}
+
+#[test]
+fn one_bad_put_does_not_fail_its_neighbours() {
+    let mut bench = Bench::new();
+    let mut answers = [bench.register("a"), bench.register("b")];
+    bench.grant();
+    let transaction = bench.transaction();
+    let denied = || {
+        Trouble::Other(Error::PermissionDenied {
+            message: "a".into(),
+            source: None,
+        })
+    };
+    bench.answer(transaction, Err(denied()));
+    let a = bench.transaction();
+    assert_eq!(a.puts(), ["a"]);
+    bench.answer(a, Err(denied()));
+    let b = bench.transaction();
+    assert_eq!(b.puts(), ["b"]);
+    bench.carry_out(b);
+    assert!(matches!(
+        said(&mut answers[0]),
+        Some(Err(Error::PermissionDenied { .. }))
+    ));
+    assert!(matches!(said(&mut answers[1]), Some(Ok(_))));
+}
+
+#[test]
+fn a_lease_that_is_gone_again_and_again_is_an_error_in_the_end() {
+    let mut bench = Bench::new();
+    let mut answer = bench.register("a");
+    for _ in 0..100 {
+        if let Some(answer) = said(&mut answer) {
+            assert!(matches!(answer, Err(Error::Unavailable { .. })));
+            return;
+        }
+        bench.grant();
+        let transaction = bench.transaction();
+        bench.answer(transaction, Err(Trouble::NoSuchLease));
+    }
+    panic!("it is tried for ever");
+}
+
+#[test]
+fn a_key_that_its_lease_completes_moves_to_the_new_lease() {
+    let mut bench = Bench::new();
+    let service = Key::lease_suffixed("hello").unwrap();
+    let first = bench.hold_service(&service);
+    let lease = bench.tenancy.lease().unwrap();
+    bench.tenancy.lease_lost(lease);
+    assert_eq!(first.is_lost(), Some(Lost::LeaseExpired));
+
+    let reclaim = bench.put(&service, "v", Some(1));
+    let new = bench.grant();
+    let transaction = bench.transaction();
+    assert_eq!(transaction.puts(), [format!("hello{new}")]);
+    bench.carry_out(transaction);
+    assert_eq!(held(reclaim).key().as_str(), format!("hello{new}"));
+    assert_eq!(bench.transaction().removals(), [format!("hello{lease}")]);
+}
+
+#[test]
+fn a_second_deregistration_waits_for_the_first() {
+    for service in [service("a"), Key::lease_suffixed("a").unwrap()] {
+        let mut bench = Bench::new();
+        let _other = bench.hold("other");
+        let _a = bench.hold_service(&service);
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let (to, answer) = oneshot::channel();
+            let deadline = bench.now + Duration::from_secs(3);
+            bench.tenancy.accept(Op::Remove {
+                service: service.clone(),
+                why: Lost::Deregistered,
+                reply: Some(Reply { deadline, to }),
+            });
+            answers.push(answer);
+        }
+        let removal = bench.transaction();
+        bench.carry_out(removal);
+        for answer in &mut answers {
+            assert!(matches!(said(answer), Some(Ok(Deregistered::Removed))));
+        }
+    }
+}
+
+#[test]
+fn a_missing_key_is_lost_and_a_stray_one_removed() {
+    let mut bench = Bench::new();
+    let a = bench.hold("a");
+    let b = bench.hold("b");
+    let c = bench.hold("c");
+    let lease = bench.tenancy.lease().unwrap();
+    bench.pass(1);
+    assert!(matches!(bench.next(), Some(Task::Verify { .. })));
+    let keys = HashSet::from([b"c".to_vec(), b"stray".to_vec()]);
+    bench.finish(Done::Verified(lease, Ok(Some(keys))));
+    let removal = bench.transaction();
+    assert_eq!(removal.removals(), ["stray"]);
+    bench.carry_out(removal);
+    let Some(Task::Examine { missing, .. }) = bench.next() else {
+        panic!("what is missing is looked at");
+    };
+    let found = missing.iter().map(|missing| match &*missing.key {
+        b"a" => None,
+        _ => Some(Found {
+            value: "x".into(),
+            lease: 0,
+            modified: 9,
+        }),
+    });
+    let found = found.collect();
+    bench.finish(Done::Examined(lease, missing, Ok(found)));
+    assert_eq!(a.is_lost(), Some(Lost::KeyDeleted));
+    assert_eq!(b.is_lost(), Some(Lost::Taken { value: "x".into() }));
+    assert_eq!(c.is_lost(), None);
+}
+
+#[test]
+fn at_the_end_everybody_is_answered_and_every_lease_is_known() {
+    let mut bench = Bench::new();
+    let a = bench.hold("a");
+    let lease = bench.tenancy.lease().unwrap();
+    bench.tenancy.lease_lost(lease);
+    let mut first = bench.register("b");
+    let asked = bench.asked_for();
+    let mut gone = bench.deregister("a");
+    let (leases, replies) = bench.tenancy.close();
+    assert_eq!(leases, [asked]);
+    assert_eq!(replies.len(), 1);
+    assert!(said(&mut gone).is_none());
+    assert!(matches!(said(&mut first), Some(Err(Error::Closed))));
+    assert!(a.is_lost().is_some());
+}
+
+#[test]
+fn a_revocation_that_is_under_way_at_the_end_is_not_forgotten() {
+    let mut bench = Bench::new();
+    drop(bench.hold("a"));
+    bench.hear();
+    let lease = bench.tenancy.lease().unwrap();
+    while let Some(task) = bench.next() {
+        match task {
+            Task::Revoke { .. } => break,
+            Task::Write { lease, items, .. } => {
+                let done = vec![Written::Done { revision: 8 }; items.len()];
+                bench.finish(Done::Wrote(lease, items, Ok(done)));
+            }
+            other => panic!("{}", name(Some(&other))),
+        }
+    }
+    let (leases, _) = bench.tenancy.close();
+    assert_eq!(leases, [lease]);
+}

@@ -1,0 +1,150 @@
+//! Work: the calls that a session makes, one at a time.
+
+use crate::{
+    config::Config,
+    error,
+    ledger::Missing,
+    link::{Failure, Link},
+    tenancy::Item,
+    txn::{self, Found, Write, Written},
+};
+use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
+use sd_core::{Error, Ttl};
+use std::{collections::HashSet, time::Duration};
+
+/// One call, and all that it needs.
+pub(crate) enum Task {
+    /// With an id of our own choosing, so that it can be revoked even if that is never answered.
+    Grant {
+        lease: i64,
+        ttl: Ttl,
+    },
+    /// Puts on `lease`, or removals.
+    Write {
+        lease: i64,
+        items: Vec<Item>,
+        writes: Vec<Write>,
+    },
+    Revoke {
+        lease: i64,
+    },
+    /// Asks what hangs on it.
+    Verify {
+        lease: i64,
+    },
+    /// Asks what stands where something is missing.
+    Examine {
+        lease: i64,
+        missing: Vec<Missing>,
+    },
+}
+
+/// What came of it.
+pub(crate) enum Done {
+    Granted(i64, Result<(), Trouble>),
+    Wrote(i64, Vec<Item>, Result<Vec<Written>, Trouble>),
+    Revoked(i64, Result<(), Trouble>),
+    /// All keys on the lease; `None` if it is gone.
+    Verified(i64, Result<Option<HashSet<Vec<u8>>>, Trouble>),
+    Examined(i64, Vec<Missing>, Result<Vec<Option<Found>>, Trouble>),
+}
+
+/// Why a call failed, as far as it matters what to do next.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    NoSuchLease,
+    LeaseExists,
+    Other(Error),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Etcd(error) if error::is_lease_not_found(&error) => Self::NoSuchLease,
+            Failure::Etcd(error) if error::is_lease_exists(&error) => Self::LeaseExists,
+            failure => Self::Other(failure.into()),
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NoSuchLease => Self::unavailable("the lease is gone"),
+            Trouble::LeaseExists => Self::unavailable("another lease has this id"),
+            Trouble::Other(error) => error,
+        }
+    }
+}
+
+/// Makes the call. Whether one that is dropped took effect is unknown.
+pub(crate) async fn perform(link: &Link, config: &Config, task: Task) -> Done {
+    match task {
+        Task::Grant { lease, ttl } => Done::Granted(lease, grant(link, lease, ttl).await),
+        Task::Write {
+            lease,
+            items,
+            writes,
+        } => {
+            let removes = items.iter().any(|item| matches!(item, Item::Leave(_)));
+            let within = if removes {
+                brief(config)
+            } else {
+                config.request_timeout
+            };
+            let written = txn::write(link, within, writes).await;
+            Done::Wrote(lease, items, written.map_err(Trouble::from))
+        }
+        Task::Revoke { lease } => Done::Revoked(lease, revoke(link, config, lease).await),
+        Task::Verify { lease } => Done::Verified(lease, verify(link, lease).await),
+        Task::Examine { lease, missing } => {
+            let keys = missing.iter().map(|missing| missing.key.clone()).collect();
+            let found = txn::read_keys(link, keys).await;
+            Done::Examined(lease, missing, found.map_err(Trouble::from))
+        }
+    }
+}
+
+/// How long to wait where a deregistration waits: so that another member can still be asked within
+/// its bound.
+fn brief(config: &Config) -> Duration {
+    config.request_timeout.min(config.deregister_timeout / 2)
+}
+
+async fn grant(link: &Link, lease: i64, ttl: Ttl) -> Result<(), Trouble> {
+    let seconds = i64::from(ttl.as_secs());
+    let granted = link
+        .call("lease grant", async |connection| {
+            let options = LeaseGrantOptions::new().with_id(lease);
+            let mut leases = connection.client.lease_client();
+            leases.grant(seconds, Some(options)).await
+        })
+        .await;
+    granted.map(|_| ()).map_err(Trouble::from)
+}
+
+pub(crate) async fn revoke(link: &Link, config: &Config, lease: i64) -> Result<(), Trouble> {
+    let revoked = link
+        .call_within(brief(config), "lease revoke", async |connection| {
+            connection.client.lease_client().revoke(lease).await
+        })
+        .await;
+    revoked.map(|_| ()).map_err(Trouble::from)
+}
+
+async fn verify(link: &Link, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, Trouble> {
+    let found = link
+        .call("lease time to live", async |connection| {
+            let options = LeaseTimeToLiveOptions::new().with_keys();
+            let mut leases = connection.client.lease_client();
+            leases.time_to_live(lease, Some(options)).await
+        })
+        .await;
+    match found.map_err(Trouble::from) {
+        // A lease that is gone has a TTL of -1.
+        Ok(found) if found.ttl() < 0 => Ok(None),
+        Ok(found) => Ok(Some(found.0.keys.into_iter().collect())),
+        Err(Trouble::NoSuchLease) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
