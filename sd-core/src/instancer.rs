@@ -336,6 +336,7 @@ impl Follower {
         };
         let mut applied = 0;
         tokio::select! {
+            biased;
             item = watch.next() => {
                 self.apply(item);
                 applied += 1;

@@ -58,6 +58,7 @@ mod client;
 mod faults;
 mod fence;
 mod history;
+mod news;
 mod options;
 mod registry;
 mod session;

@@ -47,6 +47,7 @@ mod quota;
 mod relay;
 mod setup;
 pub mod soak;
+pub mod simulation;
 mod tls;
 pub mod wrong_clients;
 

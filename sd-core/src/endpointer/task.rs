@@ -89,6 +89,7 @@ impl<E: Send + Sync + 'static> Task<E> {
             }
             let wake_at = self.wake_at();
             tokio::select! {
+                biased;
                 event = events.next(), if !self.ended => self.take_note(event),
                 Some(made) = self.making.next() => self.finish(made),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
