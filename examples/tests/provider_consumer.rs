@@ -1,5 +1,6 @@
 //! Provider and consumer, side by side as processes, while things happen to both and to etcd.
 
+use rustix::process::{Pid, Signal, kill_process};
 use sd_tests::{Etcd, PATIENCE, eventually};
 use std::{
     process::{ExitStatus, Stdio},
@@ -83,11 +84,10 @@ impl Program {
         self.child.kill().await.expect("it can be killed");
     }
 
-    async fn told(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
-        let id = self.child.id().expect("it runs").to_string();
-        let mut kill = Command::new("kill");
-        let sent = kill.args(["-s", signal, &id]).status().await;
-        assert!(sent.is_ok_and(|it| it.success()), "{signal} can be sent");
+    async fn told(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        let id = self.child.id().expect("it runs");
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("it has an id"), signal).expect("a signal can be sent");
         let status = timeout(PATIENCE, self.child.wait()).await;
         let status = status.expect("it ends").expect("it can be waited for");
         (status, self.lines())
@@ -137,7 +137,7 @@ async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
     let key = format!("/services/hello/{at_one}");
     let registered = || etcd.get(&*key);
     eventually(PATIENCE, "the key in etcd", registered, Option::is_some).await;
-    let (status, lines) = one.told("TERM").await;
+    let (status, lines) = one.told(Signal::TERM).await;
     assert!(status.success(), "{lines:#?}");
     assert_eq!(etcd.get(&*key).await, None);
     consumer.prints(&format!("- {at_one} left")).await;
@@ -146,7 +146,7 @@ async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
         .prints_after(seen, &format!("hello from {at_three}"))
         .await;
 
-    let (status, lines) = consumer.told("INT").await;
+    let (status, lines) = consumer.told(Signal::INT).await;
     assert!(status.success(), "{lines:#?}");
     let failed: Vec<_> = lines.iter().filter(|it| it.contains("! call")).collect();
     assert!(failed.is_empty(), "calls failed: {failed:#?}");
@@ -172,7 +172,7 @@ async fn provider_and_consumer_wait_for_an_etcd_that_is_not_there_yet() {
     consumer.prints("hello from").await;
     let another = Program::consumer(url, &["--count", "2"]);
     another.prints("2 of 2 calls were answered").await;
-    let (status, lines) = provider.told("INT").await;
+    let (status, lines) = provider.told(Signal::INT).await;
     assert!(status.success(), "{lines:#?}");
     assert_eq!(etcd.keys("/").await, [""; 0]);
     assert_eq!(etcd.leases().await, [0; 0]);

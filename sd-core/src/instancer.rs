@@ -336,6 +336,7 @@ impl Follower {
         };
         let mut applied = 0;
         tokio::select! {
+            biased;
             item = watch.next() => {
                 self.apply(item);
                 applied += 1;
@@ -365,16 +366,23 @@ impl Follower {
     }
 
     fn publish(&mut self) {
-        // First the state, so that whoever is told that it is ready finds one.
-        if let Some(event) = self.mirror.take_event() {
+        let event = self.mirror.take_event();
+        let mirror = &self.mirror;
+        let mut was_clear = false;
+        // What was left out before the state without it, so that who sees the one can count on
+        // the other.
+        self.progress.send_if_modified(|progress| {
+            was_clear = progress.outcome().is_some();
+            progress.skipped = mirror.skipped();
+            false
+        });
+        // Then the state, so that whoever is told that it is ready finds one.
+        if let Some(event) = event {
             self.cache.publish(event);
         }
-        let mirror = &self.mirror;
         self.progress.send_if_modified(|progress| {
-            let was_clear = progress.outcome().is_some();
             progress.is_ready = mirror.is_ready();
             progress.trouble = mirror.trouble().cloned();
-            progress.skipped = mirror.skipped();
             !was_clear && progress.outcome().is_some()
         });
     }

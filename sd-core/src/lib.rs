@@ -33,6 +33,7 @@
 //!
 //! # Features
 //! - `conformance`: the contract of [`Client`] as executable checks, for authors of backends.
+//! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
 //! - `mock`: `MockClient`, for scripting a registry's answers call by call.
 //!
 //! Everything needs a tokio runtime with time enabled.
@@ -70,6 +71,7 @@ mod registration;
 mod retry;
 mod revision;
 mod service;
+pub mod telemetry;
 mod tenure;
 mod watch;
 

@@ -22,7 +22,7 @@ mod unreadable;
 
 use crate::{
     Batch, Change, Codec, CodecError, Entry, Error, Event, Health, Instances, Key, Prefix,
-    Revision, Snapshot, Trouble, WatchError,
+    Revision, Snapshot, Trouble, WatchError, error::chain, telemetry::SourceMeters,
 };
 use pace::Pace;
 use stabiliser::Stabiliser;
@@ -41,6 +41,7 @@ pub(crate) struct Mirror {
     health: Health,
     stabiliser: Stabiliser,
     unreadable: Unreadable,
+    meters: SourceMeters,
     trouble: Option<Trouble>,
     skipped: u64,
     version: u64,
@@ -80,6 +81,7 @@ impl Mirror {
         longest_pause: Duration,
     ) -> Self {
         Self {
+            meters: SourceMeters::new(prefix.as_str()),
             prefix,
             codec,
             phase: Phase::Empty,
@@ -139,6 +141,8 @@ impl Mirror {
             return None;
         }
         self.version += 1;
+        self.meters
+            .shows(self.instances.len(), self.stabiliser.held().len());
         Some(Event {
             version: self.version,
             instances: self.instances.clone(),
@@ -181,6 +185,7 @@ impl Mirror {
             self.changed = true;
         }
         self.phase = Phase::Listed { resume: revision };
+        self.meters.listed();
         tracing::info!(
             prefix = %self.prefix,
             entries = listed,
@@ -270,7 +275,15 @@ impl Mirror {
             self.instances.remove(key);
         }
         self.changed = true;
-        tracing::info!(prefix = %self.prefix, removed = due.len(), "held removals applied");
+        let longest = due
+            .values()
+            .map(|held| now.saturating_duration_since(held.since));
+        tracing::warn!(
+            prefix = %self.prefix,
+            removed = due.len(),
+            held_for = ?longest.max().unwrap_or_default(),
+            "held removals applied: the registry has been healthy for the grace period"
+        );
     }
 
     // === Entries ===
@@ -322,6 +335,7 @@ impl Mirror {
 
     fn skip(&mut self, entries: u64) {
         self.skipped = self.skipped.saturating_add(entries);
+        self.meters.skipped(entries);
     }
 
     fn log_held(&self, before: usize) {
@@ -330,7 +344,8 @@ impl Mirror {
             tracing::warn!(
                 prefix = %self.prefix,
                 held,
-                "removals held until the registry has been healthy for the grace period"
+                grace = ?self.stabiliser.grace(),
+                "removals held back: they apply when the registry has been healthy for the grace period"
             );
         }
     }
@@ -344,13 +359,8 @@ impl Mirror {
     }
 
     fn note(&mut self, why: Trouble, now: Instant) {
-        let is_news = self.trouble.is_none() || !can_pass(&why);
-        let error = chain(&why);
-        if is_news {
-            tracing::warn!(prefix = %self.prefix, error, pause = ?self.pause, "not following");
-        } else {
-            tracing::debug!(prefix = %self.prefix, error, pause = ?self.pause, "still not following");
-        }
+        self.log_trouble(&why);
+        self.meters.disrupted(&why);
         if self.is_ready() {
             if self.health.is_live() {
                 self.health = Health::Stale {
@@ -366,6 +376,7 @@ impl Mirror {
 
     fn recover(&mut self, now: Instant) {
         self.trouble = None;
+        self.meters.recovered();
         self.stabiliser.heal(now);
         if let Health::Stale { since, .. } = self.health {
             self.health = Health::Live;
@@ -374,6 +385,44 @@ impl Mirror {
             tracing::info!(prefix = %self.prefix, ?stale, "following again");
         }
     }
+
+    /// Of a series of troubles the first is the news, and whatever asks for more than patience.
+    fn log_trouble(&self, why: &Trouble) {
+        let (prefix, error, pause) = (&self.prefix, chain(why), self.pause);
+        let before = self.trouble.as_ref();
+        match why {
+            Trouble::Watch(WatchError::Gap(_)) => {
+                tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
+            }
+            _ if is_closed(why) && before.is_none() => {
+                tracing::info!(%prefix, "the client was closed, keeping what is known");
+            }
+            _ if !can_pass(why) && !is_closed(why) && before.is_none_or(can_pass) => {
+                tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
+            }
+            _ if before.is_some() => {
+                tracing::debug!(%prefix, error, ?pause, "still not following");
+            }
+            Trouble::Watch(WatchError::Disrupted(_)) => {
+                tracing::warn!(%prefix, error, "the registry is silent, keeping what is known");
+            }
+            _ if self.is_ready() => {
+                tracing::warn!(%prefix, error, ?pause, "not following, keeping what is known");
+            }
+            _ => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
+        }
+    }
+}
+
+/// Whether it is nobody's fault.
+fn is_closed(why: &Trouble) -> bool {
+    matches!(
+        why,
+        Trouble::List(Error::Closed)
+            | Trouble::Watch(
+                WatchError::Disrupted(Error::Closed) | WatchError::Interrupted(Error::Closed)
+            )
+    )
 }
 
 /// Whether it may go away by itself.
@@ -385,16 +434,4 @@ fn can_pass(why: &Trouble) -> bool {
         }
         Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped => true,
     }
-}
-
-/// The error and all that caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
 }

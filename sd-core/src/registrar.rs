@@ -192,6 +192,7 @@ impl Registrar {
             .await?;
         let mut answers = self.answers.clone();
         select! {
+            biased;
             () = self.running.wait() => {}
             // Somebody registers again already.
             _ = answers.wait_for(|answer| !answer.ended) => {}

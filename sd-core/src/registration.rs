@@ -30,6 +30,7 @@ pub enum Lost {
 
 /// What became of a [`Registration::reclaim`].
 #[derive(Debug)]
+#[must_use = "dropping a registration that is held ends it"]
 pub enum Reclaimed {
     /// The key is ours; the handle that follows the old one.
     Held(Registration),

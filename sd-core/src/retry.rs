@@ -8,7 +8,7 @@ mod tests;
 pub use builder::RetryBuilder;
 pub use error::{Attempt, AttemptError, RetryError, Stopped};
 
-use crate::{Balancer, Endpoint, Key, Outcome, PickContext};
+use crate::{Balancer, Endpoint, Key, Outcome, PickContext, telemetry};
 use backon::{BackoffBuilder, ExponentialBackoff};
 use builder::Options;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -217,6 +217,7 @@ impl<'a, Err> Retries<'a, Err> {
         self.attempts.push(attempt);
         let stopped = match self.pause_before_next(retryable, sent) {
             Ok(pause) => {
+                telemetry::retried();
                 if !pause.is_zero() {
                     sleep(pause).await;
                 }
@@ -224,6 +225,7 @@ impl<'a, Err> Retries<'a, Err> {
             }
             Err(stopped) => stopped,
         };
+        telemetry::call_failed(stopped);
         Err(RetryError {
             attempts: std::mem::take(&mut self.attempts),
             stopped,

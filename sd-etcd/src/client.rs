@@ -200,11 +200,21 @@ impl Client for EtcdClient {
             .watches
             .send(Command::Watch(request))
             .map_err(|_| closed())?;
-        let epoch = answer.await.map_err(|_| closed())??;
-        tokio::select! {
+        let opened = answer.await.map_err(|_| closed())??;
+        let check = async {
+            let Some(epoch) = opened else {
+                // Denied, or the stream's token has expired: this is answered with a valid one.
+                list::is_allowed(&inner.reads, &inner.config, prefix).await?;
+                inner.watches.send(Command::Renew).map_err(|_| closed())?;
+                return Err(WatchError::Interrupted(hub::expired()));
+            };
+            token.verify(&inner.reads, &inner.config, prefix).await?;
+            Ok(epoch)
+        };
+        let epoch = tokio::select! {
             () = inner.stop.cancelled() => return Err(closed()),
-            verified = token.verify(&inner.reads, &inner.config, prefix) => verified?,
-        }
+            epoch = check => epoch?,
+        };
         if *inner.reads.epochs().borrow() != epoch {
             return Err(WatchError::Interrupted(Error::unavailable(
                 "the connection was given up while the watch was started",

@@ -1,6 +1,10 @@
 //! What a client needs to know of its etcd, checked before anything is sent.
 
 use crate::EtcdClient;
+#[cfg(feature = "tls")]
+use crate::error;
+#[cfg(feature = "tls")]
+use futures::FutureExt;
 use sd_core::{Error, Invalid, Result};
 use std::{fmt, time::Duration};
 
@@ -17,12 +21,14 @@ pub struct Tls {
 
 #[cfg(feature = "tls")]
 impl Tls {
-    /// TLS that trusts nobody yet, or the system's CAs with the feature `tls-roots`.
+    /// TLS that trusts nobody yet; or, with the feature `tls-roots` and as long as no
+    /// [`ca`](Self::ca) is given, the CAs of the system.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts servers whose certificate this CA signed (PEM, one certificate or several).
+    /// Trusts servers whose certificate this CA signed, and no others (PEM, one certificate or
+    /// several).
     #[must_use]
     pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca = Some(pem.into());
@@ -43,10 +49,25 @@ impl Tls {
         self
     }
 
-    fn options(&self) -> etcd_client::TlsOptions {
+    fn options(&self) -> Result<etcd_client::TlsOptions> {
         let mut options = etcd_client::TlsOptions::new();
-        if let Some(ca) = &self.ca {
-            options = options.ca_certificate(etcd_client::Certificate::from_pem(ca));
+        match &self.ca {
+            // Else it is left out in silence, and nobody is trusted.
+            Some(ca) if !has_certificate(ca) => {
+                return Err(invalid(
+                    "no certificate (PEM) in what was given to `Tls::ca`",
+                ));
+            }
+            Some(ca) => {
+                options = options.ca_certificate(etcd_client::Certificate::from_pem(ca));
+            }
+            None if cfg!(feature = "tls-roots") => options = options.with_enabled_roots(),
+            None => {
+                return Err(invalid(
+                    "TLS that trusts nobody: name a CA with `Tls::ca`, or take those of the system \
+                     with the feature `tls-roots` of sd-etcd",
+                ));
+            }
         }
         if let Some((certificate, key)) = &self.identity {
             options = options.identity(etcd_client::Identity::from_pem(certificate, key));
@@ -54,8 +75,13 @@ impl Tls {
         if let Some(domain) = &self.domain {
             options = options.domain_name(domain);
         }
-        options
+        Ok(options)
     }
+}
+
+#[cfg(feature = "tls")]
+fn has_certificate(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----")
 }
 
 #[cfg(feature = "tls")]
@@ -125,7 +151,8 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Encrypts, and authenticates by certificate. Default: plain text for `http://` endpoints.
+    /// Encrypts, and authenticates by certificate. Default: plain text for `http://` endpoints, and
+    /// [`Tls::new`] for `https://` ones.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -200,14 +227,16 @@ impl EtcdClientBuilder {
     /// runtime.
     ///
     /// # Errors
-    /// [`Invalid::Config`] if there is no endpoint, one is not a URL, or the options contradict
-    /// each other.
+    /// [`Invalid::Config`] if there is no endpoint, one is not a URL, a certificate cannot be read,
+    /// or the options contradict each other.
     pub fn build(self) -> Result<EtcdClient> {
         let Self { mut config, .. } = self;
         #[cfg(feature = "tls")]
-        let encrypted = self.tls.is_some();
+        let is_tls_configured = self.tls.is_some();
         #[cfg(not(feature = "tls"))]
-        let encrypted = false;
+        let is_tls_configured = false;
+        let is_https = |endpoint: &String| endpoint.starts_with("https://");
+        let encrypted = is_tls_configured || config.endpoints.iter().any(is_https);
 
         if config.endpoints.is_empty() {
             return Err(invalid("at least one endpoint is needed"));
@@ -246,8 +275,10 @@ impl EtcdClientBuilder {
             connect = connect.with_user(name, password);
         }
         #[cfg(feature = "tls")]
-        if let Some(tls) = &self.tls {
-            connect = connect.with_tls(tls.options());
+        if encrypted {
+            let tls = self.tls.unwrap_or_default().options()?;
+            check_tls(&config.endpoints[0], &tls)?;
+            connect = connect.with_tls(tls);
         }
         config.connect = connect;
         Ok(EtcdClient::start(config))
@@ -259,6 +290,21 @@ impl fmt::Debug for EtcdClientBuilder {
         f.debug_struct("EtcdClientBuilder")
             .field("endpoints", &self.config.endpoints)
             .finish_non_exhaustive()
+    }
+}
+
+/// Reads the certificates as the connection will, which is not made here.
+#[cfg(feature = "tls")]
+fn check_tls(endpoint: &str, tls: &etcd_client::TlsOptions) -> Result<()> {
+    let options = etcd_client::ConnectOptions::new().with_tls(tls.clone());
+    // Lazy without credentials: resolves at once.
+    let connecting = etcd_client::Client::connect([endpoint], Some(options));
+    match connecting.now_or_never() {
+        Some(Err(error)) => Err(invalid(format!(
+            "the CA or the client's certificate cannot be used: {}",
+            error::translate(error)
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -276,7 +322,8 @@ fn checked(endpoint: &str, encrypted: bool) -> Result<String> {
     match scheme {
         "http" if encrypted => {
             return Err(invalid(format!(
-                "the endpoint {endpoint} is plain text, but TLS is configured: use https://"
+                "the endpoint {endpoint} is plain text, but TLS is configured, or others are \
+                 https://: use https:// for all"
             )));
         }
         "https" if cfg!(not(feature = "tls")) => {

@@ -65,22 +65,17 @@ impl Departures {
         }
     }
 
-    /// Up to `most` keys whose removal takes up to `bytes` of a request, or one that takes more,
-    /// with the leases that they have to go from.
+    /// Up to `most` keys that fit into one request of `bytes`, with the leases that they have to go
+    /// from.
     pub(crate) fn batch(&self, most: usize, bytes: usize) -> Vec<(Vec<u8>, i64)> {
         let of = |(key, it): (&Vec<u8>, &Departure)| (key.clone(), it.lease);
-        let mut room = bytes;
         let in_company = self.0.iter().filter(|(_, it)| !it.alone);
-        let batch: Vec<_> = in_company
-            .take(most)
-            .take_while(|(key, _)| {
-                let size = txn::size(key, &[]);
-                let fits = room == bytes || size <= room;
-                room = room.saturating_sub(size);
-                fits
-            })
-            .map(of)
-            .collect();
+        let mut sum = 0;
+        let fitting = in_company.take(most).take_while(|(key, _)| {
+            sum += txn::size(key, &[]);
+            sum <= bytes
+        });
+        let batch: Vec<_> = fitting.map(of).collect();
         if batch.is_empty() {
             return self.0.iter().take(1).map(of).collect();
         }
@@ -102,13 +97,6 @@ impl Departures {
         }
     }
 
-    /// `lease` is revoked as a whole: keys on it that nobody waits for need no removal of their
-    /// own.
-    pub(crate) fn leave_to_revocation(&mut self, lease: i64) {
-        self.0
-            .retain(|_, it| it.lease != lease || !it.replies.is_empty());
-    }
-
     /// Whether somebody waits.
     pub(crate) fn is_awaited(&self) -> bool {
         self.0.values().any(|it| !it.replies.is_empty())
@@ -124,8 +112,10 @@ impl Departures {
     pub(crate) fn answer_overdue(&mut self, now: Instant) {
         for (key, departure) in &mut self.0 {
             for reply in departure.replies.extract_if(.., |it| it.deadline <= now) {
-                tracing::warn!(
+                // Whoever deregistered says so.
+                tracing::debug!(
                     key = %String::from_utf8_lossy(key),
+                    lease = departure.lease,
                     "deregistration not confirmed; still trying"
                 );
                 reply.send(Ok(Deregistered::Unconfirmed));

@@ -1,5 +1,14 @@
 //! What etcd's errors mean to the layers above.
+//!
+//! A wrong password or a missing right is the same at every member and stays until somebody acts:
+//! it cannot pass, so that `register` and `ready` say it at once. A TLS handshake that fails can
+//! pass, as an outage does, although most do not: it is a matter between this client and one member,
+//! whose neighbours may have good certificates, and a rotation is done one member after the other; a
+//! provider that gave up on it would be gone for good. It is tried again as an outage is, the errors
+//! and the status say what to check meanwhile, and so do `register_within` and `ready_within`. What
+//! is wrong with the client's own certificates is found before anything is sent.
 
+use crate::advice::{Stage, advice};
 use etcd_client::Error as EtcdError;
 use sd_core::{Cause, Error, Gap, Invalid};
 use std::sync::Arc;
@@ -14,6 +23,7 @@ mod code {
     pub(super) const FAILED_PRECONDITION: i32 = 9;
     pub(super) const OUT_OF_RANGE: i32 = 11;
     pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const UNAVAILABLE: i32 = 14;
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
@@ -31,17 +41,45 @@ pub(crate) fn translate(error: EtcdError) -> Error {
 }
 
 /// Like [`translate`], for what is the fault of the member at `endpoint` or of the way there: an
-/// operator has to know where to look.
-pub(crate) fn translate_from(endpoint: &str, error: EtcdError) -> Error {
-    let message = format!("{endpoint}: {}", whole(&error));
+/// operator has to know where to look, and for what. `is_new` unless the connection had answered
+/// something before.
+pub(crate) fn translate_from(endpoint: &str, is_new: bool, error: EtcdError) -> Error {
+    let causes = whole(&error);
+    let stage = match status(&error) {
+        Some((code::UNAVAILABLE, _)) => Stage::Connecting,
+        _ if is_new => Stage::Connected,
+        _ => Stage::Serving,
+    };
+    let message = match advice(endpoint, stage, &causes) {
+        Some(advice) => format!("{endpoint}: {causes} ({advice})"),
+        None => format!("{endpoint}: {causes}"),
+    };
     translate_as(error, message)
+}
+
+/// Like [`translate`], for an `operation` that etcd refused to `user`; to the one whose certificate
+/// is shown, or to nobody, if there is none.
+pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: EtcdError) -> Error {
+    let message = whole(&error);
+    let advice = match user {
+        _ if is_nobody(&message) => {
+            "etcd serves users only: set `EtcdClientBuilder::user`".to_owned()
+        }
+        Some(user) => format!("check the roles of the user {user:?}"),
+        None => "check the roles of the user whose certificate is shown".to_owned(),
+    };
+    translate_as(error, format!("{message} ({operation}: {advice})"))
 }
 
 fn translate_as(error: EtcdError, message: String) -> Error {
     let code = status(&error).map(|(code, _)| code);
     let invalid = matches!(
         error,
-        EtcdError::InvalidArgs(_) | EtcdError::InvalidUri(_) | EtcdError::EndpointError(_)
+        // The last is a certificate or a key that cannot be read.
+        EtcdError::InvalidArgs(_)
+            | EtcdError::InvalidUri(_)
+            | EtcdError::EndpointError(_)
+            | EtcdError::TransportError(_)
     );
     let source: Option<Cause> = Some(Arc::new(error));
     if invalid {
@@ -95,7 +133,7 @@ fn renewable(message: String, source: Option<Cause>) -> Error {
 pub(crate) fn cancelled(reason: &str) -> Error {
     let message = reason.to_owned();
     let source = None;
-    if reason.contains("permission denied") {
+    if is_denied(reason) {
         Error::PermissionDenied { message, source }
     } else {
         Error::Unavailable { message, source }
@@ -124,6 +162,22 @@ fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     message
+}
+
+/// Whether etcd does not let this user do it.
+pub(crate) fn is_refused(error: &EtcdError) -> bool {
+    status(error)
+        .is_some_and(|(code, message)| code == code::PERMISSION_DENIED || is_nobody(message))
+}
+
+/// Whether etcd misses a user.
+fn is_nobody(message: &str) -> bool {
+    message.contains("user name is empty")
+}
+
+/// Whether etcd says that a right is missing.
+pub(crate) fn is_denied(message: &str) -> bool {
+    message.contains("permission denied")
 }
 
 /// Whether etcd wants another token: this one has expired, or rights were changed since it was

@@ -12,6 +12,7 @@ use crate::{
     feed::Feed,
     link::{Failure, Link},
     revision::{Token, Witness},
+    telemetry::{self, Counted},
 };
 use etcd_client::{
     WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
@@ -38,16 +39,20 @@ pub(crate) struct Request {
     pub(crate) start: Vec<u8>,
     pub(crate) token: Token,
     pub(crate) feed: Arc<Feed>,
-    /// Answered with the epoch of the connection once etcd has it.
-    pub(crate) opened: oneshot::Sender<Result<u64, WatchError>>,
+    /// Answered with the epoch of the connection once etcd has it; with nothing if it is denied on
+    /// this stream. Etcd 3.4 says the same of a missing right and of a token that has expired, and a
+    /// stream keeps the token that it was opened with.
+    pub(crate) opened: oneshot::Sender<Result<Option<u64>, WatchError>>,
 }
 
 pub(crate) enum Command {
     Watch(Request),
     Cancel(u64),
+    /// A watch was denied that is allowed: the stream needs another token.
+    Renew,
 }
 
-/// Every watch sends two commands at most.
+/// Every watch sends three commands at most.
 pub(crate) type Commands = mpsc::UnboundedSender<Command>;
 
 /// Runs until `stop` is cancelled; every watch is interrupted then.
@@ -96,6 +101,7 @@ struct Active {
     token: Token,
     /// Events of a response that is not yet whole.
     fragments: Vec<PbEvent>,
+    _counted: Counted,
 }
 
 enum Stream {
@@ -112,6 +118,8 @@ struct Open {
     /// When etcd was asked for a word that it still owes.
     asked: Option<Instant>,
     disrupted: bool,
+    /// It has denied a watch.
+    denied: bool,
 }
 
 enum Input {
@@ -145,6 +153,7 @@ impl Hub {
                 Input::Stop | Input::Command(None) => break,
                 Input::Command(Some(Command::Watch(request))) => self.waiting.push_back(request),
                 Input::Command(Some(Command::Cancel(id))) => self.cancel(id).await,
+                Input::Command(Some(Command::Renew)) => self.renew(),
                 Input::Opened(Ok(open)) => self.opened(open),
                 Input::Opened(Err(error)) => self.interrupt(error),
                 Input::Response(Some(Ok(response))) => self.respond(response).await,
@@ -245,7 +254,7 @@ impl Hub {
         open.heard = Instant::now();
         open.asked = None;
         if std::mem::take(&mut open.disrupted) {
-            tracing::info!("etcd answers again");
+            tracing::debug!(watches = self.active.len(), "etcd answers again");
             for active in self.active.values() {
                 active.progress();
             }
@@ -256,9 +265,16 @@ impl Hub {
                 return;
             };
             if response.canceled {
-                let error = why_cancelled(response.compact_revision, &response.cancel_reason);
-                let _ = creating.request.opened.send(Err(error));
-                self.reauthenticate(&response.cancel_reason);
+                let reason = &response.cancel_reason;
+                let is_denied = error::is_denied(reason) || error::is_token_refused(reason);
+                open.denied |= is_denied;
+                let _ = creating.request.opened.send(match is_denied {
+                    true => Ok(None),
+                    false => Err(why_cancelled(response.compact_revision, reason)),
+                });
+                if response.compact_revision > 0 {
+                    self.cancel_at_etcd(response.watch_id).await;
+                }
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
@@ -311,13 +327,14 @@ impl Hub {
             let _ = request.opened.send(Err(WatchError::Gap(gap)));
             return self.cancel_at_etcd(watch_id).await;
         }
-        let _ = request.opened.send(Ok(open.epoch));
+        let _ = request.opened.send(Ok(Some(open.epoch)));
         let active = Active {
             id: request.id,
             feed: request.feed,
             known: request.token.revision,
             token: request.token,
             fragments: Vec::new(),
+            _counted: Counted::new(telemetry::WATCHES),
         };
         self.active.insert(watch_id, active);
     }
@@ -326,6 +343,14 @@ impl Hub {
     fn reauthenticate(&mut self, reason: &str) {
         if error::is_token_refused(reason) {
             self.break_off(error::cancelled(reason));
+        }
+    }
+
+    /// Ends the stream on which watches are denied, if that was not done already; the next has the
+    /// token that the connection has by now.
+    fn renew(&mut self) {
+        if matches!(&self.stream, Stream::Open(open) if open.denied) {
+            self.interrupt(expired());
         }
     }
 
@@ -376,7 +401,9 @@ impl Hub {
             }
             Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
                 open.disrupted = true;
-                tracing::warn!(watches = self.active.len(), "etcd does not answer");
+                // Whoever follows hears of it, and says so with what it means to him.
+                tracing::debug!(watches = self.active.len(), "etcd does not answer");
+                telemetry::silent();
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));
                 }
@@ -410,7 +437,9 @@ impl Hub {
     fn interrupt(&mut self, error: Error) {
         self.stream = Stream::Closed;
         if !self.active.is_empty() && !matches!(error, Error::Closed) {
-            tracing::warn!(watches = self.active.len(), %error, "watches interrupted");
+            // The link has said that it gave up the connection.
+            tracing::debug!(watches = self.active.len(), %error, "watches interrupted");
+            telemetry::watches_interrupted(self.active.len());
         }
         for (_, active) in self.active.drain() {
             active.feed.end(WatchError::Interrupted(error.clone()));
@@ -530,6 +559,10 @@ fn why_cancelled(compact_revision: i64, reason: &str) -> WatchError {
     }
 }
 
+pub(crate) fn expired() -> Error {
+    Error::unavailable("the token of the watch stream has expired")
+}
+
 async fn open(
     link: Arc<Link>,
     config: Arc<Config>,
@@ -557,6 +590,7 @@ async fn open(
         heard: Instant::now(),
         asked: None,
         disrupted: false,
+        denied: false,
     })
 }
 

@@ -33,9 +33,14 @@
 //! A consumer needs to read its prefix. A provider needs to read and write its keys; without the
 //! right to read them, it cannot notice that they were deleted.
 //!
+//! # Features
+//! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
+//! - `tls`: TLS with a CA and a client certificate of your own; `tls-roots` trusts the system's CAs too.
+//!
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
+mod advice;
 mod client;
 mod config;
 mod departures;
@@ -51,6 +56,7 @@ mod properties;
 mod pulse;
 mod revision;
 mod session;
+pub mod telemetry;
 mod tenancy;
 mod txn;
 mod work;

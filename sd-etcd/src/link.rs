@@ -6,7 +6,7 @@
 //! them in vain it pauses, for everybody who waits: of a thousand callers each has a patience of
 //! its own, but an etcd that starts is not to be met by all of them.
 
-use crate::{config::Config, error};
+use crate::{config::Config, error, telemetry};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
 pub(crate) enum Failure {
     /// What etcd said of it, for those who look closer.
     Etcd(EtcdError),
-    /// etcd could not be reached, or did not serve.
+    /// etcd could not be reached, did not serve, or refuses this user.
     Other(Error),
 }
 
@@ -56,10 +56,14 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct Slot {
     epoch: u64,
     member: usize,
+    /// The connection has answered something.
+    good: bool,
     /// Connections given up since the last pause or good answer.
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
     pauses: Option<ExponentialBackoff>,
+    /// No good answer since a connection was given up, which was said.
+    troubled: bool,
     connecting: Option<Connecting>,
 }
 
@@ -77,8 +81,10 @@ impl Link {
             slot: Mutex::new(Slot {
                 epoch: 0,
                 member: fastrand::usize(..config.endpoints.len()),
+                good: false,
                 failures: 0,
                 pauses: None,
+                troubled: false,
                 connecting: None,
             }),
             config,
@@ -117,7 +123,7 @@ impl Link {
     /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
     /// alone, so that of many calls that fail together only one counts.
     pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
-        let (member, next) = {
+        let (member, next, is_news) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
                 return;
@@ -126,27 +132,53 @@ impl Link {
             slot.epoch += 1;
             slot.failures += 1;
             slot.member = (member + 1) % self.config.endpoints.len();
+            slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
-            (member, slot.member)
+            (
+                member,
+                slot.member,
+                !std::mem::replace(&mut slot.troubled, true),
+            )
         };
+        telemetry::connection_given_up(self.purpose);
         let endpoints = &self.config.endpoints;
-        tracing::debug!(
-            purpose = self.purpose,
-            member = %endpoints[member],
-            next = %endpoints[next],
-            error = %why,
-            "gave up a connection"
-        );
+        let (member, next) = (&endpoints[member], &endpoints[next]);
+        if is_news {
+            tracing::warn!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up, trying the next member"
+            );
+        } else {
+            tracing::debug!(
+                purpose = self.purpose, %member, %next, error = %why,
+                "connection to etcd given up again"
+            );
+        }
     }
 
     /// Takes note that connection `epoch` is good.
     fn answered(&self, epoch: u64) {
-        let mut slot = self.slot();
-        if slot.epoch == epoch {
+        let member = {
+            let mut slot = self.slot();
+            if slot.epoch != epoch {
+                return;
+            }
+            slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
+            std::mem::take(&mut slot.troubled).then_some(slot.member)
+        };
+        if let Some(member) = member {
+            let member = &self.config.endpoints[member];
+            tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
         }
+    }
+
+    /// Whether connection `epoch` has answered nothing yet.
+    fn is_new(&self, epoch: u64) -> bool {
+        let slot = self.slot();
+        slot.epoch == epoch && !slot.good
     }
 
     /// Changes with every connection that is given up.
@@ -184,14 +216,19 @@ impl Link {
                 self.answered(epoch);
                 Ok(answer)
             }
+            Ok(Err(error)) if error::blames_the_member(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_from(endpoint, self.is_new(epoch), error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) => {
-                if !error::blames_the_member(&error) {
-                    self.answered(epoch);
+                self.answered(epoch);
+                if !error::is_refused(&error) {
                     return Err(Failure::Etcd(error));
                 }
-                let endpoint = &self.config.endpoints[member];
-                let error = error::translate_from(endpoint, error);
-                self.fail(epoch, &error);
+                let user = self.config.user.as_ref().map(|(name, _)| name.as_str());
+                let error = error::translate_refused(user, operation, error);
                 Err(Failure::Other(error))
             }
             Err(_) => {
@@ -239,7 +276,7 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> C
                 operation: "connect",
                 after: config.dial_timeout,
             })?
-            .map_err(|error| error::translate_from(endpoint, error))?;
+            .map_err(|error| error::translate_from(endpoint, true, error))?;
         Ok(Connection {
             epoch,
             member,
@@ -258,8 +295,10 @@ mod tests {
         let mut slot = Slot {
             epoch: 0,
             member: 0,
+            good: false,
             failures: 0,
             pauses: None,
+            troubled: false,
             connecting: None,
         };
         let mut round = || {

@@ -7,7 +7,7 @@ use crate::{
     revision::{Token, Witness},
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot};
+use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot, WatchError};
 
 /// How often a list is begun anew because its revision was compacted under it.
 const BEGINNINGS: usize = 5;
@@ -44,6 +44,32 @@ pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Resul
         transient: true,
         source: None,
     })
+}
+
+/// Whether what is under `prefix` may be read at all.
+pub(crate) async fn is_allowed(
+    link: &Link,
+    config: &Config,
+    prefix: &Prefix,
+) -> Result<(), WatchError> {
+    let start = config.namespace.full(prefix.as_str());
+    let options = GetOptions::new()
+        .with_range(range_end(&start))
+        .with_limit(1)
+        .with_keys_only();
+    let answer = link
+        .call("get", async |connection| {
+            connection
+                .client
+                .kv_client()
+                .get(start, Some(options))
+                .await
+        })
+        .await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(WatchError::Interrupted(failure.into())),
+    }
 }
 
 async fn pages(

@@ -9,6 +9,7 @@ use crate::{
     departures::backoff,
     error,
     link::{Failure, Link},
+    telemetry,
 };
 use backon::ExponentialBackoff;
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
@@ -19,6 +20,9 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+
+/// How rarely etcd is asked that refuses us.
+const RAREST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
@@ -35,6 +39,8 @@ pub(crate) struct Pulse {
     interval: Duration,
     epochs: watch::Receiver<u64>,
     backoff: ExponentialBackoff,
+    /// How often etcd refused us since it last took a beat.
+    refusals: u32,
     state: State,
 }
 
@@ -65,6 +71,7 @@ impl Pulse {
             lease,
             interval: ttl.keep_alive_interval(),
             backoff: backoff(),
+            refusals: 0,
             state: State::Down {
                 until: Instant::now(),
             },
@@ -94,6 +101,7 @@ impl Pulse {
                 }
                 State::Opening(opening) => match opening.await {
                     Ok(up) => {
+                        self.refusals = 0;
                         self.state = State::Up(Box::new(up));
                         return Beat::Alive;
                     }
@@ -101,11 +109,13 @@ impl Pulse {
                         return Beat::Lost;
                     }
                     Err(failure) => {
-                        let pause = self.backoff.next().unwrap_or(Duration::from_secs(1));
+                        let error = Error::from(failure);
+                        let pause = self.pause_after(&error);
                         tracing::debug!(
-                            lease = self.lease, error = %Error::from(failure), ?pause,
+                            lease = self.lease, %error, ?pause,
                             "keep-alive stream not opened"
                         );
+                        telemetry::keepalive_failed();
                         self.state = State::Down {
                             until: Instant::now() + pause,
                         };
@@ -118,6 +128,18 @@ impl Pulse {
                 }
             }
         }
+    }
+
+    /// How long to leave etcd alone. Where it refuses us, three times within a TTL and ever more
+    /// rarely then: rights may be granted again, but hardly by asking for them.
+    fn pause_after(&mut self, error: &Error) -> Duration {
+        if error.is_transient() {
+            return self.backoff.next().unwrap_or(Duration::from_secs(1));
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let doublings = self.refusals.saturating_sub(3).min(16);
+        let pause = self.interval * (1 << doublings);
+        pause.min(RAREST.max(self.interval))
     }
 
     /// One step of an open stream.
@@ -161,7 +183,9 @@ impl Pulse {
                 },
             },
         };
-        tracing::warn!(lease = self.lease, error = %why, "keep-alive interrupted");
+        // The link says whether the connection is given up.
+        tracing::debug!(lease = self.lease, error = %why, "keep-alive interrupted");
+        telemetry::keepalive_failed();
         self.link.fail(up.epoch, &why);
         // A stream that held is replaced at once, one that broke at its first beat is not.
         let mut until = Instant::now();

@@ -7,7 +7,7 @@ use crate::{
     link::Link,
     pulse::{Beat, Pulse},
     tenancy::Tenancy,
-    work::{self, Done},
+    work::{self, Done, Trouble},
 };
 use futures::future::{BoxFuture, join_all};
 use sd_core::{Deregistered, Error, Ttl};
@@ -149,10 +149,14 @@ impl Session {
 /// Revokes a lease, for as long as it takes; `false` if that can never be.
 async fn revoke(link: &Link, config: &Config, lease: i64) -> bool {
     for pause in backoff() {
-        match work::revoke(link, config, lease).await.map_err(Error::from) {
-            Ok(()) => return true,
-            Err(error) if error.is_transient() => sleep(pause).await,
-            Err(_) => return false,
+        match work::revoke(link, config, lease).await {
+            Ok(()) | Err(Trouble::NoSuchLease) => return true,
+            Err(trouble) => {
+                if !Error::from(trouble).is_transient() {
+                    return false;
+                }
+                sleep(pause).await;
+            }
         }
     }
     false

@@ -20,6 +20,7 @@ use crate::{
     departures::{Departures, backoff},
     door::{Claims, Op, Put, Reply, Shared},
     ledger::{Ledger, Missing},
+    telemetry::Counted,
     txn::Guard,
 };
 use backon::ExponentialBackoff;
@@ -60,6 +61,7 @@ pub(crate) struct Tenancy {
 struct Lease {
     id: i64,
     verify_at: Instant,
+    _counted: Counted,
 }
 
 /// A put that is to be sent.

@@ -123,17 +123,13 @@ async fn grant(link: &Link, lease: i64, ttl: Ttl) -> Result<(), Trouble> {
     granted.map(|_| ()).map_err(Trouble::from)
 }
 
-/// Revokes a lease; one that is gone is as good as revoked.
 pub(crate) async fn revoke(link: &Link, config: &Config, lease: i64) -> Result<(), Trouble> {
     let revoked = link
         .call_within(brief(config), "lease revoke", async |connection| {
             connection.client.lease_client().revoke(lease).await
         })
         .await;
-    match revoked.map_err(Trouble::from) {
-        Ok(_) | Err(Trouble::NoSuchLease) => Ok(()),
-        Err(trouble) => Err(trouble),
-    }
+    revoked.map(|_| ()).map_err(Trouble::from)
 }
 
 async fn verify(link: &Link, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, Trouble> {

@@ -2,7 +2,7 @@
 
 use crate::store::Store;
 use sd_core::{Deregistered, Key, LeaseId, LossSender, Lost, ServiceKey, Ttl};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,7 @@ impl Mark {
 struct Tenancy {
     lease: LeaseId,
     ttl: Ttl,
-    registrations: HashSet<u64>,
+    registrations: BTreeSet<u64>,
     /// Its last service has gone; it is to be revoked and serves no other.
     ending: bool,
     /// Ends its keep-alive.
@@ -47,8 +47,8 @@ struct Tenancy {
 /// The book that a client keeps.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// By their ids.
-    registrations: HashMap<u64, Held>,
+    /// By their ids, and so in an order that repeats: losses are told in it.
+    registrations: BTreeMap<u64, Held>,
     by_key: HashMap<Key, u64>,
     by_service: HashMap<ServiceKey, u64>,
     /// The newest last.
@@ -87,7 +87,7 @@ impl Book {
         self.leases.push(Tenancy {
             lease: lease.clone(),
             ttl,
-            registrations: HashSet::new(),
+            registrations: BTreeSet::new(),
             ending: false,
             stop: stop.clone(),
         });
@@ -100,7 +100,7 @@ impl Book {
         if let Some(tenancy) = self.tenancy(&held.mark.lease) {
             tenancy.registrations.insert(id);
         }
-        let before: HashSet<u64> = [
+        let before: BTreeSet<u64> = [
             self.by_key.insert(held.mark.key.clone(), id),
             self.by_service.insert(held.service.clone(), id),
         ]
@@ -207,7 +207,7 @@ impl Book {
     pub(crate) fn close(&mut self, why: &Lost) -> Vec<LeaseId> {
         self.by_key.clear();
         self.by_service.clear();
-        for (_, held) in self.registrations.drain() {
+        for held in std::mem::take(&mut self.registrations).into_values() {
             if let Some(loss) = held.loss {
                 loss.send(why.clone());
             }

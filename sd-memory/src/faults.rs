@@ -2,9 +2,7 @@
 
 use crate::{
     Registry,
-    history::History,
     shared::{Condition, State},
-    store::Store,
 };
 use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};
 use std::time::Duration;
@@ -74,8 +72,7 @@ impl Registry {
     /// theirs by then (write something to push it); clients hear that their leases are gone.
     pub fn rebuild_empty(&self) {
         self.0.turn(|state, _| {
-            let history = History::new(state.store.history().capacity());
-            state.store = Store::new(history);
+            state.store = state.store.rebuilt();
             state.disconnect(Error::unavailable("the registry was rebuilt"));
         });
         tracing::debug!("registry rebuilt empty");

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use futures::StreamExt;
-//! use sd_core::{Change, Client, Lost, Prefix, Service};
+//! use sd_core::{Change, Client, Lost, Prefix, Reclaimed, Service};
 //! use sd_memory::Registry;
 //!
 //! # // As `#[tokio::test(start_paused = true)]` does.
@@ -33,7 +33,10 @@
 //! assert_eq!(registration.is_lost(), None);
 //! registry.thaw();
 //! assert_eq!(registration.lost().await, Lost::LeaseExpired);
-//! registration.reclaim("10.0.0.1:8080").await?;
+//!
+//! // Back under a new lease, unless somebody else has taken the key.
+//! let reclaimed = registration.reclaim("10.0.0.1:8080").await?;
+//! assert!(matches!(reclaimed, Reclaimed::Held(_)));
 //! # Ok(())
 //! # }
 //! ```
@@ -55,6 +58,7 @@ mod client;
 mod faults;
 mod fence;
 mod history;
+mod news;
 mod options;
 mod registry;
 mod session;

@@ -6,7 +6,7 @@ use crate::{
     shared::{Shared, State},
     store::{Lease, Stored},
 };
-use sd_core::{Entry, LeaseId};
+use sd_core::{Change, Entry, LeaseId};
 use std::{fmt, sync::Arc};
 
 /// How many revisions a registry keeps where nobody compacts.
@@ -78,6 +78,27 @@ impl Registry {
     /// The newest revision.
     pub fn revision(&self) -> u64 {
         self.look(|state| state.store.history().revision())
+    }
+
+    /// What changed after `revision`, one list for each revision, the oldest first; `None` if that is
+    /// forgotten, or lies ahead.
+    ///
+    /// ```
+    /// use sd_memory::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// let before = registry.revision();
+    /// registry.put("/services/hello/a", "10.0.0.1:80")?;
+    /// registry.delete("/services/hello/a");
+    /// assert_eq!(registry.changes_after(before).map(|changes| changes.len()), Some(2));
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    pub fn changes_after(&self, revision: u64) -> Option<Vec<Vec<Change>>> {
+        self.look(|state| {
+            let history = state.store.history();
+            let changes = history.after(revision)?.cloned().collect();
+            (revision <= history.revision()).then_some(changes)
+        })
     }
 
     /// How many calls of each kind the clients have made.

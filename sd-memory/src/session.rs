@@ -110,13 +110,11 @@ impl Session {
             self.send(count).await;
             let mut news = self.registry.news();
             loop {
-                news.mark_unchanged();
+                news.mark_heard();
                 if let Some(answer) = self.attempt_once(&mut f)? {
                     return Ok(answer);
                 }
-                if news.changed().await.is_err() {
-                    return Err(Error::Closed);
-                }
+                news.changed().await;
             }
         };
         if self.is_closed() {

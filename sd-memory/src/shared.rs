@@ -1,7 +1,12 @@
 //! What clients, watches and handles of one registry share: one state behind one lock, and word to
 //! all who wait for news of it.
 
-use crate::{calls::Calls, history::History, store::Store};
+use crate::{
+    calls::Calls,
+    history::History,
+    news::{Listener, News},
+    store::Store,
+};
 use sd_core::Error;
 use std::{
     collections::HashMap,
@@ -76,7 +81,7 @@ impl State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// Moves whenever somebody who waits may have something to do.
-    news: watch::Sender<()>,
+    news: News,
     /// Moves whenever the next end of a lease may be sooner than it was.
     deadlines: watch::Sender<()>,
     ids: AtomicU64,
@@ -96,7 +101,7 @@ impl Shared {
         };
         Self {
             state: Mutex::new(state),
-            news: watch::Sender::new(()),
+            news: News::default(),
             deadlines: watch::Sender::new(()),
             ids: AtomicU64::new(0),
         }
@@ -107,9 +112,9 @@ impl Shared {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Wakes with every piece of news from now on; it has ended when the registry is gone.
-    pub(crate) fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
+    /// Wakes with every piece of news from now on.
+    pub(crate) fn news(&self) -> Listener {
+        self.news.listen()
     }
 
     /// Looks at the state, or changes it, as the tester does: whatever condition it is in.
@@ -132,7 +137,7 @@ impl Shared {
             self.deadlines.send_replace(());
         }
         if news {
-            self.news.send_replace(());
+            self.news.tell();
         }
         answer
     }
@@ -141,7 +146,7 @@ impl Shared {
     pub(crate) fn turn(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant)) {
         self.with(f);
         self.deadlines.send_replace(());
-        self.news.send_replace(());
+        self.news.tell();
     }
 
     /// Has `f` answer a client's call, if the registry answers.
@@ -225,6 +230,7 @@ async fn end_leases(registry: Weak<Shared>, mut deadlines: watch::Receiver<()>) 
             None => return,
             Some(None) => deadlines.changed().await.is_err(),
             Some(Some(deadline)) => tokio::select! {
+                biased;
                 () = sleep_until(deadline) => false,
                 changed = deadlines.changed() => changed.is_err(),
             },

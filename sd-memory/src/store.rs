@@ -5,13 +5,13 @@ use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
-    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// The ids of leases look like etcd's: 19 digits. One is never given out twice.
-static LEASES: AtomicI64 = AtomicI64::new(7_587_849_142_468_224_212);
+/// The ids of leases look like etcd's: 19 digits. A registry counts them from here and gives none out
+/// twice, rebuilt or not, so that the same calls lead to the same ids.
+const FIRST_LEASE: i64 = 7_587_849_142_468_224_212;
 
 /// An entry as the registry keeps it, for assertions; see [`Registry::get`](crate::Registry::get).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(crate) struct Store {
     entries: BTreeMap<Key, Stored>,
     leases: HashMap<LeaseId, Lease>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
+    next_lease: i64,
     history: History,
 }
 
@@ -59,7 +60,16 @@ impl Store {
             entries: BTreeMap::new(),
             leases: HashMap::new(),
             deadlines: BTreeSet::new(),
+            next_lease: FIRST_LEASE,
             history,
+        }
+    }
+
+    /// An empty store in the place of this one, with a history of its own.
+    pub(crate) fn rebuilt(&self) -> Self {
+        Self {
+            next_lease: self.next_lease,
+            ..Self::new(History::new(self.history.capacity()))
         }
     }
 
@@ -132,7 +142,8 @@ impl Store {
 
     /// Grants a lease.
     pub(crate) fn grant(&mut self, ttl: Duration, now: Instant) -> LeaseId {
-        let id = LeaseId::from(LEASES.fetch_add(1, Ordering::Relaxed));
+        let id = LeaseId::from(self.next_lease);
+        self.next_lease += 1;
         let lease = Lease {
             ttl,
             expires: now + ttl,

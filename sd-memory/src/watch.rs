@@ -1,16 +1,14 @@
 //! Watches: each is a place in the registry's history, and nothing is queued for it.
 
 use crate::{
+    news::Listener,
     session::Session,
     shared::{Condition, Shared, State},
 };
 use futures::stream;
 use sd_core::{Batch, Error, Gap, Prefix, Revision, Watch, WatchError};
 use std::{future::pending, sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// How long a watch keeps it to itself that others were written to.
@@ -67,7 +65,7 @@ pub(crate) async fn follow(
 #[derive(Debug)]
 struct Follower {
     seat: Seat,
-    news: watch::Receiver<()>,
+    news: Listener,
     stop: CancellationToken,
     prefix: Prefix,
     disrupted_after: Duration,
@@ -93,7 +91,7 @@ enum Step {
 impl Follower {
     async fn next(mut self) -> Option<(Item, Option<Self>)> {
         loop {
-            self.news.mark_unchanged();
+            self.news.mark_heard();
             let registry = Arc::clone(&self.seat.registry);
             let until = match registry.with(|state, now| self.step(state, now)) {
                 Step::Yield(batch) => return Some((Ok(batch), Some(self))),
@@ -110,8 +108,9 @@ impl Follower {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => {}
-                _ = self.news.changed() => {}
+                () = self.news.changed() => {}
                 () = timer => {}
             }
         }

@@ -1,7 +1,12 @@
 //! The test's own calls to its etcd, told apart from those under test.
 
-use crate::{http, metrics::Calls, relay::Relay};
-use etcd_client::{Client, ConnectOptions, Error};
+use crate::{
+    http,
+    metrics::Calls,
+    relay::Relay,
+    setup::{Member, ServerTls},
+};
+use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use std::{collections::HashSet, fmt, io, net::SocketAddr, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -10,6 +15,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A client that counts what it asks, over connections that are known to be its own.
 pub(crate) struct Admin {
     relay: Relay,
+    /// Where etcd tells its health and its counters in plain text.
+    http: SocketAddr,
+    tls: Option<TlsOptions>,
     /// Locked while a call is under way, so that nobody reads etcd's counters between a call and
     /// its being counted here.
     session: Mutex<Session>,
@@ -20,20 +28,30 @@ pub(crate) struct Admin {
 struct Session {
     client: Option<Client>,
     calls: Calls,
+    /// Outlives the process.
+    user: Option<(String, String)>,
 }
 
 /// What was asked, and will not be more while this is held.
 pub(crate) struct Asked<'a>(MutexGuard<'a, Session>);
 
 impl Admin {
-    pub(crate) fn new(etcd: SocketAddr) -> Self {
+    pub(crate) fn new(etcd: &Member, tls: Option<&ServerTls>) -> Self {
+        let relay = Relay::to(etcd.clients);
         Self {
-            relay: Relay::to(etcd),
+            http: tls.map_or(relay.address(), |_| etcd.counters),
+            tls: tls.map(|tls| {
+                let tester = Identity::from_pem(&tls.tester.certificate, &tls.tester.key);
+                TlsOptions::new()
+                    .ca_certificate(Certificate::from_pem(&tls.ca))
+                    .identity(tester)
+            }),
+            relay,
             session: Mutex::default(),
         }
     }
 
-    /// The answer to one call, which is counted if there is one.
+    /// The answer to one call, which is counted if there is one, a refusal included.
     pub(crate) async fn ask<T, F>(
         &self,
         method: &str,
@@ -43,14 +61,22 @@ impl Admin {
         F: Future<Output = Result<T, Error>>,
     {
         let mut session = self.session.lock().await;
-        let answer = call(session.client(self.relay.address()).await).await?;
-        *session.calls.entry(method.to_owned()).or_default() += 1;
-        Ok(answer)
+        let client = self.connected(&mut session).await?;
+        if session.user.is_some() {
+            // Ours may have expired, and a token that is renewed in passing is not counted.
+            client.refresh_token().await?;
+            session.count("Authenticate");
+        }
+        let answer = call(client).await;
+        if answer.as_ref().err().is_none_or(is_word_of_etcd) {
+            session.count(method);
+        }
+        answer
     }
 
     /// What etcd answers over plain HTTP, where it counts nothing.
     pub(crate) async fn http_get(&self, path: &str) -> io::Result<String> {
-        http::get(self.relay.address(), path).await
+        http::get(self.http, path).await
     }
 
     /// The ports of its own connections.
@@ -59,7 +85,41 @@ impl Admin {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        self.session.lock().await.client(self.relay.address()).await
+        let mut session = self.session.lock().await;
+        self.connected(&mut session)
+            .await
+            .unwrap_or_else(|error| panic!("the test itself cannot connect: {error}"))
+    }
+
+    /// Who it is from now on.
+    pub(crate) async fn identify(&self, user: Option<(&str, &str)>) {
+        let mut session = self.session.lock().await;
+        session.user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
+        session.client = None;
+    }
+
+    async fn connected(&self, session: &mut Session) -> Result<Client, Error> {
+        if let Some(client) = &session.client {
+            return Ok(client.clone());
+        }
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(ANSWER_WITHIN)
+            .with_timeout(ANSWER_WITHIN)
+            .with_auto_token_refresh(true);
+        if let Some((name, password)) = &session.user {
+            options = options.with_user(name, password);
+        }
+        let mut scheme = "http";
+        if let Some(tls) = &self.tls {
+            options = options.with_tls(tls.clone());
+            scheme = "https";
+        }
+        let endpoint = format!("{scheme}://{}", self.relay.address());
+        let client = Client::connect([endpoint], Some(options)).await?;
+        if session.user.is_some() {
+            session.count("Authenticate");
+        }
+        Ok(session.client.insert(client).clone())
     }
 
     pub(crate) async fn asked(&self) -> Asked<'_> {
@@ -68,7 +128,9 @@ impl Admin {
 
     /// A restarted etcd wants a new connection and counts from zero again.
     pub(crate) async fn begin_again(&self) {
-        *self.session.lock().await = Session::default();
+        let mut session = self.session.lock().await;
+        session.client = None;
+        session.calls.clear();
     }
 }
 
@@ -79,18 +141,14 @@ impl Asked<'_> {
 }
 
 impl Session {
-    async fn client(&mut self, address: SocketAddr) -> Client {
-        if let Some(client) = &self.client {
-            return client.clone();
-        }
-        let options = ConnectOptions::new()
-            .with_connect_timeout(ANSWER_WITHIN)
-            .with_timeout(ANSWER_WITHIN);
-        let client = Client::connect([format!("http://{address}")], Some(options))
-            .await
-            .expect("connecting without credentials is lazy");
-        self.client.insert(client).clone()
+    fn count(&mut self, method: &str) {
+        *self.calls.entry(method.to_owned()).or_default() += 1;
     }
+}
+
+/// Whether etcd itself says so, rather than the way to it.
+fn is_word_of_etcd(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
 }
 
 impl fmt::Debug for Admin {

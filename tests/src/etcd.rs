@@ -1,7 +1,11 @@
 //! One etcd process, its faults and its counters.
 
 use crate::{
-    Metrics, Setup, admin::Admin, connections::connections_to, process::Process, setup::Member,
+    Metrics, Setup,
+    admin::Admin,
+    connections::connections_to,
+    process::Process,
+    setup::{Member, ServerTls},
 };
 use etcd_client::{Client, Error, StatusResponse};
 use std::{
@@ -25,6 +29,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Etcd {
     binary: PathBuf,
     flags: Vec<String>,
+    encrypted: bool,
     member: Member,
     process: Mutex<Option<Process>>,
     dir: TempDir,
@@ -64,22 +69,34 @@ impl Etcd {
         Setup::default()
     }
 
-    pub(crate) fn spawn(binary: &Path, flags: Vec<String>, member: Member) -> Self {
+    pub(crate) fn spawn(
+        binary: &Path,
+        mut flags: Vec<String>,
+        member: Member,
+        tls: Option<&ServerTls>,
+    ) -> Self {
+        let dir = TempDir::with_prefix("sd-etcd-").expect("a temporary directory can be made");
+        if let Some(tls) = tls {
+            flags.extend(tls.install(dir.path()));
+        }
         let etcd = Self {
             binary: binary.to_owned(),
             flags,
-            admin: Admin::new(member.clients),
+            encrypted: tls.is_some(),
+            admin: Admin::new(&member, tls),
             member,
             process: Mutex::new(None),
-            dir: TempDir::with_prefix("sd-etcd-").expect("a temporary directory can be made"),
+            dir,
         };
         etcd.spawn_again();
         etcd
     }
 
-    /// The URL for clients under test: `http://127.0.0.1:port`, the same after a restart.
+    /// The URL for clients under test: `http://127.0.0.1:port`, or `https://127.0.0.1:port` with
+    /// [TLS](Setup::tls). The same after a restart.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.member.clients)
+        let scheme = if self.encrypted { "https" } else { "http" };
+        format!("{scheme}://{}", self.member.clients)
     }
 
     /// The address behind [`endpoint`](Self::endpoint), for a [`Proxy`](crate::Proxy).
@@ -125,6 +142,8 @@ impl Etcd {
         if let Err(error) = fs::remove_dir_all(self.data()) {
             panic!("etcd's data cannot be removed: {error}");
         }
+        // Users are data too.
+        self.admin.identify(None).await;
         self.start_again().await;
     }
 
@@ -196,8 +215,9 @@ impl Etcd {
     pub(crate) async fn ready(&self) -> Result<(), Failed> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            // Goes through consensus, and is not a call that etcd would count.
-            let health = self.admin.http_get("/health").await;
+            // Goes through consensus, and is not a call that etcd would count. One that has no room
+            // left is as ready as it can be.
+            let health = self.admin.http_get("/health?exclude=NOSPACE").await;
             if health.is_ok_and(|health| health.contains("true")) {
                 return Ok(());
             }
@@ -219,10 +239,27 @@ impl Etcd {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        match self.admin.ask(method, call).await {
+        match self.try_ask(method, call).await {
             Ok(answer) => answer,
             Err(error) => self.no_answer(method, error),
         }
+    }
+
+    /// The same, where etcd may refuse.
+    pub(crate) async fn try_ask<T, F>(
+        &self,
+        method: &str,
+        call: impl FnOnce(Client) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.admin.ask(method, call).await
+    }
+
+    /// Who the test itself is from now on; nobody in particular where passwords do not count.
+    pub(crate) async fn identify(&self, user: Option<(&str, &str)>) {
+        self.admin.identify(user).await;
     }
 
     fn no_answer(&self, what: &str, error: impl fmt::Display) -> ! {

@@ -1,11 +1,13 @@
 //! Those who register and those who look: the two sides that a fault is seen from.
 
-use crate::{Etcd, PATIENCE, eventually};
+use crate::{Etcd, PATIENCE, eventually, process::Process};
 use sd_core::{
-    Client, EndpointSource, Endpointer, Instancer, Prefix, Registrar, Service, Ttl, factory_fn,
+    Balancer, Client, EndpointSource, Endpointer, Instancer, Prefix, Registrar, RoundRobin,
+    Service, Ttl, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,13 +22,13 @@ const GRACE: Duration = Duration::from_secs(4);
 
 /// A process that has registered one service, with a client of its own.
 #[derive(Debug)]
-pub struct Provider {
-    client: EtcdClient,
+pub struct Provider<C = EtcdClient> {
+    client: C,
     registrar: Registrar,
     key: String,
 }
 
-impl Provider {
+impl Provider<EtcdClient> {
     /// Registers `address` under `key` at the registry behind `endpoint`, with the shortest TTL.
     ///
     /// # Panics
@@ -45,24 +47,16 @@ impl Provider {
         registrar: impl FnOnce(EtcdClient) -> Registrar,
     ) -> Self {
         let client = EtcdClient::connect([endpoint]).expect("a URL");
-        let registrar = registrar(client.clone());
-        let registered = timeout(PATIENCE, registrar.register()).await;
-        registered.expect("registered in time").expect("registered");
-        Self {
-            client,
-            registrar,
-            key: key.to_owned(),
-        }
+        Self::on(client, key, registrar).await
     }
 
-    /// Its client.
-    pub fn client(&self) -> &EtcdClient {
-        &self.client
-    }
-
-    /// What keeps it registered.
-    pub fn registrar(&self) -> &Registrar {
-        &self.registrar
+    /// The same with a client of the test's own making.
+    pub async fn on(
+        client: EtcdClient,
+        key: &str,
+        registrar: impl FnOnce(EtcdClient) -> Registrar,
+    ) -> Self {
+        Self::of(client, key, registrar).await
     }
 
     /// The lease that its client speaks of, as etcd writes it.
@@ -82,13 +76,68 @@ impl Provider {
     }
 }
 
+/// A provider that is a process of its own, to be frozen as such. Killed when dropped; its entry
+/// then stays until its lease ends.
+#[derive(Debug)]
+pub struct RemoteProvider(Process);
+
+impl RemoteProvider {
+    /// Starts `program`, which is given the registry's endpoint, the key and the address; its output
+    /// goes to the file `log`. It is registered when it is seen to be.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn start(program: &str, endpoint: String, key: &str, address: &str, log: &Path) -> Self {
+        let arguments = [endpoint, key.to_owned(), address.to_owned()];
+        Self(Process::spawn(Path::new(program), &arguments, log))
+    }
+
+    /// Stops it in its tracks (SIGSTOP); nothing of it runs any more.
+    pub fn freeze(&mut self) {
+        self.0.freeze();
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&mut self) {
+        self.0.thaw();
+    }
+}
+
+impl<C: Client + Clone> Provider<C> {
+    pub(crate) async fn of(client: C, key: &str, registrar: impl FnOnce(C) -> Registrar) -> Self {
+        let registrar = registrar(client.clone());
+        let registered = timeout(PATIENCE, registrar.register()).await;
+        registered.expect("registered in time").expect("registered");
+        Self {
+            client,
+            registrar,
+            key: key.to_owned(),
+        }
+    }
+
+    /// Its client.
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// What keeps it registered.
+    pub fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    /// The key that it registered.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 /// A process that looks up the instances under one prefix, with a client of its own; ready from the
 /// start.
 #[derive(Debug)]
-pub struct Consumer {
-    client: EtcdClient,
+pub struct Consumer<C = EtcdClient> {
+    client: C,
     instancer: Arc<Instancer>,
-    endpointer: Endpointer<String>,
+    balancer: RoundRobin<Endpointer<String>>,
     made: Arc<AtomicUsize>,
 }
 
@@ -105,7 +154,7 @@ pub struct View {
     pub live: bool,
 }
 
-impl Consumer {
+impl Consumer<EtcdClient> {
     /// Follows what is under `prefix` at the registry behind `endpoint`; removals after trouble are
     /// held for 4 s.
     ///
@@ -115,9 +164,20 @@ impl Consumer {
     /// # Panics
     /// If that takes too long.
     pub async fn start(endpoint: impl Into<String>, prefix: &str) -> Self {
-        let prefix = Prefix::new(prefix).expect("a prefix");
         let client = EtcdClient::connect([endpoint]).expect("a URL");
-        let instancer = Instancer::builder(client.clone(), prefix).grace(GRACE);
+        Self::on(client, prefix).await
+    }
+
+    /// The same with a client of the test's own making.
+    pub async fn on(client: EtcdClient, prefix: &str) -> Self {
+        Self::of(client, prefix, GRACE).await
+    }
+}
+
+impl<C: Client + Clone> Consumer<C> {
+    pub(crate) async fn of(client: C, prefix: &str, grace: Duration) -> Self {
+        let prefix = Prefix::new(prefix).expect("a prefix");
+        let instancer = Instancer::builder(client.clone(), prefix).grace(grace);
         let instancer = Arc::new(instancer.build());
         let made = Arc::new(AtomicUsize::new(0));
         let count = made.clone();
@@ -131,13 +191,13 @@ impl Consumer {
         Self {
             client,
             instancer,
-            endpointer,
+            balancer: RoundRobin::new(endpointer),
             made,
         }
     }
 
     /// Its client.
-    pub fn client(&self) -> &EtcdClient {
+    pub fn client(&self) -> &C {
         &self.client
     }
 
@@ -148,7 +208,16 @@ impl Consumer {
 
     /// What calls pick from.
     pub fn endpointer(&self) -> &Endpointer<String> {
-        &self.endpointer
+        self.balancer.source()
+    }
+
+    /// The address that the next call would go to.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pick(&self) -> String {
+        let pick = self.balancer.endpoint().expect("somebody to call");
+        pick.target().to_string()
     }
 
     /// How many endpoints were made so far: an instance that is kept keeps its endpoint.
@@ -163,7 +232,7 @@ impl Consumer {
         View {
             instances: instances.map(|it| it.address().to_owned()).collect(),
             endpoints: self
-                .endpointer
+                .endpointer()
                 .endpoints()
                 .iter()
                 .map(|it| it.target().to_string())

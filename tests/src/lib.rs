@@ -23,10 +23,13 @@
 //! # }
 //! ```
 //!
-//! Everything here panics when it cannot do its job: it is for tests. It waits in real time, so
-//! not for tests with a paused clock.
+//! [`soak`] runs for minutes or days what a test of one fault runs once.
+//!
+//! Everything here panics when it cannot do its job: it is for tests. Processes need real time;
+//! what is in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) is for a paused clock.
 
 mod admin;
+mod auth;
 mod cluster;
 mod connections;
 mod entries;
@@ -35,22 +38,28 @@ mod eventually;
 mod fleet;
 mod http;
 mod memory;
+mod memory_fleet;
 mod metrics;
 mod ports;
 mod process;
 mod proxy;
+mod quota;
 mod relay;
 mod setup;
+pub mod soak;
+pub mod simulation;
+mod tls;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
-pub use fleet::{Consumer, Provider, View};
+pub use fleet::{Consumer, Provider, RemoteProvider, View};
 pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;
-pub use setup::{Setup, etcd_binaries};
+pub use setup::Setup;
+pub use tls::{Ca, Certificate};
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;

@@ -1,4 +1,4 @@
-//! One etcd process and its signals.
+//! One process and its signals.
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A running etcd, killed when dropped.
+/// A running process, an etcd or one that uses it; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -41,7 +41,7 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| {
                 panic!(
-                    "cannot run {}: {error}; install etcd, or name one in ETCD_BIN",
+                    "cannot run {}: {error}; if it is etcd, install it, or name one in ETCD_BIN",
                     binary.display()
                 )
             });
@@ -69,16 +69,16 @@ impl Process {
             return;
         }
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::STOP).expect("etcd can be stopped");
+        kill_process(pid, Signal::STOP).expect("the process can be stopped");
         match waitpid(Some(pid), WaitOptions::UNTRACED) {
             Ok(Some((_, status))) if status.stopped() => self.frozen = true,
-            other => panic!("etcd was to be frozen and is not: {other:?}"),
+            other => panic!("the process was to be frozen and is not: {other:?}"),
         }
     }
 
     pub(crate) fn thaw(&mut self) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::CONT).expect("etcd can be continued");
+        kill_process(pid, Signal::CONT).expect("the process can be continued");
         self.frozen = false;
     }
 }

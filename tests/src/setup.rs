@@ -1,33 +1,14 @@
 //! How an etcd is to be started.
 
-use crate::{Etcd, etcd::Failed, ports::free_ports};
+use crate::{Ca, Certificate, Etcd, etcd::Failed, ports::free_ports};
 use std::{
-    env,
+    env, fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Between looking for free ports and listening on them, somebody else may take one.
 const ATTEMPTS: usize = 3;
-
-/// The etcd binaries to test on, oldest first by convention: those in `ETCD_BINS`, separated by
-/// colons, or else the one that [`Etcd::start`] takes.
-///
-/// ```no_run
-/// # use sd_tests::{Etcd, etcd_binaries};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// for binary in etcd_binaries() {
-///     let etcd = Etcd::setup().binary(binary).start().await;
-///     // ...
-/// }
-/// # }
-/// ```
-pub fn etcd_binaries() -> Vec<PathBuf> {
-    match env::var_os("ETCD_BINS") {
-        Some(binaries) if !binaries.is_empty() => env::split_paths(&binaries).collect(),
-        _ => vec![default_binary()],
-    }
-}
 
 /// The one that `ETCD_BIN` names, or `etcd` from the `PATH`.
 fn default_binary() -> PathBuf {
@@ -44,6 +25,7 @@ fn default_binary() -> PathBuf {
 pub struct Setup {
     binary: PathBuf,
     flags: Vec<String>,
+    tls: Option<ServerTls>,
 }
 
 impl Default for Setup {
@@ -51,6 +33,7 @@ impl Default for Setup {
         Self {
             binary: default_binary(),
             flags: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -66,6 +49,41 @@ impl Setup {
     pub fn flag(mut self, flag: impl Into<String>) -> Self {
         self.flags.push(flag.into());
         self
+    }
+
+    /// TLS, with a certificate of this CA for `127.0.0.1` and `localhost`.
+    pub fn tls(mut self, ca: &Ca) -> Self {
+        self.tls = Some(ServerTls {
+            ca: ca.pem(),
+            server: ca.server(&["127.0.0.1", "localhost"]),
+            tester: ca.client("the test itself"),
+            asks_for_certificates: false,
+        });
+        self
+    }
+
+    /// Serves only clients that show a certificate of the CA that was given to [`tls`](Self::tls).
+    ///
+    /// # Panics
+    /// Without that.
+    pub fn client_certificates(mut self) -> Self {
+        let tls = self.tls.as_mut().expect("TLS is set up first");
+        tls.asks_for_certificates = true;
+        self
+    }
+
+    /// Passwords: a user is served for a token that ends `seconds` after its last use, at least 1.
+    /// Nobody needs one until [`Etcd::enable_auth`].
+    pub fn token_ttl(self, seconds: u32) -> Self {
+        self.flag("--auth-token=simple")
+            .flag(format!("--auth-token-ttl={seconds}"))
+            // Cheap, so that counts of authentications do not depend on the machine.
+            .flag("--bcrypt-cost=4")
+    }
+
+    /// Room for no more than these bytes, rounded to etcd's pages; see [`Etcd::fill_quota`].
+    pub fn quota(self, bytes: u64) -> Self {
+        self.flag(format!("--quota-backend-bytes={bytes}"))
     }
 
     /// Starts it and waits until it answers.
@@ -96,8 +114,10 @@ impl Setup {
             .map(|member| format!("{}=http://{}", member.name, member.peers))
             .collect();
         let cluster = cluster.join(",");
-        let etcds =
-            members.map(|member| Etcd::spawn(&self.binary, self.flags(&member, &cluster), member));
+        let etcds = members.map(|member| {
+            let flags = self.flags(&member, &cluster);
+            Etcd::spawn(&self.binary, flags, member, self.tls.as_ref())
+        });
         for etcd in &etcds {
             etcd.ready().await?;
         }
@@ -109,16 +129,54 @@ impl Setup {
             name,
             clients,
             peers,
+            counters,
         } = member;
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut flags = vec![
             format!("--name={name}"),
-            format!("--listen-client-urls=http://{clients}"),
-            format!("--advertise-client-urls=http://{clients}"),
+            format!("--listen-client-urls={scheme}://{clients}"),
+            format!("--advertise-client-urls={scheme}://{clients}"),
             format!("--listen-peer-urls=http://{peers}"),
             format!("--initial-advertise-peer-urls=http://{peers}"),
             format!("--initial-cluster={cluster}"),
         ];
+        if self.tls.is_some() {
+            // In plain text, however the clients have to talk.
+            flags.push(format!("--listen-metrics-urls=http://{counters}"));
+        }
         flags.extend(self.flags.iter().cloned());
+        flags
+    }
+}
+
+/// What an etcd and the test itself need to talk TLS with each other.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerTls {
+    pub(crate) ca: String,
+    pub(crate) tester: Certificate,
+    server: Certificate,
+    asks_for_certificates: bool,
+}
+
+impl ServerTls {
+    /// Writes the files for an etcd into `dir`, and gives the flags that name them.
+    pub(crate) fn install(&self, dir: &Path) -> Vec<String> {
+        let write = |name: &str, pem: &str| {
+            let path = dir.join(name);
+            fs::write(&path, pem).expect("a certificate can be written");
+            path.display().to_string()
+        };
+        let mut flags = vec![
+            format!(
+                "--cert-file={}",
+                write("cert.pem", &self.server.certificate)
+            ),
+            format!("--key-file={}", write("key.pem", &self.server.key)),
+        ];
+        if self.asks_for_certificates {
+            flags.push(format!("--trusted-ca-file={}", write("ca.pem", &self.ca)));
+            flags.push("--client-cert-auth".to_owned());
+        }
         flags
     }
 }
@@ -129,17 +187,20 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) clients: SocketAddr,
     pub(crate) peers: SocketAddr,
+    /// For its health and its counters, where the clients' address talks TLS.
+    pub(crate) counters: SocketAddr,
 }
 
 impl Member {
     fn some<const N: usize>() -> [Self; N] {
         let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         std::array::from_fn(|index| {
-            let [clients, peers] = free_ports();
+            let [clients, peers, counters] = free_ports();
             Self {
                 name: format!("member-{index}"),
                 clients: on(clients),
                 peers: on(peers),
+                counters: on(counters),
             }
         })
     }
@@ -157,7 +218,7 @@ mod tests {
         let _somebody = TcpListener::bind(member.peers).unwrap();
         let cluster = format!("{}=http://{}", member.name, member.peers);
 
-        let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member);
+        let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member, None);
 
         let failed = etcd.ready().await.unwrap_err();
         assert!(matches!(failed, Failed::AddressInUse), "{failed}");

@@ -3,7 +3,8 @@
 use etcd_client::{Txn, TxnOp};
 use futures::{StreamExt, future::join_all};
 use sd_core::{
-    Client, Event, InstanceChange, Instancer, Prefix, Registrar, Service, Ttl, WatchError,
+    Change, Client, Event, InstanceChange, Instancer, Prefix, Registrar, Service, Ttl, Watch,
+    WatchError,
 };
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, PATIENCE, eventually};
@@ -61,6 +62,17 @@ async fn bytes_sent(etcd: &Etcd) -> u64 {
     sent.parse::<f64>().unwrap() as u64
 }
 
+/// The next changes of a watch.
+async fn changes(watch: &mut Watch) -> Vec<Change> {
+    loop {
+        match in_time(watch.next()).await.unwrap() {
+            Ok(batch) if batch.changes.is_empty() => {}
+            Err(WatchError::Disrupted(_)) => {}
+            batch => return batch.unwrap().changes,
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     let etcd = Etcd::start().await;
@@ -70,11 +82,13 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     let instancer = Instancer::new(client(&etcd), prefix());
     in_time(instancer.ready()).await.unwrap();
     let mut events = instancer.subscribe();
+    in_time(events.next()).await.unwrap();
+    let mut raw = observer.watch_prefix(&prefix(), &start).await.unwrap();
+    // Both watches have caught up with what is known once they have seen one change.
+    etcd.put("/svc/000000", "10.2.0.1:80").await;
     let old: Event = in_time(events.next()).await.unwrap();
     assert_eq!(old.instances().len(), 10_000);
-    let watching = async || etcd.metrics().await.watchers();
-    eventually(PATIENCE, "the watch", watching, |n| *n == 1).await;
-    let mut raw = observer.watch_prefix(&prefix(), &start).await.unwrap();
+    assert_eq!(changes(&mut raw).await.len(), 1);
     let (before, sent_before) = (etcd.metrics().await, bytes_sent(&etcd).await);
 
     etcd.put("/svc/000500-more", "10.1.0.1:80").await;
@@ -85,14 +99,7 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     assert_eq!((asked.range_requests(), asked.txns()), (0, 0));
     let sent = sent_after - sent_before;
     assert!(sent < 2_000, "{sent} bytes for one of 10,000");
-    let batch = loop {
-        match in_time(raw.next()).await.unwrap() {
-            Ok(batch) if batch.changes.is_empty() => {}
-            Err(WatchError::Disrupted(_)) => {}
-            batch => break batch.unwrap(),
-        }
-    };
-    assert_eq!(batch.changes.len(), 1);
+    assert_eq!(changes(&mut raw).await.len(), 1);
 
     // Nor are the others copied on their way to the subscriber.
     assert_eq!(new.version(), old.version() + 1);

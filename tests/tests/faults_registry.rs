@@ -1,7 +1,7 @@
 //! What becomes of providers and consumers when the registry goes, and what it is when it is back.
 
 use sd_core::Ttl;
-use sd_tests::{Consumer, Etcd, Provider, Proxy, View, throughout};
+use sd_tests::{Consumer, Etcd, PATIENCE, Provider, Proxy, View, eventually, throughout};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -71,6 +71,12 @@ async fn an_outage_longer_than_the_ttl_changes_nothing_for_consumers() {
         etcd.kill();
         sleep(Ttl::MIN.duration() + Duration::from_millis(500)).await;
         etcd.start_again().await;
+        // The leases that it still holds would end before that.
+        let beats = async || etcd.metrics().await.keepalives();
+        eventually(PATIENCE, "more than a TTL of beats", beats, |beats| {
+            *beats >= 10
+        })
+        .await;
         a.stands(&etcd).await;
         b.stands(&etcd).await;
         consumer.settles_on(&[A, B]).await;
@@ -111,15 +117,18 @@ async fn a_wiped_registry_is_filled_again_before_anybody_is_removed() {
 #[tokio::test]
 async fn a_wiped_registry_that_has_moved_on_is_not_taken_for_the_old_one() {
     let etcd = Etcd::start().await;
-    let proxy = Proxy::to(etcd.address()).await;
-    let consumer = Consumer::start(proxy.endpoint(), "/svc").await;
-    let [a, b] = providers(&proxy.endpoint()).await;
+    let to_consumer = Proxy::to(etcd.address()).await;
+    let to_providers = Proxy::to(etcd.address()).await;
+    let consumer = Consumer::start(to_consumer.endpoint(), "/svc").await;
+    let [a, b] = providers(&to_providers.endpoint()).await;
     etcd.put("/svc/gone", C).await;
     consumer.settles_on(&[A, B, C]).await;
 
     let rebuild = async {
-        proxy.refuse().await;
-        proxy.drop_connections();
+        for proxy in [&to_consumer, &to_providers] {
+            proxy.refuse().await;
+            proxy.drop_connections();
+        }
         let known = etcd.revision().await;
         etcd.wipe().await;
         // Where a watch from what we know is blind to it.
@@ -127,7 +136,10 @@ async fn a_wiped_registry_that_has_moved_on_is_not_taken_for_the_old_one() {
         while etcd.revision().await <= known + 10 {
             etcd.put("/strangers", "busy").await;
         }
-        proxy.resume();
+        to_consumer.resume();
+        let notices = |view: &View| view.live && view.held.len() == 3 && view.has("10.0.0.4:80");
+        consumer.sees("that three are not there", notices).await;
+        to_providers.resume();
         a.stands(&etcd).await;
         b.stands(&etcd).await;
         consumer.settles_on(&[A, B, "10.0.0.4:80"]).await;

@@ -1,6 +1,7 @@
 //! The means of the other tests do what they say.
 
-use sd_tests::{Cluster, Etcd, PATIENCE, Proxy, eventually, throughout};
+use etcd_client::ConnectOptions;
+use sd_tests::{Ca, Cluster, Etcd, PATIENCE, Proxy, eventually, throughout};
 use std::{io, path::Path, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -283,4 +284,64 @@ async fn what_must_never_happen_is_seen_when_it_does() {
 
     let message = panic.downcast_ref::<String>().unwrap();
     assert_eq!(message, "not always low; seen in between: 3");
+}
+
+#[tokio::test]
+async fn a_guarded_etcd_serves_the_test_as_before() {
+    let setup = Etcd::setup().tls(&Ca::new()).client_certificates();
+    let etcd = setup.token_ttl(1).start().await;
+    etcd.enable_auth().await;
+    etcd.add_user("somebody", "secret", "/services/").await;
+    let before = etcd.metrics().await;
+
+    etcd.put(KEY, "up").await;
+    etcd.restart().await;
+    assert_eq!(etcd.get(KEY).await.as_deref(), Some(&b"up"[..]));
+
+    assert_eq!(before.calls("Authenticate"), 0, "those are the test's own");
+    assert_eq!(etcd.metrics().await.calls("Authenticate"), 0);
+    assert_eq!(etcd.client_connections(), 0);
+    etcd.wipe().await;
+    assert_eq!(etcd.get(KEY).await, None, "and there are no users either");
+}
+
+#[tokio::test]
+async fn users_have_the_rights_they_were_given() {
+    let etcd = Etcd::setup().token_ttl(60).start().await;
+    etcd.enable_auth().await;
+    etcd.add_user("somebody", "secret", "/services/").await;
+    let options = ConnectOptions::new().with_user("somebody", "secret");
+    let client = etcd_client::Client::connect([etcd.endpoint()], Some(options)).await;
+    let mut client = client.unwrap();
+
+    client.put(KEY, "up", None).await.unwrap();
+    client.put("/elsewhere", "", None).await.unwrap_err();
+    etcd.withdraw("somebody", "/services/").await;
+    client.get(KEY, None).await.unwrap_err();
+    etcd.grant("somebody", "/services/").await;
+    client.get(KEY, None).await.unwrap();
+    etcd.change_password("somebody", "another").await;
+    client.get(KEY, None).await.unwrap_err();
+
+    etcd.disable_auth().await;
+    assert_eq!(etcd.keys("").await, [KEY]);
+}
+
+#[tokio::test]
+async fn a_full_etcd_takes_nothing_until_the_alarm_is_lifted() {
+    let etcd = Etcd::setup().quota(1 << 20).start().await;
+    let mut client = etcd.client().await;
+
+    etcd.fill_quota().await;
+    assert!(etcd.has_alarm().await);
+    client.put(KEY, "up", None).await.unwrap_err();
+    etcd.restart().await;
+    assert!(etcd.has_alarm().await, "it outlives a restart");
+
+    etcd.lift_alarm().await;
+    assert!(!etcd.has_alarm().await);
+    etcd.put(KEY, "up").await;
+    assert_eq!(etcd.keys("").await, [KEY]);
+    let metrics = etcd.metrics().await;
+    assert_eq!((metrics.puts(), metrics.calls("Alarm")), (0, 0));
 }

@@ -7,7 +7,7 @@ mod model;
 mod tests;
 
 use super::FactoryFailure;
-use crate::{Endpoint, FactoryError, Instance, InstanceChange, Instances, Key, Status};
+use crate::{Endpoint, FactoryError, Instance, InstanceChange, Instances, Key, Status, telemetry};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use imbl::OrdMap;
 use std::{
@@ -248,6 +248,7 @@ impl<E> Roster<E> {
                 self.changed = true;
             }
             Err(error) => {
+                telemetry::factory_failed();
                 let backoff = seat
                     .backoff
                     .get_or_insert_with(|| Box::new(self.backoff.build()));
@@ -255,7 +256,7 @@ impl<E> Roster<E> {
                 let pause = backoff.next().unwrap_or(PATIENCE);
                 let before = self.failures.get(&key);
                 if before.is_none() {
-                    tracing::warn!(%key, address, %error, "endpoint cannot be made");
+                    tracing::warn!(%key, address, %error, ?pause, "endpoint cannot be made, trying on");
                 }
                 let failure = FactoryFailure {
                     address: address.into(),

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Event, Events, Factory, FactoryError, Health, NoEndpoints, Trouble, endpoints::TableCell,
+    error::chain, telemetry::EndpointerMeters,
 };
 use futures::{
     FutureExt, StreamExt,
@@ -47,6 +48,7 @@ pub(super) struct Task<E> {
     ready: bool,
     /// When the table may be built next.
     rebuild_at: Instant,
+    meters: EndpointerMeters,
 }
 
 impl<E: Send + Sync + 'static> Task<E> {
@@ -73,6 +75,7 @@ impl<E: Send + Sync + 'static> Task<E> {
             endpoints: 0,
             ready: false,
             rebuild_at: Instant::now(),
+            meters: EndpointerMeters::new(),
         }
     }
 
@@ -86,6 +89,7 @@ impl<E: Send + Sync + 'static> Task<E> {
             }
             let wake_at = self.wake_at();
             tokio::select! {
+                biased;
                 event = events.next(), if !self.ended => self.take_note(event),
                 Some(made) = self.making.next() => self.finish(made),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
@@ -202,7 +206,10 @@ impl<E: Send + Sync + 'static> Task<E> {
     fn log_turn(&self) {
         match &self.health {
             Some(Health::Stale { why, .. }) if self.invalidated => {
-                tracing::warn!(error = %why, "endpoints invalidated: the source is stale");
+                tracing::warn!(
+                    error = chain(why),
+                    "endpoints invalidated: the source is stale"
+                );
             }
             _ => tracing::info!(endpoints = self.endpoints, "endpoints valid again"),
         }
@@ -241,7 +248,9 @@ impl<E: Send + Sync + 'static> Task<E> {
         }
     }
 
-    fn say(&self) {
+    fn say(&mut self) {
+        let failing = self.roster.failures().len();
+        self.meters.has(self.endpoints, failing, self.invalidated);
         let known = self.roster.is_known();
         let status = EndpointerStatus {
             instances: known.then(|| self.roster.instances()),

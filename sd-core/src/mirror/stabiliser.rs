@@ -35,6 +35,11 @@ impl Stabiliser {
         }
     }
 
+    /// How long the registry has to have been healthy.
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
+    }
+
     /// What is held.
     pub(super) fn held(&self) -> &OrdMap<Key, Held> {
         &self.held

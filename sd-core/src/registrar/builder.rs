@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Client, Codec, DefaultCodec, Service,
+    telemetry::RegistrarMeters,
     tenure::{Tenure, Terms},
 };
 use std::{
@@ -131,6 +132,7 @@ impl RegistrarBuilder {
             seen: 0,
             stop,
             stopped: false,
+            meters: RegistrarMeters::default(),
         };
         Registrar {
             key,

@@ -3,6 +3,7 @@
 use super::{RegistrarStatus, Updated};
 use crate::{
     Client, Deregistered, Key, LeaseId, Lost, Reclaimed, Registration, Result, Service,
+    telemetry::{self, RegistrarMeters},
     tenure::{Action, Input, Tenure},
 };
 use bytes::Bytes;
@@ -78,6 +79,7 @@ pub(super) struct Task {
     /// Cancelled when the owner is gone or has had enough.
     pub(super) stop: CancellationToken,
     pub(super) stopped: bool,
+    pub(super) meters: RegistrarMeters,
 }
 
 /// How what was under way ended.
@@ -154,6 +156,7 @@ impl Task {
                 self.seen,
                 &self.status,
                 &self.answers,
+                &mut self.meters,
             );
             if instead || self.tenure.has_ended() {
                 return None;
@@ -186,13 +189,14 @@ impl Task {
         (held.key().clone(), held.lease_id().clone())
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         publish(
             &self.service,
             &self.tenure,
             self.seen,
             &self.status,
             &self.answers,
+            &mut self.meters,
         );
     }
 }
@@ -249,12 +253,14 @@ fn publish(
     seen: u64,
     status: &watch::Sender<RegistrarStatus>,
     answers: &watch::Sender<Answer>,
+    meters: &mut RegistrarMeters,
 ) {
     let new = tenure.status();
     status.send_if_modified(|old| {
         let differs = !new.same(old);
         if differs {
             log(service, &new);
+            meters.turned(old, &new);
             *old = new;
         }
         differs
@@ -268,8 +274,12 @@ fn publish(
     });
 }
 
+/// How much of a value is logged.
+const MOST_OF_A_VALUE: usize = 128;
+
 /// One line per change; of a series of failures the first is the news.
 fn log(service: &Service, status: &RegistrarStatus) {
+    let ttl = service.ttl;
     let service = &service.key;
     match status {
         RegistrarStatus::Registering {
@@ -287,7 +297,10 @@ fn log(service: &Service, status: &RegistrarStatus) {
         }
         RegistrarStatus::Reclaiming {
             lost, attempt: 1, ..
-        } => tracing::warn!(%service, ?lost, "registration lost, putting it back"),
+        } => {
+            let reason = telemetry::reason(lost);
+            tracing::warn!(%service, reason, "registration lost, putting it back");
+        }
         RegistrarStatus::Reclaiming {
             attempt: 2,
             error: Some(error),
@@ -296,13 +309,18 @@ fn log(service: &Service, status: &RegistrarStatus) {
         RegistrarStatus::Reclaiming { attempt, .. } => {
             tracing::debug!(%service, attempt, "reclaiming");
         }
-        RegistrarStatus::Taken { .. } => {
-            tracing::warn!(%service, "somebody else took the key");
+        RegistrarStatus::Taken { value } => {
+            let owner = String::from_utf8_lossy(&value[..value.len().min(MOST_OF_A_VALUE)]);
+            tracing::warn!(%service, %owner, "somebody else took the key");
         }
         RegistrarStatus::Superseded => {
             tracing::warn!(%service, "superseded by another registration of this client");
         }
         RegistrarStatus::Failed(error) => tracing::error!(%service, %error, "gave up"),
+        RegistrarStatus::Deregistered(Deregistered::Unconfirmed) => tracing::warn!(
+            %service, %ttl,
+            "deregistration unconfirmed: nothing is put any more, and the lease ends by itself"
+        ),
         RegistrarStatus::Deregistered(outcome) => {
             tracing::info!(%service, ?outcome, "deregistered");
         }

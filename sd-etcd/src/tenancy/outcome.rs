@@ -5,6 +5,7 @@ use crate::{
     departures::backoff,
     door::Put,
     ledger::{Entry, Missing},
+    telemetry::{self, Counted},
     txn::{Found, Guard, Written},
     work::{Done, Trouble},
 };
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 
 /// How often a put is tried again on a key that changes under our hands.
 const MOST_TRIES: u32 = 8;
+/// How long after an answer etcd has dealt with all that it found at a thaw.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long to leave alone what etcd does not allow us to look at.
 const NOT_ALLOWED: Duration = Duration::from_secs(300);
 
@@ -83,6 +86,7 @@ impl Tenancy {
         self.lease = Some(Lease {
             id: lease,
             verify_at: now + self.ttl.keep_alive_interval(),
+            _counted: Counted::new(telemetry::LEASES),
         });
     }
 
@@ -92,7 +96,8 @@ impl Tenancy {
             self.shared.gone(lease);
             self.suspects.clear();
             let services = self.ledger.lease_lost(lease);
-            tracing::warn!(lease, services, "lease lost");
+            tracing::warn!(lease, services, "lease lost, its services register again");
+            telemetry::lease_lost();
         }
     }
 
@@ -320,9 +325,19 @@ impl Tenancy {
     }
 
     fn revoked(&mut self, lease: i64, granted: bool, result: Result<(), Trouble>, now: Instant) {
-        let Err(trouble) = result else {
-            self.cleanup_backoff = backoff();
-            return;
+        let trouble = match result {
+            // Two requests that etcd finds at a thaw have no order: it may know no such lease now,
+            // and grant it a moment later, for all of its TTL (seen on 3.4.23 and 3.6.5).
+            Err(Trouble::NoSuchLease) if !granted => {
+                self.doomed.push_back(lease);
+                self.cleanup_at = now + SETTLED;
+                return;
+            }
+            Ok(()) | Err(Trouble::NoSuchLease) => {
+                self.cleanup_backoff = backoff();
+                return;
+            }
+            Err(trouble) => trouble,
         };
         let error = Error::from(trouble);
         if !error.is_transient() {
@@ -353,8 +368,10 @@ impl Tenancy {
                     if !self.departures.contains(&stray) {
                         tracing::warn!(
                             key = %String::from_utf8_lossy(&stray),
+                            lease,
                             "removing a key of ours that nobody holds"
                         );
+                        telemetry::stray_found();
                         self.leave(stray, lease, None);
                     }
                 }
@@ -383,12 +400,13 @@ impl Tenancy {
         }
         match found {
             None => {
-                tracing::warn!(%key, "key deleted by somebody else");
+                // Its owner says so, and what is done about it.
+                tracing::debug!(%key, lease, "key deleted by somebody else");
                 entry.lose(Lost::KeyDeleted);
             }
             Some(found) if found.lease == lease => {}
             Some(found) => {
-                tracing::warn!(%key, "key taken by somebody else");
+                tracing::debug!(%key, lease, "key taken by somebody else");
                 entry.lose(Lost::Taken { value: found.value });
             }
         }

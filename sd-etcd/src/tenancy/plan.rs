@@ -36,8 +36,9 @@ impl Tenancy {
 
     /// By themselves, so that what is wrong with a put (no room, no rights) holds up no removal.
     fn removals(&mut self) -> Option<Task> {
-        let room = self.config.max_request_bytes / 2;
-        let batch = self.departures.batch(BATCH, room);
+        let batch = self
+            .departures
+            .batch(BATCH, self.config.max_request_bytes / 2);
         if batch.is_empty() {
             return None;
         }
@@ -139,12 +140,10 @@ impl Tenancy {
     }
 
     pub(super) fn retire_unused_lease(&mut self) {
-        let is_used = !self.queue.is_empty() || !self.ledger.is_empty();
-        if is_used || self.departures.is_awaited() {
+        if !self.queue.is_empty() || !self.ledger.is_empty() || !self.departures.is_empty() {
             return;
         }
         if let Some(lease) = self.lease.take() {
-            self.departures.leave_to_revocation(lease.id);
             self.shared.gone(lease.id);
             self.doomed.push_back(lease.id);
         }
@@ -160,7 +159,7 @@ impl Tenancy {
     }
 
     fn look(&mut self, now: Instant) -> Option<Task> {
-        let Lease { id, verify_at } = *self.lease.as_ref()?;
+        let Lease { id, verify_at, .. } = *self.lease.as_ref()?;
         let task = if !self.suspects.is_empty() {
             let some = self.suspects.len().min(BATCH);
             let missing = self.suspects.drain(..some).collect();

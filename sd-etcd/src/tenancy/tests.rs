@@ -360,6 +360,23 @@ fn an_outage_leaves_one_lease_behind_at_most() {
 }
 
 #[test]
+fn a_lease_that_may_still_be_granted_is_revoked_once_more() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    bench.pass(1);
+    for _ in 0..2 {
+        assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+        bench.finish(Done::Revoked(lease, Err(Trouble::NoSuchLease)));
+        assert!(bench.next().is_none(), "not at once");
+        bench.pass(2);
+    }
+    assert!(bench.next().is_none());
+    assert_eq!(bench.tenancy.timer(), None, "nothing is left to do");
+}
+
+#[test]
 fn the_lease_of_somebody_else_is_not_taken_for_ours() {
     let mut bench = Bench::new();
     let _answer = bench.register("a");
@@ -465,6 +482,49 @@ fn a_lease_that_nobody_uses_is_revoked_with_all_that_may_hang_on_it() {
         }
     }
     panic!("the lease is not revoked");
+}
+
+#[test]
+fn a_deregistration_after_a_put_that_was_not_answered_is_not_confirmed_by_silence() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    bench.grant();
+    let transaction = bench.transaction();
+    bench.answer(transaction, Err(timed_out()));
+    let removal = bench.transaction();
+    let mut gone = bench.deregister("a");
+    bench.answer(removal, Err(timed_out()));
+    bench.pass(3);
+    assert!(matches!(
+        said(&mut gone),
+        Some(Ok(Deregistered::Unconfirmed))
+    ));
+    assert_eq!(bench.transaction().removals(), ["a"], "it is still tried");
+}
+
+#[test]
+fn long_keys_go_in_several_requests() {
+    let mut bench = Bench::new();
+    let limit = bench.tenancy.config.max_request_bytes;
+    let keys: Vec<String> = (0..10).map(|n| n.to_string().repeat(limit / 20)).collect();
+    let held: Vec<_> = keys.iter().map(|key| bench.hold(key)).collect();
+    let _last = bench.hold("b");
+    drop(held);
+    bench.hear();
+    let mut requests = 0;
+    while let Some(Task::Write {
+        lease,
+        items,
+        writes,
+    }) = bench.next()
+    {
+        let bytes: usize = keys.first().map_or(0, |key| 2 * key.len() * writes.len());
+        assert!(bytes < limit, "{bytes} bytes");
+        requests += 1;
+        let done = vec![Written::Done { revision: 8 }; items.len()];
+        bench.finish(Done::Wrote(lease, items, Ok(done)));
+    }
+    assert!(requests > 1);
 }
 
 #[test]

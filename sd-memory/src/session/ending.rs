@@ -40,15 +40,16 @@ impl Session {
         let revoked = async {
             let mut news = self.registry.news();
             loop {
-                news.mark_unchanged();
+                news.mark_heard();
                 let attempt = self.registry.attempt(|state, _| {
                     for lease in &leases {
                         state.store.revoke(lease);
                     }
                 });
-                if matches!(attempt, Attempt::Answered(())) || news.changed().await.is_err() {
+                if matches!(attempt, Attempt::Answered(())) {
                     return;
                 }
+                news.changed().await;
             }
         };
         if !leases.is_empty()

@@ -99,7 +99,7 @@ impl Session {
             sleep(delay).await;
             let mut news = self.registry.news();
             loop {
-                news.mark_unchanged();
+                news.mark_heard();
                 let attempt = {
                     let mut desk = self.desk();
                     self.settle(&mut desk, &mark)
@@ -114,9 +114,7 @@ impl Session {
                     }
                     Attempt::Refused(_) | Attempt::Silence => {}
                 }
-                if news.changed().await.is_err() {
-                    return;
-                }
+                news.changed().await;
             }
         };
         self.stop.run_until_cancelled(settled).await;

@@ -21,7 +21,7 @@ impl Session {
                 sleep(ttl.keep_alive_interval()).await;
                 self.send(|calls| &mut calls.keep_alives).await;
                 loop {
-                    news.mark_unchanged();
+                    news.mark_heard();
                     let attempt =
                         self.attempt_once(&mut Some(|_: &mut Desk, state: &mut State, now| {
                             state.store.keep_alive(&lease, now)
@@ -31,14 +31,13 @@ impl Session {
                         Ok(Some(false)) | Err(Error::Closed) => return,
                         Ok(None) | Err(_) => {}
                     }
-                    if news.changed().await.is_err() {
-                        return;
-                    }
+                    news.changed().await;
                 }
             }
         };
         let either = async {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = kept => {}
             }
@@ -51,7 +50,7 @@ impl Session {
         let heard = async {
             let mut news = self.registry.news();
             loop {
-                news.mark_unchanged();
+                news.mark_heard();
                 {
                     let mut desk = self.desk();
                     if desk.book.is_empty() {
@@ -62,9 +61,7 @@ impl Session {
                         .registry
                         .attempt(|state, _| desk.book.catch_up(&state.store));
                 }
-                if news.changed().await.is_err() {
-                    return;
-                }
+                news.changed().await;
             }
         };
         self.stop.run_until_cancelled(heard).await;

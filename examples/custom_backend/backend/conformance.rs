@@ -1,0 +1,185 @@
+//! The directory under the conformance suite: what the author of a backend writes to know that it
+//! keeps the contract of [`Client`](sd_core::Client).
+
+use super::DirectoryClient;
+use crate::directory::file_name;
+use sd_core::{
+    Bytes, Key, LeaseId, async_trait,
+    conformance::{self, Harness, Means, Subject},
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+use tempfile::TempDir;
+
+/// A directory, and the hand of a stranger in it.
+struct DirectoryHarness {
+    dir: TempDir,
+    /// The lock, while nobody else is to have it.
+    disrupted: Mutex<Option<File>>,
+}
+
+impl DirectoryHarness {
+    fn new() -> Self {
+        Self {
+            dir: TempDir::new().expect("a temporary directory"),
+            disrupted: Mutex::default(),
+        }
+    }
+
+    fn file(&self, key: &Key) -> PathBuf {
+        self.dir.path().join(file_name(key))
+    }
+
+    async fn lock(&self) -> Means<File> {
+        let lock = File::create(self.dir.path().join(".lock"))?;
+        while !fs4::fs_std::FileExt::try_lock_exclusive(&lock)? {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        Ok(lock)
+    }
+
+    /// The files of living leases, and whose they are. To be called with the lock.
+    fn leased(&self) -> Means<Vec<(LeaseId, PathBuf)>> {
+        let mut leased = Vec::new();
+        for file in fs::read_dir(self.dir.path())? {
+            let path = file?.path();
+            let content = fs::read(&path)?;
+            let text = String::from_utf8_lossy(&content);
+            let words: Vec<_> = text.split([' ', '\n']).take(2).collect();
+            if let ["lease", id] = words[..]
+                && path.metadata()?.modified()? > SystemTime::now()
+            {
+                leased.push((LeaseId::new(id), path));
+            }
+        }
+        Ok(leased)
+    }
+}
+
+#[async_trait]
+impl Harness for DirectoryHarness {
+    async fn client(&self) -> Means<Subject> {
+        let client = Arc::new(DirectoryClient::new(self.dir.path()));
+        let (closing, crashing) = (client.clone(), client.clone());
+        Ok(Subject::new(client)
+            .closed_by(async move { closing.close().await })
+            .crashed_by(async move {
+                // It forgets what it holds, and so lets it be.
+                crashing.0.held.lock().await.clear();
+                crashing.close().await;
+            }))
+    }
+
+    // There are no pages, and no limit but the disk's; and each of the clients reads the directory
+    // ten times a second.
+    fn many(&self) -> usize {
+        300
+    }
+
+    fn parallel(&self) -> usize {
+        16
+    }
+
+    async fn put(&self, key: &Key, value: Bytes) -> Means {
+        self.transact(&[(key.clone(), value)], &[]).await
+    }
+
+    async fn delete(&self, key: &Key) -> Means {
+        self.transact(&[], std::slice::from_ref(key)).await
+    }
+
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+        let _lock = self.lock().await?;
+        for (key, value) in puts {
+            fs::write(self.file(key), value)?;
+        }
+        for key in deletes {
+            // None is fine too.
+            let _ = fs::remove_file(self.file(key));
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, lease: &LeaseId) -> Means {
+        let _lock = self.lock().await?;
+        for (other, path) in self.leased()? {
+            if other == *lease {
+                File::options()
+                    .append(true)
+                    .open(path)?
+                    .set_modified(SystemTime::now())?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn leases(&self) -> Means<Vec<LeaseId>> {
+        let _lock = self.lock().await?;
+        let leases: BTreeSet<_> = self.leased()?.into_iter().map(|(id, _)| id).collect();
+        Ok(leases.into_iter().collect())
+    }
+
+    /// There is no history to forget.
+    async fn compact(&self) -> Means {
+        Ok(())
+    }
+
+    /// Somebody has the lock and does not give it back.
+    async fn disrupt(&self) -> Means {
+        let lock = self.lock().await?;
+        *self
+            .disrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        Ok(())
+    }
+
+    async fn restore(&self) -> Means {
+        *self
+            .disrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_keeps_the_contract() {
+    let harness = DirectoryHarness::new();
+
+    let report = conformance::run(&harness).await;
+
+    report.assert_passed();
+    // What it cannot do, and nothing else.
+    assert_eq!(
+        report.not_run(),
+        [
+            "a_value_over_the_limit_is_refused_at_once",
+            "a_key_that_is_not_text_is_skipped_and_counted",
+            "a_dropped_watch_leaves_no_watcher",
+            "an_interrupted_watch_goes_on_without_loss",
+            "a_rebuilt_registry_is_a_gap",
+            "a_registry_rebuilt_past_the_watch_is_a_gap",
+        ],
+        "{report}"
+    );
+}
+
+#[test]
+fn it_takes_less_than_150_lines() {
+    let source = include_str!("../backend.rs");
+    let (_, source) = source
+        .split_once("\nconst ")
+        .expect("what follows the imports");
+    let code = source
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .count();
+    assert!(code < 150, "{code} lines of code");
+}

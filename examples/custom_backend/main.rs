@@ -1,0 +1,165 @@
+//! A backend of one's own: the registry is a directory, shared by processes of one machine.
+//!
+//! Shows what it takes to put something else than etcd under the toolkit: the registry is
+//! [`directory.rs`](directory), the [`Client`](sd_core::Client) of it, in less than 150 lines, is
+//! [`backend.rs`](backend), and `backend/conformance.rs` runs the conformance suite against it.
+//!
+//! ```text
+//! cargo run --bin custom_backend
+//! cargo test --bin custom_backend
+//! ```
+//!
+//! The first starts two more processes of itself as providers. Watch for the files that the
+//! registry consists of; for the one entry that outlives its provider, which was killed, until its
+//! lease runs out; for the other, which goes at once with a provider that says goodbye; and for
+//! the entry that is put down without any provider, by writing a file.
+
+mod backend;
+#[path = "../console.rs"]
+mod console;
+mod directory;
+
+use backend::DirectoryClient;
+use directory::file_name;
+use futures::StreamExt;
+use sd_core::{BoxError, Event, Events, Instancer, Key, Prefix, Registrar, Service, Ttl};
+use std::{
+    env, fmt, fs,
+    io::{self, Write},
+    path::Path,
+    process::{ExitCode, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, Command},
+    time::timeout,
+};
+
+const HELLO: &str = "/services/hello";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args: Vec<_> = env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    console::end(match args[..] {
+        [] => show().await,
+        ["provide", root, address] => provide(Path::new(root), address).await,
+        _ => Err("usage: custom_backend".into()),
+    })
+}
+
+/// A provider: stays registered until its input ends.
+async fn provide(root: &Path, address: &str) -> Result<(), BoxError> {
+    let client = Arc::new(DirectoryClient::new(root));
+    let service = Service::new(format!("{HELLO}/{address}"), address.to_owned())?;
+    let registrar = Registrar::new(client.clone(), service.with_ttl(Ttl::MIN));
+    registrar.register().await?;
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    registrar.deregister().await?;
+    client.close().await;
+    Ok(())
+}
+
+/// A consumer, and what happens before its eyes.
+async fn show() -> Result<(), BoxError> {
+    let root = tempfile::tempdir()?;
+    let root = root.path();
+    say(format_args!(
+        "The registry is the directory {}.",
+        root.display()
+    ))?;
+    let client = Arc::new(DirectoryClient::new(root));
+    let hello = Instancer::new(client.clone(), Prefix::new(HELLO)?);
+    let mut events = hello.subscribe();
+    seen(&mut events, "nobody", &[]).await?;
+
+    let mut one = spawn(root, "127.0.0.1:4001")?;
+    seen(&mut events, "a provider started", &["127.0.0.1:4001"]).await?;
+    let mut other = spawn(root, "127.0.0.1:4002")?;
+    let both = ["127.0.0.1:4001", "127.0.0.1:4002"];
+    seen(&mut events, "another started", &both).await?;
+    list(root)?;
+
+    one.kill().await?;
+    say(format_args!(
+        "\nThe first is killed. Its entry stays for as long as its lease: {}.",
+        Ttl::MIN
+    ))?;
+    seen(&mut events, "the lease has run out", &["127.0.0.1:4002"]).await?;
+
+    say("\nAn operator writes a file.")?;
+    let key = Key::new(format!("{HELLO}/by-hand"))?;
+    fs::write(root.join(file_name(&key)), "127.0.0.1:4003")?;
+    let both = ["127.0.0.1:4002", "127.0.0.1:4003"];
+    seen(&mut events, "there is one more", &both).await?;
+
+    drop(other.stdin.take());
+    say("\nThe second is told to stop, and says goodbye.")?;
+    seen(&mut events, "it is gone at once", &["127.0.0.1:4003"]).await?;
+    other.wait().await?;
+    list(root)?;
+
+    hello.stop().await;
+    client.close().await;
+    Ok(())
+}
+
+/// A provider in a process of its own.
+fn spawn(root: &Path, address: &str) -> io::Result<Child> {
+    Command::new(env::current_exe()?)
+        .arg("provide")
+        .arg(root)
+        .arg(address)
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Waits until the consumer sees these addresses, and prints them.
+async fn seen(events: &mut Events, when: &str, addresses: &[&str]) -> Result<(), BoxError> {
+    let waiting = async {
+        while let Some(event) = events.next().await {
+            if known(&event) == addresses {
+                say(format_args!("  {when:<24} consumer sees {addresses:?}"))?;
+                return Ok(());
+            }
+        }
+        Err("the consumer was stopped".into())
+    };
+    timeout(Duration::from_secs(30), waiting).await?
+}
+
+fn known(event: &Event) -> Vec<&str> {
+    let instances = event.instances().iter();
+    let mut addresses: Vec<_> = instances.map(|instance| instance.address()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// Prints what an operator sees.
+fn list(root: &Path) -> Result<(), BoxError> {
+    say("\n$ head *")?;
+    let mut files = fs::read_dir(root)?.collect::<io::Result<Vec<_>>>()?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    for file in files {
+        let name = file.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            let content = fs::read_to_string(file.path())?;
+            let since_kept = file.metadata()?.modified()?.elapsed();
+            let over = content.starts_with("lease ") && since_kept.is_ok();
+            let over = if over {
+                " (over, and removed in a minute)"
+            } else {
+                ""
+            };
+            say(format_args!("==> {name} <=={over}\n{content}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn say(what: impl fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{what}")
+}

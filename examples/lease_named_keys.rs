@@ -1,0 +1,152 @@
+//! Keys that end in their lease: a provider of `Hello` stands under `Hello7587849142468224212`,
+//! where the number is the lease that keeps it there.
+//!
+//! Some fleets name their keys so: no provider needs a name of its own, and two can never meet
+//! under one key. The price is that the key changes with the lease. So whoever registers must put
+//! itself under another key when its lease is lost, and remove the right one when it leaves:
+//! [`Key::lease_suffixed`] does that. And whoever looks for `Hello` needs a [`Prefix::raw`], which
+//! ends in the middle of a name, where every other prefix ends at a `/`.
+//!
+//! ```text
+//! cargo run --bin lease_named_keys
+//! cargo run --bin lease_named_keys --features etcd -- --etcd http://127.0.0.1:2379
+//! ```
+//!
+//! What to watch for: each time a lease is revoked, the key goes, and the same provider is back
+//! under another one, without a line of code in it; the consumer sees one instance go and another
+//! come. `HelloWorld` shows what a raw prefix is not good for.
+
+mod console;
+mod registry;
+
+use futures::StreamExt;
+use registry::Registry;
+use sd_core::{
+    BoxError, Events, InstanceChange, Instancer, Instances, Key, LeaseId, Prefix, Registrar,
+    RegistrarStatus, Service, Ttl,
+};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The story, the same on every registry.
+async fn play(registry: &Registry) -> Result<(), BoxError> {
+    say(format_args!(
+        "Keys that end in their lease, in {registry}\n"
+    ))?;
+    let consumer = Instancer::new(registry.client()?, Prefix::raw("Hello")?);
+    consumer.ready_within(PATIENCE).await?;
+    let mut view = View::new(consumer.subscribe());
+
+    let service = Service::new(Key::lease_suffixed("Hello")?, "10.0.0.1:8080")?
+        // A lost lease is noticed within a third of it.
+        .with_ttl(Ttl::from_secs(3)?);
+    let provider = Registrar::new(registry.client()?, service);
+    provider.register_within(PATIENCE).await?;
+    let (mut key, mut lease) = registered(&provider, None).await?;
+    say(format_args!(
+        "The provider registers, and has lease {lease}."
+    ))?;
+    view.until(|all| all.get(&key).is_some()).await?;
+
+    for round in ["An operator revokes the lease", "And once more"] {
+        registry.revoke(&lease).await?;
+        let before = key;
+        (key, lease) = registered(&provider, Some(&lease)).await?;
+        say(format_args!("\n{round}; now it is {lease}."))?;
+        let moved = |all: &Instances| all.get(&key).is_some() && all.get(&before).is_none();
+        view.until(moved).await?;
+    }
+
+    say("\nAnother service registers, by the name of HelloWorld/a.")?;
+    let other = Registrar::new(
+        registry.client()?,
+        Service::new("HelloWorld/a", "10.0.0.9:80")?,
+    );
+    other.register_within(PATIENCE).await?;
+    view.until(|all| all.len() == 2).await?;
+
+    say("\nBoth leave.")?;
+    other.deregister().await?;
+    provider.deregister().await?;
+    view.until(Instances::is_empty).await?;
+    consumer.stop().await;
+    Ok(())
+}
+
+/// Waits until the provider is registered on another lease than `but`.
+async fn registered(
+    provider: &Registrar,
+    but: Option<&LeaseId>,
+) -> Result<(Key, LeaseId), BoxError> {
+    let mut status = provider.status();
+    let settled = status.wait_for(
+        |status| matches!(status, RegistrarStatus::Registered { lease, .. } if Some(lease) != but),
+    );
+    let status = timeout(PATIENCE, settled).await??;
+    match &*status {
+        RegistrarStatus::Registered { key, lease, .. } => Ok((key.clone(), lease.clone())),
+        other => Err(format!("not registered but {other:?}").into()),
+    }
+}
+
+/// What the consumer sees, change by change.
+struct View {
+    events: Events,
+    seen: Instances,
+}
+
+impl View {
+    fn new(events: Events) -> Self {
+        Self {
+            events,
+            seen: Instances::default(),
+        }
+    }
+
+    /// Prints what changes until all is as it should be.
+    async fn until(&mut self, expected: impl Fn(&Instances) -> bool) -> Result<(), BoxError> {
+        let waiting = async {
+            while !expected(&self.seen) {
+                let event = self.events.next().await.ok_or("the consumer was stopped")?;
+                for change in self.seen.diff(event.instances()) {
+                    match change {
+                        InstanceChange::Added(it) => {
+                            say(format_args!("  + {}  {}", it.key(), it.address()))?;
+                        }
+                        InstanceChange::Removed(it) => say(format_args!("  - {}", it.key()))?,
+                        InstanceChange::Updated { new, .. } => {
+                            say(format_args!("  ~ {}  {}", new.key(), new.address()))?;
+                        }
+                    }
+                }
+                self.seen = event.instances().clone();
+            }
+            Ok::<_, BoxError>(())
+        };
+        timeout(PATIENCE, waiting).await?
+    }
+}
+
+fn say(what: impl fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{what}")
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    console::end(run().await)
+}
+
+async fn run() -> Result<(), BoxError> {
+    match Registry::chosen("lease_named_keys")? {
+        Some(registry) => play(&registry).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,15 @@
+//! What `testing` shows when it is run; its own tests are inside.
+
+mod shown;
+
+use shown::shown;
+
+#[test]
+fn the_greeter_greets() {
+    let output = shown(env!("CARGO_BIN_EXE_testing"), &[]);
+
+    // Round robin begins anywhere.
+    for expected in ["bonjour, ", "guten Tag, ", " Ada!", " Grace!"] {
+        assert!(output.contains(expected), "no {expected:?} in\n{output}");
+    }
+}

@@ -1,0 +1,108 @@
+//! The same two sides at a registry in memory, on paused time.
+
+use crate::{Consumer, PATIENCE, Provider, throughout};
+use sd_core::{Client, LeaseId, Registrar, Service, Ttl};
+use sd_memory::{MemoryClient, Registry};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+impl Provider<MemoryClient> {
+    /// Registers `address` under `key`, with a client of its own.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub async fn in_memory(
+        registry: &Registry,
+        key: &str,
+        address: &'static str,
+        ttl: Ttl,
+    ) -> Self {
+        let service = Service::new(key, address).expect("a key").with_ttl(ttl);
+        Self::in_memory_with(registry, key, |client| Registrar::new(client, service)).await
+    }
+
+    /// The same with a registrar of the test's own making.
+    pub async fn in_memory_with(
+        registry: &Registry,
+        key: &str,
+        registrar: impl FnOnce(MemoryClient) -> Registrar,
+    ) -> Self {
+        Self::of(registry.client(), key, registrar).await
+    }
+
+    /// The lease of its entry, if the registry has the entry on the lease that the client speaks
+    /// of, and the registrar knows.
+    pub fn standing(&self, registry: &Registry) -> Option<LeaseId> {
+        let lease = registry.get(self.key())?.lease?;
+        let status = self.registrar().status();
+        let is_registered = status.borrow().is_registered();
+        (is_registered && self.client().lease_id().as_ref() == Some(&lease)).then_some(lease)
+    }
+
+    /// Waits until it [stands](Self::standing); gives the lease.
+    pub async fn stands_in(&self, registry: &Registry) -> LeaseId {
+        let standing = async || self.standing(registry);
+        let what = format!("{} on our lease", self.key());
+        let lease = crate::eventually(PATIENCE, &what, standing, Option::is_some).await;
+        lease.expect("it was waited for")
+    }
+}
+
+impl Consumer<MemoryClient> {
+    /// Follows what is under `prefix`, with a client of its own; removals after trouble are held
+    /// for `grace`.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub async fn in_memory(registry: &Registry, prefix: &str, grace: Duration) -> Self {
+        Self::of(registry.client(), prefix, grace).await
+    }
+
+    /// Awaits `fault`, while there is always somebody to call: instances, endpoints, and a pick.
+    ///
+    /// # Panics
+    /// As soon as there is nobody.
+    pub async fn never_empty<O>(&self, fault: impl Future<Output = O>) -> O {
+        let look = async || {
+            self.pick();
+            self.view()
+        };
+        throughout(fault, "somebody to call", look, |view| view.is_usable()).await
+    }
+
+    /// Waits until the registry is followed, and gives the moment.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub async fn turns_live(&self) -> Instant {
+        let mut events = self.instancer().subscribe();
+        let live = async {
+            while let Some(event) = futures::StreamExt::next(&mut events).await {
+                if event.health().is_live() {
+                    return Instant::now();
+                }
+            }
+            panic!("the instancer has stopped");
+        };
+        let live = tokio::time::timeout(PATIENCE, live).await;
+        live.expect("following again in time")
+    }
+
+    /// Waits for the moment `then` and asserts that `address` is there to call up to a millisecond
+    /// before, and not a millisecond after.
+    ///
+    /// # Panics
+    /// If it goes at another moment.
+    pub async fn loses_at(&self, then: Instant, address: &str) {
+        const TICK: Duration = Duration::from_millis(1);
+        let still = async || self.view();
+        let before = sleep_until(then - TICK);
+        throughout(before, "what is held", still, |view| view.has(address)).await;
+        sleep_until(then + TICK).await;
+        let view = self.view();
+        assert!(
+            !view.has(address) && view.held.is_empty(),
+            "{address} is to be gone: {view:?}"
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! Plans: who does what when, and what goes wrong when, all drawn from a seed.
+
+use super::faults::{Fault, Outage, Target};
+use fastrand::Rng;
+use std::{fmt, time::Duration};
+
+/// What one provider or consumer does, or what befalls the registry. A deed that makes no sense when
+/// its time comes (the crash of a provider that is not there) is nothing, so that any part of a plan
+/// is a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// A provider starts and registers, or registers again if it only left. Under the keys and at
+    /// the addresses of whoever had its place before.
+    Join(usize),
+    /// A provider deregisters, and stays to join again.
+    Leave(usize),
+    /// A provider deregisters, closes its client and ends.
+    Quit(usize),
+    /// A provider is killed.
+    Crash(usize),
+    /// A provider drops all it has, without a word.
+    Vanish(usize),
+    /// A provider starts under the keys of one that is still there and quits soon after.
+    Overtake(usize),
+    /// A provider writes a new value.
+    Update(usize),
+    /// A provider says that it is draining, and stays.
+    Drain(usize),
+    /// A consumer starts.
+    Follow(usize),
+    /// A consumer stops, and waits until all it started has ended.
+    Stop(usize),
+    /// A consumer drops all it has.
+    Abandon(usize),
+    /// Something goes wrong.
+    Fault(Fault),
+}
+
+/// A deed and its time, counted from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub deed: Deed,
+}
+
+/// All that happens in one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What everything else is drawn from: the terms of providers and consumers, and the jitter.
+    pub seed: u64,
+    /// When the last step is over.
+    pub horizon: Duration,
+    /// In the order of their times.
+    pub steps: Vec<Step>,
+}
+
+/// How long calm lasts where a plan has one, so that every bound comes to be checked.
+const CALM: Duration = Duration::from_secs(150);
+
+impl Plan {
+    /// The plan of this seed. One in ten is of dozens of providers and consumers.
+    pub fn draw(seed: u64, horizon: Duration) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let (providers, consumers) = match rng.u32(..10) {
+            0 => (rng.usize(12..=36), rng.usize(8..=24)),
+            _ => (rng.usize(1..=6), rng.usize(1..=4)),
+        };
+        let mut draft = Draft {
+            rng,
+            providers,
+            consumers,
+            steps: Vec::new(),
+            outage: false,
+            delayed: false,
+        };
+        draft.fill(horizon);
+        let mut steps = draft.steps;
+        steps.sort_by_key(|step| step.at);
+        Self {
+            seed,
+            horizon,
+            steps,
+        }
+    }
+
+    /// A plan of these steps, each with its time in milliseconds, as a plan is printed.
+    pub fn of(seed: u64, horizon: Duration, steps: impl IntoIterator<Item = (u64, Deed)>) -> Self {
+        let step = |(millis, deed)| Step {
+            at: Duration::from_millis(millis),
+            deed,
+        };
+        Self {
+            seed,
+            horizon,
+            steps: steps.into_iter().map(step).collect(),
+        }
+    }
+
+    /// How many providers and how many consumers there may be.
+    pub(super) fn slots(&self) -> (usize, usize) {
+        let (mut providers, mut consumers) = (0, 0);
+        for step in &self.steps {
+            match step.deed {
+                Deed::Join(n)
+                | Deed::Leave(n)
+                | Deed::Quit(n)
+                | Deed::Crash(n)
+                | Deed::Vanish(n)
+                | Deed::Overtake(n)
+                | Deed::Update(n)
+                | Deed::Drain(n) => providers = providers.max(n + 1),
+                Deed::Follow(n) | Deed::Stop(n) | Deed::Abandon(n) => {
+                    consumers = consumers.max(n + 1);
+                }
+                Deed::Fault(
+                    Fault::Expire(target) | Fault::Delete(target) | Fault::Overwrite { target, .. },
+                ) => providers = providers.max(target.provider + 1),
+                Deed::Fault(_) => {}
+            }
+        }
+        (providers, consumers)
+    }
+}
+
+struct Draft {
+    rng: Rng,
+    providers: usize,
+    consumers: usize,
+    steps: Vec<Step>,
+    /// Whether an outage lasts.
+    outage: bool,
+    delayed: bool,
+}
+
+impl Draft {
+    fn fill(&mut self, horizon: Duration) {
+        for n in 0..self.providers {
+            let at = self.millis(0, 3_000);
+            self.steps.push(Step {
+                at,
+                deed: Deed::Join(n),
+            });
+        }
+        for n in 0..self.consumers {
+            let at = self.millis(0, 5_000);
+            self.steps.push(Step {
+                at,
+                deed: Deed::Follow(n),
+            });
+        }
+        let mut at = Duration::ZERO;
+        let mut until_calm = self.rng.u32(10..60);
+        loop {
+            at += match self.rng.u32(..10) {
+                0 => Duration::ZERO,
+                1..=2 => self.millis(1, 50),
+                3..=6 => self.millis(50, 5_000),
+                _ => self.millis(5_000, 40_000),
+            };
+            until_calm -= 1;
+            if until_calm == 0 {
+                until_calm = self.rng.u32(10..60);
+                self.put_right(at);
+                at += CALM;
+            }
+            if at >= horizon {
+                return;
+            }
+            let deed = self.deed();
+            self.steps.push(Step { at, deed });
+        }
+    }
+
+    /// Ends what does not end by itself.
+    fn put_right(&mut self, at: Duration) {
+        self.outage = false;
+        self.delayed = false;
+        for fault in [Fault::End, Fault::Delay(Duration::ZERO), Fault::Erase] {
+            let deed = Deed::Fault(fault);
+            self.steps.push(Step { at, deed });
+        }
+    }
+
+    fn deed(&mut self) -> Deed {
+        let (provider, consumer) = (
+            self.rng.usize(..self.providers),
+            self.rng.usize(..self.consumers),
+        );
+        match self.rng.u32(..100) {
+            // Those who are gone come back: half of all joins find nothing to do.
+            0..=17 => Deed::Join(provider),
+            18..=20 => Deed::Leave(provider),
+            21..=23 => Deed::Quit(provider),
+            24..=27 => Deed::Crash(provider),
+            28..=30 => Deed::Vanish(provider),
+            31..=33 => Deed::Overtake(provider),
+            34..=39 => Deed::Update(provider),
+            40..=41 => Deed::Drain(provider),
+            42..=48 => Deed::Follow(consumer),
+            49..=50 => Deed::Stop(consumer),
+            51..=52 => Deed::Abandon(consumer),
+            _ => Deed::Fault(self.fault(provider)),
+        }
+    }
+
+    fn fault(&mut self, provider: usize) -> Fault {
+        let target = Target {
+            provider,
+            offer: self.rng.usize(..2),
+        };
+        if self.outage && self.rng.u32(..3) > 0 {
+            self.outage = false;
+            return Fault::End;
+        }
+        if self.delayed && self.rng.u32(..3) == 0 {
+            self.delayed = false;
+            return Fault::Delay(Duration::ZERO);
+        }
+        match self.rng.u32(..100) {
+            0..=39 if !self.outage => {
+                self.outage = true;
+                Fault::Begin(match self.rng.u32(..8) {
+                    0..=2 => Outage::Freeze,
+                    3..=4 => Outage::Kill,
+                    5..=6 => Outage::Refuse,
+                    _ => Outage::Deny,
+                })
+            }
+            0..=52 => Fault::Disconnect,
+            53..=60 => Fault::Compact,
+            61..=64 => {
+                self.delayed = true;
+                Fault::Delay(self.millis(1, 1_200))
+            }
+            65..=71 => Fault::Rebuild {
+                ahead: self.rng.bool(),
+            },
+            72..=80 => Fault::Expire(target),
+            81..=88 => Fault::Delete(target),
+            89..=94 => Fault::Overwrite {
+                target,
+                garbage: self.rng.bool(),
+            },
+            _ => Fault::Erase,
+        }
+    }
+
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.rng.u64(from..=to))
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Join(n) => write!(f, "p{n} joins"),
+            Self::Leave(n) => write!(f, "p{n} leaves"),
+            Self::Quit(n) => write!(f, "p{n} quits"),
+            Self::Crash(n) => write!(f, "p{n} crashes"),
+            Self::Vanish(n) => write!(f, "p{n} vanishes"),
+            Self::Overtake(n) => write!(f, "p{n} is overtaken"),
+            Self::Update(n) => write!(f, "p{n} updates"),
+            Self::Drain(n) => write!(f, "p{n} drains"),
+            Self::Follow(n) => write!(f, "c{n} follows"),
+            Self::Stop(n) => write!(f, "c{n} stops"),
+            Self::Abandon(n) => write!(f, "c{n} is abandoned"),
+            Self::Fault(fault) => write!(f, "fault: {fault}"),
+        }
+    }
+}
+
+/// The line of a step is what [`Plan::of`] takes, so that a plan can be kept as a test.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (providers, consumers) = self.slots();
+        writeln!(
+            f,
+            "seed {}: {providers} providers, {consumers} consumers, {:?}",
+            self.seed, self.horizon
+        )?;
+        for step in &self.steps {
+            writeln!(f, "    ({}, {:?}),", step.at.as_millis(), step.deed)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! A provider: one life of a process with a client and one or two registrars of its own.
+
+use super::{
+    invariants::{Audit, Files, Who},
+    offer::Offer,
+};
+use sd_core::{Status, Ttl};
+use sd_memory::{MemoryClient, Registry};
+use std::{sync::Arc, time::Duration};
+use tokio::{task::AbortHandle, time::sleep};
+use tokio_util::task::TaskTracker;
+
+/// The longest time to live of any.
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(30);
+/// A registrar that was dropped has deregistered after this, or does no more.
+const VANISHED: Duration = Duration::from_secs(8);
+
+pub(super) struct Provider {
+    client: MemoryClient,
+    offers: Vec<Arc<Offer>>,
+    joined: bool,
+    joins: Vec<AbortHandle>,
+    calls: Vec<AbortHandle>,
+    /// Whatever goes on without it.
+    tasks: TaskTracker,
+    audit: Audit,
+}
+
+impl Provider {
+    /// The next life of the provider that has this slot. Its terms are drawn from the seed alone, so
+    /// that they do not depend on what happened before.
+    pub(super) fn start(
+        (seed, slot, life): (u64, usize, u32),
+        registry: &Registry,
+        tasks: &TaskTracker,
+        audit: &Audit,
+    ) -> Self {
+        let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut fixed = fastrand::Rng::with_seed(slot_seed);
+        let mut drawn = fastrand::Rng::with_seed(slot_seed ^ u64::from(life + 1));
+        let client = registry.client();
+        let ttl = Ttl::from_secs(drawn.u64(5..=LONGEST_TTL.as_secs())).expect("within bounds");
+        let offers = (0..fixed.usize(1..=2))
+            .map(|offer| {
+                let who = Who { slot, life, offer };
+                Offer::new(who, &client, ttl, &mut fixed, &mut drawn, audit)
+            })
+            .map(Arc::new)
+            .collect();
+        let mut provider = Self {
+            client,
+            offers,
+            joined: false,
+            joins: Vec::new(),
+            calls: Vec::new(),
+            tasks: tasks.clone(),
+            audit: audit.clone(),
+        };
+        provider.join();
+        provider
+    }
+
+    /// Registers everything that is not.
+    pub(super) fn join(&mut self) {
+        if std::mem::replace(&mut self.joined, true) {
+            return;
+        }
+        for offer in self.offers.clone() {
+            let audit = self.audit.clone();
+            let call = self.tasks.spawn(async move { offer.join(&audit).await });
+            self.joins.push(call.abort_handle());
+        }
+    }
+
+    /// Deregisters everything, and stays.
+    pub(super) fn leave(&mut self) {
+        self.joined = false;
+        self.cancel_joins();
+        for offer in self.offers.clone() {
+            let audit = self.audit.clone();
+            self.tasks.spawn(async move { offer.leave(&audit).await });
+        }
+    }
+
+    /// Deregisters everything after a while, and ends.
+    pub(super) fn quit_after(mut self, pause: Duration) {
+        self.joined = false;
+        let (tasks, audit) = (self.tasks.clone(), self.audit.clone());
+        tasks.spawn(async move {
+            sleep(pause).await;
+            self.cancel_joins();
+            for offer in &self.offers {
+                offer.leave(&audit).await;
+            }
+            self.client.close().await;
+            self.cancel_calls();
+        });
+    }
+
+    /// Is killed.
+    pub(super) fn crash(mut self) {
+        self.client.crash();
+        self.cancel_joins();
+        self.cancel_calls();
+        let mut files = self.audit.files();
+        for offer in &self.offers {
+            files.falls(offer.who());
+            files.must_not_put(offer.who());
+        }
+    }
+
+    /// Drops all it has.
+    pub(super) fn vanish(mut self) {
+        self.cancel_joins();
+        self.cancel_calls();
+        let whos: Vec<_> = self.offers.iter().map(|offer| offer.who()).collect();
+        let audit = self.audit.clone();
+        for who in &whos {
+            audit.files().falls(*who);
+        }
+        self.tasks.clone().spawn(async move {
+            sleep(VANISHED).await;
+            for who in whos {
+                audit.files().must_not_put(who);
+            }
+        });
+    }
+
+    /// Writes another value.
+    pub(super) fn update(&mut self, status: Status) {
+        for offer in self.offers.clone() {
+            let audit = self.audit.clone();
+            let call = self
+                .tasks
+                .spawn(async move { offer.update(status, &audit).await });
+            self.calls.push(call.abort_handle());
+        }
+        self.calls.retain(|call| !call.is_finished());
+    }
+
+    /// The offer at this place.
+    pub(super) fn offer(&self, place: usize) -> &Offer {
+        &self.offers[place % self.offers.len()]
+    }
+
+    /// Those who want to be registered.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Who> {
+        let offers = self.offers.iter().filter(|_| self.joined);
+        offers.map(|offer| offer.who())
+    }
+
+    /// What must be true once nothing has happened for long.
+    pub(super) fn check(&self, registry: &Registry, files: &mut Files) {
+        for offer in &self.offers {
+            offer.check(self.joined, registry, files);
+        }
+    }
+
+    fn cancel_joins(&mut self) {
+        for join in self.joins.drain(..) {
+            join.abort();
+        }
+    }
+
+    fn cancel_calls(&mut self) {
+        for call in self.calls.drain(..) {
+            call.abort();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What one consumer was shown, held against what the registry held.
+
+use super::{truth::Truth, weather::Weather};
+use sd_core::{
+    Event, Health, Instance, InstanceChange, Instances, Key, Prefix, Status, Trouble, WatchError,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// Who became ready less than this ago may be between its first list and its first watch, and has
+/// nothing to have trouble with.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// A consumer's view.
+///
+/// For each key it is checked that the states that are shown follow each other as they did in the
+/// registry, some of them left out: nothing is made up, nothing old comes back, nothing that is gone
+/// is shown again unless it was put again.
+pub(super) struct View {
+    pub(super) prefix: Prefix,
+    pub(super) grace: Duration,
+    pub(super) started: Instant,
+    ready: Option<Instant>,
+    latest: Option<Event>,
+    /// For each key, the oldest of its versions that what is shown can be.
+    floor: BTreeMap<Key, usize>,
+    ended: bool,
+}
+
+impl View {
+    /// The view of somebody who begins to follow now.
+    pub(super) fn new(prefix: Prefix, grace: Duration, truth: &Truth, now: Instant) -> Self {
+        Self {
+            floor: truth.floor(&prefix),
+            prefix,
+            grace,
+            started: now,
+            ready: None,
+            latest: None,
+            ended: false,
+        }
+    }
+
+    pub(super) fn latest(&self) -> Option<&Event> {
+        self.latest.as_ref()
+    }
+
+    /// Since when it has shown something.
+    pub(super) fn ready(&self) -> Option<Instant> {
+        self.ready
+    }
+
+    /// Takes a new state. Gives what changed, or which promise it breaks.
+    pub(super) fn show(
+        &mut self,
+        event: Event,
+        truth: &Truth,
+        weather: &Weather,
+        now: Instant,
+    ) -> Result<String, String> {
+        if self.ended {
+            return Err("a state after the last one".into());
+        }
+        if matches!(
+            event.health(),
+            Health::Stale {
+                why: Trouble::Stopped,
+                ..
+            }
+        ) {
+            self.ended = true;
+        }
+        let before = match &self.latest {
+            Some(latest) if latest.version() >= event.version() => {
+                return Err(format!(
+                    "version {} after {}",
+                    event.version(),
+                    latest.version()
+                ));
+            }
+            Some(latest) => latest.instances().clone(),
+            None => Instances::default(),
+        };
+        let mut line = health(event.health()).to_owned();
+        for change in before.diff(event.instances()) {
+            line.push_str(&said(&change));
+            match change {
+                InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
+                    self.advance(new.key(), Some(new), truth)?;
+                }
+                InstanceChange::Removed(old) => {
+                    let floor = self.advance(old.key(), None, truth)?;
+                    if self.must_hold(old.key(), floor, truth, weather, now) {
+                        return Err(format!("{} was removed in doubt", old.key()));
+                    }
+                }
+            }
+        }
+        let held: Vec<_> = event.held().map(|(key, _)| key.as_str()).collect();
+        if !held.is_empty() {
+            line.push_str(&format!("; held: {}", held.join(" ")));
+        }
+        self.ready.get_or_insert(now);
+        self.latest = Some(event);
+        Ok(line)
+    }
+
+    /// Finds `shown` among what the key held since what was shown before, and gives where that was.
+    fn advance(
+        &mut self,
+        key: &Key,
+        shown: Option<&Instance>,
+        truth: &Truth,
+    ) -> Result<usize, String> {
+        let floor = self.floor.entry(key.clone()).or_default();
+        let before = *floor;
+        let versions = truth.versions(key).get(before..).unwrap_or_default();
+        let found = versions
+            .iter()
+            .position(|version| version.instance.as_ref() == shown);
+        // Before its first version there was nothing.
+        let Some(found) = found else {
+            return Err(match shown {
+                Some(shown) => format!(
+                    "{key} is shown at {} with weight {}, which the registry has not held since \
+                     what was shown before",
+                    shown.address(),
+                    shown.weight()
+                ),
+                None => format!("{key} is not shown any more, but was never removed"),
+            });
+        };
+        *floor += found;
+        Ok(before)
+    }
+
+    /// Whether the removal of `key` should have waited.
+    fn must_hold(
+        &self,
+        key: &Key,
+        floor: usize,
+        truth: &Truth,
+        weather: &Weather,
+        now: Instant,
+    ) -> bool {
+        let versions = truth.versions(key).get(floor..).unwrap_or_default();
+        let was_announced = versions
+            .iter()
+            .filter_map(|version| version.instance.as_ref())
+            .any(|instance| instance.status() == Status::Draining);
+        let Some(ready) = self.ready else {
+            return false;
+        };
+        !self.grace.is_zero()
+            && !was_announced
+            && weather.is_doubtful(ready + SETTLED, self.grace, now)
+    }
+}
+
+fn health(health: &Health) -> &'static str {
+    match health {
+        Health::Live => "live",
+        Health::Stale { why, .. } => match why {
+            Trouble::List(_) => "stale (list failed)",
+            Trouble::Watch(WatchError::Disrupted(_)) => "stale (disrupted)",
+            Trouble::Watch(WatchError::Interrupted(_)) => "stale (interrupted)",
+            Trouble::Watch(WatchError::Gap(_)) => "stale (gap)",
+            Trouble::Stopped => "stopped",
+            _ => "stale",
+        },
+    }
+}
+
+fn said(change: &InstanceChange<'_>) -> String {
+    match change {
+        InstanceChange::Added(new) => format!(" +{}", brief(new)),
+        InstanceChange::Updated { new, .. } => format!(" ~{}", brief(new)),
+        InstanceChange::Removed(old) => format!(" -{}", old.key()),
+    }
+}
+
+fn brief(instance: &Instance) -> String {
+    let draining = match instance.status() {
+        Status::Draining => " draining",
+        _ => "",
+    };
+    let (key, address, weight) = (instance.key(), instance.address(), instance.weight());
+    format!("{key}={address}*{weight}{draining}")
+}

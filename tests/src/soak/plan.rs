@@ -1,0 +1,349 @@
+//! Plans: which faults come in which order, all drawn from a seed.
+
+use fastrand::Rng;
+use std::{fmt, time::Duration};
+
+/// How many providers there can be.
+pub(super) const PROVIDERS: usize = 5;
+/// How many consumers there are.
+pub(super) const CONSUMERS: usize = 3;
+/// So many providers live at any time: whatever befalls one of them, there is another to call.
+const LIVING: usize = 2;
+
+/// Something that goes wrong, or that somebody does, from its beginning to its end: when it is
+/// over, all have to agree again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// etcd stops (SIGSTOP) for so long.
+    Freeze(Duration),
+    /// etcd is killed, and started with its data after so long.
+    Kill(Duration),
+    /// etcd loses all that it holds. With `ahead`, strangers push its counter past where it was
+    /// before anybody of ours comes back.
+    Rebuild {
+        /// Whether strangers do.
+        ahead: bool,
+        /// Who crashes at the same time: no history tells of its end.
+        crashes: Option<usize>,
+    },
+    /// The history is forgotten while a consumer is cut off and a provider leaves.
+    Compact {
+        /// Who is cut off.
+        consumer: usize,
+        /// Who leaves.
+        leaves: usize,
+    },
+    /// An operator revokes the lease of a provider.
+    Expire(usize),
+    /// An operator deletes the key of a provider.
+    Delete(usize),
+    /// Somebody else writes over the key of a provider, and removes that after a while.
+    Overwrite {
+        /// Whose key.
+        provider: usize,
+        /// Whether no codec can read what is written.
+        garbage: bool,
+        /// How long it stays.
+        lasting: Duration,
+    },
+    /// The network fails one client.
+    CutOff {
+        /// Whom.
+        who: Who,
+        /// In which way.
+        how: Cut,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// A provider starts.
+    Join(usize),
+    /// A provider deregisters and ends.
+    Leave(usize),
+    /// A provider ends without a word.
+    Crash(usize),
+    /// A provider ends without a word and starts again at once, on the same address.
+    Restart(usize),
+    /// A provider starts under the key of one that is still there and deregisters after it.
+    Overtake(usize),
+    /// A provider changes its weight.
+    Update(usize, u32),
+}
+
+/// A client of etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// One that has registered.
+    Provider(usize),
+    /// One that follows.
+    Consumer(usize),
+}
+
+/// How a network fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing passes, and nobody is told.
+    Stall,
+    /// All connections are reset, and new ones are taken.
+    Reset,
+    /// All connections are reset, and new ones are refused.
+    Refuse,
+    /// Everything comes so much later.
+    Delay(Duration),
+}
+
+/// The faults of one seed, without end. It knows who lives, so that each of them makes sense when
+/// its turn comes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    rng: Rng,
+    living: [bool; PROVIDERS],
+}
+
+impl Plan {
+    /// The plan of this seed. At its start some of the providers [live](Self::living).
+    pub fn draw(seed: u64) -> Self {
+        let mut living = [true; PROVIDERS];
+        living[PROVIDERS - 1] = false;
+        Self {
+            rng: Rng::with_seed(seed),
+            living,
+        }
+    }
+
+    /// The providers that live after the faults so far.
+    pub fn living(&self) -> impl Iterator<Item = usize> {
+        (0..PROVIDERS).filter(|slot| self.living[*slot])
+    }
+
+    /// One of those that live.
+    fn one(&mut self) -> usize {
+        let living: Vec<usize> = self.living().collect();
+        living[self.rng.usize(..living.len())]
+    }
+
+    /// One of those that live, if enough remain without it.
+    fn spare(&mut self) -> Option<usize> {
+        let slot = self.one();
+        (self.living().count() > LIVING).then_some(slot)
+    }
+
+    fn absent(&mut self) -> Option<usize> {
+        let absent: Vec<usize> = (0..PROVIDERS).filter(|slot| !self.living[*slot]).collect();
+        let slot = self.rng.usize(..PROVIDERS);
+        (!absent.is_empty()).then(|| absent[slot % absent.len()])
+    }
+
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.rng.u64(from..to))
+    }
+
+    /// Far shorter than the providers' TTL of 3 s, or longer than it by enough to be noticed as an
+    /// outage. What is in between costs the lease now and then, if it begins just before a
+    /// keep-alive, and is over before a consumer can know of trouble; on a busy machine that begins
+    /// well below the TTL.
+    fn outage(&mut self) -> Duration {
+        if self.rng.bool() {
+            self.millis(100, 600)
+        } else {
+            self.millis(4_000, 7_000)
+        }
+    }
+
+    fn cut_off(&mut self) -> Fault {
+        let who = if self.rng.bool() {
+            Who::Provider(self.one())
+        } else {
+            Who::Consumer(self.rng.usize(..CONSUMERS))
+        };
+        let how = match self.rng.u32(..4) {
+            0 => Cut::Stall,
+            1 => Cut::Reset,
+            2 => Cut::Refuse,
+            _ => Cut::Delay(self.millis(20, 250)),
+        };
+        let lasting = match how {
+            Cut::Reset => Duration::ZERO,
+            _ => self.outage(),
+        };
+        Fault::CutOff { who, how, lasting }
+    }
+
+    fn try_next(&mut self) -> Option<Fault> {
+        let fault = match self.rng.u32(..24) {
+            0..=2 => Fault::Freeze(self.outage()),
+            3..=4 => Fault::Kill(self.outage()),
+            5..=6 => Fault::Rebuild {
+                ahead: self.rng.bool(),
+                crashes: self.spare(),
+            },
+            7 => Fault::Compact {
+                consumer: self.rng.usize(..CONSUMERS),
+                leaves: self.spare()?,
+            },
+            8 => Fault::Expire(self.one()),
+            9 => Fault::Delete(self.one()),
+            10..=11 => Fault::Overwrite {
+                provider: self.one(),
+                garbage: self.rng.bool(),
+                lasting: self.millis(500, 4_000),
+            },
+            12..=15 => self.cut_off(),
+            16..=17 => Fault::Join(self.absent()?),
+            18 => Fault::Leave(self.spare()?),
+            19 => Fault::Crash(self.spare()?),
+            20 => Fault::Restart(self.one()),
+            21 => Fault::Overtake(self.one()),
+            _ => Fault::Update(self.one(), self.rng.u32(1..1_000)),
+        };
+        Some(fault)
+    }
+}
+
+impl Iterator for Plan {
+    type Item = Fault;
+
+    fn next(&mut self) -> Option<Fault> {
+        loop {
+            let Some(fault) = self.try_next() else {
+                continue;
+            };
+            match fault {
+                Fault::Join(slot) => self.living[slot] = true,
+                Fault::Leave(slot)
+                | Fault::Crash(slot)
+                | Fault::Compact { leaves: slot, .. }
+                | Fault::Rebuild {
+                    crashes: Some(slot),
+                    ..
+                } => self.living[slot] = false,
+                _ => {}
+            }
+            return Some(fault);
+        }
+    }
+}
+
+impl Fault {
+    /// The provider whose instance may be missing from a consumer's view for a while. Nobody
+    /// else's ever may.
+    pub fn touches(&self) -> Option<usize> {
+        match *self {
+            Self::Expire(slot)
+            | Self::Delete(slot)
+            | Self::Overwrite { provider: slot, .. }
+            | Self::Compact { leaves: slot, .. }
+            | Self::Rebuild {
+                crashes: Some(slot),
+                ..
+            }
+            | Self::CutOff {
+                who: Who::Provider(slot),
+                how: Cut::Stall | Cut::Refuse,
+                ..
+            }
+            | Self::Leave(slot)
+            | Self::Crash(slot) => Some(slot),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Freeze(lasting) => write!(f, "freeze etcd for {lasting:?}"),
+            Self::Kill(down) => write!(f, "kill etcd, start it again after {down:?}"),
+            Self::Rebuild { ahead, crashes } => {
+                f.write_str("rebuild etcd empty")?;
+                if *ahead {
+                    f.write_str(", counter pushed ahead")?;
+                }
+                match crashes {
+                    Some(slot) => write!(f, "; p{slot} crashes"),
+                    None => Ok(()),
+                }
+            }
+            Self::Compact { consumer, leaves } => {
+                write!(
+                    f,
+                    "compact while c{consumer} is cut off and p{leaves} leaves"
+                )
+            }
+            Self::Expire(slot) => write!(f, "revoke the lease of p{slot}"),
+            Self::Delete(slot) => write!(f, "delete the key of p{slot}"),
+            Self::Overwrite {
+                provider,
+                garbage,
+                lasting,
+            } => {
+                let what = if *garbage { "garbage" } else { "an address" };
+                write!(f, "overwrite p{provider} with {what} for {lasting:?}")
+            }
+            Self::CutOff { who, how, lasting } => match how {
+                Cut::Stall => write!(f, "stall {who} for {lasting:?}"),
+                Cut::Reset => write!(f, "reset the connections of {who}"),
+                Cut::Refuse => write!(f, "refuse {who} for {lasting:?}"),
+                Cut::Delay(by) => write!(f, "delay {who} by {by:?} for {lasting:?}"),
+            },
+            Self::Join(slot) => write!(f, "p{slot} joins"),
+            Self::Leave(slot) => write!(f, "p{slot} leaves"),
+            Self::Crash(slot) => write!(f, "p{slot} crashes"),
+            Self::Restart(slot) => write!(f, "p{slot} crashes and starts again"),
+            Self::Overtake(slot) => write!(f, "p{slot} is overtaken"),
+            Self::Update(slot, weight) => write!(f, "p{slot} has weight {weight}"),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(slot) => write!(f, "p{slot}"),
+            Self::Consumer(slot) => write!(f, "c{slot}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn faults(seed: u64) -> Vec<Fault> {
+        Plan::draw(seed).take(500).collect()
+    }
+
+    #[test]
+    fn a_seed_repeats_its_faults() {
+        assert_eq!(faults(7), faults(7));
+        assert_ne!(faults(7), faults(8));
+    }
+
+    #[test]
+    fn every_kind_of_fault_comes() {
+        let kind = |fault: &Fault| {
+            let name = format!("{fault:?}");
+            name.split([' ', '(']).next().map(str::to_owned)
+        };
+        let kinds: BTreeSet<_> = faults(1).iter().map(kind).collect();
+        assert_eq!(kinds.len(), 14, "{kinds:?}");
+    }
+
+    #[test]
+    fn what_befalls_a_provider_befalls_one_that_lives_and_is_not_alone() {
+        for seed in 0..100 {
+            let mut plan = Plan::draw(seed);
+            for _ in 0..200 {
+                let living: Vec<usize> = plan.living().collect();
+                let fault = plan.next().expect("plans have no end");
+                if let Some(slot) = fault.touches() {
+                    assert!(living.contains(&slot), "{fault} with {living:?}");
+                }
+                if let Fault::Join(slot) = fault {
+                    assert!(!living.contains(&slot), "{fault} with {living:?}");
+                }
+                assert!(plan.living().count() >= LIVING, "after {fault}");
+            }
+        }
+    }
+}

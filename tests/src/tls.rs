@@ -1,0 +1,91 @@
+//! Certificates of a private CA, made on the fly.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+use std::fmt;
+
+/// A private CA: signs the certificates of etcds and of clients.
+///
+/// ```no_run
+/// # use sd_tests::{Ca, Etcd};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let ca = Ca::new();
+/// let etcd = Etcd::setup().tls(&ca).client_certificates().start().await;
+/// let me = ca.client("discovery");
+/// // ... a client that trusts `ca.pem()` and shows `me` talks to `etcd.endpoint()` ...
+/// # }
+/// ```
+pub struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The certificate, without that of the CA.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl Ca {
+    /// A CA that nobody trusts yet.
+    #[allow(clippy::new_without_default)] // Each is another one.
+    pub fn new() -> Self {
+        let mut params = named("a CA made for a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().expect("a key can be made");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a CA signs itself"))
+    }
+
+    /// What to trust (PEM).
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For a client that goes by `name`.
+    pub fn client(&self, name: &str) -> Certificate {
+        let mut params = named(name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    /// For a server at `hosts`: names, addresses or both.
+    pub fn server(&self, hosts: &[&str]) -> Certificate {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("hosts fit into a certificate");
+        // etcd's gateway is a client of its own server, and shows the same certificate. It must
+        // have no name, or etcd would take it for a user's.
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Certificate {
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().expect("a key can be made");
+        let signed = params.signed_by(&key, &self.0);
+        Certificate {
+            certificate: signed.expect("a CA signs").pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").finish_non_exhaustive()
+    }
+}

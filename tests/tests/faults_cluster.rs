@@ -1,0 +1,267 @@
+//! What becomes of registrations and views when a member of the cluster goes, or the leader.
+
+use sd_core::{Registrar, Service, Ttl};
+use sd_etcd::EtcdClient;
+use sd_tests::{
+    Cluster, Consumer, Etcd, Metrics, PATIENCE, Provider, View, eventually, throughout,
+};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+
+/// A cluster, and a consumer and two providers that know all members and hang on the same one.
+struct Scene {
+    cluster: Cluster,
+    consumer: Consumer,
+    _providers: [Provider; 2],
+    /// The member that they hang on.
+    common: usize,
+}
+
+impl Scene {
+    async fn set(ttls: [Ttl; 2]) -> Self {
+        let cluster = Cluster::start().await;
+        loop {
+            let client = EtcdClient::connect(cluster.endpoints()).unwrap();
+            let consumer = Consumer::on(client, "/svc").await;
+            let common = connections(&cluster).iter().position(|n| *n > 0);
+            let common = common.expect("it hangs on one of them");
+            let a = provider_on(&cluster, common, 1, ("/svc/a", A), ttls[0]).await;
+            let b = provider_on(&cluster, common, 2, ("/svc/b", B), ttls[1]).await;
+            consumer.settles_on(&[A, B]).await;
+            // Where the machine is busy, one may have moved on meanwhile.
+            if connections(&cluster)[common] == 3 {
+                return Self {
+                    cluster,
+                    consumer,
+                    _providers: [a, b],
+                    common,
+                };
+            }
+            for client in [consumer.client(), a.client(), b.client()] {
+                client.close().await;
+            }
+            drop((consumer, a, b));
+            some_connections(&cluster, 0).await;
+        }
+    }
+
+    fn common(&self) -> &Etcd {
+        &self.cluster.members()[self.common]
+    }
+
+    /// The index of one that nobody hangs on.
+    fn another(&self) -> usize {
+        (self.common + 1) % 3
+    }
+
+    /// The two that nobody hangs on.
+    fn others(&self) -> [&Etcd; 2] {
+        [self.another(), (self.common + 2) % 3].map(|index| &self.cluster.members()[index])
+    }
+
+    /// Where the providers' entries stand, as those say who are not touched.
+    async fn entries(&self) -> [Option<(i64, i64)>; 2] {
+        let [witness, _] = self.others();
+        [
+            witness.last_put("/svc/a").await,
+            witness.last_put("/svc/b").await,
+        ]
+    }
+
+    /// Goes through `fault` while strangers change things, and on until `beats` keep-alives have
+    /// come to `members`: nobody is removed, nothing is registered again, no change is missed.
+    async fn goes_through(&self, fault: impl Future<Output = ()>, members: &[&Etcd], beats: u64) {
+        let [one, other] = self.others();
+        one.put("/svc/gone", "10.0.0.3:80").await;
+        self.consumer.settles_on(&[A, B, "10.0.0.3:80"]).await;
+        let (entries, made) = (self.entries().await, self.consumer.made());
+        let mut before = Vec::new();
+        for member in members {
+            before.push(member.metrics().await);
+        }
+        let asked = async || {
+            let mut asked = Vec::new();
+            for (member, before) in members.iter().zip(&before) {
+                asked.push(member.metrics().await.since(before));
+            }
+            asked
+        };
+        let strangers: Vec<String> = (0..40).map(|n| format!("10.1.0.{n}:80")).collect();
+        let changes = async {
+            for (n, address) in strangers.iter().enumerate() {
+                insist(other, &format!("/svc/c{n:02}"), address).await;
+                sleep(Duration::from_millis(25)).await;
+            }
+        };
+
+        let all = async {
+            tokio::join!(fault, changes);
+            one.delete("/svc/gone").await;
+            let expected = [A, B]
+                .into_iter()
+                .chain(strangers.iter().map(String::as_str));
+            let expected: Vec<&str> = expected.collect();
+            self.consumer.settles_on(&expected).await;
+            // For longer than the longest TTL, so that a lease nobody keeps alive would have ended.
+            let asked = async || {
+                // Counting costs etcd something.
+                sleep(Duration::from_millis(200)).await;
+                asked().await
+            };
+            let kept = |asked: &Vec<Metrics>| sum(asked, Metrics::keepalives) >= beats;
+            eventually(PATIENCE, "more than a TTL of beats", asked, kept).await;
+        };
+        let both = |view: &View| view.has(A) && view.has(B) && !doubts_providers(view);
+        throughout(all, "both, undoubted", async || self.consumer.view(), both).await;
+
+        assert_eq!(self.entries().await, entries, "nothing was put again");
+        let asked = asked().await;
+        assert_eq!(sum(&asked, Metrics::lease_grants), 0);
+        assert_eq!(sum(&asked, Metrics::txns), 0);
+        // A look at the witness for each watch that is resumed.
+        let (looks, resumed) = (
+            sum(&asked, Metrics::range_requests),
+            sum(&asked, |asked| asked.calls("Watch")),
+        );
+        assert!(looks <= resumed, "{looks} reads for {resumed} watches");
+        let new = self.consumer.made() - made;
+        assert_eq!(new, strangers.len(), "endpoints are kept");
+    }
+}
+
+fn doubts_providers(view: &View) -> bool {
+    view.held
+        .iter()
+        .any(|key| key == "/svc/a" || key == "/svc/b")
+}
+
+fn sum(asked: &[Metrics], count: impl Fn(&Metrics) -> u64) -> u64 {
+    asked.iter().map(count).sum()
+}
+
+/// How many connections each of the members has.
+fn connections(cluster: &Cluster) -> [usize; 3] {
+    cluster.members().each_ref().map(Etcd::client_connections)
+}
+
+/// Waits until the members have as many together; gives those of each.
+async fn some_connections(cluster: &Cluster, count: usize) -> [usize; 3] {
+    let there = async || connections(cluster);
+    let is_all = |there: &[usize; 3]| there.iter().sum::<usize>() == count;
+    eventually(PATIENCE, "the others' connections", there, is_all).await
+}
+
+/// A provider that hangs on this member, of all that it knows: it chooses by lot. `others` hang on
+/// one or the other already.
+async fn provider_on(
+    cluster: &Cluster,
+    member: usize,
+    others: usize,
+    (key, address): (&str, &'static str),
+    ttl: Ttl,
+) -> Provider {
+    loop {
+        let before = some_connections(cluster, others).await;
+        let client = EtcdClient::connect(cluster.endpoints()).unwrap();
+        let service = Service::new(key, address).unwrap().with_ttl(ttl);
+        let registrar = |client| Registrar::new(client, service);
+        let provider = Provider::on(client, key, registrar).await;
+        if connections(cluster)[member] > before[member] {
+            return provider;
+        }
+        provider.client().close().await;
+    }
+}
+
+/// Puts an entry, however often that takes while there is no leader: what a member has passed on to
+/// a dead one is lost.
+async fn insist(member: &Etcd, key: &str, value: &str) {
+    let mut client = member.client().await;
+    let patience = Duration::from_secs(1);
+    while !matches!(
+        timeout(patience, client.put(key, value, None)).await,
+        Ok(Ok(_))
+    ) {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn ttl(secs: u64) -> Ttl {
+    Ttl::from_secs(secs).unwrap()
+}
+
+/// faults row 15
+#[tokio::test]
+async fn the_death_of_the_leader_costs_no_registration_and_no_change() {
+    let scene = Scene::set([ttl(3), ttl(4)]).await;
+    scene.cluster.move_leader(scene.common).await;
+
+    let fault = async {
+        sleep(Duration::from_millis(300)).await;
+        scene.common().kill();
+        scene.cluster.leader().await;
+    };
+    scene.goes_through(fault, &scene.others(), 8).await;
+}
+
+/// faults row 15
+#[tokio::test]
+async fn a_leader_that_steps_down_costs_no_registration_and_no_change() {
+    let scene = Scene::set([ttl(3), ttl(4)]).await;
+    scene.cluster.move_leader(scene.common).await;
+
+    let fault = async {
+        sleep(Duration::from_millis(300)).await;
+        scene.cluster.move_leader(scene.another()).await;
+        sleep(Duration::from_millis(300)).await;
+        scene.cluster.move_leader(scene.common).await;
+    };
+    let members: Vec<&Etcd> = scene.cluster.members().iter().collect();
+    scene.goes_through(fault, &members, 8).await;
+}
+
+/// faults row 16
+#[tokio::test]
+async fn clients_of_a_member_that_is_cut_off_move_to_another_and_keep_their_leases() {
+    // The shortest has the tightest budget; several beats fit into the other.
+    let scene = Scene::set([Ttl::MIN, ttl(4)]).await;
+    scene.cluster.move_leader(scene.another()).await;
+
+    let fault = async {
+        sleep(Duration::from_millis(300)).await;
+        scene.common().freeze();
+    };
+    scene.goes_through(fault, &scene.others(), 10).await;
+
+    let entries = scene.entries().await;
+    let [_, other] = scene.others();
+    let return_ = async {
+        scene.common().thaw();
+        other.put("/svc/a-new", "10.0.0.4:80").await;
+        let sees = |view: &View| view.live && view.has("10.0.0.4:80");
+        scene
+            .consumer
+            .sees("the change after it is back", sees)
+            .await;
+    };
+    let both = |view: &View| view.has(A) && view.has(B);
+    throughout(return_, "both", async || scene.consumer.view(), both).await;
+    assert_eq!(scene.entries().await, entries);
+}
+
+/// faults row 16, when it leads
+#[tokio::test]
+async fn clients_of_a_leader_that_is_cut_off_move_to_another_and_keep_their_leases() {
+    let scene = Scene::set([Ttl::MIN, ttl(4)]).await;
+    scene.cluster.move_leader(scene.common).await;
+
+    let fault = async {
+        sleep(Duration::from_millis(300)).await;
+        scene.common().freeze();
+        scene.cluster.leader().await;
+    };
+    scene.goes_through(fault, &scene.others(), 10).await;
+}

@@ -1,0 +1,145 @@
+//! What becomes of registrations when one side stands still for a while: etcd, or a provider.
+
+use sd_core::{Registrar, RegistrarStatus, Service, Ttl};
+use sd_tests::{Consumer, Etcd, PATIENCE, Provider, RemoteProvider, View, eventually, throughout};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+
+fn both(view: &View) -> bool {
+    view.has(A) && view.has(B)
+}
+
+/// faults row 2
+#[tokio::test]
+async fn a_freeze_of_two_ttls_takes_nobody_from_consumers_and_all_providers_come_back() {
+    let etcd = Etcd::start().await;
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    let a = Provider::start(etcd.endpoint(), "/svc/a", A).await;
+    let b = Provider::start(etcd.endpoint(), "/svc/b", B).await;
+    consumer.settles_on(&[A, B]).await;
+    let leases = [a.stands(&etcd).await, b.stands(&etcd).await];
+
+    let outage = async {
+        etcd.freeze();
+        let notices = consumer.sees("the outage", |view| !view.live);
+        tokio::join!(notices, sleep(2 * Ttl::MIN.duration()));
+        etcd.thaw();
+        // The leases have ended, and etcd says so as soon as it says anything.
+        let renewed = async || [a.stands(&etcd).await, b.stands(&etcd).await];
+        let is_new = |new: &[i64; 2]| new.iter().all(|lease| !leases.contains(lease));
+        let new = eventually(PATIENCE, "new leases", renewed, is_new).await;
+        consumer.settles_on(&[A, B]).await;
+        new
+    };
+    let mut new = throughout(outage, "both", async || consumer.view(), both).await;
+
+    assert_eq!(consumer.made(), 2, "endpoints are kept");
+    assert!(a.registrar().status().borrow().is_registered());
+    assert!(b.registrar().status().borrow().is_registered());
+    let leases = async || {
+        let mut leases = etcd.leases().await;
+        leases.sort_unstable();
+        leases
+    };
+    new.sort_unstable();
+    eventually(PATIENCE, "no lease more", leases, |now| *now == new).await;
+}
+
+/// faults row 3
+#[tokio::test]
+async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_lease() {
+    const TTL: Duration = Duration::from_secs(6);
+    let etcd = Etcd::start().await;
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    let provider = async |key: &str, address: &'static str| {
+        let service = Service::new(key, address).unwrap();
+        let service = service.with_ttl(Ttl::new(TTL).unwrap());
+        let registrar = |client| Registrar::new(client, service);
+        Provider::with(etcd.endpoint(), key, registrar).await
+    };
+    let providers = [provider("/svc/a", A).await, provider("/svc/b", B).await];
+    consumer.settles_on(&[A, B]).await;
+    let entries = [etcd.last_put("/svc/a").await, etcd.last_put("/svc/b").await];
+    let before = etcd.metrics().await;
+
+    let outage = async {
+        // So that the next beat falls into the freeze and is given up in it, after 3 s in all.
+        sleep(TTL / 6).await;
+        etcd.freeze();
+        let notices = consumer.sees("the outage", |view| !view.live);
+        tokio::join!(notices, sleep(TTL * 9 / 20));
+        etcd.thaw();
+        consumer.settles_on(&[A, B]).await;
+        // A beat has come since: whole again, which they cannot be without one.
+        let left = async || {
+            let leases = entries.map(|entry| entry.expect("it stands").0);
+            [left(&etcd, leases[0]).await, left(&etcd, leases[1]).await]
+        };
+        let is_whole = |left: &[i64; 2]| left.iter().all(|left| *left >= 4);
+        eventually(PATIENCE, "both leases prolonged", left, is_whole).await;
+    };
+    let look = async || {
+        let statuses = providers.each_ref().map(|it| it.registrar().status());
+        let statuses = statuses.map(|status| status.borrow().clone());
+        (consumer.view(), statuses)
+    };
+    let nothing = |(view, statuses): &(View, [RegistrarStatus; 2])| {
+        both(view) && view.held.is_empty() && statuses.iter().all(RegistrarStatus::is_registered)
+    };
+    throughout(outage, "both registered, undoubted", look, nothing).await;
+
+    let now = [etcd.last_put("/svc/a").await, etcd.last_put("/svc/b").await];
+    assert_eq!(now, entries, "the same leases, and nothing was put again");
+    let asked = etcd.metrics().await.since(&before);
+    assert_eq!((asked.lease_grants(), asked.txns()), (0, 0));
+    assert_eq!(consumer.made(), 2, "endpoints are kept");
+}
+
+/// How many seconds etcd gives a lease; below zero if there is none.
+async fn left(etcd: &Etcd, lease: i64) -> i64 {
+    let mut client = etcd.client().await;
+    let answer = client.lease_time_to_live(lease, None).await;
+    answer.expect("etcd answers").ttl()
+}
+
+/// faults row 14
+#[tokio::test]
+async fn a_provider_that_was_frozen_comes_back_when_it_wakes() {
+    let etcd = Etcd::start().await;
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    let _other = Provider::start(etcd.endpoint(), "/svc/b", B).await;
+    let dir = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_sd-tests-provider");
+    let log = dir.path().join("log");
+    let mut provider = RemoteProvider::start(program, etcd.endpoint(), "/svc/a", A, &log);
+    consumer.settles_on(&[A, B]).await;
+    let (lease, _) = etcd.last_put("/svc/a").await.expect("it is seen");
+
+    let absence = async {
+        provider.freeze();
+        // The registry is well, so that nobody doubts that it is gone.
+        consumer.settles_on(&[B]).await;
+        sleep(Ttl::MIN.duration()).await;
+        assert_eq!(consumer.view().instances, [B], "a frozen one does nothing");
+        provider.thaw();
+        consumer.settles_on(&[A, B]).await;
+    };
+    let has_other = |view: &_| View::has(view, B);
+    throughout(
+        absence,
+        "the other one",
+        async || consumer.view(),
+        has_other,
+    )
+    .await;
+
+    let (new, put) = etcd.last_put("/svc/a").await.expect("it is back");
+    assert_ne!(new, lease);
+    assert_eq!(etcd.leases().await.len(), 2, "the old lease is gone");
+    // It beats again: a whole TTL later it still stands as it was put.
+    sleep(Ttl::MIN.duration() + Duration::from_secs(1)).await;
+    assert_eq!(etcd.last_put("/svc/a").await, Some((new, put)));
+}

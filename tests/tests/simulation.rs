@@ -1,0 +1,45 @@
+//! The toolkit in a simulated world; see `sd_tests::simulation`. By hand, any number of seeds:
+//! `./run simulate --seeds 0..100000`.
+
+use sd_tests::simulation::{Plan, shrink, simulate};
+use std::{ops::Range, time::Duration};
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// Says of each seed that breaks a promise what it takes and what happens then.
+fn keeps_all_promises(seeds: Range<u64>, horizon: Duration) {
+    for seed in seeds {
+        let plan = Plan::draw(seed, horizon);
+        if simulate(&plan).violation().is_some() {
+            let least = shrink(&plan);
+            panic!("{least}{}", simulate(&least));
+        }
+    }
+}
+
+#[test]
+fn a_few_hundred_seeds_keep_all_promises() {
+    keeps_all_promises(0..300, TEN_MINUTES);
+}
+
+#[test]
+fn hours_keep_all_promises() {
+    keeps_all_promises(1_000..1_003, 18 * TEN_MINUTES);
+}
+
+#[test]
+fn a_seed_repeats_exactly() {
+    // Among them dozens of providers and consumers.
+    for seed in 0..40 {
+        let plan = Plan::draw(seed, TEN_MINUTES);
+        let (first, second) = (simulate(&plan), simulate(&plan));
+        assert!(first.len() > 10, "seed {seed}: {} lines", first.len());
+        assert_eq!(first.digest(), second.digest(), "seed {seed}");
+    }
+}
+
+#[test]
+fn seeds_differ() {
+    let run = |seed| simulate(&Plan::draw(seed, TEN_MINUTES)).digest();
+    assert_ne!(run(1), run(2));
+}

@@ -1,0 +1,19 @@
+//! A short soak; see `sd_tests::soak`. By hand, for longer and with other seeds:
+//! `cargo run --package sd-tests --bin soak -- --minutes 10`.
+
+use sd_tests::soak::{Soak, soak};
+use std::time::Duration;
+
+const SHORT: Duration = Duration::from_secs(20);
+/// Its first faults: a lease revoked, etcd frozen, a stall, a takeover, a rebuild with a crash, a kill.
+const SEED: u64 = 80_667;
+
+#[tokio::test]
+async fn one_fault_after_the_other_leaves_all_in_agreement_and_nothing_behind() {
+    let outcome = soak(Soak::new(SEED, SHORT), |line| println!("{line}")).await;
+
+    let summary = outcome.unwrap_or_else(|broken| panic!("{broken}"));
+    println!("{summary}");
+    assert!(summary.faults > 0, "{summary}");
+    assert!(summary.rounds > 0, "{summary}");
+}
