@@ -46,8 +46,8 @@ mod proxy;
 mod quota;
 mod relay;
 mod setup;
-pub mod soak;
 pub mod simulation;
+pub mod soak;
 mod tls;
 pub mod wrong_clients;
 

@@ -262,9 +262,8 @@ async fn a_password_that_is_changed_makes_no_storm() {
         let status = registrar.status().borrow().is_registered();
         (status, etcd.get(KEY).await.is_some(), keys(&instancer))
     };
-    let is_well = |(status, stands, seen): &(bool, bool, Vec<String>)| {
-        *status && *stands && *seen == [KEY]
-    };
+    let is_well =
+        |(status, stands, seen): &(bool, bool, Vec<String>)| *status && *stands && *seen == [KEY];
     eventually(2 * PATIENCE, "all to be well", state, is_well).await;
 }
 
