@@ -315,10 +315,12 @@ impl Tenure {
             State::Announcing { .. } | State::Draining { .. } | State::Removing => None,
             State::Ended(_) if self.owed => self.remove(deadline),
             State::Ended(status) => {
-                self.outcome = Some(Ok(match status {
-                    RegistrarStatus::Deregistered(outcome) => *outcome,
-                    _ => Deregistered::NotOurs,
-                }));
+                self.outcome = Some(match status {
+                    RegistrarStatus::Deregistered(outcome) => Ok(*outcome),
+                    // The entry may stand until its lease ends, and nobody is left to ask.
+                    RegistrarStatus::Closed => Err(Error::Closed),
+                    _ => Ok(Deregistered::NotOurs),
+                });
                 None
             }
             State::Registering { .. } | State::Reclaiming { .. } | State::Taken { .. } => {

@@ -373,9 +373,11 @@ mod tests {
             let translated = translate(answer());
             prop_assert!(translated.to_string().contains(&message));
             prop_assert!(std::error::Error::source(&translated).is_some());
-            let from = translate_from("etcd-1:2379", answer());
-            prop_assert!(from.to_string().contains("etcd-1:2379"));
-            prop_assert_eq!(from.is_transient(), translated.is_transient());
+            for is_new in [false, true] {
+                let from = translate_from("etcd-1:2379", is_new, answer());
+                prop_assert!(from.to_string().contains("etcd-1:2379"));
+                prop_assert_eq!(from.is_transient(), translated.is_transient());
+            }
             let is_gap = gap(&answer()).is_some();
             prop_assert!(!is_gap || number == code::OUT_OF_RANGE);
             prop_assert!(!(is_lease_not_found(&answer()) && is_lease_exists(&answer())));

@@ -148,6 +148,7 @@ fn active(token: Token) -> Active {
         known: token.revision,
         token,
         fragments: Vec::new(),
+        _counted: Counted::new(telemetry::WATCHES),
     }
 }
 

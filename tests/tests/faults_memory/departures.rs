@@ -225,7 +225,8 @@ async fn a_process_that_is_aborted_leaves_nothing_behind() {
 /// faults row 27, in every trouble that a registry can be in.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_is_aborted_in_an_outage_leaves_its_lease_to_run_out_and_no_more() {
-    let outages: [(fn(&Registry), fn(&Registry)); 3] = [
+    type Change = fn(&Registry);
+    let outages: [(Change, Change); 3] = [
         (Registry::freeze, Registry::thaw),
         (Registry::kill, Registry::restart),
         (

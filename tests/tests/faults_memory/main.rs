@@ -24,6 +24,7 @@ const OTHER: &str = "10.0.0.2:80";
 const GRACE: Duration = Duration::from_secs(15);
 /// The longest delay of a registrar, and of an instancer, by default.
 const LONGEST_DELAY: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 fn seconds(secs: u64) -> Duration {
     Duration::from_secs(secs)
