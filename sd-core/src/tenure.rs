@@ -461,7 +461,9 @@ impl Tenure {
         match &mut self.state {
             State::Held { error: last, .. } => {
                 *last = Some(error.clone());
-                self.refused = (newest && !error.is_transient()).then_some(error);
+                if !self.given_up {
+                    self.refused = (newest && !error.is_transient()).then_some(error);
+                }
                 self.go(Action::Hold, Some(now + delay))
             }
             State::Reclaiming {

@@ -427,6 +427,22 @@ fn a_value_that_can_never_stand_does_not_keep_the_entry_away() {
 }
 
 #[test]
+fn a_value_that_was_given_up_stays_so_whatever_becomes_of_the_older() {
+    let mut scene = Scene::held();
+    scene.on(Input::Update("h:2".into()));
+    scene.on(Input::ReclaimFailed(transient()));
+    scene.on(Input::Update("h:3".into()));
+    assert_eq!(scene.fire(), reclaim("h:3"));
+    let hopeless = Error::Invalid(Invalid::Config("too large".into()));
+    // The one before may have been heard, so the oldest is written again.
+    assert_eq!(scene.on(Input::ReclaimFailed(hopeless)), reclaim(VALUE));
+    scene.on(Input::ReclaimFailed(transient()));
+    assert_eq!(scene.fire(), reclaim(VALUE));
+    scene.on(reclaimed());
+    assert!(matches!(scene.tenure.updated(), Some(Err(_))));
+}
+
+#[test]
 fn a_value_is_remembered_while_nothing_stands() {
     for (name, mut scene) in Scene::everywhere() {
         scene.on(Input::Update("h:9".into()));
