@@ -238,7 +238,7 @@ impl Guarded {
         if is_answer(input) && at_once {
             self.in_a_row += 1;
             assert!(self.in_a_row <= 3, "a hot loop: {story:?}");
-        } else if action.is_some() {
+        } else if action.is_some() || is_word(input) {
             self.in_a_row = 0;
         }
         let (Input::RegisterFailed(error) | Input::ReclaimFailed(error)) = input else {
