@@ -1,6 +1,9 @@
 //! Departures: keys that have to go, until etcd says that they are gone.
 
-use crate::{door::Reply, txn};
+use crate::{
+    door::Reply,
+    txn::{self, Found, Guard},
+};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sd_core::{Deregistered, Error};
 use std::{collections::HashMap, time::Duration};
@@ -20,6 +23,8 @@ pub(crate) fn backoff() -> ExponentialBackoff {
 /// A key that is ours as long as it hangs on `lease`, and has to go.
 struct Departure {
     lease: i64,
+    /// What stands, as far as we know. Whoever is wrong about that learns better.
+    guard: Guard,
     replies: Vec<Reply>,
     /// Failed in company; goes by itself.
     alone: bool,
@@ -43,14 +48,16 @@ impl Departures {
         self.0.get(key).map(|departure| departure.lease)
     }
 
-    /// `key` has to go from `lease`.
-    pub(crate) fn add(&mut self, key: Vec<u8>, lease: i64, reply: Option<Reply>) {
+    /// `key`, of which we know this, has to go from `lease`.
+    pub(crate) fn add(&mut self, key: Vec<u8>, lease: i64, guard: Guard, reply: Option<Reply>) {
         let departure = self.0.entry(key).or_insert_with(|| Departure {
             lease,
+            guard,
             replies: Vec::new(),
             alone: false,
         });
         departure.lease = lease;
+        departure.guard = guard;
         departure.replies.extend(reply);
     }
 
@@ -65,10 +72,9 @@ impl Departures {
         }
     }
 
-    /// Up to `most` keys that fit into one request of `bytes`, with the leases that they have to go
-    /// from.
-    pub(crate) fn batch(&self, most: usize, bytes: usize) -> Vec<(Vec<u8>, i64)> {
-        let of = |(key, it): (&Vec<u8>, &Departure)| (key.clone(), it.lease);
+    /// Up to `most` keys that fit into one request of `bytes`, with what we know of them.
+    pub(crate) fn batch(&self, most: usize, bytes: usize) -> Vec<(Vec<u8>, Guard)> {
+        let of = |(key, it): (&Vec<u8>, &Departure)| (key.clone(), it.guard);
         let in_company = self.0.iter().filter(|(_, it)| !it.alone);
         let mut sum = 0;
         let fitting = in_company.take(most).take_while(|(key, _)| {
@@ -80,6 +86,17 @@ impl Departures {
             return self.0.iter().take(1).map(of).collect();
         }
         batch
+    }
+
+    /// Instead of what we knew of `key`, this stands. Whether it has to go.
+    pub(crate) fn learn(&mut self, key: &[u8], found: &Found) -> bool {
+        match self.0.get_mut(key) {
+            Some(departure) if departure.lease == found.lease => {
+                departure.guard = found.guard();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// `key` is gone, or somebody else's; gives back who waits for that.

@@ -2,6 +2,7 @@
 //!
 //! Pure bookkeeping; the session does the talking.
 
+use crate::txn::Guard;
 use bytes::Bytes;
 use sd_core::{LossSender, Lost, ServiceKey};
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,17 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What stands under its key, as far as we know.
+    pub(crate) fn guard(&self) -> Guard {
+        match self.loss {
+            None => Guard::Absent,
+            Some(_) => Guard::Stands {
+                lease: self.lease,
+                modified: self.modified,
+            },
+        }
+    }
+
     /// Says that the registration is lost, if that was not said before.
     pub(crate) fn lose(&mut self, why: Lost) {
         if let Some(loss) = self.loss.take() {

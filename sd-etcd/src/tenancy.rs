@@ -8,8 +8,13 @@
 //! may still be applied after the server thaws; so every lease is given an id of our own choosing
 //! and is revoked even if its grant was never answered, a key that is to go is deleted again and
 //! again until etcd says that it is gone, and what hangs on the lease without being in the ledger
-//! is removed whenever the lease is verified.
+//! is removed whenever the lease is verified. Nor may what was given up undo what came later: every
+//! write is guarded by what we believe to stand under its key, and is sent again with what does
+//! stand if that was wrong. A service that is new costs one request by that, one that takes its key
+//! over from the process before it two.
 
+#[cfg(test)]
+mod model;
 mod outcome;
 mod plan;
 #[cfg(test)]
@@ -19,7 +24,7 @@ use crate::{
     config::Config,
     departures::{Departures, backoff},
     door::{Claims, Op, Put, Reply, Shared},
-    ledger::{Ledger, Missing},
+    ledger::{Entry, Ledger, Missing},
     telemetry::Counted,
     txn::Guard,
 };
@@ -77,7 +82,7 @@ pub(crate) struct Waiting {
 /// One write, and what it is for; keys in full.
 pub(crate) enum Item {
     Put(Waiting, Vec<u8>),
-    Leave(Vec<u8>),
+    Leave(Vec<u8>, Guard),
 }
 
 /// The one thing that is being done.
@@ -173,40 +178,37 @@ impl Tenancy {
             Op::Dropped { service, id } => {
                 let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
                 if is_held && let Some(entry) = self.ledger.remove(&service) {
-                    self.leave(entry.key, entry.lease, None);
+                    let guard = entry.guard();
+                    self.leave(entry.key, entry.lease, guard, None);
                 }
             }
         }
     }
 
-    /// Whether a put may be sent, and under which guard.
+    /// Whether a put may be sent, and under which guard: what was learned of its key, or what we
+    /// know of it.
     fn judge(&self, put: &Put, learned: Option<Guard>) -> Verdict {
-        let Some(id) = put.reclaims else {
-            return Verdict::Send(Guard::None);
-        };
-        match self.ledger.get(&put.service) {
-            // It was deregistered, or its handle dropped.
-            None => Verdict::Answer(Err(Error::Closed)),
-            Some(entry) if entry.id != id => {
-                let value = entry.value.clone();
-                Verdict::Answer(Ok(Reclaimed::Taken { value }))
+        let entry = self.ledger.get(&put.service);
+        if let Some(id) = put.reclaims {
+            match entry {
+                // It was deregistered, or its handle dropped.
+                None => return Verdict::Answer(Err(Error::Closed)),
+                Some(entry) if entry.id != id => {
+                    let value = entry.value.clone();
+                    return Verdict::Answer(Ok(Reclaimed::Taken { value }));
+                }
+                Some(_) => {}
             }
-            Some(entry) => Verdict::Send(match learned {
-                Some(guard) => guard,
-                None if entry.loss.is_none() => Guard::Absent,
-                None => Guard::Ours {
-                    lease: entry.lease,
-                    modified: entry.modified,
-                },
-            }),
         }
+        Verdict::Send(learned.unwrap_or_else(|| entry.map_or(Guard::Absent, Entry::guard)))
     }
 
     fn remove(&mut self, service: &ServiceKey, why: Lost, reply: Option<Reply>) {
         self.forget_puts(service);
         if let Some(mut entry) = self.ledger.remove(service) {
+            let guard = entry.guard();
             entry.lose(why);
-            self.leave(entry.key, entry.lease, reply);
+            self.leave(entry.key, entry.lease, guard, reply);
         } else if let Some(reply) = reply {
             // It may still be on its way out.
             let key = self.key(service, self.lease().unwrap_or_default());
@@ -231,13 +233,13 @@ impl Tenancy {
         }
     }
 
-    fn leave(&mut self, key: Vec<u8>, lease: i64, reply: Option<Reply>) {
+    fn leave(&mut self, key: Vec<u8>, lease: i64, guard: Guard, reply: Option<Reply>) {
         // It may have been put on the current lease without an answer since it was known to be on
         // an older one.
         let current = self.lease();
         let is_current = current.is_some() && self.departures.lease_of(&key) == current;
         let lease = current.filter(|_| is_current).unwrap_or(lease);
-        self.departures.add(key, lease, reply);
+        self.departures.add(key, lease, guard, reply);
     }
 
     /// The key in full of a service on `lease`.

@@ -86,7 +86,7 @@ pub(crate) async fn perform(link: &Link, config: &Config, task: Task) -> Done {
             items,
             writes,
         } => {
-            let removes = items.iter().any(|item| matches!(item, Item::Leave(_)));
+            let removes = items.iter().any(|item| matches!(item, Item::Leave(..)));
             let within = if removes {
                 brief(config)
             } else {

@@ -31,13 +31,13 @@ impl Tenancy {
             (Done::Wrote(lease, items, result), UnderWay::Puts(_)) => {
                 let puts = items.into_iter().filter_map(|item| match item {
                     Item::Put(waiting, key) => Some((waiting, key)),
-                    Item::Leave(_) => None,
+                    Item::Leave(..) => None,
                 });
                 self.put(lease, puts.collect(), result);
             }
             (Done::Wrote(_, items, result), _) => {
                 let keys = items.into_iter().filter_map(|item| match item {
-                    Item::Leave(key) => Some(key),
+                    Item::Leave(key, guard) => Some((key, guard)),
                     Item::Put(..) => None,
                 });
                 self.left(keys.collect(), result, now);
@@ -176,7 +176,7 @@ impl Tenancy {
         let key = entry.key.clone();
         let mut before = self.ledger.enter(put.service.clone(), entry);
         if let Some(before) = &before {
-            self.leave_old_key(before.key.clone(), before.lease, &key);
+            self.leave_old_key(before.key.clone(), before.lease, before.guard(), &key);
         }
         match put.reply.send(Ok(Reclaimed::Held(registration))) {
             Ok(()) => {
@@ -202,28 +202,30 @@ impl Tenancy {
     /// Nobody waits for the answer: a reclaimed registration belongs to the handle before, anything
     /// else has to go again.
     fn put_for_nobody(&mut self, put: Put, key: Vec<u8>, lease: i64, modified: i64) {
+        let stands = Guard::Stands { lease, modified };
         match self.ledger.get_mut(&put.service) {
             Some(entry) if put.reclaims == Some(entry.id) => {
+                let guard = entry.guard();
                 let old_key = std::mem::replace(&mut entry.key, key.clone());
                 let old_lease = std::mem::replace(&mut entry.lease, lease);
                 entry.value = put.value;
                 entry.modified = modified;
-                self.leave_old_key(old_key, old_lease, &key);
+                self.leave_old_key(old_key, old_lease, guard, &key);
             }
             Some(entry) if entry.key == key => {
                 // It took the place of an older registration and is not wanted itself.
                 entry.lose(Lost::Superseded);
                 self.ledger.remove(&put.service);
-                self.leave(key, lease, None);
+                self.leave(key, lease, stands, None);
             }
-            _ => self.leave(key, lease, None),
+            _ => self.leave(key, lease, stands, None),
         }
     }
 
     /// A key that its lease completes changes with the lease; the old one may still stand.
-    fn leave_old_key(&mut self, old: Vec<u8>, lease: i64, new: &[u8]) {
+    fn leave_old_key(&mut self, old: Vec<u8>, lease: i64, guard: Guard, new: &[u8]) {
         if old != new {
-            self.leave(old, lease, None);
+            self.leave(old, lease, guard, None);
         }
     }
 
@@ -232,15 +234,16 @@ impl Tenancy {
         let entry = self.ledger.get_mut(&put.service);
         let mut entry = entry.filter(|entry| put.reclaims == Some(entry.id));
         let before = entry.as_ref().map(|entry| entry.lease);
-        match found {
-            None => waiting.learned = Some(Guard::Absent),
+        waiting.learned = Some(match found {
+            None => Guard::Absent,
             // On our lease with another modification: a put of ours that was given up, and was
             // applied all the same.
-            Some(found) if found.lease == lease || Some(found.lease) == before => {
-                waiting.learned = Some(Guard::Ours {
-                    lease: found.lease,
-                    modified: found.modified,
-                });
+            Some(found)
+                if put.reclaims.is_none()
+                    || found.lease == lease
+                    || Some(found.lease) == before =>
+            {
+                found.guard()
             }
             Some(Found { value, .. }) => {
                 if let Some(entry) = &mut entry {
@@ -250,7 +253,7 @@ impl Tenancy {
                 }
                 return waiting.put.answer(Ok(Reclaimed::Taken { value }));
             }
-        }
+        });
         self.try_again(waiting);
     }
 
@@ -270,19 +273,27 @@ impl Tenancy {
         let entry = self.ledger.get(&put.service);
         let is_held = entry.is_some_and(|entry| entry.loss.is_some() && entry.key == key);
         if !is_refused && !is_held {
-            self.leave(key, lease, None);
+            self.leave(key, lease, Guard::Absent, None);
         }
     }
 
-    fn left(&mut self, keys: Vec<Vec<u8>>, result: Result<Vec<Written>, Trouble>, now: Instant) {
+    fn left(
+        &mut self,
+        items: Vec<(Vec<u8>, Guard)>,
+        result: Result<Vec<Written>, Trouble>,
+        now: Instant,
+    ) {
         let error = match result {
             Ok(written) => {
                 self.cleanup_backoff = backoff();
                 let mut answers = Vec::new();
-                for (key, written) in keys.into_iter().zip(written) {
+                for ((key, guard), written) in items.into_iter().zip(written) {
                     let outcome = match written {
-                        Written::Done { .. } => Deregistered::Removed,
-                        Written::Refused(_) => Deregistered::NotOurs,
+                        Written::Done { .. } if guard != Guard::Absent => Deregistered::Removed,
+                        Written::Refused(Some(found)) if self.departures.learn(&key, &found) => {
+                            continue;
+                        }
+                        Written::Done { .. } | Written::Refused(_) => Deregistered::NotOurs,
                     };
                     let replies = self.departures.remove(&key);
                     answers.extend(replies.into_iter().map(|reply| (outcome, reply)));
@@ -296,6 +307,7 @@ impl Tenancy {
             }
             Err(trouble) => Error::from(trouble),
         };
+        let keys: Vec<Vec<u8>> = items.into_iter().map(|(key, _)| key).collect();
         if error.is_transient() {
             self.postpone_cleanup(now);
             self.fail_puts_behind(&keys, &error);
@@ -372,7 +384,7 @@ impl Tenancy {
                             "removing a key of ours that nobody holds"
                         );
                         telemetry::stray_found();
-                        self.leave(stray, lease, None);
+                        self.leave(stray, lease, Guard::Absent, None);
                     }
                 }
                 self.suspects = self.ledger.missing(lease, &keys);

@@ -2,7 +2,7 @@
 
 use super::{Item, Lease, Tenancy, UnderWay, Verdict};
 use crate::{
-    txn::{self, Guard, Write},
+    txn::{self, Write},
     work::Task,
 };
 use std::{
@@ -45,12 +45,12 @@ impl Tenancy {
         self.under_way = UnderWay::Removals;
         let (items, writes) = batch
             .into_iter()
-            .map(|(key, lease)| {
+            .map(|(key, guard)| {
                 let write = Write::Delete {
                     key: key.clone(),
-                    guard: Guard::OnLease(lease),
+                    guard,
                 };
-                (Item::Leave(key), write)
+                (Item::Leave(key, guard), write)
             })
             .unzip();
         Some(Task::Write {
@@ -80,7 +80,7 @@ impl Tenancy {
         }
         let services = items.iter().filter_map(|item| match item {
             Item::Put(waiting, _) => Some(waiting.put.service.clone()),
-            Item::Leave(_) => None,
+            Item::Leave(..) => None,
         });
         self.under_way = UnderWay::Puts(services.collect());
         Some(Task::Write {

@@ -188,6 +188,24 @@ fn service(key: &str) -> ServiceKey {
     Key::new(key).unwrap().into()
 }
 
+fn delete(key: &str, guard: Guard) -> Write {
+    Write::Delete {
+        key: key.into(),
+        guard,
+    }
+}
+
+/// What etcd answers where something that we know nothing of stands on `lease`, and how it is to be
+/// written to then.
+fn stands(lease: i64) -> (Guard, Written) {
+    let found = Found {
+        value: Bytes::new(),
+        lease,
+        modified: 9,
+    };
+    (found.guard(), Written::Refused(Some(found)))
+}
+
 fn timed_out() -> Trouble {
     Trouble::Other(Error::Timeout {
         operation: "test",
@@ -420,8 +438,12 @@ fn what_may_have_been_put_all_the_same_has_to_go() {
 
     assert!(matches!(said(&mut answer), Some(Err(_))));
     assert!(said(&mut gone).is_none(), "nobody knows yet");
+    let look = bench.transaction();
+    assert_eq!(look.removals(), ["b"]);
+    let (guard, refused) = stands(look.lease);
+    bench.answer(look, Ok(vec![refused]));
     let removal = bench.transaction();
-    assert_eq!(removal.removals(), ["b"]);
+    assert_eq!(removal.writes, [delete("b", guard)]);
     bench.carry_out(removal);
     assert!(matches!(said(&mut gone), Some(Ok(Deregistered::Removed))));
 }
@@ -437,12 +459,10 @@ fn a_reclaim_that_was_not_answered_is_removed_from_the_lease_that_it_was_put_on(
     let transaction = bench.transaction();
     bench.answer(transaction, Err(timed_out()));
     let _gone = bench.deregister("a");
-    let removal = bench.transaction();
-    let expected = Write::Delete {
-        key: b"a".to_vec(),
-        guard: Guard::OnLease(new),
-    };
-    assert_eq!(removal.writes, [expected]);
+    let look = bench.transaction();
+    let (guard, refused) = stands(new);
+    bench.answer(look, Ok(vec![refused]));
+    assert_eq!(bench.transaction().writes, [delete("a", guard)]);
 }
 
 #[test]
@@ -471,8 +491,9 @@ fn a_lease_that_nobody_uses_is_revoked_with_all_that_may_hang_on_it() {
     while let Some(task) = bench.next() {
         match task {
             Task::Write { lease, items, .. } => {
-                let refused = vec![Written::Refused(None); items.len()];
-                bench.finish(Done::Wrote(lease, items, Ok(refused)));
+                let nothing = Written::Done { revision: 8 };
+                let written = vec![nothing; items.len()];
+                bench.finish(Done::Wrote(lease, items, Ok(written)));
             }
             Task::Revoke { lease: it } => {
                 assert_eq!(it, lease);

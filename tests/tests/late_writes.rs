@@ -1,0 +1,137 @@
+//! Writes that were given up and reach etcd after later ones were confirmed.
+
+use sd_core::{Client, Deregistered, Error, Registration, Service, Ttl};
+use sd_etcd::EtcdClient;
+use sd_tests::{Etcd, Metrics, PATIENCE, Proxy, eventually, throughout};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const KEY: &str = "/svc/a";
+const OTHER: &str = "/svc/b";
+/// When a client gives up.
+const PATIENT: Duration = Duration::from_millis(500);
+/// How long a request is on its slow way. What is sent after it, that nobody waits for it any more,
+/// arrives as much later, so that etcd has carried it out by then.
+const LATE: Duration = Duration::from_secs(3);
+
+/// A client that knows two ways to one etcd, and is on the first.
+struct Scene {
+    etcd: Etcd,
+    slow: Proxy,
+    _fast: Proxy,
+    client: EtcdClient,
+    /// Keeps the lease in use.
+    _other: Registration,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let etcd = Etcd::start().await;
+        let slow = Proxy::to(etcd.address()).await;
+        let fast = Proxy::to(etcd.address()).await;
+        fast.refuse().await;
+        let client = EtcdClient::builder([slow.endpoint(), fast.endpoint()])
+            .request_timeout(PATIENT)
+            .deregister_timeout(4 * PATIENT)
+            .build()
+            .unwrap();
+        let other = in_time(async {
+            loop {
+                // The one that refuses may be tried first.
+                if let Ok(other) = client.register(&service(OTHER, "b")).await {
+                    return other;
+                }
+            }
+        });
+        let other = other.await;
+        fast.resume();
+        Self {
+            etcd,
+            slow,
+            _fast: fast,
+            client,
+            _other: other,
+        }
+    }
+
+    /// Waits until as many transactions have come to etcd.
+    async fn transactions(&self, before: &Metrics, count: u64) {
+        let seen = async || self.etcd.metrics().await.since(before).txns();
+        eventually(PATIENCE, "the late one", seen, |seen| *seen >= count).await;
+    }
+
+    /// Watches for longer than it takes to carry out what has come that `KEY` has this value.
+    async fn stays(&self, value: &str) {
+        let seen = || self.etcd.get(KEY);
+        let is_it = |seen: &Option<Vec<u8>>| seen.as_deref() == Some(value.as_bytes());
+        throughout(sleep(PATIENT), "the newest value", seen, is_it).await;
+    }
+}
+
+fn service(key: &str, value: &'static str) -> Service {
+    let ttl = Ttl::from_secs(60).unwrap();
+    Service::new(key, value).unwrap().with_ttl(ttl)
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_registration_that_was_given_up_does_not_undo_the_one_after_it() {
+    let scene = Scene::set().await;
+    let before = scene.etcd.metrics().await;
+
+    scene.slow.delay(LATE);
+    let given_up = in_time(scene.client.register(&service(KEY, "old"))).await;
+    assert!(
+        matches!(given_up, Err(Error::Timeout { .. })),
+        "{given_up:?}"
+    );
+    let newer = in_time(scene.client.register(&service(KEY, "new"))).await;
+    let registration = newer.unwrap();
+    assert_eq!(scene.etcd.get(KEY).await.unwrap(), b"new");
+    // Two puts, and a look at what the first has left.
+    scene.transactions(&before, 3).await;
+
+    scene.stays("new").await;
+    assert_eq!(registration.is_lost(), None);
+}
+
+#[tokio::test]
+async fn a_take_over_that_was_given_up_does_not_take_the_key_from_its_next_owner() {
+    let scene = Scene::set().await;
+    scene.etcd.put(KEY, "somebody").await;
+    let before = scene.etcd.metrics().await;
+
+    scene.slow.delay(LATE);
+    let given_up = in_time(scene.client.register(&service(KEY, "old"))).await;
+    assert!(
+        matches!(given_up, Err(Error::Timeout { .. })),
+        "{given_up:?}"
+    );
+    scene.etcd.put(KEY, "somebody else").await;
+    // A put, and a look at what it has left.
+    scene.transactions(&before, 2).await;
+
+    scene.stays("somebody else").await;
+}
+
+#[tokio::test]
+async fn a_removal_that_was_given_up_does_not_remove_what_was_registered_after_it() {
+    let scene = Scene::set().await;
+    let first = in_time(scene.client.register(&service(KEY, "old"))).await;
+    let _first = first.unwrap();
+    let before = scene.etcd.metrics().await;
+
+    scene.slow.delay(LATE);
+    let removed = in_time(scene.client.deregister(&service(KEY, "old"))).await;
+    assert_eq!(removed.unwrap(), Deregistered::Removed);
+    let second = in_time(scene.client.register(&service(KEY, "new"))).await;
+    let registration = second.unwrap();
+    // Two removals and a put.
+    scene.transactions(&before, 3).await;
+
+    scene.stays("new").await;
+    assert_eq!(registration.is_lost(), None);
+}
