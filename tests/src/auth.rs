@@ -42,18 +42,33 @@ impl Etcd {
 
     /// A user who may read and write what begins with `prefix`, and nothing else.
     pub async fn add_user(&self, name: &str, password: &str, prefix: &str) {
+        self.add_user_with(name, password, prefix, PermissionType::Readwrite)
+            .await;
+    }
+
+    /// A user who may read what begins with `prefix`, and nothing else.
+    pub async fn add_reader(&self, name: &str, password: &str, prefix: &str) {
+        self.add_user_with(name, password, prefix, PermissionType::Read)
+            .await;
+    }
+
+    async fn add_user_with(&self, name: &str, password: &str, prefix: &str, may: PermissionType) {
         self.create_user(name, password).await;
         self.ask("RoleAdd", |client| async move {
             client.auth_client().role_add(name).await
         })
         .await;
-        self.grant(name, prefix).await;
+        self.allow(name, prefix, may).await;
         self.give_role(name, name).await;
     }
 
     /// Lets a user read and write what begins with `prefix`, as well as what it may already.
     pub async fn grant(&self, name: &str, prefix: &str) {
-        let permission = Permission::new(PermissionType::Readwrite, prefix).with_prefix();
+        self.allow(name, prefix, PermissionType::Readwrite).await;
+    }
+
+    async fn allow(&self, name: &str, prefix: &str, may: PermissionType) {
+        let permission = Permission::new(may, prefix).with_prefix();
         self.ask("RoleGrantPermission", |client| async move {
             let mut auth = client.auth_client();
             auth.role_grant_permission(name, permission).await
