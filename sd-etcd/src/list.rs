@@ -13,7 +13,7 @@ use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot, WatchError};
 const BEGINNINGS: usize = 5;
 /// A page of several entries is not to keep the connection busy for longer than this takes, or a
 /// slow network looks like a frozen member.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Every entry under `prefix`.
 pub(crate) async fn list(link: &Link, config: &Config, prefix: &Prefix) -> Result<Snapshot> {

@@ -66,6 +66,8 @@ pub(crate) struct Tenancy {
 struct Lease {
     id: i64,
     verify_at: Instant,
+    /// etcd refused to say what hangs on it.
+    refused: bool,
     _counted: Counted,
 }
 

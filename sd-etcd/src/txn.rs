@@ -5,14 +5,18 @@
 //! So each says exactly what it believes to stand under its key, and does nothing where something
 //! else does. Whoever is refused hears what stands, and may send it again with that belief.
 
-use crate::link::{Connection, Failure, Link};
+use crate::link::{Failure, Link};
 use bytes::Bytes;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KvClient, PutOptions, Txn, TxnOp,
+    Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp,
     proto::{PbTxnOpResponse, PbTxnResponse},
 };
 use sd_core::Error;
 use std::time::Duration;
+
+/// etcd-client's limit is 4 MiB; a hundred values that were found instead of ours can be more. Where
+/// they are even more than this, each write goes by itself.
+const ANSWER: usize = 64 * 1024 * 1024;
 
 /// What has to be true of a key for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,23 +143,18 @@ pub(crate) async fn write(
         .call_within(within, "txn", async |connection| {
             // Nothing is compared, which is always true.
             let txn = Txn::new().and_then(operations).or_else(rights);
-            kv(&connection).txn(txn).await
+            let kv = connection.client.kv_client();
+            kv.max_decoding_message_size(ANSWER).txn(txn).await
         })
         .await?;
     read(answer.0, count)
         .ok_or_else(|| Failure::Other(Error::unavailable("etcd's answer does not fit the request")))
 }
 
-/// etcd-client's limit is 4 MiB; a hundred values that were found instead of ours can be more.
-fn kv(connection: &Connection) -> KvClient {
-    const ANSWER: usize = 64 * 1024 * 1024;
-    let kv = connection.client.kv_client();
-    kv.max_decoding_message_size(ANSWER)
-}
-
-/// Reads `keys` as of now, in their order.
+/// Reads `keys` as of now, in their order, if that takes no more than so many bytes.
 pub(crate) async fn read_keys(
     link: &Link,
+    most: usize,
     keys: Vec<Vec<u8>>,
 ) -> Result<Vec<Option<Found>>, Failure> {
     let count = keys.len();
@@ -163,7 +162,8 @@ pub(crate) async fn read_keys(
     let answer = link
         .call("txn", async |connection| {
             let txn = Txn::new().and_then(operations);
-            kv(&connection).txn(txn).await
+            let kv = connection.client.kv_client();
+            kv.max_decoding_message_size(most).txn(txn).await
         })
         .await?;
     let found: Vec<Option<Found>> = answer

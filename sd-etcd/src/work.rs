@@ -5,12 +5,16 @@ use crate::{
     error,
     ledger::Missing,
     link::{Failure, Link},
+    list::PAGE_BYTES,
     tenancy::Item,
     txn::{self, Found, Write, Written},
 };
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
 use sd_core::{Error, Ttl};
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 /// One call, and all that it needs.
 pub(crate) enum Task {
@@ -46,7 +50,8 @@ pub(crate) enum Done {
     Revoked(i64, Result<(), Trouble>),
     /// All keys on the lease; `None` if it is gone.
     Verified(i64, Result<Option<HashSet<Vec<u8>>>, Trouble>),
-    Examined(i64, Vec<Missing>, Result<Vec<Option<Found>>, Trouble>),
+    /// What stands under those that could be looked at.
+    Examined(i64, Vec<(Missing, Option<Found>)>, Result<(), Trouble>),
 }
 
 /// Why a call failed, as far as it matters what to do next.
@@ -98,9 +103,8 @@ pub(crate) async fn perform(link: &Link, config: &Config, task: Task) -> Done {
         Task::Revoke { lease } => Done::Revoked(lease, revoke(link, config, lease).await),
         Task::Verify { lease } => Done::Verified(lease, verify(link, lease).await),
         Task::Examine { lease, missing } => {
-            let keys = missing.iter().map(|missing| missing.key.clone()).collect();
-            let found = txn::read_keys(link, keys).await;
-            Done::Examined(lease, missing, found.map_err(Trouble::from))
+            let (known, result) = examine(link, config, missing).await;
+            Done::Examined(lease, known, result)
         }
     }
 }
@@ -132,6 +136,8 @@ pub(crate) async fn revoke(link: &Link, config: &Config, lease: i64) -> Result<(
     revoked.map(|_| ()).map_err(Trouble::from)
 }
 
+/// As of `etcd-client` 0.21 the answer may have 4 MiB: more than that (80,000 keys of 50 bytes on one
+/// lease) cannot be verified, which is logged like a missing right.
 async fn verify(link: &Link, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, Trouble> {
     let found = link
         .call("lease time to live", async |connection| {
@@ -147,4 +153,41 @@ async fn verify(link: &Link, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, Tro
         Err(Trouble::NoSuchLease) => Ok(None),
         Err(trouble) => Err(trouble),
     }
+}
+
+/// What is there instead may be too large for one answer, and one key that may not be read is not
+/// to hide what became of the others: they are asked for in ever smaller company, and those left
+/// out that cannot be read at all.
+async fn examine(
+    link: &Link,
+    config: &Config,
+    missing: Vec<Missing>,
+) -> (Vec<(Missing, Option<Found>)>, Result<(), Trouble>) {
+    let mut known = Vec::with_capacity(missing.len());
+    let mut most = missing.len();
+    let mut rest = VecDeque::from(missing);
+    while !rest.is_empty() {
+        let some = most.min(rest.len());
+        let bytes = match some {
+            1 => config.max_message_bytes,
+            _ => config.max_message_bytes.min(PAGE_BYTES),
+        };
+        let keys = rest.iter().take(some).map(|missing| missing.key.clone());
+        let error = match txn::read_keys(link, bytes, keys.collect()).await {
+            Ok(found) => {
+                known.extend(rest.drain(..some).zip(found));
+                continue;
+            }
+            Err(failure) => Error::from(failure),
+        };
+        if error.is_transient() {
+            return (known, Err(Trouble::Other(error)));
+        }
+        tracing::debug!(keys = some, %error, "missing keys cannot be read");
+        match some {
+            1 => drop(rest.pop_front()),
+            _ => most = some / 2,
+        }
+    }
+    (known, Ok(()))
 }

@@ -250,3 +250,32 @@ async fn what_happened_at_once_is_one_batch_however_large() {
     assert_eq!(before.entries.len(), 1000);
     assert_eq!(news(&mut watch).await.len(), 1000);
 }
+
+/// Together they are more than is read at once.
+#[tokio::test]
+async fn however_much_takes_the_keys_of_many_is_noticed() {
+    const MIB: usize = 1024 * 1024;
+    let etcd = Etcd::start().await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).max_message_bytes(2 * MIB);
+    let client = builder.build().unwrap();
+    let keys = ["/svc/a", "/svc/b", "/svc/c", "/svc/d", "/svc/e"];
+    let short = |key| service(key).with_ttl(Ttl::MIN);
+    let registering = keys.map(|key| async { client.register(&short(key)).await.unwrap() });
+    let mut registrations = join_all(registering).await;
+    // On the same lease, and still there.
+    let standing = client.register(&short("/svc/z")).await.unwrap();
+
+    let large = "x".repeat(MIB);
+    for key in keys {
+        etcd.put(key, large.as_str()).await;
+    }
+
+    for registration in &mut registrations {
+        let lost = timeout(PATIENCE, registration.lost()).await.unwrap();
+        let Lost::Taken { value } = lost else {
+            panic!("{lost:?}");
+        };
+        assert_eq!(value.len(), MIB);
+    }
+    assert_eq!(standing.is_lost(), None);
+}

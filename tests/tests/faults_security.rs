@@ -234,6 +234,27 @@ async fn who_lost_the_right_to_write_is_told_so_by_the_next_update() {
     }
 }
 
+/// faults row 22 and row 8: of two keys on one lease that were deleted, one may not be read any more.
+#[tokio::test]
+async fn a_key_that_may_not_be_read_does_not_hide_the_loss_of_another() {
+    let etcd = guarded().await;
+    let client = client(etcd.endpoint(), "secret");
+    let _hidden = registered(&client, service(OTHER, 6)).await;
+    let registrar = registered(&client, service(KEY, 6)).await;
+    let lease = etcd.entry(KEY).await.unwrap().lease();
+
+    etcd.delete(OTHER).await;
+    etcd.delete(KEY).await;
+    etcd.withdraw("discovery", "/svc/").await;
+    etcd.grant("discovery", KEY).await;
+
+    let back = || etcd.get(KEY);
+    eventually(PATIENCE, "it to be back", back, Option::is_some).await;
+    assert_eq!(etcd.entry(KEY).await.unwrap().lease(), lease);
+    assert!(registrar.status().borrow().is_registered());
+    assert_eq!(etcd.keys("").await, [KEY]);
+}
+
 /// Whether `trouble` is that of a missing right.
 fn is_denied(trouble: &Option<Trouble>) -> bool {
     matches!(

@@ -305,9 +305,11 @@ impl World {
             }
             Task::Verify { lease } => Done::Verified(lease, Ok(etcd.on(lease))),
             Task::Examine { lease, missing } => {
-                let found = missing.iter().map(|it| etcd.entries.get(&it.key).cloned());
-                let found = found.collect();
-                Done::Examined(lease, missing, Ok(found))
+                let known = missing.into_iter().map(|missing| {
+                    let found = etcd.entries.get(&missing.key).cloned();
+                    (missing, found)
+                });
+                Done::Examined(lease, known.collect(), Ok(()))
             }
         };
         self.tenancy.finish(done, self.now);

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 const MOST_TRIES: u32 = 8;
 /// How long after an answer etcd has dealt with all that it found at a thaw.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long to leave alone what etcd does not allow us to look at.
-const NOT_ALLOWED: Duration = Duration::from_secs(300);
+/// How long to leave alone what etcd does not allow us to look at. Meanwhile no deleted key is
+/// noticed, and rights may be granted at any time.
+const NOT_ALLOWED: Duration = Duration::from_secs(30);
 
 impl Tenancy {
     /// Takes note of what came of the task that was under way.
@@ -47,13 +48,15 @@ impl Tenancy {
                 self.revoked(lease, granted, result, now);
             }
             (Done::Verified(lease, result), _) => self.verified(lease, result, now),
-            (Done::Examined(lease, missing, Ok(found)), _) => {
-                for (missing, found) in missing.into_iter().zip(found) {
+            (Done::Examined(lease, known, result), _) => {
+                for (missing, found) in known {
                     self.examined(lease, &missing, found);
                 }
+                // They are missing when the lease is verified next, too.
+                if result.is_err() {
+                    self.suspects.clear();
+                }
             }
-            // They are missing when the lease is verified next, too.
-            (Done::Examined(_, _, Err(_)), _) => self.suspects.clear(),
             // A grant is followed by nothing but its answer.
             (Done::Granted(lease, _), _) => self.doomed.push_back(lease),
         }
@@ -86,6 +89,7 @@ impl Tenancy {
         self.lease = Some(Lease {
             id: lease,
             verify_at: now + self.ttl.keep_alive_interval(),
+            refused: false,
             _counted: Counted::new(telemetry::LEASES),
         });
     }
@@ -373,6 +377,7 @@ impl Tenancy {
             return;
         };
         current.verify_at = now + interval;
+        let was_refused = std::mem::take(&mut current.refused);
         match result {
             Ok(None) => self.lease_lost(lease),
             Ok(Some(keys)) => {
@@ -392,11 +397,16 @@ impl Tenancy {
             Err(trouble) => {
                 let error = Error::from(trouble);
                 if !error.is_transient() {
-                    tracing::warn!(
-                        lease, %error,
-                        "registrations cannot be verified: deleted keys will not be noticed"
-                    );
-                    current.verify_at = now + NOT_ALLOWED;
+                    if was_refused {
+                        tracing::debug!(lease, %error, "registrations still cannot be verified");
+                    } else {
+                        tracing::warn!(
+                            lease, %error,
+                            "registrations cannot be verified: deleted keys will not be noticed"
+                        );
+                    }
+                    current.refused = true;
+                    current.verify_at = now + interval.max(NOT_ALLOWED);
                 }
             }
         }

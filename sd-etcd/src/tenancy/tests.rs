@@ -674,19 +674,39 @@ fn a_missing_key_is_lost_and_a_stray_one_removed() {
     let Some(Task::Examine { missing, .. }) = bench.next() else {
         panic!("what is missing is looked at");
     };
-    let found = missing.iter().map(|missing| match &*missing.key {
-        b"a" => None,
-        _ => Some(Found {
+    let known = missing.into_iter().map(|missing| {
+        let found = Found {
             value: "x".into(),
             lease: 0,
             modified: 9,
-        }),
+        };
+        let found = (*missing.key != *b"a").then_some(found);
+        (missing, found)
     });
-    let found = found.collect();
-    bench.finish(Done::Examined(lease, missing, Ok(found)));
+    bench.finish(Done::Examined(lease, known.collect(), Ok(())));
     assert_eq!(a.is_lost(), Some(Lost::KeyDeleted));
     assert_eq!(b.is_lost(), Some(Lost::Taken { value: "x".into() }));
     assert_eq!(c.is_lost(), None);
+}
+
+#[test]
+fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
+    let mut bench = Bench::new();
+    let a = bench.hold("a");
+    let lease = bench.tenancy.lease().unwrap();
+    bench.pass(1);
+    for _ in 0..3 {
+        assert!(matches!(bench.next(), Some(Task::Verify { .. })));
+        let denied = Error::PermissionDenied {
+            message: "a".into(),
+            source: None,
+        };
+        bench.finish(Done::Verified(lease, Err(Trouble::Other(denied))));
+        bench.pass(29);
+        assert!(bench.next().is_none(), "not as often as usual");
+        bench.pass(1);
+    }
+    assert_eq!(a.is_lost(), None);
 }
 
 #[test]
