@@ -367,6 +367,14 @@ pub(crate) struct Config {
     pub(crate) max_message_bytes: usize,
 }
 
+impl Config {
+    /// How long to wait for an answer where a deregistration waits: so that another member can still
+    /// be asked within its bound.
+    pub(crate) fn brief(&self) -> Duration {
+        self.request_timeout.min(self.deregister_timeout / 2)
+    }
+}
+
 #[cfg(test)]
 impl Config {
     /// The defaults, for an etcd that is never asked.

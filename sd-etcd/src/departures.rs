@@ -28,6 +28,8 @@ struct Departure {
     replies: Vec<Reply>,
     /// Failed in company; goes by itself.
     alone: bool,
+    /// A put that was to find nothing there was given up, and may yet be carried out.
+    doubtful: bool,
 }
 
 /// By the key in full.
@@ -55,6 +57,7 @@ impl Departures {
             guard,
             replies: Vec::new(),
             alone: false,
+            doubtful: false,
         });
         departure.lease = lease;
         departure.guard = guard;
@@ -86,6 +89,17 @@ impl Departures {
             return self.0.iter().take(1).map(of).collect();
         }
         batch
+    }
+
+    /// That nothing stands under `key` does not say that nothing will.
+    pub(crate) fn doubt(&mut self, key: &[u8]) {
+        if let Some(departure) = self.0.get_mut(key) {
+            departure.doubtful = true;
+        }
+    }
+
+    pub(crate) fn is_doubtful(&self, key: &[u8]) -> bool {
+        self.0.get(key).is_some_and(|departure| departure.doubtful)
     }
 
     /// Instead of what we knew of `key`, this stands. Whether it has to go.

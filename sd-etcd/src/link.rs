@@ -209,9 +209,28 @@ impl Link {
         operation: &'static str,
         request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
     ) -> Result<T, Failure> {
+        let patience = async move {
+            sleep(after).await;
+            after
+        };
+        self.call_with(patience, operation, request).await
+    }
+
+    /// The same until `patience` is over, which says how long that was.
+    pub(crate) async fn call_with<T>(
+        &self,
+        patience: impl Future<Output = Duration>,
+        operation: &'static str,
+        request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
+    ) -> Result<T, Failure> {
         let connection = self.connection().await.map_err(Failure::Other)?;
         let (epoch, member) = (connection.epoch, connection.member);
-        match timeout(after, request(connection)).await {
+        let answer = tokio::select! {
+            biased;
+            answer = request(connection) => Ok(answer),
+            after = patience => Err(after),
+        };
+        match answer {
             Ok(Ok(answer)) => {
                 self.answered(epoch);
                 Ok(answer)
@@ -231,7 +250,7 @@ impl Link {
                 let error = error::translate_refused(user, operation, error);
                 Err(Failure::Other(error))
             }
-            Err(_) => {
+            Err(after) => {
                 let error = Error::Timeout { operation, after };
                 self.fail(epoch, &error);
                 Err(Failure::Other(error))

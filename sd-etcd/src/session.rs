@@ -40,6 +40,7 @@ pub(crate) fn open(
         ttl,
         pulse: None,
         work: None,
+        give_up: CancellationToken::new(),
     };
     (door, session.run(inbox, stop))
 }
@@ -53,6 +54,8 @@ struct Session {
     pulse: Option<Pulse>,
     /// The tenancy's task.
     work: Option<BoxFuture<'static, Done>>,
+    /// Has the task fail as if it had lasted too long.
+    give_up: CancellationToken,
 }
 
 impl Session {
@@ -60,6 +63,7 @@ impl Session {
         loop {
             self.follow();
             let timer = self.tenancy.timer();
+            let give_up_at = self.tenancy.give_up_at();
             // What is bound to time comes first, so that no flood of requests holds it up.
             tokio::select! {
                 biased;
@@ -70,6 +74,7 @@ impl Session {
                     }
                 }
                 () = until(timer) => self.tenancy.tick(Instant::now()),
+                () = until(give_up_at), if !self.give_up.is_cancelled() => self.give_up.cancel(),
                 done = working(&mut self.work) => {
                     self.work = None;
                     self.tenancy.finish(done, Instant::now());
@@ -97,8 +102,10 @@ impl Session {
         }
         if let Some(task) = self.tenancy.next(now) {
             let (link, config) = (self.link.clone(), self.config.clone());
+            self.give_up = CancellationToken::new();
+            let give_up = self.give_up.clone();
             self.work = Some(Box::pin(async move {
-                work::perform(&link, &config, task).await
+                work::perform(&link, &config, task, give_up).await
             }));
         }
         let lease = self.tenancy.lease();

@@ -48,19 +48,35 @@ pub(crate) struct Tenancy {
     /// What is to go.
     departures: Departures,
     lease: Option<Lease>,
-    /// A lease that was asked for without an answer. It is asked for again, under the same id, or
-    /// revoked; so an outage leaves one at most behind.
-    ungranted: Option<i64>,
-    /// Leases to be revoked.
-    doomed: VecDeque<i64>,
+    /// A lease that was asked for without an answer. It is asked for again, under the same id, so
+    /// that an outage leaves one at most behind; or doomed, when nobody does.
+    ungranted: Option<Ungranted>,
+    doomed: VecDeque<Doomed>,
     /// What was missing when the lease was verified.
     suspects: Vec<Missing>,
     under_way: UnderWay,
+    /// Since when that is under way.
+    since: Instant,
     /// What was asked for meanwhile about services that are being put.
     deferred: Vec<Op>,
     /// When to go on with what has to go, after a failure.
     cleanup_at: Instant,
     cleanup_backoff: ExponentialBackoff,
+}
+
+#[derive(Clone, Copy)]
+struct Ungranted {
+    lease: i64,
+    doomed_at: Instant,
+}
+
+/// A lease that is to be revoked. Nothing is put on it any more: a revocation that was given up may
+/// be carried out at any time.
+#[derive(Clone, Copy)]
+struct Doomed {
+    lease: i64,
+    /// Whether etcd said that it was granted.
+    granted: bool,
 }
 
 struct Lease {
@@ -83,7 +99,7 @@ pub(crate) struct Waiting {
 
 /// One write, and what it is for; keys in full.
 pub(crate) enum Item {
-    Put(Waiting, Vec<u8>),
+    Put(Waiting, Vec<u8>, Guard),
     Leave(Vec<u8>, Guard),
 }
 
@@ -100,10 +116,7 @@ enum UnderWay {
     /// Puts of these services.
     Puts(HashSet<ServiceKey>),
     Removals,
-    Revocation {
-        lease: i64,
-        granted: bool,
-    },
+    Revocation(Doomed),
     /// Something that only reads, and may be dropped for what is more urgent.
     Look,
 }
@@ -135,6 +148,7 @@ impl Tenancy {
             doomed: VecDeque::new(),
             suspects: Vec::new(),
             under_way: UnderWay::Nothing,
+            since: now,
             deferred: Vec::new(),
             cleanup_at: now,
             cleanup_backoff: backoff(),
@@ -255,17 +269,39 @@ impl Tenancy {
     /// When to call [`tick`](Self::tick) and [`next`](Self::next) at the latest.
     pub(crate) fn timer(&self) -> Option<Instant> {
         let is_idle = matches!(self.under_way, UnderWay::Nothing);
-        let is_clean =
-            self.departures.is_empty() && self.doomed.is_empty() && self.ungranted.is_none();
+        let is_clean = self.departures.is_empty() && self.doomed.is_empty();
         let cleanup = (is_idle && !is_clean).then_some(self.cleanup_at);
+        let ungranted = self.ungranted.filter(|_| is_idle);
+        let doomed = ungranted.map(|it| it.doomed_at.max(self.cleanup_at));
         let lease = self.lease.as_ref().filter(|_| is_idle);
         let verify = lease.map(|lease| lease.verify_at);
+        let answers = [cleanup, doomed, verify, self.deadline()];
+        answers.into_iter().flatten().min()
+    }
+
+    /// The earliest moment by which somebody has to hear of his deregistration.
+    fn deadline(&self) -> Option<Instant> {
         let deferred = self.deferred.iter().filter_map(|op| match op {
             Op::Remove { reply, .. } => reply.as_ref().map(|reply| reply.deadline),
             Op::Put(_) | Op::Dropped { .. } => None,
         });
-        let answers = [cleanup, verify, self.departures.deadline(), deferred.min()];
-        answers.into_iter().flatten().min()
+        deferred.chain(self.departures.deadline()).min()
+    }
+
+    /// When to give up what is under way, so that another member can still be asked for a removal in
+    /// time. It may take effect all the same, and later: an update finds another modification then
+    /// or nothing, and does nothing; where nothing is known to stand, the removal says that it is
+    /// not confirmed.
+    pub(crate) fn give_up_at(&self) -> Option<Instant> {
+        match self.under_way {
+            UnderWay::Grant { .. } | UnderWay::Puts(_) => {
+                let brief = self.config.brief();
+                Some((self.deadline()? - brief).max(self.since + brief))
+            }
+            // They are brief themselves, or dropped.
+            UnderWay::Removals | UnderWay::Revocation { .. } | UnderWay::Look => None,
+            UnderWay::Nothing => None,
+        }
     }
 
     /// Answers to those whose time is over.
@@ -309,13 +345,15 @@ impl Tenancy {
         for mut entry in self.ledger.drain() {
             entry.lose(Lost::Closed);
         }
-        let mut leases = Vec::from(self.doomed);
+        let mut leases: Vec<i64> = self.doomed.iter().map(|it| it.lease).collect();
         if let Some(lease) = self.lease {
             self.shared.gone(lease.id);
             leases.push(lease.id);
         }
-        leases.extend(self.ungranted);
-        if let UnderWay::Grant { lease, .. } | UnderWay::Revocation { lease, .. } = self.under_way {
+        leases.extend(self.ungranted.map(|it| it.lease));
+        if let UnderWay::Grant { lease, .. } | UnderWay::Revocation(Doomed { lease, .. }) =
+            self.under_way
+        {
             leases.push(lease);
         }
         (leases, replies)

@@ -124,8 +124,8 @@ impl Guard {
     }
 }
 
-/// Carries out all of `writes`, whose keys differ, at one revision; answers in their order, within
-/// this time.
+/// Carries out all of `writes`, whose keys differ, at one revision; answers in their order, unless
+/// `patience` is over before.
 ///
 /// Most of etcd 3.4 to 3.6 checks no rights within nested transactions (GHSA-rfx7-8w68-q57q), but
 /// those of both branches of the outer one. So the puts stand in its other branch too, without
@@ -133,14 +133,14 @@ impl Guard {
 /// go, whatever became of the rights.
 pub(crate) async fn write(
     link: &Link,
-    within: Duration,
+    patience: impl Future<Output = Duration>,
     writes: Vec<Write>,
 ) -> Result<Vec<Written>, Failure> {
     let count = writes.len();
     let rights: Vec<TxnOp> = writes.iter().filter_map(Write::right).collect();
     let operations: Vec<TxnOp> = writes.into_iter().map(Write::operation).collect();
     let answer = link
-        .call_within(within, "txn", async |connection| {
+        .call_with(patience, "txn", async |connection| {
             // Nothing is compared, which is always true.
             let txn = Txn::new().and_then(operations).or_else(rights);
             let kv = connection.client.kv_client();

@@ -10,11 +10,14 @@ use crate::{
     txn::{self, Found, Write, Written},
 };
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
+use futures::FutureExt;
 use sd_core::{Error, Ttl};
 use std::{
     collections::{HashSet, VecDeque},
     time::Duration,
 };
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// One call, and all that it needs.
 pub(crate) enum Task {
@@ -82,22 +85,32 @@ impl From<Trouble> for Error {
     }
 }
 
-/// Makes the call. Whether one that is dropped took effect is unknown.
-pub(crate) async fn perform(link: &Link, config: &Config, task: Task) -> Done {
+/// Makes the call. Whether one that is dropped took effect is unknown, as is that of one that fails
+/// because it was to `give_up`; but then the next goes to another member.
+pub(crate) async fn perform(
+    link: &Link,
+    config: &Config,
+    task: Task,
+    give_up: CancellationToken,
+) -> Done {
+    let patience = patience(config, give_up);
     match task {
-        Task::Grant { lease, ttl } => Done::Granted(lease, grant(link, lease, ttl).await),
+        Task::Grant { lease, ttl } => {
+            let granted = grant(link, patience, lease, ttl).await;
+            Done::Granted(lease, granted)
+        }
         Task::Write {
             lease,
             items,
             writes,
         } => {
             let removes = items.iter().any(|item| matches!(item, Item::Leave(..)));
-            let within = if removes {
-                brief(config)
+            let written = if removes {
+                let brief = config.brief();
+                txn::write(link, sleep(brief).map(|()| brief), writes).await
             } else {
-                config.request_timeout
+                txn::write(link, patience, writes).await
             };
-            let written = txn::write(link, within, writes).await;
             Done::Wrote(lease, items, written.map_err(Trouble::from))
         }
         Task::Revoke { lease } => Done::Revoked(lease, revoke(link, config, lease).await),
@@ -109,16 +122,24 @@ pub(crate) async fn perform(link: &Link, config: &Config, task: Task) -> Done {
     }
 }
 
-/// How long to wait where a deregistration waits: so that another member can still be asked within
-/// its bound.
-fn brief(config: &Config) -> Duration {
-    config.request_timeout.min(config.deregister_timeout / 2)
+/// Lasts for as long as a request may take, or until it is to be given up.
+async fn patience(config: &Config, give_up: CancellationToken) -> Duration {
+    let begun = Instant::now();
+    match timeout(config.request_timeout, give_up.cancelled()).await {
+        Ok(()) => Duration::from_millis(begun.elapsed().as_millis() as u64),
+        Err(_) => config.request_timeout,
+    }
 }
 
-async fn grant(link: &Link, lease: i64, ttl: Ttl) -> Result<(), Trouble> {
+async fn grant(
+    link: &Link,
+    patience: impl Future<Output = Duration>,
+    lease: i64,
+    ttl: Ttl,
+) -> Result<(), Trouble> {
     let seconds = i64::from(ttl.as_secs());
     let granted = link
-        .call("lease grant", async |connection| {
+        .call_with(patience, "lease grant", async |connection| {
             let options = LeaseGrantOptions::new().with_id(lease);
             let mut leases = connection.client.lease_client();
             leases.grant(seconds, Some(options)).await
@@ -129,7 +150,7 @@ async fn grant(link: &Link, lease: i64, ttl: Ttl) -> Result<(), Trouble> {
 
 pub(crate) async fn revoke(link: &Link, config: &Config, lease: i64) -> Result<(), Trouble> {
     let revoked = link
-        .call_within(brief(config), "lease revoke", async |connection| {
+        .call_within(config.brief(), "lease revoke", async |connection| {
             connection.client.lease_client().revoke(lease).await
         })
         .await;

@@ -1,7 +1,7 @@
 //! Writes that were given up and reach etcd after later ones were confirmed.
 
 use sd_core::{Client, Deregistered, Error, Registration, Service, Ttl};
-use sd_etcd::EtcdClient;
+use sd_etcd::{EtcdClient, EtcdClientBuilder};
 use sd_tests::{Etcd, Metrics, PATIENCE, Proxy, eventually, throughout};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -26,15 +26,21 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::with(|builder| {
+            builder
+                .request_timeout(PATIENT)
+                .deregister_timeout(4 * PATIENT)
+        })
+        .await
+    }
+
+    async fn with(options: impl FnOnce(EtcdClientBuilder) -> EtcdClientBuilder) -> Self {
         let etcd = Etcd::start().await;
         let slow = Proxy::to(etcd.address()).await;
         let fast = Proxy::to(etcd.address()).await;
         fast.refuse().await;
-        let client = EtcdClient::builder([slow.endpoint(), fast.endpoint()])
-            .request_timeout(PATIENT)
-            .deregister_timeout(4 * PATIENT)
-            .build()
-            .unwrap();
+        let builder = EtcdClient::builder([slow.endpoint(), fast.endpoint()]);
+        let client = options(builder).build().unwrap();
         let other = in_time(async {
             loop {
                 // The one that refuses may be tried first.
@@ -134,4 +140,34 @@ async fn a_removal_that_was_given_up_does_not_remove_what_was_registered_after_i
 
     scene.stays("new").await;
     assert_eq!(registration.is_lost(), None);
+}
+
+/// An update on its way to a member that does not answer, such as the announcement of draining, does
+/// not keep a deregistration from asking another within its bound.
+#[tokio::test]
+async fn a_deregistration_is_confirmed_although_an_update_hangs() {
+    // Longer than the deregistration may take.
+    let scene = Scene::with(|builder| builder.request_timeout(PATIENCE)).await;
+    let first = in_time(scene.client.register(&service(KEY, "old"))).await;
+    let registration = first.unwrap();
+    let before = scene.etcd.metrics().await;
+
+    scene.slow.stall();
+    let update = registration.reclaim("late");
+    let deregistration = async {
+        // Later than the update.
+        sleep(PATIENT / 5).await;
+        scene.client.deregister(&service(KEY, "old")).await
+    };
+    let (updated, removed) = in_time(async { tokio::join!(update, deregistration) }).await;
+    assert!(matches!(updated, Err(Error::Timeout { .. })), "{updated:?}");
+    assert_eq!(removed.unwrap(), Deregistered::Removed);
+    assert_eq!(scene.etcd.get(KEY).await, None);
+
+    scene.slow.resume();
+    // The update, unless etcd hears in time that nobody waits for it, and the removal.
+    let gone = || scene.etcd.get(KEY);
+    throughout(sleep(4 * PATIENT), "nothing", gone, Option::is_none).await;
+    let asked = scene.etcd.metrics().await.since(&before).txns();
+    assert!((1..=2).contains(&asked), "{asked} transactions");
 }

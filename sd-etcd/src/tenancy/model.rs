@@ -315,10 +315,17 @@ impl World {
         self.tenancy.finish(done, self.now);
     }
 
-    /// All arrives that was given up, and then nothing goes wrong any more.
+    /// All arrives that was given up, leases that nobody keeps alive end, and then nothing goes wrong
+    /// any more.
     fn settle(&mut self) {
         while !self.late.is_empty() {
             self.step(Step::Arrives(0));
+        }
+        let kept = self.tenancy.lease();
+        for lease in self.etcd.leases.clone() {
+            if Some(lease) != kept {
+                self.etcd.carry_out(&Request::Revoke(lease));
+            }
         }
         for _ in 0..6 {
             for _ in 0..200 {

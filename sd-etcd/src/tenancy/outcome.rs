@@ -1,6 +1,6 @@
 //! What came of what was done.
 
-use super::{Item, Lease, Tenancy, UnderWay, Waiting};
+use super::{Doomed, Item, Lease, Tenancy, UnderWay, Ungranted, Waiting};
 use crate::{
     departures::backoff,
     door::Put,
@@ -17,6 +17,9 @@ use tokio::time::Instant;
 const MOST_TRIES: u32 = 8;
 /// How long after an answer etcd has dealt with all that it found at a thaw.
 const SETTLED: Duration = Duration::from_secs(1);
+/// How long a lease that was asked for without an answer is kept for those who ask again: longer
+/// than registrars pause (4 s).
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to leave alone what etcd does not allow us to look at. Meanwhile no deleted key is
 /// noticed, and rights may be granted at any time.
 const NOT_ALLOWED: Duration = Duration::from_secs(30);
@@ -31,7 +34,7 @@ impl Tenancy {
             }
             (Done::Wrote(lease, items, result), UnderWay::Puts(_)) => {
                 let puts = items.into_iter().filter_map(|item| match item {
-                    Item::Put(waiting, key) => Some((waiting, key)),
+                    Item::Put(waiting, key, guard) => Some((waiting, key, guard)),
                     Item::Leave(..) => None,
                 });
                 self.put(lease, puts.collect(), result);
@@ -43,9 +46,8 @@ impl Tenancy {
                 });
                 self.left(keys.collect(), result, now);
             }
-            (Done::Revoked(lease, result), under_way) => {
-                let granted = !matches!(under_way, UnderWay::Revocation { granted: false, .. });
-                self.revoked(lease, granted, result, now);
+            (Done::Revoked(_, result), UnderWay::Revocation(doomed)) => {
+                self.revoked(doomed, result, now);
             }
             (Done::Verified(lease, result), _) => self.verified(lease, result, now),
             (Done::Examined(lease, known, result), _) => {
@@ -57,8 +59,11 @@ impl Tenancy {
                     self.suspects.clear();
                 }
             }
-            // A grant is followed by nothing but its answer.
-            (Done::Granted(lease, _), _) => self.doomed.push_back(lease),
+            // These are followed by nothing but their answers.
+            (Done::Granted(lease, _) | Done::Revoked(lease, _), _) => {
+                let granted = true;
+                self.doomed.push_back(Doomed { lease, granted });
+            }
         }
         for op in std::mem::take(&mut self.deferred) {
             self.accept(op);
@@ -75,8 +80,8 @@ impl Tenancy {
             Err(trouble) => {
                 let error = Error::from(trouble);
                 if error.is_transient() {
-                    self.ungranted = Some(lease);
-                    self.postpone_cleanup(now);
+                    let doomed_at = now + PATIENCE;
+                    self.ungranted = Some(Ungranted { lease, doomed_at });
                 }
                 for waiting in self.queue.drain(..) {
                     waiting.put.answer(Err(error.clone()));
@@ -108,12 +113,12 @@ impl Tenancy {
     fn put(
         &mut self,
         lease: i64,
-        puts: Vec<(Waiting, Vec<u8>)>,
+        puts: Vec<(Waiting, Vec<u8>, Guard)>,
         result: Result<Vec<Written>, Trouble>,
     ) {
         match result {
             Ok(written) => {
-                for ((waiting, key), written) in puts.into_iter().zip(written) {
+                for ((waiting, key, _), written) in puts.into_iter().zip(written) {
                     match written {
                         Written::Done { revision } => {
                             self.registered(waiting.put, key, lease, revision);
@@ -124,7 +129,7 @@ impl Tenancy {
             }
             Err(Trouble::NoSuchLease) => {
                 self.lease_lost(lease);
-                for (waiting, _) in puts.into_iter().rev() {
+                for (waiting, ..) in puts.into_iter().rev() {
                     self.try_again(waiting);
                 }
             }
@@ -132,14 +137,14 @@ impl Tenancy {
                 let error = Error::from(trouble);
                 if !error.is_transient() && puts.len() > 1 {
                     // One of them is at fault; its neighbours are not to suffer.
-                    for (mut waiting, _) in puts.into_iter().rev() {
+                    for (mut waiting, ..) in puts.into_iter().rev() {
                         waiting.alone = true;
                         self.queue.push_front(waiting);
                     }
                     return;
                 }
-                for (waiting, key) in puts {
-                    self.not_put(&waiting.put, key, lease, &error);
+                for (waiting, key, guard) in puts {
+                    self.not_put(&waiting.put, (key, guard), lease, &error);
                     waiting.put.answer(Err(error.clone()));
                 }
             }
@@ -272,12 +277,15 @@ impl Tenancy {
 
     /// A put failed. If it may have taken effect all the same, or may yet, what it would leave has
     /// to go, unless it would stand where we hold a registration anyway.
-    fn not_put(&mut self, put: &Put, key: Vec<u8>, lease: i64, error: &Error) {
+    fn not_put(&mut self, put: &Put, (key, guard): (Vec<u8>, Guard), lease: i64, error: &Error) {
         let is_refused = matches!(error, Error::Exhausted { .. }) || !error.is_transient();
         let entry = self.ledger.get(&put.service);
         let is_held = entry.is_some_and(|entry| entry.loss.is_some() && entry.key == key);
         if !is_refused && !is_held {
-            self.leave(key, lease, Guard::Absent, None);
+            self.leave(key.clone(), lease, Guard::Absent, None);
+            if guard == Guard::Absent {
+                self.departures.doubt(&key);
+            }
         }
     }
 
@@ -294,10 +302,19 @@ impl Tenancy {
                 for ((key, guard), written) in items.into_iter().zip(written) {
                     let outcome = match written {
                         Written::Done { .. } if guard != Guard::Absent => Deregistered::Removed,
-                        Written::Refused(Some(found)) if self.departures.learn(&key, &found) => {
-                            continue;
+                        Written::Refused(Some(found)) => {
+                            if self.departures.learn(&key, &found) {
+                                continue;
+                            }
+                            Deregistered::NotOurs
                         }
-                        Written::Done { .. } | Written::Refused(_) => Deregistered::NotOurs,
+                        // Nothing stands.
+                        Written::Done { .. } | Written::Refused(None) => {
+                            match self.departures.is_doubtful(&key) {
+                                true => Deregistered::Unconfirmed,
+                                false => Deregistered::NotOurs,
+                            }
+                        }
                     };
                     let replies = self.departures.remove(&key);
                     answers.extend(replies.into_iter().map(|reply| (outcome, reply)));
@@ -340,12 +357,14 @@ impl Tenancy {
         }
     }
 
-    fn revoked(&mut self, lease: i64, granted: bool, result: Result<(), Trouble>, now: Instant) {
+    fn revoked(&mut self, doomed: Doomed, result: Result<(), Trouble>, now: Instant) {
+        let Doomed { lease, granted } = doomed;
         let trouble = match result {
             // Two requests that etcd finds at a thaw have no order: it may know no such lease now,
             // and grant it a moment later, for all of its TTL (seen on 3.4.23 and 3.6.5).
             Err(Trouble::NoSuchLease) if !granted => {
-                self.doomed.push_back(lease);
+                let granted = true;
+                self.doomed.push_back(Doomed { lease, granted });
                 self.cleanup_at = now + SETTLED;
                 return;
             }
@@ -356,12 +375,10 @@ impl Tenancy {
             Err(trouble) => trouble,
         };
         let error = Error::from(trouble);
-        if !error.is_transient() {
-            tracing::warn!(lease, %error, "lease not revoked; it ends by itself");
-        } else if granted {
-            self.doomed.push_back(lease);
+        if error.is_transient() {
+            self.doomed.push_back(doomed);
         } else {
-            self.ungranted = Some(lease);
+            tracing::warn!(lease, %error, "lease not revoked; it ends by itself");
         }
         self.postpone_cleanup(now);
     }

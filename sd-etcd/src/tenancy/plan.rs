@@ -1,6 +1,6 @@
 //! What is to be done next.
 
-use super::{Item, Lease, Tenancy, UnderWay, Verdict};
+use super::{Doomed, Item, Lease, Tenancy, UnderWay, Verdict};
 use crate::{
     txn::{self, Write},
     work::Task,
@@ -20,6 +20,7 @@ impl Tenancy {
         if !matches!(self.under_way, UnderWay::Nothing) {
             return None;
         }
+        self.since = now;
         let cleanup_is_due = now >= self.cleanup_at;
         if cleanup_is_due && let Some(task) = self.removals() {
             return Some(task);
@@ -28,6 +29,12 @@ impl Tenancy {
             return Some(task);
         }
         self.retire_unused_lease();
+        if let Some(ungranted) = self.ungranted.take_if(|it| now >= it.doomed_at) {
+            self.doomed.push_back(Doomed {
+                lease: ungranted.lease,
+                granted: false,
+            });
+        }
         if cleanup_is_due && let Some(task) = self.revocation() {
             return Some(task);
         }
@@ -69,7 +76,8 @@ impl Tenancy {
         }
         let Some(lease) = self.lease() else {
             let again = self.ungranted.is_some();
-            let lease = self.ungranted.take().unwrap_or_else(fresh_lease);
+            let ungranted = self.ungranted.take().map(|it| it.lease);
+            let lease = ungranted.unwrap_or_else(fresh_lease);
             self.under_way = UnderWay::Grant { lease, again };
             let ttl = self.ttl;
             return Some(Task::Grant { lease, ttl });
@@ -79,7 +87,7 @@ impl Tenancy {
             return None;
         }
         let services = items.iter().filter_map(|item| match item {
-            Item::Put(waiting, _) => Some(waiting.put.service.clone()),
+            Item::Put(waiting, ..) => Some(waiting.put.service.clone()),
             Item::Leave(..) => None,
         });
         self.under_way = UnderWay::Puts(services.collect());
@@ -129,7 +137,7 @@ impl Tenancy {
                 guard,
             });
             let is_alone = waiting.alone;
-            items.push(Item::Put(waiting, key));
+            items.push(Item::Put(waiting, key, guard));
             if is_alone {
                 break;
             }
@@ -145,16 +153,17 @@ impl Tenancy {
         }
         if let Some(lease) = self.lease.take() {
             self.shared.gone(lease.id);
-            self.doomed.push_back(lease.id);
+            self.doomed.push_back(Doomed {
+                lease: lease.id,
+                granted: true,
+            });
         }
     }
 
     fn revocation(&mut self) -> Option<Task> {
-        let (lease, granted) = match self.doomed.pop_front() {
-            Some(lease) => (lease, true),
-            None => (self.ungranted.take()?, false),
-        };
-        self.under_way = UnderWay::Revocation { lease, granted };
+        let doomed = self.doomed.pop_front()?;
+        self.under_way = UnderWay::Revocation(doomed);
+        let lease = doomed.lease;
         Some(Task::Revoke { lease })
     }
 

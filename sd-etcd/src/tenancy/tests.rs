@@ -188,6 +188,14 @@ fn service(key: &str) -> ServiceKey {
     Key::new(key).unwrap().into()
 }
 
+fn put_guards(transaction: &Transaction) -> Vec<Guard> {
+    let guards = transaction.writes.iter().filter_map(|write| match write {
+        Write::Put { guard, .. } => Some(*guard),
+        Write::Delete { .. } => None,
+    });
+    guards.collect()
+}
+
 fn delete(key: &str, guard: Guard) -> Write {
     Write::Delete {
         key: key.into(),
@@ -362,10 +370,9 @@ fn an_outage_leaves_one_lease_behind_at_most() {
         bench.finish(Done::Granted(lease, Err(timed_out())));
         assert!(matches!(said(&mut answer), Some(Err(_))));
         asked.insert(lease);
-        bench.pass(1);
-        // It is revoked while nobody asks, which is not answered either.
-        assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
-        bench.finish(Done::Revoked(lease, Err(timed_out())));
+        // As a registrar pauses.
+        bench.pass(4);
+        assert!(bench.next().is_none(), "it may be asked for again");
     }
     assert_eq!(asked.len(), 1);
 
@@ -383,7 +390,11 @@ fn a_lease_that_may_still_be_granted_is_revoked_once_more() {
     let _answer = bench.register("a");
     let lease = bench.asked_for();
     bench.finish(Done::Granted(lease, Err(timed_out())));
-    bench.pass(1);
+    assert_eq!(
+        bench.tenancy.timer(),
+        Some(bench.now + Duration::from_secs(10))
+    );
+    bench.pass(10);
     for _ in 0..2 {
         assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
         bench.finish(Done::Revoked(lease, Err(Trouble::NoSuchLease)));
@@ -395,12 +406,92 @@ fn a_lease_that_may_still_be_granted_is_revoked_once_more() {
 }
 
 #[test]
+fn a_lease_whose_revocation_was_not_answered_is_not_put_to_use() {
+    let mut bench = Bench::new();
+    let _answer = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    bench.pass(10);
+    assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+    let _answer = bench.register("a");
+    bench.finish(Done::Revoked(lease, Err(timed_out())));
+    assert_ne!(bench.grant(), lease);
+    let transaction = bench.transaction();
+    bench.carry_out(transaction);
+    bench.pass(1);
+    let next = bench.next();
+    assert!(matches!(next, Some(Task::Revoke { lease: it }) if it == lease));
+}
+
+#[test]
 fn the_lease_of_somebody_else_is_not_taken_for_ours() {
     let mut bench = Bench::new();
     let _answer = bench.register("a");
     let lease = bench.asked_for();
     bench.finish(Done::Granted(lease, Err(Trouble::LeaseExists)));
     assert_ne!(bench.asked_for(), lease);
+}
+
+#[test]
+fn a_key_that_somebody_holds_is_taken_over_as_it_was_found() {
+    let mut bench = Bench::new();
+    let answer = bench.register("a");
+    bench.grant();
+    let first = bench.transaction();
+    assert_eq!(put_guards(&first), [Guard::Absent]);
+    let (theirs, refused) = stands(0);
+    bench.answer(first, Ok(vec![refused]));
+    let second = bench.transaction();
+    assert_eq!(put_guards(&second), [theirs]);
+    // It has gone meanwhile.
+    bench.answer(second, Ok(vec![Written::Refused(None)]));
+    let third = bench.transaction();
+    assert_eq!(put_guards(&third), [Guard::Absent]);
+    bench.carry_out(third);
+    assert_eq!(held(answer).is_lost(), None);
+}
+
+#[test]
+fn who_writes_a_key_again_and_again_is_not_fought_for_ever() {
+    let mut bench = Bench::new();
+    let mut answer = bench.register("a");
+    bench.grant();
+    for modified in 0..100 {
+        if let Some(answer) = said(&mut answer) {
+            assert!(answer.unwrap_err().is_transient());
+            return;
+        }
+        let put = bench.transaction();
+        let found = Found {
+            value: "x".into(),
+            lease: 0,
+            modified,
+        };
+        bench.answer(put, Ok(vec![Written::Refused(Some(found))]));
+    }
+    panic!("it is tried for ever");
+}
+
+/// The older one finds what the newer one has put.
+#[test]
+fn a_registration_replaces_what_we_know_to_stand() {
+    let mut bench = Bench::new();
+    let first = bench.hold("a");
+    let mut given_up = bench.put(&service("a"), "old", None);
+    let old = bench.transaction();
+    let known = put_guards(&old);
+    bench.answer(old, Err(timed_out()));
+    assert!(matches!(said(&mut given_up), Some(Err(_))));
+    let newer = bench.put(&service("a"), "new", None);
+    let new = bench.transaction();
+    assert_eq!(put_guards(&new), known, "of the two, one is carried out");
+    let (applied, refused) = stands(new.lease);
+    bench.answer(new, Ok(vec![refused]));
+    let again = bench.transaction();
+    assert_eq!(put_guards(&again), [applied]);
+    bench.carry_out(again);
+    assert_eq!(held(newer).is_lost(), None);
+    assert_eq!(first.is_lost(), Some(Lost::Superseded));
 }
 
 #[test]
@@ -463,6 +554,68 @@ fn a_reclaim_that_was_not_answered_is_removed_from_the_lease_that_it_was_put_on(
     let (guard, refused) = stands(new);
     bench.answer(look, Ok(vec![refused]));
     assert_eq!(bench.transaction().writes, [delete("a", guard)]);
+}
+
+#[test]
+fn what_a_deregistration_waits_for_is_given_up_in_time_to_ask_another_member() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.hold("b");
+    let _update = bench.put(&service("a"), "w", Some(1));
+    let transaction = bench.transaction();
+    assert_eq!(bench.tenancy.give_up_at(), None, "nobody waits");
+    bench.pass(1);
+    let mut gone = bench.deregister("a");
+    let bound = bench.now + Duration::from_secs(3);
+    let brief = Duration::from_millis(1500);
+    assert_eq!(bench.tenancy.give_up_at(), Some(bound - brief));
+
+    bench.now += brief;
+    bench.answer(transaction, Err(timed_out()));
+    let removal = bench.transaction();
+    let known = Guard::Stands {
+        lease: removal.lease,
+        modified: 7,
+    };
+    // What the update would replace: it does nothing after this.
+    assert_eq!(removal.writes, [delete("a", known)]);
+    assert_eq!(bench.tenancy.give_up_at(), None);
+    bench.carry_out(removal);
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::Removed))));
+}
+
+#[test]
+fn what_was_begun_late_is_not_given_up_at_once() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.hold("b");
+    let _gone = bench.deregister("a");
+    let removal = bench.transaction();
+    bench.answer(removal, Err(timed_out()));
+    let _c = bench.register("c");
+    bench.pass(2);
+    bench.tenancy.cleanup_at = bench.now + Duration::from_secs(1);
+    let put = bench.transaction();
+    assert_eq!(put.puts(), ["c"]);
+    let brief = Duration::from_millis(1500);
+    assert_eq!(bench.tenancy.give_up_at(), Some(bench.now + brief));
+}
+
+#[test]
+fn a_deregistration_does_not_rule_out_a_put_that_may_yet_be_carried_out() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.register("b");
+    let transaction = bench.transaction();
+    let mut gone = bench.deregister("b");
+    bench.answer(transaction, Err(timed_out()));
+    let look = bench.transaction();
+    assert_eq!(look.writes, [delete("b", Guard::Absent)]);
+    bench.carry_out(look);
+    assert!(matches!(
+        said(&mut gone),
+        Some(Ok(Deregistered::Unconfirmed))
+    ));
 }
 
 #[test]
