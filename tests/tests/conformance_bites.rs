@@ -76,6 +76,9 @@ wrong_clients! {
     puts_after_deregister: PutsAfterDeregister => [
         deregister_is_bounded_while_the_registry_does_not_answer,
     ],
+    sends_what_it_gave_up: SendsWhatItGaveUp => [
+        a_registration_that_was_given_up_undoes_no_later_one,
+    ],
     deregisters_without_bound: DeregistersWithoutBound => [
         deregister_is_bounded_while_the_registry_does_not_answer,
     ],

@@ -9,6 +9,7 @@ use super::{
     stop::{Outcome, Stop, ensure},
 };
 use crate::Deregistered;
+use tokio::time::timeout;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -30,6 +31,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         alone an_outage_is_not_a_loss,
         "A registration is lost when the registry says so, not when it says nothing."
+    ),
+    check!(
+        alone a_registration_that_was_given_up_undoes_no_later_one,
+        "What a register that was given up in an outage has sent undoes none that came after it."
     ),
     check!(
         alone deregister_is_bounded_while_the_registry_does_not_answer,
@@ -164,6 +169,29 @@ async fn an_outage_is_not_a_loss(bench: &Bench<'_>) -> Outcome {
     let after = registration.is_lost();
     ensure!(after.is_none(), "an outage is taken for a loss: {after:?}");
     bench.ensure_stands(registration.key(), "a").await
+}
+
+async fn a_registration_that_was_given_up_undoes_no_later_one(bench: &Bench<'_>) -> Outcome {
+    let client = bench.client().await?;
+    let old = bench.service("foo/a", "old")?.with_ttl(bench.long()?);
+    let new = old.clone().with_value("new");
+    // Keeps the lease in use, if there is one for both.
+    let other = bench.service("foo/b", "b")?.with_ttl(bench.long()?);
+    let _other = bench.register(&client, &other).await?;
+
+    bench.disrupt().await?;
+    let given_up = timeout(bench.patience() / 2, client.register(&old)).await;
+    let is_registered = matches!(given_up, Ok(Ok(_)));
+    drop(given_up);
+    bench.restore().await?;
+    ensure!(!is_registered, "it registers what nobody has confirmed");
+    let registration = bench.register(&client, &new).await?;
+
+    bench.while_quiet().await;
+    bench.ensure_stands(registration.key(), "new").await?;
+    let lost = registration.is_lost();
+    ensure!(lost.is_none(), "the later one is lost: {lost:?}");
+    Ok(())
 }
 
 async fn deregister_is_bounded_while_the_registry_does_not_answer(bench: &Bench<'_>) -> Outcome {

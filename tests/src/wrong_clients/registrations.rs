@@ -2,8 +2,8 @@
 
 use super::{Flaw, Right};
 use sd_core::{
-    Bytes, Client, Deregistered, LeaseId, Lost, Prefix, Reclaim, Reclaimed, Registration, Result,
-    Service, async_trait,
+    Bytes, Client, Deregistered, Error, LeaseId, Lost, Prefix, Reclaim, Reclaimed, Registration,
+    Result, Service, async_trait,
 };
 use sd_memory::{MemoryClient, Registry};
 use std::{
@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Deletes the key, whoever holds it by now.
 #[derive(Debug, Default)]
@@ -47,6 +47,31 @@ impl Flaw for PutsAfterDeregister {
             });
         }
         Ok(outcome)
+    }
+}
+
+/// Goes on sending what it has given up, whatever was sent since.
+#[derive(Debug, Default)]
+pub struct SendsWhatItGaveUp;
+
+#[async_trait]
+impl Flaw for SendsWhatItGaveUp {
+    async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
+        let outcome = right.client.register(service).await;
+        if outcome.as_ref().is_err_and(Error::is_transient) {
+            let (other, service) = (right.registry.client(), service.clone());
+            tokio::spawn(async move {
+                let mut sent = 0;
+                while sent < 2 {
+                    if other.register(&service).await.map(std::mem::forget).is_ok() {
+                        sent += 1;
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                future::pending::<()>().await;
+            });
+        }
+        outcome
     }
 }
 
