@@ -166,11 +166,15 @@ impl Tenancy {
         if let UnderWay::Puts(services) = &self.under_way
             && services.contains(op.service())
         {
-            let is_removal = matches!(op, Op::Remove { .. });
             let mut before = self.deferred.iter();
-            if is_removal || before.any(|other| other.service() == op.service()) {
-                if is_removal {
-                    self.forget_puts(&op.service().clone());
+            let waits = match &op {
+                // Only then is it known whose the entry is.
+                Op::Remove { .. } | Op::Dropped { .. } => true,
+                Op::Put(put) => before.any(|other| *other.service() == put.service),
+            };
+            if waits {
+                if let Op::Remove { service, .. } = &op {
+                    self.forget_puts(&service.clone());
                 }
                 self.deferred.push(op);
                 return;

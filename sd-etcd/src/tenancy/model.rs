@@ -33,6 +33,7 @@ enum Step {
     Reclaim(usize),
     Deregister(usize),
     Drop(usize),
+    /// What is to be done begins, or what is under way ends.
     Task(Fate),
     /// One of those that were given up is carried out.
     Arrives(usize),
@@ -168,6 +169,7 @@ struct World {
     now: Instant,
     ids: u64,
     etcd: Model,
+    under_way: Option<Task>,
     late: Vec<Request>,
     owners: [Owner; KEYS.len()],
 }
@@ -196,6 +198,7 @@ impl World {
             now,
             ids: 0,
             etcd: Model::default(),
+            under_way: None,
             late: Vec::new(),
             owners: Default::default(),
         }
@@ -264,6 +267,9 @@ impl World {
             for asked in std::mem::take(&mut owner.asked) {
                 owner.hear(asked);
             }
+            // No stranger deletes anything here, so it would be one of our own.
+            let lost = owner.held.as_ref().and_then(|(_, held)| held.is_lost());
+            assert_ne!(lost, Some(Lost::KeyDeleted));
         }
         while let Ok(op) = self.inbox.try_recv() {
             self.tenancy.accept(op);
@@ -271,7 +277,11 @@ impl World {
     }
 
     fn task(&mut self, fate: Fate) {
-        let Some(task) = self.tenancy.next(self.now) else {
+        if self.tenancy.is_interrupted(self.now) {
+            self.under_way = None;
+        }
+        let Some(task) = self.under_way.take() else {
+            self.under_way = self.tenancy.next(self.now);
             return;
         };
         let request = match &task {
@@ -328,7 +338,7 @@ impl World {
             }
         }
         for _ in 0..6 {
-            for _ in 0..200 {
+            for _ in 0..400 {
                 self.step(Step::Task(Fate::Answered));
             }
             self.step(Step::Pass);

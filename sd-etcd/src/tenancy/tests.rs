@@ -472,6 +472,33 @@ fn who_writes_a_key_again_and_again_is_not_fought_for_ever() {
     panic!("it is tried for ever");
 }
 
+#[test]
+fn a_handle_that_is_dropped_while_its_successor_is_on_its_way_takes_nothing_with_it() {
+    let mut bench = Bench::new();
+    let first = bench.hold("a");
+    let second = bench.register("a");
+    let transaction = bench.transaction();
+    drop(first);
+    bench.hear();
+    bench.carry_out(transaction);
+    assert!(bench.next().is_none(), "nothing has to go");
+    assert_eq!(held(second).is_lost(), None);
+}
+
+#[test]
+fn a_handle_that_is_dropped_while_its_successor_fails_leaves_nothing() {
+    let mut bench = Bench::new();
+    let _b = bench.hold("b");
+    let first = bench.hold("a");
+    let mut second = bench.register("a");
+    let transaction = bench.transaction();
+    drop(first);
+    bench.hear();
+    bench.answer(transaction, Err(timed_out()));
+    assert!(matches!(said(&mut second), Some(Err(_))));
+    assert_eq!(bench.transaction().removals(), ["a"]);
+}
+
 /// The older one finds what the newer one has put.
 #[test]
 fn a_registration_replaces_what_we_know_to_stand() {
