@@ -8,7 +8,7 @@
 use crate::link::{Failure, Link};
 use bytes::Bytes;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp,
+    Compare, CompareOp, PutOptions, Txn, TxnOp,
     proto::{PbTxnOpResponse, PbTxnResponse},
 };
 use sd_core::Error;
@@ -79,7 +79,7 @@ pub(crate) fn size(key: &[u8], value: &[u8]) -> usize {
 
 impl Write {
     fn operation(self) -> TxnOp {
-        let (key, guard, write, look) = match self {
+        let (key, guard, write) = match self {
             Self::Put {
                 key,
                 value,
@@ -88,18 +88,19 @@ impl Write {
             } => {
                 let options = PutOptions::new().with_lease(lease);
                 let put = TxnOp::put(key.clone(), value, Some(options));
-                (key, guard, put, None)
+                (key, guard, put)
             }
             Self::Delete { key, guard } => {
                 let delete = TxnOp::delete(key.clone(), None);
-                (key, guard, delete, Some(GetOptions::new().with_keys_only()))
+                (key, guard, delete)
             }
         };
+        // With the value, also where it is not wanted: of keys alone, 3.7 does not say the lease.
         TxnOp::txn(
             Txn::new()
                 .when(guard.compares(&key))
                 .and_then([write])
-                .or_else([TxnOp::get(key, look)]),
+                .or_else([TxnOp::get(key, None)]),
         )
     }
 

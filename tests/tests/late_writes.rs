@@ -171,3 +171,24 @@ async fn a_deregistration_is_confirmed_although_an_update_hangs() {
     let asked = scene.etcd.metrics().await.since(&before).txns();
     assert!((1..=2).contains(&asked), "{asked} transactions");
 }
+
+#[tokio::test]
+async fn what_was_given_up_and_carried_out_all_the_same_is_removed() {
+    let scene = Scene::set().await;
+    let first = in_time(scene.client.register(&service(KEY, "old"))).await;
+    let _first = first.unwrap();
+
+    scene.slow.delay(2 * PATIENT);
+    let given_up = in_time(scene.client.register(&service(KEY, "new"))).await;
+    assert!(
+        matches!(given_up, Err(Error::Timeout { .. })),
+        "{given_up:?}"
+    );
+    let value = || scene.etcd.get(KEY);
+    let is_new = |value: &Option<Vec<u8>>| value.as_deref() == Some(b"new");
+    eventually(PATIENCE, "the late one", value, is_new).await;
+    let removed = in_time(scene.client.deregister(&service(KEY, "new"))).await;
+
+    assert_eq!(removed.unwrap(), Deregistered::Removed);
+    assert_eq!(scene.etcd.get(KEY).await, None);
+}
