@@ -173,7 +173,8 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// How long one request may take; then the next member is tried by the next request.
+    /// How long one request may take; then the next member is tried by the next request. A put is
+    /// given up earlier if a deregistration waits that another member can still answer in time.
     /// Default 4 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.config.request_timeout = timeout;
