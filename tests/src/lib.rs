@@ -50,6 +50,7 @@ mod setup;
 pub mod simulation;
 pub mod soak;
 mod tls;
+mod traffic;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
@@ -62,6 +63,7 @@ pub use metrics::Metrics;
 pub use proxy::Proxy;
 pub use setup::Setup;
 pub use tls::{Ca, Certificate};
+pub use traffic::Traffic;
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;
