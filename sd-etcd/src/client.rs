@@ -188,9 +188,10 @@ impl Client for EtcdClient {
             feed: feed.clone(),
             watches: inner.watches.clone(),
         };
+        let start = inner.config.namespace.full(prefix.as_str());
         let request = Request {
             id: reading.id,
-            start: inner.config.namespace.full(prefix.as_str()),
+            start: start.clone(),
             token: token.clone(),
             feed,
             opened,
@@ -208,7 +209,7 @@ impl Client for EtcdClient {
                 inner.watches.send(Command::Renew).map_err(|_| closed())?;
                 return Err(WatchError::Interrupted(hub::expired()));
             };
-            token.verify(&inner.reads, &inner.config, prefix).await?;
+            token.verify(&inner.reads, &inner.config, start).await?;
             Ok(epoch)
         };
         let epoch = tokio::select! {

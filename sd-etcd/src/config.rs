@@ -189,8 +189,18 @@ impl EtcdClientBuilder {
     }
 
     /// The liveness of watches: after `interval` without a word etcd is asked for one; unanswered
-    /// for another `interval` is a disruption, and for `timeout` an interruption, after which the
-    /// next member is tried. Default 1 s and 3 s.
+    /// for a third of `interval` is a disruption, and for `timeout` an interruption, after which
+    /// the next member is tried. Default 1 s and 3 s.
+    ///
+    /// `interval` is to be half of the shortest TTL among the providers, or less, as the default is
+    /// for [`Ttl::MIN`](sd_core::Ttl::MIN). A lease is prolonged every TTL / 3, so when etcd freezes
+    /// it has at least 2/3 TTL left: a shorter freeze costs no lease, and a longer one must have
+    /// been noticed before etcd, thawed, removes what hung on it, or consumers believe the removals
+    /// at once instead of waiting for the grace period. A disruption is noticed 4/3 of `interval`
+    /// after the last word: with half of the TTL that is 2/3 TTL.
+    ///
+    /// Where no request for progress is answered (etcd's gRPC proxy), one key is read instead, as
+    /// often.
     pub fn liveness(mut self, interval: Duration, timeout: Duration) -> Self {
         self.config.probe_interval = interval;
         self.config.probe_timeout = timeout;

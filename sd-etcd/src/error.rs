@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// The gRPC status codes that etcd answers with, by number, as `etcd-client` does not export their
 /// type.
 mod code {
+    pub(super) const UNKNOWN: i32 = 2;
     pub(super) const INVALID_ARGUMENT: i32 = 3;
     pub(super) const NOT_FOUND: i32 = 5;
     pub(super) const PERMISSION_DENIED: i32 = 7;
@@ -29,9 +30,40 @@ mod code {
 
 fn status(error: &EtcdError) -> Option<(i32, &str)> {
     match error {
-        EtcdError::GRpcStatus(status) => Some((status.code() as i32, status.message())),
+        EtcdError::GRpcStatus(status) => {
+            let message = status.message();
+            let code = match status.code() as i32 {
+                code::UNKNOWN => code_of(message).unwrap_or(code::UNKNOWN),
+                code => code,
+            };
+            Some((code, message))
+        }
         _ => None,
     }
+}
+
+/// The code that belongs to a message of etcd's, as its gRPC proxy passes on the message alone
+/// (3.4.23 to 3.7.3: everything is `Unknown`).
+fn code_of(message: &str) -> Option<i32> {
+    let code = match message.strip_prefix("etcdserver: ")? {
+        "mvcc: required revision has been compacted"
+        | "mvcc: required revision is a future revision" => code::OUT_OF_RANGE,
+        "mvcc: database space exceeded" | "too many requests" => code::RESOURCE_EXHAUSTED,
+        "permission denied" => code::PERMISSION_DENIED,
+        "invalid auth token" => code::UNAUTHENTICATED,
+        "requested lease not found" => code::NOT_FOUND,
+        "lease already exists" | "not leader" | "rpc not supported for learner" => {
+            code::FAILED_PRECONDITION
+        }
+        "authentication failed, invalid user ID or password"
+        | "user name is empty"
+        | "revision of auth store is old"
+        | "request is too large"
+        | "too many operations in txn request"
+        | "duplicate key given in txn request" => code::INVALID_ARGUMENT,
+        _ => return None,
+    };
+    Some(code)
 }
 
 /// Translates an error of `etcd-client`.
@@ -240,15 +272,18 @@ pub(crate) fn blames_the_member(error: &EtcdError) -> bool {
         {
             true
         }
-        EtcdError::GRpcStatus(status) => !matches!(
-            status.code() as i32,
-            code::INVALID_ARGUMENT
-                | code::NOT_FOUND
-                | code::PERMISSION_DENIED
-                | code::RESOURCE_EXHAUSTED
-                | code::FAILED_PRECONDITION
-                | code::OUT_OF_RANGE
-                | code::UNIMPLEMENTED
+        EtcdError::GRpcStatus(_) => !matches!(
+            status(error),
+            Some((
+                code::INVALID_ARGUMENT
+                    | code::NOT_FOUND
+                    | code::PERMISSION_DENIED
+                    | code::RESOURCE_EXHAUSTED
+                    | code::FAILED_PRECONDITION
+                    | code::OUT_OF_RANGE
+                    | code::UNIMPLEMENTED,
+                _
+            ))
         ),
         EtcdError::InvalidArgs(_) => false,
         EtcdError::LeaseKeepAliveError(_) => !is_lease_not_found(error),
@@ -334,6 +369,42 @@ mod tests {
             "etcdserver: too many requests",
         ] {
             assert_eq!(verdict(Code::ResourceExhausted, message), (true, false));
+        }
+    }
+
+    /// etcd's proxy drops the codes.
+    #[test]
+    fn what_etcd_says_through_its_proxy_means_the_same() {
+        for (code, message) in [
+            (
+                Code::OutOfRange,
+                "mvcc: required revision has been compacted",
+            ),
+            (
+                Code::OutOfRange,
+                "mvcc: required revision is a future revision",
+            ),
+            (Code::ResourceExhausted, "mvcc: database space exceeded"),
+            (Code::PermissionDenied, "permission denied"),
+            (Code::Unauthenticated, "invalid auth token"),
+            (Code::NotFound, "requested lease not found"),
+            (Code::FailedPrecondition, "lease already exists"),
+            (
+                Code::InvalidArgument,
+                "authentication failed, invalid user ID or password",
+            ),
+            (Code::InvalidArgument, "request is too large"),
+            (Code::Unavailable, "no leader"),
+        ] {
+            let message = format!("etcdserver: {message}");
+            let (direct, proxied) = (error(code, &message), error(Code::Unknown, &message));
+            assert_eq!(verdict(code, &message), verdict(Code::Unknown, &message));
+            assert_eq!(gap(&direct).is_some(), gap(&proxied).is_some());
+            assert_eq!(is_refused(&direct), is_refused(&proxied));
+            assert_eq!(is_lease_not_found(&direct), is_lease_not_found(&proxied));
+            assert_eq!(is_lease_exists(&direct), is_lease_exists(&proxied));
+            let kind = |error| std::mem::discriminant(&translate(error));
+            assert_eq!(kind(direct), kind(proxied), "{message}");
         }
     }
 

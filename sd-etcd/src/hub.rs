@@ -3,23 +3,18 @@
 //! One task owns the stream, starts watches on it one after the other (as etcd answers in order and
 //! proxies give ids of their own), feeds them, and notices when etcd falls silent.
 
-#[cfg(test)]
-mod history;
+mod active;
+mod liveness;
+mod stream;
 
-use crate::{
-    config::Config,
-    error,
-    feed::Feed,
-    link::{Failure, Link},
-    revision::{Token, Witness},
-    telemetry::{self, Counted},
+use self::{
+    active::Active,
+    liveness::Due,
+    stream::{Fact, Open, Stream, open, send},
 };
-use etcd_client::{
-    WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
-    proto::{PbEvent, PbKeyValue},
-};
-use futures::{StreamExt, future::BoxFuture};
-use sd_core::{Change, Entry, Error, Gap, Key, WatchError};
+use crate::{config::Config, error, feed::Feed, link::Link, revision::Token, telemetry};
+use etcd_client::{WatchOptions, WatchResponse};
+use sd_core::{Error, Gap, WatchError};
 use std::{
     collections::{HashMap, VecDeque},
     future::pending,
@@ -27,9 +22,12 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
+
+/// The id that etcd gives to what is about no watch: its answer to a request for progress.
+const NO_WATCH: i64 = -1;
 
 /// A watch to be started.
 pub(crate) struct Request {
@@ -92,40 +90,12 @@ struct Creating {
     cancelled: bool,
 }
 
-struct Active {
-    id: u64,
-    feed: Arc<Feed>,
-    /// Up to here its events were known before it began.
-    known: i64,
-    /// Where it is.
-    token: Token,
-    /// Events of a response that is not yet whole.
-    fragments: Vec<PbEvent>,
-    _counted: Counted,
-}
-
-enum Stream {
-    Closed,
-    Opening(BoxFuture<'static, Result<Open, Error>>),
-    Open(Box<Open>),
-}
-
-struct Open {
-    epoch: u64,
-    requests: WatchRequestSender,
-    responses: WatchResponseStream,
-    heard: Instant,
-    /// When etcd was asked for a word that it still owes.
-    asked: Option<Instant>,
-    disrupted: bool,
-    /// It has denied a watch.
-    denied: bool,
-}
-
 enum Input {
     Command(Option<Command>),
-    Opened(Result<Open, Error>),
+    Opened(Result<Box<Open>, Error>),
     Response(Option<Result<WatchResponse, etcd_client::Error>>),
+    /// What came of a read.
+    Read(Result<(), WatchError>),
     /// The connection was given up by somebody else.
     Reconnected,
     Timer,
@@ -159,6 +129,7 @@ impl Hub {
                 Input::Response(Some(Ok(response))) => self.respond(response).await,
                 Input::Response(Some(Err(error))) => self.break_off(error::translate(error)),
                 Input::Response(None) => self.break_off(Error::unavailable("the stream ended")),
+                Input::Read(answer) => self.was_read(answer),
                 Input::Reconnected => self.reconnected(*epochs.borrow_and_update()),
                 Input::Timer => self.tick().await,
             }
@@ -214,11 +185,11 @@ impl Hub {
         }
     }
 
-    fn opened(&mut self, open: Open) {
+    fn opened(&mut self, open: Box<Open>) {
         if let Some(creating) = &mut self.creating {
-            creating.sent = open.heard;
+            creating.sent = open.liveness.last_word();
         }
-        self.stream = Stream::Open(Box::new(open));
+        self.stream = Stream::Open(open);
     }
 
     fn is_open(&self) -> bool {
@@ -251,15 +222,10 @@ impl Hub {
         let Stream::Open(open) = &mut self.stream else {
             return;
         };
-        open.heard = Instant::now();
-        open.asked = None;
-        if std::mem::take(&mut open.disrupted) {
-            tracing::debug!(watches = self.active.len(), "etcd answers again");
-            for active in self.active.values() {
-                active.progress();
-            }
-        }
         let response = response.0;
+        if open.liveness.heard(Instant::now()) {
+            self.answers_again();
+        }
         if response.created {
             let Some(creating) = self.creating.take() else {
                 return;
@@ -267,7 +233,9 @@ impl Hub {
             if response.canceled {
                 let reason = &response.cancel_reason;
                 let is_denied = error::is_denied(reason) || error::is_token_refused(reason);
-                open.denied |= is_denied;
+                if let Stream::Open(open) = &mut self.stream {
+                    open.denied |= is_denied;
+                }
                 let _ = creating.request.opened.send(match is_denied {
                     true => Ok(None),
                     false => Err(why_cancelled(response.compact_revision, reason)),
@@ -278,17 +246,12 @@ impl Hub {
             } else if creating.cancelled {
                 self.cancel_at_etcd(response.watch_id).await;
             } else {
-                let cluster = response
-                    .header
-                    .as_ref()
-                    .map_or(0, |header| header.cluster_id);
-                self.created(response.watch_id, cluster, creating.request)
-                    .await;
+                self.created(response.watch_id, creating.request);
             }
         } else if response.canceled {
             if let Some(active) = self.active.remove(&response.watch_id) {
                 let error = why_cancelled(response.compact_revision, &response.cancel_reason);
-                active.feed.end(error);
+                active.end(error);
                 self.reauthenticate(&response.cancel_reason);
             }
             if response.compact_revision > 0 {
@@ -298,7 +261,7 @@ impl Hub {
             }
         } else if let Some(active) = self.active.get_mut(&response.watch_id) {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
-            let is_notice = response.events.is_empty() && active.fragments.is_empty();
+            let is_notice = response.events.is_empty() && !active.is_collecting();
             active.collect(response.events);
             if response.fragment {
                 return;
@@ -309,33 +272,36 @@ impl Hub {
             } else {
                 active.apply(&self.config)
             };
+            if let Stream::Open(open) = &mut self.stream {
+                open.learn(active.token(), active.start());
+            }
             if !alive {
                 self.active.remove(&response.watch_id);
                 self.cancel_at_etcd(response.watch_id).await;
             }
+        } else if response.watch_id == NO_WATCH
+            && let Stream::Open(open) = &mut self.stream
+        {
+            // It never advances anything: it could overtake events before 3.4.25 and 3.5.8.
+            open.liveness.progressed();
         }
-        // Else the answer to a request for progress, or the last words of a cancelled watch. An
-        // answer never advances anything: it could overtake events before 3.4.25 and 3.5.8.
+        // Else the last words of a cancelled watch.
     }
 
-    async fn created(&mut self, watch_id: i64, cluster: u64, request: Request) {
-        let Stream::Open(open) = &self.stream else {
+    fn answers_again(&self) {
+        tracing::debug!(watches = self.active.len(), "etcd answers again");
+        for active in self.active.values() {
+            active.progress();
+        }
+    }
+
+    fn created(&mut self, watch_id: i64, request: Request) {
+        let Stream::Open(open) = &mut self.stream else {
             return;
         };
-        if cluster != request.token.cluster {
-            let gap = Gap::Rebuilt("it is another cluster".into());
-            let _ = request.opened.send(Err(WatchError::Gap(gap)));
-            return self.cancel_at_etcd(watch_id).await;
-        }
+        open.learn(&request.token, &request.start);
         let _ = request.opened.send(Ok(Some(open.epoch)));
-        let active = Active {
-            id: request.id,
-            feed: request.feed,
-            known: request.token.revision,
-            token: request.token,
-            fragments: Vec::new(),
-            _counted: Counted::new(telemetry::WATCHES),
-        };
+        let active = Active::new(request.id, request.start, request.token, request.feed);
         self.active.insert(watch_id, active);
     }
 
@@ -362,11 +328,7 @@ impl Hub {
         if self.active.is_empty() && self.creating.is_none() {
             return None;
         }
-        let word = match open.asked {
-            None => open.heard + self.config.probe_interval,
-            Some(asked) if open.disrupted => asked + self.config.probe_timeout,
-            Some(asked) => asked + self.config.probe_interval.min(self.config.probe_timeout),
-        };
+        let word = open.liveness.timer();
         Some(word.min(self.created_by().unwrap_or(word)))
     }
 
@@ -389,32 +351,69 @@ impl Hub {
         if created_by.is_some_and(|by| by <= now) {
             return self.break_off(timeout(now - self.config.request_timeout));
         }
-        match open.asked {
-            None if open.heard + self.config.probe_interval <= now => {
-                open.asked = Some(now);
-                if let Err(error) = send(open.requests.request_progress()).await {
-                    self.break_off(error);
-                }
-            }
-            Some(asked) if asked + self.config.probe_timeout <= now => {
-                self.break_off(timeout(asked));
-            }
-            Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
-                open.disrupted = true;
+        let sent = match open.liveness.tick(now) {
+            Due::Nothing => return,
+            Due::Ask => send(open.requests.request_progress()).await,
+            Due::Read => return self.read(),
+            Due::Silence { asked } => {
                 // Whoever follows hears of it, and says so with what it means to him.
                 tracing::debug!(watches = self.active.len(), "etcd does not answer");
                 telemetry::silent();
                 for active in self.active.values() {
-                    active.feed.disrupt(timeout(asked));
+                    active.disrupt(timeout(asked));
                 }
                 // Newer etcds drop a request that comes while one watch of the stream has not
                 // caught up.
-                if let Err(error) = send(open.requests.request_progress()).await {
-                    self.break_off(error);
+                send(open.requests.request_progress()).await
+            }
+            Due::Loss { asked } => Err(timeout(asked)),
+        };
+        if let Err(error) = sent {
+            self.break_off(error);
+        }
+    }
+
+    /// Reads what a watch knew of etcd's history: an answer of any kind is a proof of life, and this
+    /// one also tells of a wiped etcd where a proxy hides that it was restarted.
+    fn read(&mut self) {
+        let newest = self
+            .active
+            .values()
+            .max_by_key(|active| active.token().rank());
+        let newest = newest.map(|active| Fact::new(active.token(), active.start()));
+        let request = self.creating.as_ref().map(|creating| &creating.request);
+        let begun = request.map(|request| Fact::new(&request.token, &request.start));
+        if let Stream::Open(open) = &mut self.stream {
+            open.read(&self.link, &self.config, newest.or(begun));
+        }
+    }
+
+    fn was_read(&mut self, answer: Result<(), WatchError>) {
+        let epoch = *self.link.epochs().borrow();
+        let Stream::Open(open) = &mut self.stream else {
+            return;
+        };
+        match answer {
+            Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) => self.rebuilt(gap),
+            // It was not etcd's answer, but the end of the connection.
+            _ if open.epoch != epoch => {}
+            // Whatever it says, etcd says it; even that the revision is compacted, or denied.
+            _ => {
+                open.was_read();
+                if open.liveness.read(Instant::now()) {
+                    self.answers_again();
                 }
             }
-            None | Some(_) => {}
         }
+    }
+
+    /// Ends every watch with a gap: what they know by now may be of either history.
+    fn rebuilt(&mut self, gap: Gap) {
+        let why = Error::unavailable(gap.to_string());
+        for (_, active) in self.active.drain() {
+            active.end(WatchError::Gap(gap.clone()));
+        }
+        self.interrupt(why);
     }
 
     fn reconnected(&mut self, epoch: u64) {
@@ -442,7 +441,7 @@ impl Hub {
             telemetry::watches_interrupted(self.active.len());
         }
         for (_, active) in self.active.drain() {
-            active.feed.end(WatchError::Interrupted(error.clone()));
+            active.end(WatchError::Interrupted(error.clone()));
         }
         let creating = self.creating.take().map(|creating| creating.request);
         for request in creating.into_iter().chain(self.waiting.drain(..)) {
@@ -451,104 +450,6 @@ impl Hub {
                 .send(Err(WatchError::Interrupted(error.clone())));
         }
     }
-}
-
-impl Stream {
-    /// What comes next from etcd. Cancellation safe.
-    async fn next(&mut self) -> Input {
-        match self {
-            Self::Closed => pending().await,
-            Self::Opening(opening) => Input::Opened(opening.await),
-            Self::Open(open) => Input::Response(open.responses.next().await),
-        }
-    }
-}
-
-impl Active {
-    /// Tells the reader that all is well, without news.
-    fn progress(&self) {
-        let resume = self.token.clone().into_revision();
-        self.feed.push(Vec::new(), resume, 0);
-    }
-
-    /// Takes events of a response, which may go on in the next.
-    fn collect(&mut self, events: Vec<PbEvent>) {
-        if self.fragments.is_empty() {
-            self.fragments = events;
-        } else {
-            self.fragments.extend(events);
-        }
-    }
-
-    /// etcd says by itself that there is nothing up to `revision`.
-    fn notified(&mut self, revision: i64) {
-        if revision > self.token.revision {
-            self.token.revision = revision;
-            self.progress();
-        }
-    }
-
-    /// Applies the events that have come; `false` if the feed has ended.
-    fn apply(&mut self, config: &Config) -> bool {
-        let mut skipped = 0;
-        let events = std::mem::take(&mut self.fragments);
-        let newest = events.iter().rposition(|event| event.r#type == 0);
-        let mut changes = Vec::with_capacity(events.len());
-        for (index, event) in events.into_iter().enumerate() {
-            let Some(entry) = event.kv else {
-                return self.reject("an event without a key");
-            };
-            let modified = entry.mod_revision;
-            if modified <= self.known {
-                continue;
-            }
-            if modified < self.token.revision {
-                return self.reject("an event of the past");
-            }
-            let change = match event.r#type {
-                0 => {
-                    if Some(index) == newest {
-                        let key = entry.key.as_slice().into();
-                        self.token.witness = Witness::put(key, modified, entry.lease);
-                    }
-                    put(config, entry)
-                }
-                1 => {
-                    self.token.witness.deleted(&entry.key, modified);
-                    key(config, &entry.key).map(Change::Delete)
-                }
-                _ => return self.reject("an event of an unknown kind"),
-            };
-            self.token.revision = modified;
-            match change {
-                Some(change) => changes.push(change),
-                None => skipped += 1,
-            }
-        }
-        if changes.is_empty() && skipped == 0 {
-            return true;
-        }
-        let resume = self.token.clone().into_revision();
-        self.feed.push(changes, resume, skipped)
-    }
-
-    fn reject(&self, what: &str) -> bool {
-        self.feed.end(WatchError::Interrupted(Error::Backend {
-            message: format!("etcd sent {what}"),
-            transient: true,
-            source: None,
-        }));
-        false
-    }
-}
-
-fn put(config: &Config, entry: PbKeyValue) -> Option<Change> {
-    let key = key(config, &entry.key)?;
-    Some(Change::Put(Entry::new(key, entry.value)))
-}
-
-fn key(config: &Config, raw: &[u8]) -> Option<Key> {
-    Key::new(config.namespace.strip(raw)?).ok()
 }
 
 fn why_cancelled(compact_revision: i64, reason: &str) -> WatchError {
@@ -561,46 +462,6 @@ fn why_cancelled(compact_revision: i64, reason: &str) -> WatchError {
 
 pub(crate) fn expired() -> Error {
     Error::unavailable("the token of the watch stream has expired")
-}
-
-async fn open(
-    link: Arc<Link>,
-    config: Arc<Config>,
-    key: Vec<u8>,
-    options: WatchOptions,
-) -> Result<Open, Error> {
-    let opened = link
-        .call("watch", async |connection| {
-            let epoch = connection.epoch;
-            let stream = connection
-                .client
-                .watch_client()
-                .max_decoding_message_size(config.max_message_bytes)
-                .watch(key, Some(options))
-                .await?;
-            Ok((epoch, stream))
-        })
-        .await;
-    let (epoch, stream) = opened.map_err(|failure: Failure| Error::from(failure))?;
-    let (requests, responses) = stream.split();
-    Ok(Open {
-        epoch,
-        requests,
-        responses,
-        heard: Instant::now(),
-        asked: None,
-        disrupted: false,
-        denied: false,
-    })
-}
-
-/// Sends a request on the stream. There is room for a hundred; where there is none, nobody has
-/// read for long.
-async fn send(request: impl Future<Output = Result<(), etcd_client::Error>>) -> Result<(), Error> {
-    match timeout(std::time::Duration::from_millis(100), request).await {
-        Ok(sent) => sent.map_err(error::translate),
-        Err(_) => Err(Error::unavailable("etcd does not read its watch stream")),
-    }
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -12,7 +12,7 @@ use crate::{
     link::{Failure, Link},
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::{Gap, Prefix, Revision, WatchError};
+use sd_core::{Gap, Revision, WatchError};
 use std::sync::Arc;
 
 /// What a [`Revision`] of this backend carries.
@@ -75,6 +75,11 @@ impl Token {
         Revision::new(self)
     }
 
+    /// The more, the more it tells of the history.
+    pub(crate) fn rank(&self) -> (bool, i64) {
+        (self.witness != Witness::Nothing, self.revision)
+    }
+
     /// The token in `revision`, if one of this backend is in it.
     pub(crate) fn of(revision: &Revision) -> Result<&Self, WatchError> {
         revision
@@ -82,7 +87,8 @@ impl Token {
             .ok_or(WatchError::Gap(Gap::ForeignToken))
     }
 
-    /// Asks the registry on the other end of `link` for the witness. Has to be called while a
+    /// Asks the registry on the other end of `link` for the witness, which speaks for the keys that
+    /// begin with `start`. Has to be called while a
     /// stream to it is open, and the stream still has to be open afterwards: then the process that
     /// answered is the one that the stream watches.
     ///
@@ -93,11 +99,11 @@ impl Token {
         &self,
         link: &Link,
         config: &Config,
-        prefix: &Prefix,
+        start: Vec<u8>,
     ) -> Result<(), WatchError> {
         let (key, options) = match &self.witness {
             Witness::Nothing => (
-                config.namespace.full(prefix.as_str()),
+                start,
                 GetOptions::new()
                     .with_prefix()
                     .with_keys_only()
@@ -127,6 +133,12 @@ impl Token {
             },
             Failure::Other(error) => WatchError::Interrupted(error),
         })?;
+        let cluster = found.header().map_or(0, |header| header.cluster_id());
+        if cluster != self.cluster {
+            return Err(WatchError::Gap(Gap::Rebuilt(
+                "it is another cluster".into(),
+            )));
+        }
         let same = match &self.witness {
             Witness::Nothing => found.kvs().is_empty(),
             Witness::Key {

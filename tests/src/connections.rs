@@ -4,9 +4,14 @@ use std::{collections::HashSet, fs, net::SocketAddr};
 
 const ESTABLISHED: &str = "01";
 
-/// How many established connections lead to `server`, those from `own_ports` aside and those of
-/// the process `pid` (etcd's JSON gateway is a client of its own server). Linux only.
+/// How many established connections lead to `server`; see [`ports_to`].
 pub(crate) fn connections_to(server: SocketAddr, pid: u32, own_ports: &HashSet<u16>) -> usize {
+    ports_to(server, pid, own_ports).len()
+}
+
+/// The ports from which established connections lead to `server`, those from `own_ports` aside and those of
+/// the process `pid` (etcd's JSON gateway is a client of its own server). Linux only.
+pub(crate) fn ports_to(server: SocketAddr, pid: u32, own_ports: &HashSet<u16>) -> HashSet<u16> {
     let server_own = socket_inodes(pid);
     let table = fs::read_to_string("/proc/net/tcp")
         .unwrap_or_else(|error| panic!("connections are counted from /proc/net/tcp: {error}"));
@@ -17,7 +22,8 @@ pub(crate) fn connections_to(server: SocketAddr, pid: u32, own_ports: &HashSet<u
         .filter(|row| row.state == ESTABLISHED && row.remote_port == server.port())
         .filter(|row| row.remote_is_loopback && !own_ports.contains(&row.local_port))
         .filter(|row| !server_own.contains(row.inode))
-        .count()
+        .map(|row| row.local_port)
+        .collect()
 }
 
 /// The sockets that `pid` has open.

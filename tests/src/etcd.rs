@@ -199,6 +199,10 @@ impl Etcd {
             .await
     }
 
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     pub(crate) fn is_serving(&self) -> bool {
         self.process().as_ref().is_some_and(|it| !it.is_frozen())
     }

@@ -2,9 +2,9 @@
 //!
 //! What the toolkit promises is believed only when etcd says so too. [`Etcd`] is a process of its
 //! own per test, with every fault one call away and with what etcd holds and has been asked for;
-//! [`Cluster`] is several of them; [`Proxy`] is a network that misbehaves; [`eventually`] and
-//! [`throughout`] wait for a condition, never for a time. A test of a new fault takes about twenty
-//! lines:
+//! [`Cluster`] is several of them; [`Proxy`] is a network that misbehaves, [`GrpcProxy`] is etcd's
+//! own proxy; [`eventually`] and [`throughout`] wait for a condition, never for a time. A test of a
+//! new fault takes about twenty lines:
 //!
 //! ```no_run
 //! # use sd_tests::{Etcd, PATIENCE, eventually};
@@ -36,6 +36,7 @@ mod entries;
 mod etcd;
 mod eventually;
 mod fleet;
+mod grpc_proxy;
 mod http;
 mod memory;
 mod memory_fleet;
@@ -56,6 +57,7 @@ pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use eventually::{PATIENCE, eventually, throughout};
 pub use fleet::{Consumer, Provider, RemoteProvider, View};
+pub use grpc_proxy::GrpcProxy;
 pub use memory::MemoryHarness;
 pub use metrics::Metrics;
 pub use proxy::Proxy;

@@ -88,6 +88,11 @@ impl Metrics {
         count(&self.received, "LeaseKeepAlive")
     }
 
+    /// Messages received on watch streams: to watch, to cancel, and for progress.
+    pub fn watch_messages(&self) -> u64 {
+        count(&self.received, "Watch")
+    }
+
     /// Gets and lists received, each page for itself; those inside of transactions are not among
     /// them.
     pub fn range_requests(&self) -> u64 {

@@ -182,6 +182,29 @@ async fn a_registry_in_which_nobody_writes_is_not_taken_for_a_dead_one() {
     assert_eq!(changes[0].key().as_str(), "/svc/b");
 }
 
+/// Where progress is answered at all, however late, reads prove nothing and are not made.
+#[tokio::test]
+async fn an_etcd_that_answers_slowly_is_not_read_from_again_and_again() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(etcd.address()).await;
+    etcd.put("/svc/a", "1").await;
+    let client = EtcdClient::connect([proxy.endpoint()]).unwrap();
+    let snapshot = client.get_entries(&prefix()).await.unwrap();
+    let watch = client.watch_prefix(&prefix(), &snapshot.revision).await;
+    let mut watch = watch.unwrap();
+    let before = etcd.metrics().await;
+
+    // There and back, it is longer than a sixth of the interval.
+    proxy.delay(Duration::from_millis(100));
+    let said = async { while watch.next().await.is_some() {} };
+    let _ = timeout(Duration::from_secs(6), said).await;
+
+    let asked = etcd.metrics().await.since(&before);
+    let (messages, reads) = (asked.watch_messages(), asked.range_requests());
+    assert!(messages > 2, "{messages} requests for progress");
+    assert!(reads <= 1, "{reads} reads");
+}
+
 #[tokio::test]
 async fn a_compacted_watch_is_no_burden_to_those_beside_it() {
     let etcd = Etcd::start().await;

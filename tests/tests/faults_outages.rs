@@ -98,6 +98,43 @@ async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_leas
     assert_eq!(consumer.made(), 2, "endpoints are kept");
 }
 
+/// faults rows 2 and 3, between them: etcd is back before anybody gives up on it, and the lease may
+/// be gone.
+#[tokio::test]
+async fn a_freeze_that_just_costs_a_lease_takes_nobody_from_consumers() {
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), "/svc/a", A).await;
+    let beats = async || etcd.metrics().await.keepalives();
+    let mut lost = 0;
+    for millis in [1500, 1650, 1700, 1800, 1900] {
+        // One that has seen no trouble yet believes everything.
+        let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+        let lease = provider.stands(&etcd).await;
+        consumer.settles_on(&[A]).await;
+
+        let outage = async {
+            let before = beats().await;
+            eventually(PATIENCE, "a beat", beats, |beats| *beats > before).await;
+            // Just before the next: the least that a lease has left.
+            sleep(Ttl::MIN.duration() / 4).await;
+            etcd.freeze();
+            sleep(Duration::from_millis(millis)).await;
+            etcd.thaw();
+            // Kept or new, it is prolonged, and nothing is on its way any more.
+            let before = beats().await;
+            eventually(PATIENCE, "two beats", beats, |beats| *beats > before + 1).await;
+            consumer.settles_on(&[A]).await;
+            provider.stands(&etcd).await
+        };
+        let has_it = |view: &_| View::has(view, A);
+        let new = throughout(outage, "the instance", async || consumer.view(), has_it).await;
+
+        lost += u32::from(new != lease);
+        assert_eq!(consumer.made(), 1, "the endpoint is kept");
+    }
+    assert!(lost > 0, "no lease was lost: that was too easy");
+}
+
 /// How many seconds etcd gives a lease; below zero if there is none.
 async fn left(etcd: &Etcd, lease: i64) -> i64 {
     let mut client = etcd.client().await;

@@ -142,14 +142,7 @@ fn raw(key: usize, held: Option<&Held>, modified: i64) -> PbKeyValue {
 }
 
 fn active(token: Token) -> Active {
-    Active {
-        id: 1,
-        feed: Arc::new(Feed::new(1 << 20)),
-        known: token.revision,
-        token,
-        fragments: Vec::new(),
-        _counted: Counted::new(telemetry::WATCHES),
-    }
+    Active::new(1, Vec::new(), token, Arc::new(Feed::new(1 << 20)))
 }
 
 /// All that there is to read.
