@@ -135,8 +135,15 @@ pub(crate) fn cancelled(reason: &str) -> Error {
     let source = None;
     if is_denied(reason) {
         Error::PermissionDenied { message, source }
-    } else {
+    } else if is_token_refused(reason) {
         Error::Unavailable { message, source }
+    } else {
+        // The connection is good, and so may the other watches be.
+        Error::Backend {
+            message,
+            transient: true,
+            source,
+        }
     }
 }
 

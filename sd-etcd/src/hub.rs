@@ -254,7 +254,7 @@ impl Hub {
         open.heard = Instant::now();
         open.asked = None;
         if std::mem::take(&mut open.disrupted) {
-            tracing::debug!(watches = self.active.len(), "etcd answers again");
+            tracing::info!(watches = self.active.len(), "etcd answers again");
             for active in self.active.values() {
                 active.progress();
             }
@@ -401,8 +401,10 @@ impl Hub {
             }
             Some(asked) if !open.disrupted && asked + self.config.probe_interval <= now => {
                 open.disrupted = true;
-                // Whoever follows hears of it, and says so with what it means to him.
-                tracing::debug!(watches = self.active.len(), "etcd does not answer");
+                tracing::warn!(
+                    watches = self.active.len(),
+                    "etcd is silent, keeping what is known"
+                );
                 telemetry::silent();
                 for active in self.active.values() {
                     active.feed.disrupt(timeout(asked));

@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// The longest pause before the members are tried again.
@@ -62,8 +62,11 @@ struct Slot {
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
     pauses: Option<ExponentialBackoff>,
-    /// No good answer since a connection was given up, which was said.
-    troubled: bool,
+    /// Since when there was no good answer: since a connection was given up, which was said.
+    troubled: Option<Instant>,
+    /// No good answer since a token was refused. Tokens expire, and a new connection has a new one:
+    /// that is news only if it does not help.
+    renewed: bool,
     connecting: Option<Connecting>,
 }
 
@@ -84,7 +87,8 @@ impl Link {
                 good: false,
                 failures: 0,
                 pauses: None,
-                troubled: false,
+                troubled: None,
+                renewed: false,
                 connecting: None,
             }),
             config,
@@ -123,6 +127,7 @@ impl Link {
     /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
     /// alone, so that of many calls that fail together only one counts.
     pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
+        let is_renewal = error::is_token_refused(&why.to_string());
         let (member, next, is_news) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
@@ -135,11 +140,8 @@ impl Link {
             slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
-            (
-                member,
-                slot.member,
-                !std::mem::replace(&mut slot.troubled, true),
-            )
+            let is_news = slot.is_news(is_renewal, Instant::now());
+            (member, slot.member, is_news)
         };
         telemetry::connection_given_up(self.purpose);
         let endpoints = &self.config.endpoints;
@@ -159,7 +161,7 @@ impl Link {
 
     /// Takes note that connection `epoch` is good.
     fn answered(&self, epoch: u64) {
-        let member = {
+        let (troubled, member) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
                 return;
@@ -167,11 +169,12 @@ impl Link {
             slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
-            std::mem::take(&mut slot.troubled).then_some(slot.member)
+            slot.renewed = false;
+            (slot.troubled.take(), slot.member)
         };
-        if let Some(member) = member {
-            let member = &self.config.endpoints[member];
-            tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
+        if let Some(since) = troubled {
+            let (member, after) = (&self.config.endpoints[member], since.elapsed());
+            tracing::info!(purpose = self.purpose, %member, ?after, "connected to etcd again");
         }
     }
 
@@ -241,6 +244,16 @@ impl Link {
 }
 
 impl Slot {
+    /// Whether it is to be said that a connection is given up: the first time since a good answer.
+    fn is_news(&mut self, is_renewal: bool, now: Instant) -> bool {
+        if is_renewal && !std::mem::replace(&mut self.renewed, true) {
+            return false;
+        }
+        let is_news = self.troubled.is_none();
+        self.troubled.get_or_insert(now);
+        is_news
+    }
+
     /// How long to wait before the next connection: not at all while there are members that were
     /// not tried yet.
     fn pause(&mut self, members: usize) -> Duration {
@@ -290,17 +303,38 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> C
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
-        let mut slot = Slot {
+    fn slot() -> Slot {
+        Slot {
             epoch: 0,
             member: 0,
             good: false,
             failures: 0,
             pauses: None,
-            troubled: false,
+            troubled: None,
+            renewed: false,
             connecting: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_token_that_expires_is_no_news_unless_a_new_one_is_refused_too() {
+        let now = Instant::now();
+        let mut slot = slot();
+        let mut told = Vec::new();
+        for is_renewal in [true, true, true] {
+            told.push(slot.is_news(is_renewal, now));
+        }
+        assert_eq!(told, [false, true, false]);
+
+        let mut slot = self::slot();
+        assert!(slot.is_news(false, now), "an outage");
+        assert!(!slot.is_news(true, now));
+        assert!(slot.troubled.is_some());
+    }
+
+    #[test]
+    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
+        let mut slot = slot();
         let mut round = || {
             let mut pauses = [Duration::MAX; 3];
             for pause in &mut pauses {
