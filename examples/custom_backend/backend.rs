@@ -1,4 +1,4 @@
-//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 200 lines.
+//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 170 lines.
 //!
 //! - **Calls** take turns within the process, in the order in which they were made, and wait for the
 //!   lock of the directory. Once they have it they wait for nothing more, so a call that is dropped

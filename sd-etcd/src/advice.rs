@@ -23,6 +23,9 @@ pub(crate) fn advice(endpoint: &str, stage: Stage, causes: &str) -> Option<&'sta
     if says("authentication is not enabled") {
         return Some("it serves everybody: leave out `EtcdClientBuilder::user`, or enable it");
     }
+    if says("authentication failed") {
+        return Some("check the name and the password given to `EtcdClientBuilder::user`");
+    }
     if says("invalid peer certificate") {
         return Some(if says("for name") || says("NotValidForName") {
             "the server's certificate is for another host: check the endpoint, or name the host in \
@@ -131,6 +134,7 @@ mod tests {
             (tls, connecting, reset, "http://"),
             (plain, connected, pipe, "https://"),
             (plain, connecting, "authentication is not enabled", "user"),
+            (plain, connecting, "authentication failed, ...", "password"),
         ] {
             let advice = advice(endpoint, stage, causes);
             let says_so = advice.is_some_and(|advice| advice.contains(named));

@@ -163,8 +163,10 @@ fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let inner_message = inner.to_string();
-        if !message.ends_with(&inner_message) {
-            message = format!("{message}: {inner_message}");
+        // Each of the layers in between repeats the next, or says this.
+        if inner_message != "transport error" && !message.contains(&inner_message) {
+            let separator = if message.is_empty() { "" } else { ": " };
+            message = format!("{message}{separator}{inner_message}");
         }
         cause = inner.source();
     }

@@ -70,14 +70,23 @@ async fn the_registry_is_away_for_long() {
 async fn the_quota_is_used_up() {
     let desk = Desk::open();
     let registry = Registry::new();
+    let registrar = |key| {
+        let service = Service::new(key, ADDRESS).unwrap();
+        Registrar::new(registry.client(), service)
+    };
+    let [updated, deleted, new] = ["/services/b", "/services/c", KEY].map(registrar);
+    updated.register().await.unwrap();
+    deleted.register().await.unwrap();
+
+    desk.begins();
+    registry.delete("/services/c");
     registry.refuse(Error::Exhausted {
         message: "database space exceeded".into(),
         source: None,
     });
-
-    desk.begins();
-    let registrar = Registrar::new(registry.client(), service());
-    let _ = registrar.register_within(Duration::from_secs(600)).await;
+    let update = updated.update("10.0.0.2:80");
+    let _ = tokio::time::timeout(Duration::from_secs(60), update).await;
+    let _ = new.register_within(Duration::from_secs(60)).await;
 
     desk.shows("etcd's quota is used up").await;
 }

@@ -1,7 +1,6 @@
 //! Credentials, rights and certificates do not fit.
 
 use crate::*;
-use etcd_client::{Permission, PermissionType};
 use sd_etcd::Tls;
 use sd_tests::Ca;
 
@@ -98,16 +97,15 @@ async fn a_provider_may_not_read_its_keys() {
         return;
     }
     etcd.enable_auth().await;
-    etcd.add_user("provider", "secret", "/elsewhere/").await;
-    let write = Permission::new(PermissionType::Write, "/services/").with_prefix();
-    let mut root = etcd.client().await;
-    root.role_grant_permission("provider", write).await.unwrap();
+    etcd.add_user("provider", "secret", "/services/").await;
     let builder = EtcdClient::builder([etcd.endpoint()]).user("provider", "secret");
     let client = builder.build().unwrap();
-    let registrar = Registrar::new(client, service());
+    let ttl = Ttl::from_secs(12).unwrap();
+    let registrar = Registrar::new(client, service().with_ttl(ttl));
+    registrar.register().await.unwrap();
 
     desk.begins();
-    registrar.register().await.unwrap();
+    etcd.withdraw("provider", "/services/").await;
 
     desk.shows("a provider may not read its keys").await;
 }
