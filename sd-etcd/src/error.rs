@@ -179,6 +179,23 @@ pub(crate) fn is_refused(error: &EtcdError) -> bool {
         .is_some_and(|(code, message)| code == code::PERMISSION_DENIED || is_nobody(message))
 }
 
+/// Whether etcd has no users, and so none to authenticate.
+pub(crate) fn has_no_users(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(_, message)| message.contains("authentication is not enabled"))
+}
+
+/// Whether etcd misses a user: it had none when the connection was made.
+pub(crate) fn misses_user(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(_, message)| is_nobody(message))
+}
+
+/// Like [`translate_from`], for a connection that was made without the user that etcd wants by now:
+/// the next has one.
+pub(crate) fn translate_outdated(endpoint: &str, error: EtcdError) -> Error {
+    let message = format!("{endpoint}: {}", whole(&error));
+    renewable(message, Some(Arc::new(error)))
+}
+
 /// Whether etcd misses a user.
 fn is_nobody(message: &str) -> bool {
     message.contains("user name is empty")

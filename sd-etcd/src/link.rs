@@ -111,7 +111,8 @@ impl Link {
                 Some(connecting) => connecting.clone(),
                 None => {
                     let pause = slot.pause(self.config.endpoints.len());
-                    let connecting = connect(self.config.clone(), epoch, member, pause);
+                    let connecting =
+                        connect(self.config.clone(), self.purpose, epoch, member, pause);
                     slot.connecting.insert(connecting).clone()
                 }
             };
@@ -219,6 +220,12 @@ impl Link {
                 self.answered(epoch);
                 Ok(answer)
             }
+            Ok(Err(error)) if self.config.user.is_some() && error::misses_user(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_outdated(endpoint, error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) if error::blames_the_member(&error) => {
                 let endpoint = &self.config.endpoints[member];
                 let error = error::translate_from(endpoint, self.is_new(epoch), error);
@@ -274,15 +281,34 @@ impl Slot {
     }
 }
 
-fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> Connecting {
+fn connect(
+    config: Arc<Config>,
+    purpose: &'static str,
+    epoch: u64,
+    member: usize,
+    pause: Duration,
+) -> Connecting {
     let dial = async move {
         if !pause.is_zero() {
             sleep(pause).await;
         }
         let endpoint = config.endpoints[member].as_str();
-        let connecting = Client::connect([endpoint], Some(config.connect.clone()));
         // Without credentials this is lazy and succeeds at once, whoever listens there; with them
         // it is a round trip.
+        let connecting = async {
+            let client = Client::connect([endpoint], Some(config.connect.clone())).await;
+            match client {
+                Err(error) if error::has_no_users(&error) => {
+                    tracing::warn!(
+                        purpose,
+                        member = endpoint,
+                        "etcd has no users, and serves the one that was given as everybody"
+                    );
+                    Client::connect([endpoint], Some(config.anonymous.clone())).await
+                }
+                client => client,
+            }
+        };
         let client = timeout(config.dial_timeout, connecting)
             .await
             .map_err(|_| Error::Timeout {

@@ -24,8 +24,8 @@ async fn crowd(etcd: &Etcd) -> (Vec<Instancer>, Vec<Registrar>) {
     for ready in join_all(instancers.iter().map(Instancer::ready)).await {
         ready.unwrap();
     }
-    let live = async || live(&instancers);
-    eventually(PATIENCE, "all watches", live, |live| *live == MANY).await;
+    let watchers = async || etcd.metrics().await.watchers();
+    eventually(PATIENCE, "all watches", watchers, |n| *n == MANY as u64).await;
     (instancers, registrars)
 }
 

@@ -80,6 +80,8 @@ async fn the_quota_is_used_up() {
 
     desk.begins();
     registry.delete("/services/c");
+    // It is heard of at once, and put back a moment later.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     registry.refuse(Error::Exhausted {
         message: "database space exceeded".into(),
         source: None,

@@ -109,3 +109,19 @@ async fn a_provider_may_not_read_its_keys() {
 
     desk.shows("a provider may not read its keys").await;
 }
+
+#[tokio::test]
+async fn a_user_is_given_to_an_etcd_without_users() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).user("discovery", "secret");
+    let client = builder.build().unwrap();
+
+    desk.begins();
+    let instancer = Instancer::new(client.clone(), prefix());
+    instancer.ready().await.unwrap();
+    let registrar = Registrar::new(client, service());
+    registrar.register().await.unwrap();
+
+    desk.shows("a user is given to an etcd without users").await;
+}
