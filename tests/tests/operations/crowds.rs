@@ -2,6 +2,7 @@
 
 use crate::*;
 use futures::future::join_all;
+use sd_core::Client;
 
 const MANY: usize = 50;
 
@@ -84,4 +85,35 @@ async fn a_lost_lease_is_said_once_and_so_is_that_all_its_services_are_back() {
         .map(|it| it.fields["services"].as_str())
         .collect();
     assert_eq!(told, [MANY.to_string(), MANY.to_string()], "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_memory_a_lost_lease_is_said_once_too() {
+    let desk = Desk::open();
+    let registry = Registry::new();
+    let client = registry.client();
+    let registrars = (0..MANY).map(|n| {
+        let service = Service::new(format!("/services/{n}/a"), ADDRESS).unwrap();
+        Registrar::new(client.clone(), service)
+    });
+    let registrars: Vec<_> = registrars.collect();
+    for registered in join_all(registrars.iter().map(Registrar::register)).await {
+        registered.unwrap();
+    }
+
+    desk.begins();
+    assert!(registry.expire_lease(&client.lease_id().unwrap()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+
+    let lines = desk.log.lines();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|it| (it.message.as_str(), it.fields["services"].as_str()))
+        .collect();
+    let many = MANY.to_string();
+    let expected = [
+        "lease lost, its services register again",
+        "services registered again",
+    ];
+    assert_eq!(told, expected.map(|message| (message, many.as_str())));
 }
