@@ -49,6 +49,7 @@ mod setup;
 pub mod simulation;
 pub mod soak;
 mod tls;
+mod traffic;
 pub mod wrong_clients;
 
 pub use cluster::Cluster;
@@ -60,6 +61,7 @@ pub use metrics::Metrics;
 pub use proxy::Proxy;
 pub use setup::Setup;
 pub use tls::{Ca, Certificate};
+pub use traffic::Traffic;
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;

@@ -1,9 +1,13 @@
 //! A network that misbehaves.
 
-use crate::ports::free_ports;
+use crate::{
+    ports::free_ports,
+    traffic::{Counter, Frames, Traffic},
+};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -32,6 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    counter: Arc<Counter>,
     _acceptor: AbortOnDropHandle<()>,
 }
 
@@ -52,10 +57,13 @@ impl Proxy {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = listen(address).await;
         let (weather, forecast) = watch::channel(Weather::default());
-        let acceptor = tokio::spawn(accept(listener, address, server, forecast));
+        let counter = Arc::new(Counter::default());
+        let acceptor = accept(listener, address, server, forecast, counter.clone());
+        let acceptor = tokio::spawn(acceptor);
         Self {
             address,
             weather,
+            counter,
             _acceptor: AbortOnDropHandle::new(acceptor),
         }
     }
@@ -63,6 +71,12 @@ impl Proxy {
     /// The URL for clients under test: `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What clients have sent so far, whether or not anything of it has arrived. For clients without
+    /// TLS.
+    pub fn traffic(&self) -> Traffic {
+        self.counter.traffic()
     }
 
     /// Forwards nothing any more, in neither direction: a cable is out. Connections stay open, new
@@ -112,6 +126,7 @@ async fn accept(
     address: SocketAddr,
     server: SocketAddr,
     mut weather: watch::Receiver<Weather>,
+    counter: Arc<Counter>,
 ) {
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
@@ -130,7 +145,8 @@ async fn accept(
         };
         tokio::select! {
             accepted = next => if let Ok((client, _)) = accepted {
-                connections.spawn(serve(client, server, weather.clone()));
+                counter.connected();
+                connections.spawn(serve(client, server, weather.clone(), counter.clone()));
             },
             changed = weather.changed() => if changed.is_err() {
                 return;
@@ -141,7 +157,12 @@ async fn accept(
 }
 
 /// One connection, until both sides are done. If it ends otherwise, both are reset.
-async fn serve(mut client: TcpStream, server: SocketAddr, mut weather: watch::Receiver<Weather>) {
+async fn serve(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut weather: watch::Receiver<Weather>,
+    counter: Arc<Counter>,
+) {
     let drops = weather.borrow().drops;
     let Ok(mut upstream) = TcpStream::connect(server).await else {
         let _ = client.set_zero_linger();
@@ -153,8 +174,10 @@ async fn serve(mut client: TcpStream, server: SocketAddr, mut weather: watch::Re
     let is_done = {
         let (from_client, to_client) = client.split();
         let (from_upstream, to_upstream) = upstream.split();
-        let there = forward(from_client, to_upstream, weather.clone());
-        let back = forward(from_upstream, to_client, weather.clone());
+        let mut frames = Frames::new();
+        let count = |bytes: &[u8]| counter.said(frames.messages(bytes));
+        let there = forward(from_client, to_upstream, weather.clone(), count);
+        let back = forward(from_upstream, to_client, weather.clone(), |_| {});
         tokio::select! {
             ended = async { tokio::try_join!(there, back) } => ended.is_ok(),
             _ = weather.wait_for(|weather| weather.drops != drops) => false,
@@ -172,6 +195,7 @@ async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut weather: watch::Receiver<Weather>,
+    mut passes: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let (way, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(64);
     let delays = weather.clone();
@@ -179,6 +203,7 @@ async fn forward(
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let length = from.read(&mut buffer).await?;
+            passes(&buffer[..length]);
             let due = Instant::now() + delays.borrow().delay;
             if length == 0 || way.send((due, buffer[..length].to_vec())).await.is_err() {
                 return io::Result::Ok(());

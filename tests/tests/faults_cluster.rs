@@ -71,6 +71,20 @@ impl Scene {
         ]
     }
 
+    /// Waits until a lease that nobody keeps alive would have ended.
+    async fn more_than_a_ttl(&self) {
+        let all = async || {
+            let mut all = Vec::new();
+            for member in self.cluster.members() {
+                all.push(member.metrics().await);
+            }
+            all
+        };
+        let before = sum(&all().await, Metrics::keepalives);
+        let beats = async || sum(&all().await, Metrics::keepalives) - before;
+        eventually(PATIENCE, "more than a TTL of beats", beats, |n| *n >= 8).await;
+    }
+
     /// Goes through `fault` while strangers change things, and on until `beats` keep-alives have
     /// come to `members`: nobody is removed, nothing is registered again, no change is missed.
     async fn goes_through(&self, fault: impl Future<Output = ()>, members: &[&Etcd], beats: u64) {
@@ -264,4 +278,34 @@ async fn clients_of_a_leader_that_is_cut_off_move_to_another_and_keep_their_leas
         scene.cluster.leader().await;
     };
     scene.goes_through(fault, &scene.others(), 10).await;
+}
+
+/// faults row 5, where it is the majority that is down: a lease ends only when a leader says so.
+#[tokio::test]
+async fn a_cluster_without_a_quorum_keeps_its_leases_and_consumers_what_they_know() {
+    let scene = Scene::set([Ttl::MIN, ttl(4)]).await;
+    scene.cluster.move_leader(scene.another()).await;
+    let entries = scene.entries().await;
+    let made = scene.consumer.made();
+
+    let outage = async {
+        for member in scene.others() {
+            member.kill();
+        }
+        let notices = scene.consumer.sees("the outage", |view| !view.live);
+        tokio::join!(notices, sleep(3 * Ttl::MIN.duration()));
+        for member in scene.others() {
+            member.start_again().await;
+        }
+        let [one, _] = scene.others();
+        insist(one, "/svc/c", "10.0.0.3:80").await;
+        let sees = |view: &View| view.live && view.has("10.0.0.3:80");
+        scene.consumer.sees("a change after it", sees).await;
+        scene.more_than_a_ttl().await;
+    };
+    let both = |view: &View| view.has(A) && view.has(B);
+    throughout(outage, "both", async || scene.consumer.view(), both).await;
+
+    assert_eq!(scene.entries().await, entries, "nothing was put again");
+    assert_eq!(scene.consumer.made() - made, 1, "endpoints are kept");
 }

@@ -2,10 +2,10 @@
 
 use super::{
     invariants::{Audit, Files, Who},
-    offer::Offer,
+    offer::{DEREGISTER, Offer},
 };
 use sd_core::{Status, Ttl};
-use sd_memory::{MemoryClient, Registry};
+use sd_memory::{ClientOptions, MemoryClient, Registry};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::AbortHandle, time::sleep};
 use tokio_util::task::TaskTracker;
@@ -38,7 +38,12 @@ impl Provider {
         let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut fixed = fastrand::Rng::with_seed(slot_seed);
         let mut drawn = fastrand::Rng::with_seed(slot_seed ^ u64::from(life + 1));
-        let client = registry.client();
+        let mut options = ClientOptions::default();
+        if drawn.u32(..4) == 0 {
+            // Then it is the registrar's own bound that ends a deregistration.
+            options = options.with_deregister_timeout(2 * DEREGISTER);
+        }
+        let client = registry.client_with(options);
         let ttl = Ttl::from_secs(drawn.u64(5..=LONGEST_TTL.as_secs())).expect("within bounds");
         let offers = (0..fixed.usize(1..=2))
             .map(|offer| {
