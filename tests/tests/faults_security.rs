@@ -135,31 +135,34 @@ async fn who_has_no_user_is_told_to_name_one() {
     }
 }
 
-/// faults row 22: authentication that is disabled and enabled under those who have a password.
+/// faults row 22: authentication that is enabled under those who have a password already.
 #[tokio::test]
-async fn authentication_can_be_turned_off_and_on_under_a_running_client() {
-    let etcd = guarded().await;
+async fn who_has_a_password_is_ready_for_the_day_that_it_is_asked_for() {
+    let etcd = Etcd::start().await;
     let proxy = Proxy::to(etcd.address()).await;
     let client = client(proxy.endpoint(), "secret");
     let instancer = ready(&client).await;
-    let registrar = registered(&client, service(KEY, 2)).await;
+    let registrar = registered(&client, service(KEY, 12)).await;
     instances_are(&instancer, &[KEY]).await;
     let lease = etcd.entry(KEY).await.unwrap().lease();
 
     let course = async {
-        etcd.disable_auth().await;
-        proxy.drop_connections();
-        let update = in_time(registrar.update("10.0.0.8:80")).await;
+        etcd.add_user("discovery", "secret", "/svc/").await;
+        etcd.enable_auth().await;
+        // Lists on a connection that shows no user.
+        let second = ready(&client).await;
+        assert_eq!(keys(&second), [KEY]);
+        let update = in_time(registrar.update("10.0.0.9:80")).await;
         assert_eq!(update.unwrap(), Updated::Written);
         etcd.put(OTHER, "10.0.0.2:80").await;
         instances_are(&instancer, &[KEY, OTHER]).await;
 
-        etcd.enable_auth().await;
-        let update = in_time(registrar.update("10.0.0.9:80")).await;
-        assert_eq!(update.unwrap(), Updated::Written);
+        etcd.disable_auth().await;
         proxy.drop_connections();
         etcd.put(THIRD, "10.0.0.3:80").await;
         instances_are(&instancer, &[KEY, OTHER, THIRD]).await;
+        let update = in_time(registrar.update("10.0.0.8:80")).await;
+        assert_eq!(update.unwrap(), Updated::Written);
     };
     let seen = async || keys(&instancer);
     let has = |seen: &Vec<String>| seen.contains(&KEY.to_owned());
