@@ -1,4 +1,4 @@
-//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 150 lines.
+//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 170 lines.
 //!
 //! - **Calls** take turns within the process, in the order in which they were made, and wait for the
 //!   lock of the directory. Once they have it they wait for nothing more, so a call that is dropped
@@ -20,9 +20,9 @@ mod conformance;
 use crate::directory::{Deed, Directory};
 use futures::FutureExt;
 use sd_core::{
-    Bytes, Client, Deregistered, Entry, Error, LeaseId, Lister, LossSender, Lost, Poller, Prefix,
-    Reclaim, Reclaimed, Registration, Result, Revision, Service, ServiceKey, Snapshot, Ttl, Watch,
-    WatchError, async_trait,
+    Bytes, Client, Deregistered, Entry, Error, LeaseId, Lister, LossSender, Lost, LostLeases,
+    Poller, Prefix, Reclaim, Reclaimed, Registration, Result, Revision, Service, ServiceKey,
+    Snapshot, Ttl, Watch, WatchError, async_trait,
 };
 use std::{collections::HashMap, mem, path::Path, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -93,6 +93,8 @@ impl Client for DirectoryClient {
 struct Process {
     root: PathBuf,
     held: Arc<Mutex<Holdings>>,
+    /// Says once what a thousand registrars need not say.
+    lost_leases: Arc<Mutex<LostLeases>>,
     lease: watch::Sender<Option<LeaseId>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -119,6 +121,7 @@ impl Process {
         let mut turn = Turn {
             process: self.clone(),
             held: self.held.clone().lock_owned().await,
+            lost_leases: self.lost_leases.clone().lock_owned().await,
             directory: Directory::lock(&self.root).await?,
         };
         turn.catch_up();
@@ -135,6 +138,7 @@ impl Process {
     /// Removes the service's entry, however long the directory is not to be had.
     async fn remove(self, service: ServiceKey) -> Result<Deregistered> {
         let mut turn = self.open("deregister", Duration::MAX).await?;
+        turn.lost_leases.forget(&service);
         let Some((deed, loss)) = turn.held.remove(&service) else {
             return Ok(Deregistered::NotOurs);
         };
@@ -155,20 +159,30 @@ impl Lister for Process {
 struct Turn {
     process: Process,
     held: OwnedMutexGuard<Holdings>,
+    lost_leases: OwnedMutexGuard<LostLeases>,
     directory: Directory,
 }
 
 impl Turn {
     /// Moves the leases on, and lets go of what is lost or was dropped.
     fn catch_up(&mut self) {
+        let mut expired = HashMap::<_, Vec<_>>::new();
         for (service, (deed, loss)) in mem::take(&mut *self.held) {
             let dropped = loss.dropped().now_or_never().is_some();
             match self.directory.keep(&deed) {
-                Ok(Some(lost)) => loss.send(lost),
+                Ok(Some(lost)) => {
+                    if lost == Lost::LeaseExpired {
+                        expired.entry(deed.lease).or_default().push(service);
+                    }
+                    loss.send(lost);
+                }
                 // What cannot be removed runs out, as does what cannot be moved on.
                 Ok(None) if dropped => drop(self.directory.delete(&deed)),
                 Ok(None) | Err(_) => drop(self.held.insert(service, (deed, loss))),
             }
+        }
+        for (lease, services) in expired {
+            self.lost_leases.lost(&lease, services);
         }
     }
 
@@ -181,6 +195,7 @@ impl Turn {
 
     fn put(&mut self, service: &Service) -> Result<Registration> {
         let deed = self.directory.put(service, self.lease(service.ttl))?;
+        self.lost_leases.stands(&service.key, &deed.lease);
         let claim = Claim(self.process.clone(), service.clone(), deed.clone());
         let (loss, registration) =
             Registration::channel(deed.key.clone(), deed.lease.clone(), claim);
@@ -210,7 +225,10 @@ impl Reclaim for Claim {
         let mut turn = process.open("reclaim", PATIENCE).await?;
         let key = service.key.under(&turn.lease(service.ttl));
         match turn.directory.read(&key)? {
-            Some((owner, value)) if owner != deed.owner => Ok(Reclaimed::Taken { value }),
+            Some((owner, value)) if owner != deed.owner => {
+                turn.lost_leases.forget(&service.key);
+                Ok(Reclaimed::Taken { value })
+            }
             _ => Ok(Reclaimed::Held(
                 turn.put(&service.clone().with_value(value))?,
             )),

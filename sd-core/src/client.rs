@@ -14,6 +14,23 @@ use std::sync::Arc;
 ///
 /// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
 /// or connections offers a `close` of its own that also waits for their end.
+///
+/// # What a client logs
+/// A thousand services and prefixes may hang on one client. What befalls all of them at once the
+/// client logs, once, and the layers above log at `DEBUG` what would only repeat it:
+///
+/// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
+///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
+///   `INFO` when it is over. An instancer or registrar that suffers it for more than 30 s says so
+///   itself.
+/// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
+///   its services, `INFO` when they stand again. [`LostLeases`](crate::LostLeases) does that.
+///
+/// What concerns one key or prefix alone (deleted, taken, a gap, a missing right, a full registry)
+/// the layers above log.
+///
+/// [`Error::Unavailable`]: crate::Error::Unavailable
+/// [`Error::Timeout`]: crate::Error::Timeout
 #[async_trait]
 pub trait Client: Send + Sync + 'static {
     /// Every entry under `prefix`, read at one revision, however many there are. Entries whose keys

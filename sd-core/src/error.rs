@@ -20,6 +20,7 @@ pub enum Error {
     Invalid(#[from] Invalid),
 
     /// The registry cannot be reached, or cannot serve at the moment (no leader, shutting down).
+    /// Not for what concerns one key or prefix alone: that is a [`Backend`](Self::Backend) error.
     #[error("the registry is unavailable: {message}")]
     Unavailable {
         /// What the backend saw.
@@ -116,6 +117,12 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::Closed => false,
         }
+    }
+
+    /// Whether the registry did not answer at all, or said that it serves nobody: the trouble of
+    /// everybody who hangs on the same client.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
     }
 }
 

@@ -57,6 +57,9 @@ mod instance;
 mod instancer;
 mod key;
 mod lease;
+#[cfg(test)]
+mod lines;
+mod lost_leases;
 mod merge;
 mod mirror;
 #[cfg(feature = "mock")]
@@ -73,6 +76,7 @@ mod revision;
 mod service;
 pub mod telemetry;
 mod tenure;
+mod warnings;
 mod watch;
 
 pub use balancer::{Balancer, Observer, Outcome, Pick, PickContext, Random, RoundRobin};
@@ -95,6 +99,7 @@ pub use instance::{Instance, Status};
 pub use instancer::{Instancer, InstancerBuilder};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
+pub use lost_leases::LostLeases;
 pub use merge::MergedInstancer;
 #[cfg(feature = "mock")]
 pub use mock::MockClient;

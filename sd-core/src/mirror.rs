@@ -22,7 +22,10 @@ mod unreadable;
 
 use crate::{
     Batch, Change, Codec, CodecError, Entry, Error, Event, Health, Instances, Key, Prefix,
-    Revision, Snapshot, Trouble, WatchError, error::chain, telemetry::SourceMeters,
+    Revision, Snapshot, Trouble, WatchError,
+    error::chain,
+    telemetry::SourceMeters,
+    warnings::{Gravity, Warnings},
 };
 use pace::Pace;
 use stabiliser::Stabiliser;
@@ -43,6 +46,7 @@ pub(crate) struct Mirror {
     unreadable: Unreadable,
     meters: SourceMeters,
     trouble: Option<Trouble>,
+    warnings: Warnings,
     skipped: u64,
     version: u64,
     changed: bool,
@@ -92,6 +96,7 @@ impl Mirror {
             stabiliser: Stabiliser::new(grace),
             unreadable: Unreadable::default(),
             trouble: None,
+            warnings: Warnings::default(),
             skipped: 0,
             version: 0,
             changed: false,
@@ -359,7 +364,7 @@ impl Mirror {
     }
 
     fn note(&mut self, why: Trouble, now: Instant) {
-        self.log_trouble(&why);
+        self.log_trouble(&why, now);
         self.meters.disrupted(&why);
         if self.is_ready() {
             if self.health.is_live() {
@@ -378,60 +383,58 @@ impl Mirror {
         self.trouble = None;
         self.meters.recovered();
         self.stabiliser.heal(now);
+        let was_warned_of = self.warnings.end();
         if let Health::Stale { since, .. } = self.health {
             self.health = Health::Live;
             self.changed = true;
             let stale = now.saturating_duration_since(since);
-            tracing::info!(prefix = %self.prefix, ?stale, "following again");
+            if was_warned_of {
+                tracing::info!(prefix = %self.prefix, ?stale, "following again");
+            } else {
+                tracing::debug!(prefix = %self.prefix, ?stale, "following again");
+            }
         }
     }
 
-    /// Of a series of troubles the first is the news, and whatever asks for more than patience.
-    fn log_trouble(&self, why: &Trouble) {
+    /// Of a series of troubles the first is the news, and what is graver than all before it; an
+    /// outage is the client's news.
+    fn log_trouble(&mut self, why: &Trouble, now: Instant) {
         let (prefix, error, pause) = (&self.prefix, chain(why), self.pause);
-        let before = self.trouble.as_ref();
-        match why {
-            Trouble::Watch(WatchError::Gap(_)) => {
-                tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
-            }
-            _ if is_closed(why) && before.is_none() => {
+        let Some(cause) = cause(why) else {
+            tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
+            return;
+        };
+        if matches!(cause, Error::Closed) {
+            if self.trouble.is_none() {
                 tracing::info!(%prefix, "the client was closed, keeping what is known");
             }
-            _ if !can_pass(why) && !is_closed(why) && before.is_none_or(can_pass) => {
+            return;
+        }
+        match self.warnings.note(cause, now) {
+            Some(Gravity::Hopeless) => {
                 tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
             }
-            _ if before.is_some() => {
-                tracing::debug!(%prefix, error, ?pause, "still not following");
-            }
-            Trouble::Watch(WatchError::Disrupted(_)) => {
-                tracing::warn!(%prefix, error, "the registry is silent, keeping what is known");
-            }
-            _ if self.is_ready() => {
+            Some(_) if self.is_ready() => {
                 tracing::warn!(%prefix, error, ?pause, "not following, keeping what is known");
             }
-            _ => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
+            Some(_) => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
+            None => tracing::debug!(%prefix, error, ?pause, "not following"),
         }
     }
 }
 
-/// Whether it is nobody's fault.
-fn is_closed(why: &Trouble) -> bool {
-    matches!(
-        why,
-        Trouble::List(Error::Closed)
-            | Trouble::Watch(
-                WatchError::Disrupted(Error::Closed) | WatchError::Interrupted(Error::Closed)
-            )
-    )
+/// What went wrong, unless it is a gap.
+fn cause(why: &Trouble) -> Option<&Error> {
+    match why {
+        Trouble::List(error)
+        | Trouble::Watch(WatchError::Disrupted(error) | WatchError::Interrupted(error)) => {
+            Some(error)
+        }
+        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped => None,
+    }
 }
 
 /// Whether it may go away by itself.
 fn can_pass(why: &Trouble) -> bool {
-    match why {
-        Trouble::List(error)
-        | Trouble::Watch(WatchError::Disrupted(error) | WatchError::Interrupted(error)) => {
-            error.is_transient()
-        }
-        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped => true,
-    }
+    cause(why).is_none_or(Error::is_transient)
 }

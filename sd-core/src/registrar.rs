@@ -9,6 +9,7 @@ mod status;
 mod task;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 pub use builder::RegistrarBuilder;
 pub use status::RegistrarStatus;

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// The lease ran out or was revoked.
+    /// The lease ran out or was revoked. The client [logs it](crate::Client#what-a-client-logs),
+    /// once for all that hung on it.
     LeaseExpired,
     /// Somebody deleted the key; the lease may still live.
     KeyDeleted,

@@ -8,113 +8,32 @@
 //! Whatever it was asked before, nothing is put after [`Input::Deregister`] but the announcement of
 //! draining, and nothing at all after [`Action::Deregister`], until it is told to register again.
 
+mod action;
 mod backoff;
 #[cfg(test)]
 mod model;
+mod state;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod value;
 
-use crate::{Codec, Deregistered, Error, Key, LeaseId, Lost, RegistrarStatus, Result, Updated};
+pub(crate) use action::{Action, Input};
+pub(crate) use terms::Terms;
+
+use crate::{Deregistered, Error, Key, LeaseId, Lost, RegistrarStatus, Result, Updated};
 use backoff::Backoff;
 use bytes::Bytes;
-use std::{fmt, sync::Arc, time::Duration};
+use state::State;
+use std::fmt;
 use tokio::time::Instant;
+use value::{Value, is_hopeless};
 
 /// Taking a key back from somebody who takes it too becomes this many times as slow as other
 /// attempts.
 const RETAKE_SLOWER: u32 = 75;
 /// The share of the time for deregistering that announcing it may take.
 const ANNOUNCING_SHARE: u32 = 4;
-
-/// What a tenure is bound to.
-#[derive(Clone)]
-pub(crate) struct Terms {
-    /// Whether to take a key back that somebody else took.
-    pub(crate) retake: bool,
-    /// The shortest and the longest delay between attempts.
-    pub(crate) backoff: (Duration, Duration),
-    /// How long deregistering may take, the time of draining not counted.
-    pub(crate) deregister_timeout: Duration,
-    /// How long draining is announced before the entry is removed.
-    pub(crate) drain: Duration,
-    /// Says what announces draining.
-    pub(crate) codec: Arc<dyn Codec>,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub(crate) enum Input {
-    /// The owner wants to be registered.
-    Register,
-    /// The owner has a new value.
-    Update(Bytes),
-    /// The owner wants to be registered no more.
-    Deregister,
-    /// [`Action::Register`] succeeded.
-    Registered { key: Key, lease: LeaseId },
-    /// [`Action::Register`] failed.
-    RegisterFailed(Error),
-    /// [`Action::Hold`] ended.
-    Lost(Lost),
-    /// [`Action::Reclaim`] succeeded.
-    Reclaimed { key: Key, lease: LeaseId },
-    /// [`Action::Reclaim`] found somebody else.
-    Taken { value: Bytes },
-    /// [`Action::Reclaim`] failed.
-    ReclaimFailed(Error),
-    /// [`Action::Deregister`] ended.
-    Deregistered(Result<Deregistered>),
-    /// The time of [`Tenure::timer`] has come.
-    TimerFired,
-}
-
-/// What is to be under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Nothing.
-    Rest,
-    /// Register with this value, whoever holds the key.
-    Register(Bytes),
-    /// Wait for the loss of the registration.
-    Hold,
-    /// Reclaim the registration with this value.
-    Reclaim(Bytes),
-    /// Deregister.
-    Deregister,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Nothing to do, for the reason that the status gives.
-    Ended(RegistrarStatus),
-    Registering {
-        attempt: u32,
-        error: Option<Error>,
-    },
-    /// Holding, or writing a newer value.
-    Held {
-        key: Key,
-        lease: LeaseId,
-        error: Option<Error>,
-    },
-    Reclaiming {
-        lost: Lost,
-        attempt: u32,
-        error: Option<Error>,
-    },
-    Taken {
-        value: Bytes,
-        retake_at: Option<Instant>,
-    },
-    Announcing {
-        deadline: Instant,
-    },
-    Draining {
-        /// How long removing may take.
-        removal: Duration,
-    },
-    Removing,
-}
 
 /// The state of one registration, from the first attempt to the last word of the registry.
 pub(crate) struct Tenure {
@@ -124,16 +43,7 @@ pub(crate) struct Tenure {
     timer: Option<Instant>,
     retry: Backoff,
     retake: Backoff,
-    /// The value that is to stand.
-    wanted: Bytes,
-    /// The value that stands as far as is known, or stood last.
-    written: Option<Bytes>,
-    /// Whether something else may stand, as a write was not answered.
-    doubtful: bool,
-    /// Why `wanted` was not written and is not going to be soon, or why it was given up.
-    refused: Option<Error>,
-    /// Whether `wanted` is an older value, as the owner's newest was given up.
-    given_up: bool,
+    value: Value,
     /// What became of the last deregistration.
     outcome: Option<Result<Deregistered>>,
     /// Whether the client may hold an entry of ours.
@@ -153,11 +63,7 @@ impl Tenure {
             state: State::Ended(RegistrarStatus::Idle),
             under_way: Action::Rest,
             timer: None,
-            wanted,
-            written: None,
-            doubtful: false,
-            refused: None,
-            given_up: false,
+            value: Value::new(wanted),
             outcome: None,
             owed: false,
             again: false,
@@ -181,33 +87,7 @@ impl Tenure {
 
     /// What to tell the world.
     pub(crate) fn status(&self) -> RegistrarStatus {
-        match &self.state {
-            State::Ended(status) => status.clone(),
-            State::Registering { attempt, error } => RegistrarStatus::Registering {
-                attempt: *attempt,
-                error: error.clone(),
-            },
-            State::Held { key, lease, error } => RegistrarStatus::Registered {
-                key: key.clone(),
-                lease: lease.clone(),
-                error: error.clone(),
-            },
-            State::Reclaiming {
-                lost,
-                attempt,
-                error,
-            } => RegistrarStatus::Reclaiming {
-                lost: lost.clone(),
-                attempt: *attempt,
-                error: error.clone(),
-            },
-            State::Taken { value, .. } => RegistrarStatus::Taken {
-                value: value.clone(),
-            },
-            State::Announcing { .. } | State::Draining { .. } | State::Removing => {
-                RegistrarStatus::Deregistering
-            }
-        }
+        self.state.status()
     }
 
     /// What to tell who asked to be registered; `None` while it is not decided.
@@ -225,9 +105,9 @@ impl Tenure {
 
     /// What to tell who brought the newest value; `None` while it is not decided.
     pub(crate) fn updated(&self) -> Option<Result<Updated>> {
-        match (&self.refused, &self.state) {
+        match (&self.value.refused, &self.state) {
             (Some(error), _) => Some(Err(error.clone())),
-            (None, State::Held { .. }) => self.is_written().then_some(Ok(Updated::Written)),
+            (None, State::Held { .. }) => self.value.is_written().then_some(Ok(Updated::Written)),
             (None, _) => Some(Ok(Updated::Remembered)),
         }
     }
@@ -251,12 +131,12 @@ impl Tenure {
                 self.entry_stands(key, lease, sent, now)
             }
             (Input::RegisterFailed(error), Action::Register(sent)) => {
-                let newest = *sent == self.wanted;
+                let newest = *sent == self.value.wanted;
                 self.register_failed(error, newest, now)
             }
             (Input::Taken { value }, Action::Reclaim(_)) => self.taken(value, now),
             (Input::ReclaimFailed(error), Action::Reclaim(sent)) => {
-                let newest = *sent == self.wanted;
+                let newest = *sent == self.value.wanted;
                 self.reclaim_failed(error, newest, now)
             }
             (Input::Lost(lost), Action::Hold) => self.lost(lost, now),
@@ -293,14 +173,12 @@ impl Tenure {
     }
 
     fn update(&mut self, value: Bytes) -> Option<Action> {
-        self.wanted = value;
-        self.refused = None;
-        self.given_up = false;
+        self.value.want(value);
         match &self.state {
             // After a failure the newer value waits as the one before would have.
             State::Held { .. }
                 if self.under_way == Action::Hold
-                    && (self.timer.is_none() || self.is_written()) =>
+                    && (self.timer.is_none() || self.value.is_written()) =>
             {
                 self.hold()
             }
@@ -327,8 +205,8 @@ impl Tenure {
                 self.remove(deadline)
             }
             State::Held { key, .. } => {
-                let draining = self.terms.codec.draining(key, &self.wanted);
-                match draining.filter(|draining| !self.stands(draining)) {
+                let draining = self.terms.codec.draining(key, &self.value.wanted);
+                match draining.filter(|draining| !self.value.stands(draining)) {
                     None => self.remove(deadline),
                     Some(draining) => {
                         self.outcome = None;
@@ -350,8 +228,7 @@ impl Tenure {
         sent: Bytes,
         now: Instant,
     ) -> Option<Action> {
-        self.written = Some(sent);
-        self.doubtful = false;
+        self.value.stands_now(sent);
         if let State::Announcing { deadline } = self.state {
             if self.terms.drain.is_zero() {
                 return self.remove(deadline);
@@ -364,9 +241,7 @@ impl Tenure {
         self.owed = true;
         self.retry.succeeded(now);
         self.retake.succeeded(now);
-        if self.is_written() && !self.given_up {
-            self.refused = None;
-        }
+        self.value.settle();
         self.state = State::Held {
             key,
             lease,
@@ -393,7 +268,7 @@ impl Tenure {
             State::Taken { retake_at, .. } => {
                 *retake_at = Some(now + self.retake.failed(now));
                 if newest {
-                    self.give_up_if_hopeless(&error);
+                    self.value.give_up_if_hopeless(&error);
                 }
                 self.wait_for_key(now)
             }
@@ -443,8 +318,8 @@ impl Tenure {
         if matches!(error, Error::Closed) {
             return self.end(RegistrarStatus::Closed);
         }
-        self.doubtful |= error.is_transient();
-        let may_go_on = !newest || self.give_up_if_hopeless(&error);
+        self.value.doubtful |= error.is_transient();
+        let may_go_on = !newest || self.value.give_up_if_hopeless(&error);
         if let State::Taken { .. } = self.state {
             return self.wait_for_key(now);
         }
@@ -461,9 +336,7 @@ impl Tenure {
         match &mut self.state {
             State::Held { error: last, .. } => {
                 *last = Some(error.clone());
-                if !self.given_up {
-                    self.refused = (newest && !error.is_transient()).then_some(error);
-                }
+                self.value.refuse(error, newest);
                 self.go(Action::Hold, Some(now + delay))
             }
             State::Reclaiming {
@@ -496,13 +369,13 @@ impl Tenure {
     fn timer_fired(&mut self, now: Instant) -> Option<Action> {
         self.timer.take_if(|at| *at <= now)?;
         match &self.state {
-            State::Registering { .. } => self.go(Action::Register(self.wanted.clone()), None),
-            State::Reclaiming { .. } => self.go(Action::Reclaim(self.wanted.clone()), None),
+            State::Registering { .. } => self.go(Action::Register(self.value.wanted.clone()), None),
+            State::Reclaiming { .. } => self.go(Action::Reclaim(self.value.wanted.clone()), None),
             State::Held { .. } => self.hold(),
             State::Taken { retake_at, .. } => {
                 let action = match retake_at {
-                    Some(at) if *at <= now => Action::Register(self.wanted.clone()),
-                    _ => Action::Reclaim(self.wanted.clone()),
+                    Some(at) if *at <= now => Action::Register(self.value.wanted.clone()),
+                    _ => Action::Reclaim(self.value.wanted.clone()),
                 };
                 self.go(action, None)
             }
@@ -526,13 +399,13 @@ impl Tenure {
             attempt: 1,
             error: None,
         };
-        self.go(Action::Register(self.wanted.clone()), None)
+        self.go(Action::Register(self.value.wanted.clone()), None)
     }
 
     /// Holds what stands, or writes what is newer.
     fn hold(&mut self) -> Option<Action> {
-        if !self.is_written() {
-            return self.go(Action::Reclaim(self.wanted.clone()), None);
+        if !self.value.is_written() {
+            return self.go(Action::Reclaim(self.value.wanted.clone()), None);
         }
         if let State::Held { error, .. } = &mut self.state {
             *error = None;
@@ -563,7 +436,7 @@ impl Tenure {
             status,
             RegistrarStatus::Failed(_) | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );
-        self.written = None;
+        self.value.written = None;
         self.state = State::Ended(status);
         self.go(Action::Rest, None)
     }
@@ -573,34 +446,6 @@ impl Tenure {
         self.timer = timer;
         Some(action)
     }
-
-    fn is_written(&self) -> bool {
-        self.stands(&self.wanted)
-    }
-
-    fn stands(&self, value: &Bytes) -> bool {
-        !self.doubtful && self.written.as_ref() == Some(value)
-    }
-
-    /// Goes back to the value that stood, if the newest can never stand: it must not keep the entry
-    /// away. Whether it did.
-    fn give_up_if_hopeless(&mut self, error: &Error) -> bool {
-        if let Some(written) = &self.written
-            && *written != self.wanted
-            && is_hopeless(error)
-        {
-            self.wanted = written.clone();
-            self.given_up = true;
-            self.refused = Some(error.clone());
-            return true;
-        }
-        false
-    }
-}
-
-/// Whether it is the value that is at fault, rather than the moment or the rights.
-fn is_hopeless(error: &Error) -> bool {
-    matches!(error, Error::Invalid(_) | Error::Unsupported { .. })
 }
 
 impl fmt::Debug for Tenure {

@@ -20,8 +20,8 @@ pub(crate) enum Stage {
 pub(crate) fn advice(endpoint: &str, stage: Stage, causes: &str) -> Option<&'static str> {
     let says = |word: &str| causes.contains(word);
     let encrypted = endpoint.starts_with("https://");
-    if says("authentication is not enabled") {
-        return Some("it serves everybody: leave out `EtcdClientBuilder::user`, or enable it");
+    if says("authentication failed") {
+        return Some("check the name and the password given to `EtcdClientBuilder::user`");
     }
     if says("invalid peer certificate") {
         return Some(if says("for name") || says("NotValidForName") {
@@ -130,7 +130,7 @@ mod tests {
             (tls, connecting, "tls handshake eof", "http://"),
             (tls, connecting, reset, "http://"),
             (plain, connected, pipe, "https://"),
-            (plain, connecting, "authentication is not enabled", "user"),
+            (plain, connecting, "authentication failed, ...", "password"),
         ] {
             let advice = advice(endpoint, stage, causes);
             let says_so = advice.is_some_and(|advice| advice.contains(named));

@@ -128,6 +128,7 @@ impl EtcdClientBuilder {
             config: Config {
                 endpoints,
                 connect: etcd_client::ConnectOptions::new(),
+                anonymous: etcd_client::ConnectOptions::new(),
                 user: None,
                 namespace: Namespace::default(),
                 dial_timeout: Duration::from_secs(2),
@@ -146,6 +147,9 @@ impl EtcdClientBuilder {
     }
 
     /// Authenticates as this user. Default: nobody.
+    ///
+    /// An etcd without authentication serves everybody, this user too, which is logged: so
+    /// authentication can be enabled, and disabled, under programs that run.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.config.user = Some((name.into(), password.into()));
         self
@@ -282,14 +286,15 @@ impl EtcdClientBuilder {
             .with_tcp_keepalive(config.ping.0)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if let Some((name, password)) = &config.user {
-            connect = connect.with_user(name, password);
-        }
         #[cfg(feature = "tls")]
         if encrypted {
             let tls = self.tls.unwrap_or_default().options()?;
             check_tls(&config.endpoints[0], &tls)?;
             connect = connect.with_tls(tls);
+        }
+        config.anonymous = connect.clone();
+        if let Some((name, password)) = &config.user {
+            connect = connect.with_user(name, password);
         }
         config.connect = connect;
         Ok(EtcdClient::start(config))
@@ -365,6 +370,8 @@ fn checked(endpoint: &str, encrypted: bool) -> Result<String> {
 pub(crate) struct Config {
     pub(crate) endpoints: Vec<String>,
     pub(crate) connect: etcd_client::ConnectOptions,
+    /// The same without the user, for an etcd that has none.
+    pub(crate) anonymous: etcd_client::ConnectOptions,
     pub(crate) user: Option<(String, String)>,
     pub(crate) namespace: Namespace,
     pub(crate) dial_timeout: Duration,

@@ -167,8 +167,15 @@ pub(crate) fn cancelled(reason: &str) -> Error {
     let source = None;
     if is_denied(reason) {
         Error::PermissionDenied { message, source }
-    } else {
+    } else if is_token_refused(reason) {
         Error::Unavailable { message, source }
+    } else {
+        // The connection is good, and so may the other watches be.
+        Error::Backend {
+            message,
+            transient: true,
+            source,
+        }
     }
 }
 
@@ -188,8 +195,10 @@ fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let inner_message = inner.to_string();
-        if !message.ends_with(&inner_message) {
-            message = format!("{message}: {inner_message}");
+        // Each of the layers in between repeats the next, or says this.
+        if inner_message != "transport error" && !message.contains(&inner_message) {
+            let separator = if message.is_empty() { "" } else { ": " };
+            message = format!("{message}{separator}{inner_message}");
         }
         cause = inner.source();
     }
@@ -200,6 +209,23 @@ fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
 pub(crate) fn is_refused(error: &EtcdError) -> bool {
     status(error)
         .is_some_and(|(code, message)| code == code::PERMISSION_DENIED || is_nobody(message))
+}
+
+/// Whether etcd has no users, and so none to authenticate.
+pub(crate) fn has_no_users(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(_, message)| message.contains("authentication is not enabled"))
+}
+
+/// Whether etcd misses a user: it had none when the connection was made.
+pub(crate) fn misses_user(error: &EtcdError) -> bool {
+    status(error).is_some_and(|(_, message)| is_nobody(message))
+}
+
+/// Like [`translate_from`], for a connection that was made without the user that etcd wants by now:
+/// the next has one.
+pub(crate) fn translate_outdated(endpoint: &str, error: EtcdError) -> Error {
+    let message = format!("{endpoint}: {}", whole(&error));
+    renewable(message, Some(Arc::new(error)))
 }
 
 /// Whether etcd misses a user.

@@ -69,9 +69,12 @@ impl Feed {
         if fits {
             self.news.notify_one();
         } else {
-            self.end(WatchError::Interrupted(Error::unavailable(
-                "the watch was not read for too long",
-            )));
+            // This watch's alone, so whoever reads it is to say so.
+            self.end(WatchError::Interrupted(Error::Backend {
+                message: "the watch was not read for too long".into(),
+                transient: true,
+                source: None,
+            }));
         }
         fits
     }

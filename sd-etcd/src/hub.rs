@@ -289,7 +289,7 @@ impl Hub {
     }
 
     fn answers_again(&self) {
-        tracing::debug!(watches = self.active.len(), "etcd answers again");
+        tracing::info!(watches = self.active.len(), "etcd answers again");
         for active in self.active.values() {
             active.progress();
         }
@@ -356,8 +356,10 @@ impl Hub {
             Due::Ask => send(open.requests.request_progress()).await,
             Due::Read => return self.read(),
             Due::Silence { asked } => {
-                // Whoever follows hears of it, and says so with what it means to him.
-                tracing::debug!(watches = self.active.len(), "etcd does not answer");
+                tracing::warn!(
+                    watches = self.active.len(),
+                    "etcd is silent, keeping what is known"
+                );
                 telemetry::silent();
                 for active in self.active.values() {
                     active.disrupt(timeout(asked));

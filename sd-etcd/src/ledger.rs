@@ -72,13 +72,13 @@ impl Ledger {
         self.entries.drain().map(|(_, entry)| entry)
     }
 
-    /// `lease` is gone; gives back how many registrations went with it.
-    pub(crate) fn lease_lost(&mut self, lease: i64) -> usize {
-        let mut lost = 0;
-        for entry in self.entries.values_mut() {
+    /// `lease` is gone; gives back whose registrations went with it.
+    pub(crate) fn lease_lost(&mut self, lease: i64) -> Vec<ServiceKey> {
+        let mut lost = Vec::new();
+        for (service, entry) in &mut self.entries {
             if entry.lease == lease && entry.loss.is_some() {
                 entry.lose(Lost::LeaseExpired);
-                lost += 1;
+                lost.push(service.clone());
             }
         }
         lost
@@ -152,10 +152,10 @@ mod tests {
     fn a_lost_lease_takes_only_its_own() {
         let mut ledger = Ledger::default();
         let (a, b) = (enter(&mut ledger, "a", 1), enter(&mut ledger, "b", 2));
-        assert_eq!(ledger.lease_lost(1), 1);
+        assert_eq!(ledger.lease_lost(1), [Key::new("a").unwrap().into()]);
         assert_eq!(a.is_lost(), Some(Lost::LeaseExpired));
         assert_eq!(b.is_lost(), None);
-        assert_eq!(ledger.lease_lost(1), 0, "a loss is said once");
+        assert!(ledger.lease_lost(1).is_empty(), "a loss is said once");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// The longest pause before the members are tried again.
@@ -62,8 +62,11 @@ struct Slot {
     failures: usize,
     /// The pauses to come; from the beginning again after a good answer.
     pauses: Option<ExponentialBackoff>,
-    /// No good answer since a connection was given up, which was said.
-    troubled: bool,
+    /// Since when there was no good answer: since a connection was given up, which was said.
+    troubled: Option<Instant>,
+    /// No good answer since a token was refused. Tokens expire, and a new connection has a new one:
+    /// that is news only if it does not help.
+    renewed: bool,
     connecting: Option<Connecting>,
 }
 
@@ -84,7 +87,8 @@ impl Link {
                 good: false,
                 failures: 0,
                 pauses: None,
-                troubled: false,
+                troubled: None,
+                renewed: false,
                 connecting: None,
             }),
             config,
@@ -107,7 +111,8 @@ impl Link {
                 Some(connecting) => connecting.clone(),
                 None => {
                     let pause = slot.pause(self.config.endpoints.len());
-                    let connecting = connect(self.config.clone(), epoch, member, pause);
+                    let connecting =
+                        connect(self.config.clone(), self.purpose, epoch, member, pause);
                     slot.connecting.insert(connecting).clone()
                 }
             };
@@ -123,6 +128,7 @@ impl Link {
     /// Gives up connection `epoch`; the next call takes the next member. A later connection is left
     /// alone, so that of many calls that fail together only one counts.
     pub(crate) fn fail(&self, epoch: u64, why: &impl Display) {
+        let is_renewal = error::is_token_refused(&why.to_string());
         let (member, next, is_news) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
@@ -135,11 +141,8 @@ impl Link {
             slot.good = false;
             slot.connecting = None;
             self.epoch.send_replace(slot.epoch);
-            (
-                member,
-                slot.member,
-                !std::mem::replace(&mut slot.troubled, true),
-            )
+            let is_news = slot.is_news(is_renewal, Instant::now());
+            (member, slot.member, is_news)
         };
         telemetry::connection_given_up(self.purpose);
         let endpoints = &self.config.endpoints;
@@ -159,7 +162,7 @@ impl Link {
 
     /// Takes note that connection `epoch` is good.
     fn answered(&self, epoch: u64) {
-        let member = {
+        let (troubled, member) = {
             let mut slot = self.slot();
             if slot.epoch != epoch {
                 return;
@@ -167,11 +170,12 @@ impl Link {
             slot.good = true;
             slot.failures = 0;
             slot.pauses = None;
-            std::mem::take(&mut slot.troubled).then_some(slot.member)
+            slot.renewed = false;
+            (slot.troubled.take(), slot.member)
         };
-        if let Some(member) = member {
-            let member = &self.config.endpoints[member];
-            tracing::info!(purpose = self.purpose, %member, "connected to etcd again");
+        if let Some(since) = troubled {
+            let (member, after) = (&self.config.endpoints[member], since.elapsed());
+            tracing::info!(purpose = self.purpose, %member, ?after, "connected to etcd again");
         }
     }
 
@@ -235,6 +239,12 @@ impl Link {
                 self.answered(epoch);
                 Ok(answer)
             }
+            Ok(Err(error)) if self.config.user.is_some() && error::misses_user(&error) => {
+                let endpoint = &self.config.endpoints[member];
+                let error = error::translate_outdated(endpoint, error);
+                self.fail(epoch, &error);
+                Err(Failure::Other(error))
+            }
             Ok(Err(error)) if error::blames_the_member(&error) => {
                 let endpoint = &self.config.endpoints[member];
                 let error = error::translate_from(endpoint, self.is_new(epoch), error);
@@ -260,6 +270,16 @@ impl Link {
 }
 
 impl Slot {
+    /// Whether it is to be said that a connection is given up: the first time since a good answer.
+    fn is_news(&mut self, is_renewal: bool, now: Instant) -> bool {
+        if is_renewal && !std::mem::replace(&mut self.renewed, true) {
+            return false;
+        }
+        let is_news = self.troubled.is_none();
+        self.troubled.get_or_insert(now);
+        is_news
+    }
+
     /// How long to wait before the next connection: not at all while there are members that were
     /// not tried yet.
     fn pause(&mut self, members: usize) -> Duration {
@@ -280,15 +300,34 @@ impl Slot {
     }
 }
 
-fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> Connecting {
+fn connect(
+    config: Arc<Config>,
+    purpose: &'static str,
+    epoch: u64,
+    member: usize,
+    pause: Duration,
+) -> Connecting {
     let dial = async move {
         if !pause.is_zero() {
             sleep(pause).await;
         }
         let endpoint = config.endpoints[member].as_str();
-        let connecting = Client::connect([endpoint], Some(config.connect.clone()));
         // Without credentials this is lazy and succeeds at once, whoever listens there; with them
         // it is a round trip.
+        let connecting = async {
+            let client = Client::connect([endpoint], Some(config.connect.clone())).await;
+            match client {
+                Err(error) if error::has_no_users(&error) => {
+                    tracing::warn!(
+                        purpose,
+                        member = endpoint,
+                        "etcd has no users, and serves the one that was given as everybody"
+                    );
+                    Client::connect([endpoint], Some(config.anonymous.clone())).await
+                }
+                client => client,
+            }
+        };
         let client = timeout(config.dial_timeout, connecting)
             .await
             .map_err(|_| Error::Timeout {
@@ -309,17 +348,38 @@ fn connect(config: Arc<Config>, epoch: u64, member: usize, pause: Duration) -> C
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
-        let mut slot = Slot {
+    fn slot() -> Slot {
+        Slot {
             epoch: 0,
             member: 0,
             good: false,
             failures: 0,
             pauses: None,
-            troubled: false,
+            troubled: None,
+            renewed: false,
             connecting: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_token_that_expires_is_no_news_unless_a_new_one_is_refused_too() {
+        let now = Instant::now();
+        let mut slot = slot();
+        let mut told = Vec::new();
+        for is_renewal in [true, true, true] {
+            told.push(slot.is_news(is_renewal, now));
+        }
+        assert_eq!(told, [false, true, false]);
+
+        let mut slot = self::slot();
+        assert!(slot.is_news(false, now), "an outage");
+        assert!(!slot.is_news(true, now));
+        assert!(slot.troubled.is_some());
+    }
+
+    #[test]
+    fn all_members_are_tried_before_a_pause_and_pauses_grow() {
+        let mut slot = slot();
         let mut round = || {
             let mut pauses = [Duration::MAX; 3];
             for pause in &mut pauses {

@@ -12,6 +12,7 @@
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
 //! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd said to be gone |
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
+//! | [`sd_etcd_verifications_denied_total`](VERIFICATIONS_DENIED) | counter | | looks at the keys on a lease that etcd did not allow |
 //! | [`sd_etcd_stray_keys_total`](STRAY_KEYS) | counter | | keys on a lease of ours that nobody held, and that were removed |
 //!
 //! Gauges are sums over the clients of the process.
@@ -33,6 +34,8 @@ pub const LEASES: &str = "sd_etcd_leases";
 pub const LEASES_LOST: &str = "sd_etcd_leases_lost_total";
 /// Keep-alive streams that broke or could not be opened.
 pub const KEEPALIVE_FAILURES: &str = "sd_etcd_keepalive_failures_total";
+/// Looks at the keys on a lease that etcd did not allow.
+pub const VERIFICATIONS_DENIED: &str = "sd_etcd_verifications_denied_total";
 /// Keys on a lease of ours that nobody held.
 pub const STRAY_KEYS: &str = "sd_etcd_stray_keys_total";
 
@@ -54,6 +57,10 @@ pub(crate) fn lease_lost() {
 
 pub(crate) fn keepalive_failed() {
     count(KEEPALIVE_FAILURES, None, 1);
+}
+
+pub(crate) fn verification_denied() {
+    count(VERIFICATIONS_DENIED, None, 1);
 }
 
 pub(crate) fn stray_found() {

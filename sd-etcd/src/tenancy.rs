@@ -29,7 +29,7 @@ use crate::{
     txn::Guard,
 };
 use backon::ExponentialBackoff;
-use sd_core::{Deregistered, Error, LeaseId, Lost, Reclaimed, Result, ServiceKey, Ttl};
+use sd_core::{Deregistered, Error, LeaseId, Lost, LostLeases, Reclaimed, Result, ServiceKey, Ttl};
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
@@ -48,6 +48,7 @@ pub(crate) struct Tenancy {
     /// What is to go.
     departures: Departures,
     lease: Option<Lease>,
+    lost_leases: LostLeases,
     /// A lease that was asked for without an answer. It is asked for again, under the same id, so
     /// that an outage leaves one at most behind; or doomed, when nobody does.
     ungranted: Option<Ungranted>,
@@ -144,6 +145,7 @@ impl Tenancy {
             ledger: Ledger::default(),
             departures: Departures::default(),
             lease: None,
+            lost_leases: LostLeases::default(),
             ungranted: None,
             doomed: VecDeque::new(),
             suspects: Vec::new(),
@@ -198,6 +200,7 @@ impl Tenancy {
             Op::Dropped { service, id } => {
                 let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
                 if is_held && let Some(entry) = self.ledger.remove(&service) {
+                    self.lost_leases.forget(&service);
                     let guard = entry.guard();
                     self.leave(entry.key, entry.lease, guard, None);
                 }
@@ -225,6 +228,7 @@ impl Tenancy {
 
     fn remove(&mut self, service: &ServiceKey, why: Lost, reply: Option<Reply>) {
         self.forget_puts(service);
+        self.lost_leases.forget(service);
         if let Some(mut entry) = self.ledger.remove(service) {
             let guard = entry.guard();
             entry.lose(why);

@@ -1,7 +1,7 @@
 //! What a client holds: its registrations and their leases. Pure: the registry is passed in.
 
 use crate::store::Store;
-use sd_core::{Deregistered, Key, LeaseId, LossSender, Lost, ServiceKey, Ttl};
+use sd_core::{Deregistered, Key, LeaseId, LossSender, Lost, LostLeases, ServiceKey, Ttl};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,7 @@ pub(crate) struct Book {
     by_service: HashMap<ServiceKey, u64>,
     /// The newest last.
     leases: Vec<Tenancy>,
+    lost_leases: LostLeases,
     /// The history, and the revision in it, up to which the book agrees with the registry.
     read: (u64, u64),
 }
@@ -97,6 +98,7 @@ impl Book {
     /// Writes down a registration that was just put. What it takes the place of is superseded, and
     /// removed if it stands elsewhere.
     pub(crate) fn hold(&mut self, id: u64, held: Held, store: &mut Store) {
+        self.lost_leases.stands(&held.service, &held.mark.lease);
         if let Some(tenancy) = self.tenancy(&held.mark.lease) {
             tenancy.registrations.insert(id);
         }
@@ -170,6 +172,11 @@ impl Book {
         self.by_service.get(service).copied()
     }
 
+    /// Nobody wants the service back, if its lease was lost, or somebody else holds its key.
+    pub(crate) fn forget(&mut self, service: &ServiceKey) {
+        self.lost_leases.forget(service);
+    }
+
     /// Reads what the registry did since the last time, and tells the registrations that are lost.
     /// Costs as much as there is to read.
     pub(crate) fn catch_up(&mut self, store: &Store) {
@@ -195,12 +202,19 @@ impl Book {
                 .collect(),
             None => self.registrations.keys().copied().collect(),
         };
+        let mut expired = BTreeMap::<LeaseId, Vec<ServiceKey>>::new();
         for id in touched {
-            if let Some(held) = self.registrations.get_mut(&id) {
-                held.compare(store);
+            if let Some(held) = self.registrations.get_mut(&id)
+                && held.compare(store) == Some(Lost::LeaseExpired)
+            {
+                let lease = held.mark.lease.clone();
+                expired.entry(lease).or_default().push(held.service.clone());
             }
         }
         self.drop_dead_leases(store);
+        for (lease, services) in expired {
+            self.lost_leases.lost(&lease, services);
+        }
     }
 
     /// Ends everything: tells all registrations `why` and returns the leases.
@@ -240,20 +254,20 @@ impl Book {
 }
 
 impl Held {
-    /// Tells the loss if the registry no longer holds what was put.
-    fn compare(&mut self, store: &Store) {
+    /// Tells the loss if the registry no longer holds what was put; gives back what was told.
+    fn compare(&mut self, store: &Store) -> Option<Lost> {
         if self.mark.stands(store) {
-            return;
+            return None;
         }
-        let Some(loss) = self.loss.take() else {
-            return;
-        };
-        loss.send(match store.get(self.mark.key.as_str()) {
+        let loss = self.loss.take()?;
+        let why = match store.get(self.mark.key.as_str()) {
             Some(stored) => Lost::Taken {
                 value: stored.value.clone(),
             },
             None if store.lease(&self.mark.lease).is_none() => Lost::LeaseExpired,
             None => Lost::KeyDeleted,
-        });
+        };
+        loss.send(why.clone());
+        Some(why)
     }
 }

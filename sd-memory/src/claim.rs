@@ -44,6 +44,6 @@ impl Reclaim for Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.session.forget(self.id);
+        self.session.forget(self.id, &self.service);
     }
 }

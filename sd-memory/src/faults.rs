@@ -75,7 +75,7 @@ impl Registry {
             state.store = state.store.rebuilt();
             state.disconnect(Error::unavailable("the registry was rebuilt"));
         });
-        tracing::debug!("registry rebuilt empty");
+        tracing::warn!("the registry lost everything");
     }
 }
 
@@ -83,7 +83,7 @@ impl Registry {
 ///
 /// It is in one condition at a time: the latest of [`freeze`](Registry::freeze),
 /// [`refuse`](Registry::refuse) and [`kill`](Registry::kill) counts, until its own counterpart
-/// ends it.
+/// ends it. Each is logged once, for all its clients.
 impl Registry {
     /// Stops answering, as a process that was sent SIGSTOP. Calls wait for their timeout, watches
     /// fall silent and are reported as disrupted and then as interrupted.
@@ -112,6 +112,7 @@ impl Registry {
     pub fn freeze(&self) {
         self.0.turn(|state, now| {
             if !matches!(state.condition, Condition::Frozen { .. }) {
+                tracing::warn!("the registry is frozen");
                 state.condition = Condition::Frozen { since: now };
             }
         });
@@ -121,6 +122,7 @@ impl Registry {
     pub fn thaw(&self) {
         self.0.turn(|state, _| {
             if matches!(state.condition, Condition::Frozen { .. }) {
+                tracing::info!("the registry answers again");
                 state.condition = Condition::Open;
             }
         });
@@ -131,6 +133,7 @@ impl Registry {
     /// leases end that are not kept alive.
     pub fn refuse(&self, error: Error) {
         self.0.turn(|state, _| {
+            tracing::warn!(%error, "the registry refuses all calls");
             state.disconnect(error.clone());
             state.condition = Condition::Refusing(error);
         });
@@ -140,6 +143,7 @@ impl Registry {
     pub fn accept(&self) {
         self.0.turn(|state, _| {
             if matches!(state.condition, Condition::Refusing(_)) {
+                tracing::info!("the registry answers again");
                 state.condition = Condition::Open;
             }
         });
@@ -149,6 +153,7 @@ impl Registry {
     /// ends. Its data waits for the [restart](Self::restart).
     pub fn kill(&self) {
         self.0.turn(|state, _| {
+            tracing::warn!("the registry is down");
             state.disconnect(Error::unavailable("the registry is down"));
             state.condition = Condition::Killed;
         });
@@ -159,6 +164,7 @@ impl Registry {
     pub fn restart(&self) {
         self.0.turn(|state, now| {
             if matches!(state.condition, Condition::Killed) {
+                tracing::info!("the registry answers again");
                 state.store.renew_all(now);
                 state.condition = Condition::Open;
             }
@@ -173,6 +179,7 @@ impl Registry {
 
     /// Interrupts every open watch.
     pub fn disconnect_watchers(&self) {
+        tracing::warn!("all watches are interrupted");
         self.0
             .turn(|state: &mut State, _| state.disconnect(Error::unavailable("disconnected")));
     }

@@ -96,11 +96,16 @@ impl Etcd {
         .await;
     }
 
+    /// Adds a user, unless it is there already.
     async fn create_user(&self, name: &str, password: &str) {
-        self.ask("UserAdd", |client| async move {
+        let added = self.try_ask("UserAdd", |client| async move {
             client.auth_client().user_add(name, password, None).await
-        })
-        .await;
+        });
+        if let Err(error) = added.await
+            && !already_exists(&error)
+        {
+            panic!("{self} takes no user {name}: {error}");
+        }
     }
 
     async fn give_role(&self, name: &str, role: &str) {

@@ -116,28 +116,59 @@ async fn a_wrong_password_is_said_at_once_and_not_tried_in_a_storm() {
     assert!((3..=12).contains(&tried), "{tried} authentications");
 }
 
-/// faults row 22: no password at all, and one that nobody asks for.
+/// faults row 22: no password at all.
 #[tokio::test]
-async fn who_has_no_user_is_told_to_name_one_and_the_other_way_round() {
-    let guarded = guarded().await;
-    let open = Etcd::start().await;
+async fn who_has_no_user_is_told_to_name_one() {
+    let etcd = guarded().await;
+    let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    let registrar = Registrar::new(client.clone(), service(KEY, 2));
+    let instancer = Instancer::new(client, prefix("/svc"));
 
-    for client in [
-        EtcdClient::connect([guarded.endpoint()]).unwrap(),
-        client(open.endpoint(), "secret"),
+    for refused in [
+        in_time(registrar.register()).await,
+        in_time(instancer.ready()).await,
     ] {
-        let registrar = Registrar::new(client.clone(), service(KEY, 2));
-        let instancer = Instancer::new(client, prefix("/svc"));
-        for refused in [
-            in_time(registrar.register()).await,
-            in_time(instancer.ready()).await,
-        ] {
-            let Err(Error::Unauthenticated { message, .. }) = refused else {
-                panic!("{refused:?}");
-            };
-            assert!(message.contains("EtcdClientBuilder::user"), "{message}");
-        }
+        let Err(Error::Unauthenticated { message, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(message.contains("EtcdClientBuilder::user"), "{message}");
     }
+}
+
+/// faults row 22: authentication that is enabled under those who have a password already.
+#[tokio::test]
+async fn who_has_a_password_is_ready_for_the_day_that_it_is_asked_for() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(etcd.address()).await;
+    let client = client(proxy.endpoint(), "secret");
+    let instancer = ready(&client).await;
+    let registrar = registered(&client, service(KEY, 12)).await;
+    instances_are(&instancer, &[KEY]).await;
+    let lease = etcd.entry(KEY).await.unwrap().lease();
+
+    let course = async {
+        etcd.add_user("discovery", "secret", "/svc/").await;
+        etcd.enable_auth().await;
+        // Lists on a connection that shows no user.
+        let second = ready(&client).await;
+        assert_eq!(keys(&second), [KEY]);
+        let update = in_time(registrar.update("10.0.0.9:80")).await;
+        assert_eq!(update.unwrap(), Updated::Written);
+        etcd.put(OTHER, "10.0.0.2:80").await;
+        instances_are(&instancer, &[KEY, OTHER]).await;
+
+        etcd.disable_auth().await;
+        proxy.drop_connections();
+        etcd.put(THIRD, "10.0.0.3:80").await;
+        instances_are(&instancer, &[KEY, OTHER, THIRD]).await;
+        let update = in_time(registrar.update("10.0.0.8:80")).await;
+        assert_eq!(update.unwrap(), Updated::Written);
+    };
+    let seen = async || keys(&instancer);
+    let has = |seen: &Vec<String>| seen.contains(&KEY.to_owned());
+    throughout(course, "the instance", seen, has).await;
+
+    assert_eq!(etcd.entry(KEY).await.unwrap().lease(), lease);
 }
 
 /// faults row 22

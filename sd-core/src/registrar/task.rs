@@ -1,9 +1,9 @@
 //! The task of a registrar: does what its tenure says, one thing at a time.
 
-use super::{RegistrarStatus, Updated};
+use super::{RegistrarStatus, Updated, voice::Voice};
 use crate::{
     Client, Deregistered, Key, LeaseId, Lost, Reclaimed, Registration, Result, Service,
-    telemetry::{self, RegistrarMeters},
+    telemetry::RegistrarMeters,
     tenure::{Action, Input, Tenure},
 };
 use bytes::Bytes;
@@ -79,6 +79,7 @@ pub(super) struct Task {
     /// Cancelled when the owner is gone or has had enough.
     pub(super) stop: CancellationToken,
     pub(super) stopped: bool,
+    pub(super) voice: Voice,
     pub(super) meters: RegistrarMeters,
 }
 
@@ -156,7 +157,7 @@ impl Task {
                 self.seen,
                 &self.status,
                 &self.answers,
-                &mut self.meters,
+                (&mut self.voice, &mut self.meters),
             );
             if instead || self.tenure.has_ended() {
                 return None;
@@ -196,7 +197,7 @@ impl Task {
             self.seen,
             &self.status,
             &self.answers,
-            &mut self.meters,
+            (&mut self.voice, &mut self.meters),
         );
     }
 }
@@ -253,13 +254,13 @@ fn publish(
     seen: u64,
     status: &watch::Sender<RegistrarStatus>,
     answers: &watch::Sender<Answer>,
-    meters: &mut RegistrarMeters,
+    (voice, meters): (&mut Voice, &mut RegistrarMeters),
 ) {
     let new = tenure.status();
     status.send_if_modified(|old| {
         let differs = !new.same(old);
         if differs {
-            log(service, &new);
+            voice.tells(service, old, &new, Instant::now());
             meters.turned(old, &new);
             *old = new;
         }
@@ -272,60 +273,4 @@ fn publish(
         deregistered: tenure.deregistered(),
         ended: tenure.has_ended(),
     });
-}
-
-/// How much of a value is logged.
-const MOST_OF_A_VALUE: usize = 128;
-
-/// One line per change; of a series of failures the first is the news.
-fn log(service: &Service, status: &RegistrarStatus) {
-    let ttl = service.ttl;
-    let service = &service.key;
-    match status {
-        RegistrarStatus::Registering {
-            attempt: 2,
-            error: Some(error),
-        } => tracing::warn!(%service, %error, "registering failed, trying on"),
-        RegistrarStatus::Registering { attempt, .. } => {
-            tracing::debug!(%service, attempt, "registering");
-        }
-        RegistrarStatus::Registered {
-            error: Some(error), ..
-        } => tracing::warn!(%service, %error, "the new value was not written, trying on"),
-        RegistrarStatus::Registered { key, lease, .. } => {
-            tracing::info!(%service, %key, %lease, "registered");
-        }
-        RegistrarStatus::Reclaiming {
-            lost, attempt: 1, ..
-        } => {
-            let reason = telemetry::reason(lost);
-            tracing::warn!(%service, reason, "registration lost, putting it back");
-        }
-        RegistrarStatus::Reclaiming {
-            attempt: 2,
-            error: Some(error),
-            ..
-        } => tracing::warn!(%service, %error, "reclaiming failed, trying on"),
-        RegistrarStatus::Reclaiming { attempt, .. } => {
-            tracing::debug!(%service, attempt, "reclaiming");
-        }
-        RegistrarStatus::Taken { value } => {
-            let owner = String::from_utf8_lossy(&value[..value.len().min(MOST_OF_A_VALUE)]);
-            tracing::warn!(%service, %owner, "somebody else took the key");
-        }
-        RegistrarStatus::Superseded => {
-            tracing::warn!(%service, "superseded by another registration of this client");
-        }
-        RegistrarStatus::Failed(error) => tracing::error!(%service, %error, "gave up"),
-        RegistrarStatus::Deregistered(Deregistered::Unconfirmed) => tracing::warn!(
-            %service, %ttl,
-            "deregistration unconfirmed: nothing is put any more, and the lease ends by itself"
-        ),
-        RegistrarStatus::Deregistered(outcome) => {
-            tracing::info!(%service, ?outcome, "deregistered");
-        }
-        RegistrarStatus::Deregistering => tracing::debug!(%service, "deregistering"),
-        RegistrarStatus::Closed => tracing::info!(%service, "the client was closed"),
-        RegistrarStatus::Idle => {}
-    }
 }

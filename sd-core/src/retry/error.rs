@@ -1,6 +1,6 @@
 //! Why a call failed for good, attempt by attempt.
 
-use crate::{Instance, NoEndpoints};
+use crate::{BoxError, Instance, NoEndpoints};
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Why a call failed although it was retried, with the cause of every attempt.
@@ -57,6 +57,35 @@ pub enum Stopped {
     NotRetryable,
 }
 
+impl RetryError<BoxError> {
+    /// The same as an error that `?` takes, which this one is not: [`BoxError`] itself does not
+    /// implement [`Error`](StdError).
+    ///
+    /// ```
+    /// # use sd_core::{Balancer, BoxError, Retry, RetryError};
+    /// # async fn ask(address: &str) -> Result<String, BoxError> { Ok(address.to_owned()) }
+    /// # async fn example(hello: Retry<impl Balancer<String>, BoxError>) -> Result<(), BoxError> {
+    /// let answer = hello.call(async |address| ask(&address).await).await;
+    /// println!("{}", answer.map_err(RetryError::into_boxed)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_boxed(self) -> BoxError {
+        let attempts = self.attempts.into_iter().map(|attempt| Attempt {
+            instance: attempt.instance,
+            error: match attempt.error {
+                AttemptError::Failed(error) => AttemptError::Failed(Erased(error)),
+                AttemptError::TimedOut { after } => AttemptError::TimedOut { after },
+                AttemptError::NoEndpoints(none) => AttemptError::NoEndpoints(none),
+            },
+        });
+        Box::new(RetryError {
+            attempts: attempts.collect(),
+            stopped: self.stopped,
+        })
+    }
+}
+
 impl<Err> RetryError<Err> {
     /// Every attempt in its order; one at least.
     pub fn attempts(&self) -> &[Attempt<Err>] {
@@ -107,10 +136,18 @@ impl<Err: fmt::Display> fmt::Display for RetryError<Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.attempts.len();
         let noun = if count == 1 { "attempt" } else { "attempts" };
-        write!(f, "{count} {noun} failed ({})", self.stopped)?;
-        for (index, attempt) in self.attempts.iter().enumerate() {
+        write!(f, "{count} {noun} failed")?;
+        // Otherwise each attempt says so.
+        if self.stopped != Stopped::NoEndpoints {
+            write!(f, " ({})", self.stopped)?;
+        }
+        let attempts: Vec<String> = self.attempts.iter().map(ToString::to_string).collect();
+        for (index, same) in attempts.chunk_by(|a, b| a == b).enumerate() {
             let separator = if index == 0 { ": " } else { "; " };
-            write!(f, "{separator}{attempt}")?;
+            write!(f, "{separator}{}", same[0])?;
+            if same.len() > 1 && same.len() < count {
+                write!(f, " ({} times)", same.len())?;
+            }
         }
         Ok(())
     }
@@ -123,5 +160,26 @@ impl<Err: StdError + 'static> StdError for RetryError<Err> {
             AttemptError::NoEndpoints(none) => none as _,
             timed_out @ AttemptError::TimedOut { .. } => timed_out as _,
         })
+    }
+}
+
+/// An error of any type as one of a certain type, as a box of one is none itself.
+struct Erased(BoxError);
+
+impl fmt::Debug for Erased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Erased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Erased {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    EndpointSource, FixedEndpointer, Instance, NoEndpoints, Observer, Pick, RetryBudget, RoundRobin,
+    BoxError, EndpointSource, FixedEndpointer, Instance, NoEndpoints, Observer, Pick, RetryBudget,
+    RoundRobin,
 };
 use std::{
     error::Error as StdError,
@@ -127,6 +128,44 @@ async fn the_error_keeps_every_cause_in_order() {
             .all(|one| one.unwrap().key().as_str() == "a")
     );
     assert_eq!(error.into_last().unwrap().to_string(), "error 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_the_same_is_not_said_again_and_again() {
+    let retry = builder([]).max_attempts(3).build();
+    let error = retry.call(async |_| Err::<(), _>(refused())).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "3 attempts failed: no endpoints: no instance is registered"
+    );
+
+    let retry = builder(["a"]).max_attempts(3).build();
+    let mut attempt = 0;
+    let error = retry.call(|_| {
+        attempt += 1;
+        let text = if attempt < 3 { "down" } else { "full" };
+        async move { Err::<(), _>(io::Error::other(text)) }
+    });
+    assert_eq!(
+        error.await.unwrap_err().to_string(),
+        "3 attempts failed (attempts used up): a:80: down (2 times); a:80: full"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_with_any_error_has_an_error_to_pass_on() {
+    let retry: Retry<_, BoxError> = Retry::new(RoundRobin::new(fixed(["a"])));
+    let call = async || -> Result<(), BoxError> {
+        let answer = retry.call(async |_| Err(BoxError::from(refused()))).await;
+        answer.map_err(RetryError::into_boxed)
+    };
+    let error = call().await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("3 attempts failed"),
+        "{error}"
+    );
+    let source = error.source().map(ToString::to_string);
+    assert_eq!(source, Some(refused().to_string()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! The tenure under any order of inputs, and against a model of a registry.
 
 use super::*;
-use crate::{DefaultCodec, Invalid, properties::cases};
+use crate::{Codec, DefaultCodec, Invalid, properties::cases};
 use proptest::prelude::*;
+use std::{sync::Arc, time::Duration};
 
 const BOUND: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -195,7 +196,7 @@ impl Guarded {
                 self.by_name = false;
                 self.again = false;
                 if self.leave == Leave::Anything {
-                    let draining = DefaultCodec.draining(&key(), &self.tenure.wanted);
+                    let draining = DefaultCodec.draining(&key(), &self.tenure.value.wanted);
                     self.leave = Leave::Announcement(draining);
                 }
             }
@@ -439,7 +440,10 @@ impl World {
             && self.loss.is_none()
             && let Some((Owner::Us, value)) = &self.entry
         {
-            assert_eq!(*value, tenure.wanted, "said to be written: {tenure:?}");
+            assert_eq!(
+                *value, tenure.value.wanted,
+                "said to be written: {tenure:?}"
+            );
         }
     }
 

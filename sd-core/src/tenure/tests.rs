@@ -1,5 +1,6 @@
 use super::*;
 use crate::{DefaultCodec, Invalid};
+use std::{sync::Arc, time::Duration};
 
 const VALUE: &str = r#"{"address":"h:1"}"#;
 const DRAINING: &str = r#"{"address":"h:1","status":"draining"}"#;

@@ -89,7 +89,7 @@ impl Tenancy {
                 return;
             }
         }
-        tracing::info!(lease, ttl = %self.ttl, "lease granted");
+        tracing::debug!(lease, ttl = %self.ttl, "lease granted");
         self.shared.born(lease);
         self.lease = Some(Lease {
             id: lease,
@@ -105,7 +105,7 @@ impl Tenancy {
             self.shared.gone(lease);
             self.suspects.clear();
             let services = self.ledger.lease_lost(lease);
-            tracing::warn!(lease, services, "lease lost, its services register again");
+            self.lost_leases.lost(&LeaseId::from(lease), services);
             telemetry::lease_lost();
         }
     }
@@ -174,9 +174,9 @@ impl Tenancy {
             None => self.put_for_nobody(put, key, lease, modified),
         }
         // Its keep-alive may have been the first to hear.
-        if self.lease() != Some(lease)
-            && let Some(entry) = self.ledger.get_mut(&service)
-        {
+        if self.lease() == Some(lease) {
+            self.lost_leases.stands(&service, &LeaseId::from(lease));
+        } else if let Some(entry) = self.ledger.get_mut(&service) {
             entry.lose(Lost::LeaseExpired);
         }
     }
@@ -260,6 +260,7 @@ impl Tenancy {
                         value: value.clone(),
                     });
                 }
+                self.lost_leases.forget(&waiting.put.service);
                 return waiting.put.answer(Ok(Reclaimed::Taken { value }));
             }
         });
@@ -422,6 +423,7 @@ impl Tenancy {
                             "registrations cannot be verified: deleted keys will not be noticed"
                         );
                     }
+                    telemetry::verification_denied();
                     current.refused = true;
                     current.verify_at = now + interval.max(NOT_ALLOWED);
                 }

@@ -56,6 +56,7 @@ impl Session {
                 if let Some(stored) = place.and_then(|place| state.store.get(place.as_str()))
                     && !before.stands(&state.store)
                 {
+                    desk.book.forget(key);
                     return Ok(Reclaimed::Taken {
                         value: stored.value.clone(),
                     });

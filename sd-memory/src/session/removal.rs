@@ -21,6 +21,7 @@ impl Session {
                 return Err(Error::Closed);
             }
             desk.fences.raise(key);
+            desk.book.forget(key);
             match desk.book.registration(key) {
                 Some(id) => match self.remove(&mut desk, id, Lost::Deregistered) {
                     Ok(done) => return Ok(done),
@@ -43,8 +44,9 @@ impl Session {
     }
 
     /// Ends the registration that nobody holds a handle of any more.
-    pub(crate) fn forget(self: &Arc<Self>, id: u64) {
+    pub(crate) fn forget(self: &Arc<Self>, id: u64, service: &ServiceKey) {
         let mut desk = self.desk();
+        desk.book.forget(service);
         // A removal that has to wait goes on by itself.
         let _ = self.remove(&mut desk, id, Lost::Closed);
     }

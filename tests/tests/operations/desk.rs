@@ -1,0 +1,73 @@
+//! The desk where an operator sits.
+
+use crate::{
+    document::{Meter, Row},
+    log::Log,
+    meters::Meters,
+};
+use sd_tests::{PATIENCE, eventually};
+use std::collections::BTreeMap;
+use tracing::Level;
+
+/// So often a line may be there for one fault: once for each of two clients with two connections.
+const MOST_LINES: usize = 4;
+
+/// Where an operator sits: the log and the metrics of this thread.
+pub(crate) struct Desk {
+    pub(crate) log: Log,
+    pub(crate) meters: Meters,
+    _logging: tracing::subscriber::DefaultGuard,
+    _metering: metrics::LocalRecorderGuard<'static>,
+}
+
+impl Desk {
+    pub(crate) fn open() -> Self {
+        let (log, meters) = (Log::default(), Meters::default());
+        let recorder: &'static Meters = Box::leak(Box::new(meters.clone()));
+        Self {
+            _logging: tracing::subscriber::set_default(log.clone()),
+            _metering: metrics::set_default_local_recorder(recorder),
+            log,
+            meters,
+        }
+    }
+
+    /// From now on, what there is to see is of the fault.
+    pub(crate) fn begins(&self) {
+        self.log.clear();
+        self.meters.rest();
+    }
+
+    /// Waits until all that the row of `fault` promises was seen. Whatever else is worth a warning
+    /// has to be in the document too, and nothing is said again and again.
+    pub(crate) async fn shows(&self, fault: &str) {
+        let rows = Row::all();
+        let row = Row::of(fault);
+        let missing = || async {
+            let seen = self.log.lines();
+            let lines = row.lines.iter();
+            let lines = lines.filter(|it| !seen.iter().any(|line| line.is(it)));
+            let meters = row.meters.iter().filter(|it| !self.meters.moved(it));
+            let lines: Vec<_> = lines.map(|it| it.message.clone()).collect();
+            (lines, meters.cloned().collect::<Vec<_>>())
+        };
+        let none =
+            |(lines, meters): &(Vec<String>, Vec<Meter>)| lines.is_empty() && meters.is_empty();
+        eventually(PATIENCE, &format!("the signs of {fault:?}"), missing, none).await;
+
+        let mut said = BTreeMap::new();
+        for line in self.log.lines() {
+            if line.level > Level::WARN {
+                continue;
+            }
+            let mut documented = rows.iter().flat_map(|row| &row.lines);
+            assert!(
+                documented.any(|it| line.is(it)),
+                "{line:?} is not documented"
+            );
+            let times = said.entry(line.message.clone()).or_insert(0);
+            *times += 1;
+            assert!(*times <= MOST_LINES, "{line:?} is said again and again");
+        }
+    }
+}

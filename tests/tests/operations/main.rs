@@ -1,0 +1,116 @@
+//! What an operator sees: each fault of docs/operations.md is provoked, and leaves the lines and
+//! moves the metrics that its row there names.
+
+mod cluster;
+mod crowds;
+mod desk;
+mod document;
+mod log;
+mod meters;
+mod outages;
+mod registrations;
+mod security;
+mod views;
+
+use desk::Desk;
+use document::{Meter, Row};
+use sd_core::{
+    Endpointer, Error, Instancer, Prefix, Registrar, Service, Ttl, factory_fn, telemetry,
+};
+use sd_etcd::EtcdClient;
+use sd_memory::Registry;
+use sd_tests::{Consumer, Etcd, PATIENCE, Provider, Proxy, eventually};
+use std::{sync::Arc, time::Duration};
+use tracing::Level;
+
+const KEY: &str = "/services/hello/a";
+const ADDRESS: &str = "10.0.0.1:80";
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_dropped_leaves_no_gauge_behind() {
+    let desk = Desk::open();
+    let registry = Registry::new();
+    registry.put("/services/hello/b", "10.0.0.2:80").unwrap();
+    let registrar = Registrar::new(registry.client(), service());
+    registrar.register().await.unwrap();
+    let instancer = Arc::new(Instancer::new(registry.client(), prefix()));
+    let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
+    let endpointer = Endpointer::new(instancer.clone(), factory);
+    endpointer.ready().await.unwrap();
+    let gauge = |name: &str| desk.meters.sum(&Meter::parse(name));
+    eventually(
+        PATIENCE,
+        "both",
+        async || gauge(telemetry::ENDPOINTS),
+        |n| *n == 2.0,
+    )
+    .await;
+    assert_eq!(gauge("sd_instances{prefix=\"/services/hello/\"}"), 2.0);
+    assert_eq!(gauge("sd_registrations{state=\"registered\"}"), 1.0);
+    registry.kill();
+    let stale = || async { gauge(telemetry::SOURCES_STALE) };
+    eventually(PATIENCE, "trouble", stale, |n| *n == 1.0).await;
+
+    drop((registrar, instancer, endpointer));
+
+    let left = || async {
+        let gauges = [
+            telemetry::INSTANCES,
+            telemetry::INSTANCES_HELD,
+            telemetry::SOURCES_STALE,
+            telemetry::REGISTRATIONS,
+            telemetry::ENDPOINTS,
+        ];
+        gauges.map(gauge)
+    };
+    eventually(PATIENCE, "nothing", left, |left| *left == [0.0; 5]).await;
+}
+
+#[test]
+fn every_row_is_provoked_and_names_metrics_that_exist() {
+    let source = [
+        include_str!("cluster.rs"),
+        include_str!("outages.rs"),
+        include_str!("registrations.rs"),
+        include_str!("security.rs"),
+        include_str!("views.rs"),
+    ];
+    let source = source.concat();
+    let core = include_str!("../../../sd-core/src/telemetry.rs");
+    let etcd = include_str!("../../../sd-etcd/src/telemetry.rs");
+
+    let rows = Row::all();
+    assert!(rows.len() >= 24, "{} rows", rows.len());
+    for row in rows {
+        let provoked = format!(".shows(\"{}\")", row.fault);
+        assert!(
+            source.contains(&provoked),
+            "nobody provokes {:?}",
+            row.fault
+        );
+        assert_eq!(row.lines.is_empty(), row.is_silent, "{row:?}");
+        for meter in row.meters {
+            let constant = format!("\"{}\";", meter.name);
+            assert!(
+                core.contains(&constant) || etcd.contains(&constant),
+                "{meter:?}"
+            );
+        }
+    }
+}
+
+fn prefix() -> Prefix {
+    Prefix::new("/services/hello").unwrap()
+}
+
+fn service() -> Service {
+    Service::new(KEY, ADDRESS).unwrap().with_ttl(Ttl::MIN)
+}
+
+/// A consumer that follows a provider; the consumer first, so that its watch is there.
+async fn fleet(endpoint: String) -> (Consumer, Provider) {
+    let consumer = Consumer::start(endpoint.clone(), "/services/hello").await;
+    let provider = Provider::start(endpoint, KEY, ADDRESS).await;
+    consumer.settles_on(&[ADDRESS]).await;
+    (consumer, provider)
+}

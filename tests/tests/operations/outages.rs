@@ -1,0 +1,94 @@
+//! The registry is away, or serves nobody.
+
+use crate::*;
+
+#[tokio::test]
+async fn etcd_is_killed_and_restarted() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let (consumer, provider) = fleet(etcd.endpoint()).await;
+
+    desk.begins();
+    etcd.kill();
+    consumer.sees("trouble", |view| !view.live).await;
+    etcd.start_again().await;
+
+    desk.shows("etcd is killed, and restarted").await;
+    consumer.settles_on(&[ADDRESS]).await;
+    drop(provider);
+}
+
+#[tokio::test]
+async fn etcd_is_frozen() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let (consumer, _provider) = fleet(etcd.endpoint()).await;
+
+    desk.begins();
+    etcd.freeze();
+    consumer.sees("trouble", |view| !view.live).await;
+    etcd.thaw();
+
+    desk.shows("etcd is frozen").await;
+}
+
+#[tokio::test]
+async fn etcd_is_not_there_at_the_start() {
+    let desk = Desk::open();
+    let nobody = "http://127.0.0.1:1";
+    let client = EtcdClient::connect([nobody]).unwrap();
+
+    desk.begins();
+    let _instancer = Instancer::new(client.clone(), prefix());
+    let registrar = Registrar::new(client, service());
+    let _ = registrar.register_within(Duration::from_secs(1)).await;
+
+    desk.shows("etcd is not there at the start").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_registry_is_away_for_long() {
+    let desk = Desk::open();
+    let registry = Registry::new();
+    registry.put(KEY, ADDRESS).unwrap();
+    let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
+    let endpointer = Endpointer::builder(Instancer::new(registry.client(), prefix()), factory)
+        .invalidate_on_error(Duration::from_secs(30))
+        .start();
+    endpointer.ready().await.unwrap();
+
+    desk.begins();
+    registry.kill();
+    let registrar = Registrar::new(registry.client(), service());
+    let _ = registrar.register_within(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+
+    desk.shows("the registry is away for long").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_quota_is_used_up() {
+    let desk = Desk::open();
+    let registry = Registry::new();
+    let registrar = |key| {
+        let service = Service::new(key, ADDRESS).unwrap();
+        Registrar::new(registry.client(), service)
+    };
+    let [updated, deleted, new] = ["/services/b", "/services/c", KEY].map(registrar);
+    updated.register().await.unwrap();
+    deleted.register().await.unwrap();
+
+    desk.begins();
+    registry.delete("/services/c");
+    // It is heard of at once, and put back a moment later.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    registry.refuse(Error::Exhausted {
+        message: "database space exceeded".into(),
+        source: None,
+    });
+    let update = updated.update("10.0.0.2:80");
+    let _ = tokio::time::timeout(Duration::from_secs(60), update).await;
+    let _ = new.register_within(Duration::from_secs(60)).await;
+
+    desk.shows("etcd's quota is used up").await;
+}

@@ -1,0 +1,118 @@
+//! What providers hold is interfered with.
+
+use crate::*;
+use etcd_client::PutOptions;
+use std::thread;
+
+#[tokio::test]
+async fn a_lease_is_revoked() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    let lease = provider.stands(&etcd).await;
+
+    desk.begins();
+    etcd.revoke(lease).await;
+
+    desk.shows("a lease is lost").await;
+}
+
+#[tokio::test]
+async fn a_key_is_deleted() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+
+    desk.begins();
+    assert!(etcd.delete(KEY).await);
+
+    desk.shows("a key is deleted by hand").await;
+}
+
+#[tokio::test]
+async fn a_key_is_taken() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+
+    desk.begins();
+    etcd.put(KEY, "10.0.0.66:80").await;
+
+    desk.shows("a key is taken").await;
+    let line = desk
+        .log
+        .lines()
+        .into_iter()
+        .find(|it| it.level == Level::WARN);
+    let owner = line.unwrap().fields.get("owner").cloned();
+    assert_eq!(owner.as_deref(), Some("10.0.0.66:80"));
+}
+
+#[tokio::test]
+async fn a_deregistration_is_not_answered() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+
+    desk.begins();
+    etcd.freeze();
+    provider.registrar().deregister().await.unwrap();
+    provider.client().close().await;
+
+    desk.shows("a deregistration is not answered").await;
+    etcd.thaw();
+}
+
+#[tokio::test]
+async fn a_provider_stands_still_for_longer_than_its_ttl() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+
+    desk.begins();
+    // As SIGSTOP would: nothing of this process runs meanwhile but etcd, which is another.
+    thread::sleep(3 * Ttl::MIN.duration());
+
+    desk.shows("a provider stands still for longer than its TTL")
+        .await;
+    provider.stands(&etcd).await;
+}
+
+#[tokio::test]
+async fn a_key_is_registered_twice_by_one_client() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+
+    desk.begins();
+    let second = Registrar::new(provider.client().clone(), service());
+    second.register().await.unwrap();
+
+    desk.shows("a key is registered twice by one client").await;
+}
+
+#[tokio::test]
+async fn a_key_stands_that_was_given_up() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    let lease = provider.stands(&etcd).await;
+
+    desk.begins();
+    // As a put that was given up, and that etcd makes good at a thaw.
+    let options = PutOptions::new().with_lease(lease);
+    let mut late = etcd.client().await;
+    late.put("/services/hello/late", ADDRESS, Some(options))
+        .await
+        .unwrap();
+
+    desk.shows("a put that was given up takes effect all the same")
+        .await;
+    let keys = || etcd.keys("/services/hello/");
+    eventually(PATIENCE, "the stray gone", keys, |keys| keys == &[KEY]).await;
+}

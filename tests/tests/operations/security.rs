@@ -1,0 +1,127 @@
+//! Credentials, rights and certificates do not fit.
+
+use crate::*;
+use sd_etcd::Tls;
+use sd_tests::Ca;
+
+#[tokio::test(start_paused = true)]
+async fn rights_are_missing() {
+    let desk = Desk::open();
+    let registry = Registry::new();
+    registry.refuse(Error::PermissionDenied {
+        message: "no".into(),
+        source: None,
+    });
+
+    desk.begins();
+    let _instancer = Instancer::new(registry.client(), prefix());
+    let registrar = Registrar::new(registry.client(), service());
+    registrar.register().await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+
+    desk.shows("credentials or rights are wrong").await;
+}
+
+/// What etcd says depends on the misfit, and what the operator is told to check is in the document.
+#[tokio::test]
+async fn tls_does_not_fit() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let strict = Etcd::setup().tls(&ca).client_certificates().start().await;
+    let etcd = Etcd::setup().tls(&ca).start().await;
+    let to = |endpoint: String| EtcdClient::builder([endpoint]);
+    let plain = etcd.endpoint().replace("https", "http");
+    for (builder, told) in [
+        (
+            to(etcd.endpoint()).tls(Tls::new().ca(other.pem())),
+            "`Tls::ca`",
+        ),
+        (
+            to(strict.endpoint()).tls(Tls::new().ca(ca.pem())),
+            "`Tls::identity`",
+        ),
+        (to(plain), "https://"),
+    ] {
+        let desk = Desk::open();
+
+        desk.begins();
+        let client = builder.build().unwrap();
+        let _instancer = Instancer::new(client.clone(), prefix());
+        let registrar = Registrar::new(client, service());
+        let _ = registrar.register_within(Duration::from_secs(1)).await;
+
+        desk.shows("TLS does not fit").await;
+        let advice = Row::of("TLS does not fit").advice;
+        let advice = advice.iter().find(|it| it.contains(told)).unwrap();
+        for line in desk.log.lines() {
+            if line.level > Level::WARN {
+                continue;
+            }
+            assert!(line.fields["error"].contains(advice), "{line:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_expires() {
+    let desk = Desk::open();
+    let etcd = Etcd::setup().token_ttl(1).start().await;
+    etcd.enable_auth().await;
+    etcd.add_user("discovery", "secret", "/services/").await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).user("discovery", "secret");
+    let client = builder.build().unwrap();
+    let instancer = Instancer::new(client.clone(), prefix());
+    instancer.ready().await.unwrap();
+    let ttl = Ttl::from_secs(12).unwrap();
+    let registrar = Registrar::new(client.clone(), service().with_ttl(ttl));
+    registrar.register().await.unwrap();
+
+    desk.begins();
+    // Kept alive and looked at every four seconds, each time with a token that has expired.
+    let second = Instancer::new(client, prefix());
+    second.ready().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+
+    desk.shows("a token expires").await;
+    assert!(registrar.status().borrow().is_registered());
+    let mut lines = desk.log.lines().into_iter();
+    let other = lines.find(|it| it.message != "listed");
+    assert!(other.is_none(), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_provider_may_not_read_its_keys() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    if etcd.version().await.starts_with("3.4.") {
+        // Lets everybody look, up to 3.4.25.
+        return;
+    }
+    etcd.enable_auth().await;
+    etcd.add_user("provider", "secret", "/services/").await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).user("provider", "secret");
+    let client = builder.build().unwrap();
+    let ttl = Ttl::from_secs(12).unwrap();
+    let registrar = Registrar::new(client, service().with_ttl(ttl));
+    registrar.register().await.unwrap();
+
+    desk.begins();
+    etcd.withdraw("provider", "/services/").await;
+
+    desk.shows("a provider may not read its keys").await;
+}
+
+#[tokio::test]
+async fn a_user_is_given_to_an_etcd_without_users() {
+    let desk = Desk::open();
+    let etcd = Etcd::start().await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).user("discovery", "secret");
+    let client = builder.build().unwrap();
+
+    desk.begins();
+    let instancer = Instancer::new(client.clone(), prefix());
+    instancer.ready().await.unwrap();
+    let registrar = Registrar::new(client, service());
+    registrar.register().await.unwrap();
+
+    desk.shows("a user is given to an etcd without users").await;
+}
