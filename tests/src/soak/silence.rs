@@ -60,28 +60,21 @@ impl Silence {
 
     /// For how long in this time either did nothing.
     pub(super) fn total(&self, from: Instant, to: Instant) -> Duration {
-        let mut gaps = self.gaps.all().clone();
-        gaps.sort_by_key(|gap| gap.from);
-        let mut counted = from;
-        let mut total = Duration::ZERO;
-        for gap in gaps {
-            let begin = gap.from.max(counted);
-            let end = gap.to.min(to);
-            total += end.saturating_duration_since(begin);
-            counted = counted.max(end);
-        }
-        total
+        covered(&self.gaps.all(), from, to)
     }
 
-    /// The longest time for which etcd did nothing, of those that reach into this one.
+    /// The longest time for which etcd did nothing, of those that reach into this one and as far as
+    /// they do so by its end; what this process slept through meanwhile nobody in it could notice.
     pub(super) fn of_etcd(&self, from: Instant, to: Instant) -> Duration {
         let gaps = self.gaps.all();
-        let lately = gaps.iter().filter(|gap| gap.from < to && gap.to > from);
-        let lengths = lately.filter(|gap| gap.whose == Whose::Etcd);
-        lengths
-            .map(|gap| gap.to - gap.from)
-            .max()
-            .unwrap_or_default()
+        let (etcd, ours): (Vec<Gap>, Vec<Gap>) =
+            gaps.iter().partition(|gap| gap.whose == Whose::Etcd);
+        let lately = etcd.iter().filter(|gap| gap.from < to && gap.to > from);
+        let lengths = lately.map(|gap| {
+            let end = gap.to.min(to);
+            (end - gap.from).saturating_sub(covered(&ours, gap.from, end))
+        });
+        lengths.max().unwrap_or_default()
     }
 
     /// The longest time for which this process did nothing, ever.
@@ -90,6 +83,21 @@ impl Silence {
         let ours = gaps.iter().filter(|gap| gap.whose == Whose::Ours);
         ours.map(|gap| gap.to - gap.from).max().unwrap_or_default()
     }
+}
+
+/// How much of this time is in at least one of the gaps.
+fn covered(gaps: &[Gap], from: Instant, to: Instant) -> Duration {
+    let mut gaps = gaps.to_vec();
+    gaps.sort_by_key(|gap| gap.from);
+    let mut counted = from;
+    let mut total = Duration::ZERO;
+    for gap in gaps {
+        let begin = gap.from.max(counted);
+        let end = gap.to.min(to);
+        total += end.saturating_duration_since(begin);
+        counted = counted.max(end);
+    }
+    total
 }
 
 impl Gaps {
@@ -155,9 +163,14 @@ mod tests {
         let total = silence.total(at(150), at(1_000));
 
         assert_eq!(total, Duration::from_millis(450 + 100 + 100));
+        // All of it but for what this process slept.
         assert_eq!(
             silence.of_etcd(at(150), at(800)),
-            Duration::from_millis(500)
+            Duration::from_millis(300)
+        );
+        assert_eq!(
+            silence.of_etcd(at(150), at(1_100)),
+            Duration::from_millis(300)
         );
         assert_eq!(silence.of_ours(), Duration::from_millis(200));
     }
