@@ -76,17 +76,23 @@ impl Etcd {
 
     /// All keys that start with `prefix`, in order; what is not UTF-8 in them is replaced.
     pub async fn keys(&self, prefix: impl Into<Vec<u8>>) -> Vec<String> {
+        let entries = self.entries(prefix).await;
+        let keys = entries.iter().map(KeyValue::key);
+        keys.map(|key| String::from_utf8_lossy(key).into_owned())
+            .collect()
+    }
+
+    /// All entries whose keys start with `prefix`, in order, without their values.
+    pub async fn entries(&self, prefix: impl Into<Vec<u8>>) -> Vec<KeyValue> {
         let prefix = prefix.into();
-        let response = self
+        let mut response = self
             .ask("Range", |client| async move {
                 let options = GetOptions::new().with_prefix().with_keys_only();
                 let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
                 kv.get(prefix, Some(options)).await
             })
             .await;
-        let keys = response.kvs().iter().map(KeyValue::key);
-        keys.map(|key| String::from_utf8_lossy(key).into_owned())
-            .collect()
+        response.take_kvs()
     }
 
     /// The newest revision.

@@ -215,14 +215,19 @@ impl Etcd {
         *process = Some(Process::spawn(&self.binary, &flags, &self.log()));
     }
 
+    /// Whether it serves, by its own word.
+    pub(crate) async fn answers(&self) -> bool {
+        // Goes through consensus, and is not a call that etcd would count. One that has no room left
+        // is as ready as it can be.
+        let health = self.admin.http_get("/health?exclude=NOSPACE").await;
+        health.is_ok_and(|health| health.contains("true"))
+    }
+
     /// Waits until it answers.
     pub(crate) async fn ready(&self) -> Result<(), Failed> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            // Goes through consensus, and is not a call that etcd would count. One that has no room
-            // left is as ready as it can be.
-            let health = self.admin.http_get("/health?exclude=NOSPACE").await;
-            if health.is_ok_and(|health| health.contains("true")) {
+            if self.answers().await {
                 return Ok(());
             }
             let exited = self.process().as_mut().is_none_or(Process::has_exited);

@@ -1,21 +1,30 @@
 //! Soaks the toolkit in faults for as long as it is told to; see `sd_tests::soak`.
 
 use futures::FutureExt;
-use sd_tests::soak::{Broken, Soak, soak};
+use sd_tests::soak::{Broken, Fault, Soak, soak};
 use std::{
     error::Error, panic::AssertUnwindSafe, path::PathBuf, process::ExitCode, time::Duration,
 };
 
-const USAGE: &str = "usage: soak [--minutes M] [--seed N] [--etcd BIN]
+const USAGE: &str = "usage: soak [--minutes M] [--seed N] [--from F] [--only KINDS] [--etcd BIN]
 
-  --minutes M  for how long; 10 unless given
-  --seed N     which faults; drawn and printed unless given
-  --etcd BIN   which etcd; ETCD_BIN or the one on the PATH unless given";
+  --minutes M   for how long; 10 unless given
+  --seed N      which faults; drawn and printed unless given
+  --from F      begins with the Fth fault of the seed, counted from 1
+  --only KINDS  only these, separated by commas: freeze, kill, rebuild, compact, expire, delete,
+                overwrite, cut, join, leave, crash, restart, overtake, update
+  --etcd BIN    which etcd; ETCD_BIN or the one on the PATH unless given
+
+Each line is one fault, and how long it took after it until the views of all consumers, etcd's keys
+and leases and the providers that live agreed. The first promise that is broken ends it, with what
+everybody did at that time and how to run it again. Exits with 0 if all were kept, else with 1.";
 
 struct Options {
     seed: u64,
     lasting: Duration,
     etcd: Option<PathBuf>,
+    first: usize,
+    kinds: Vec<String>,
 }
 
 fn options() -> Result<Option<Options>, Box<dyn Error>> {
@@ -24,6 +33,8 @@ fn options() -> Result<Option<Options>, Box<dyn Error>> {
         seed: u64::from(fastrand::u32(..)),
         lasting: Duration::from_secs(600),
         etcd: None,
+        first: 1,
+        kinds: Vec::new(),
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -33,6 +44,15 @@ fn options() -> Result<Option<Options>, Box<dyn Error>> {
                 options.lasting = Duration::try_from_secs_f64(60.0 * minutes)?;
             }
             Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("from") => options.first = parser.value()?.parse()?,
+            Long("only") => {
+                let kinds = parser.value()?.string()?;
+                options.kinds = kinds.split(',').map(str::to_owned).collect();
+                let is_none = |kind: &&String| !Fault::KINDS.contains(&kind.as_str());
+                if let Some(kind) = options.kinds.iter().find(is_none) {
+                    return Err(format!("there is no fault called {kind:?}").into());
+                }
+            }
             Long("etcd") => options.etcd = Some(parser.value()?.into()),
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
@@ -54,8 +74,11 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("seed {}, for {:?}", options.seed, options.lasting);
-    let mut task = Soak::new(options.seed, options.lasting);
+    let minutes = options.lasting.as_secs_f64() / 60.0;
+    println!("seed {}, for {minutes} minutes", options.seed);
+    let mut task = Soak::new(options.seed, options.lasting)
+        .from(options.first)
+        .only(options.kinds.clone());
     if let Some(etcd) = options.etcd {
         task = task.etcd(etcd);
     }
@@ -65,8 +88,11 @@ async fn main() -> ExitCode {
     let outcome = outcome.unwrap_or_else(|_| {
         Err(Broken {
             seed: options.seed,
+            first: options.first,
+            kinds: options.kinds,
             history: Vec::new(),
             why: "a panic in what followed the last line above".to_owned(),
+            account: Vec::new(),
         })
     });
     match outcome {

@@ -1,13 +1,19 @@
 //! What a consumer must never see, looked at in every state that it shows.
 
-use sd_core::{Event, Instance, InstanceChange, Instances, Key};
+use super::record::Record;
+use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Which run of a provider wrote an entry; in its metadata.
 pub(super) const LIFE: &str = "life";
+/// For so long after trouble a consumer holds every removal back; a little less than its grace
+/// period, which it began before it was heard of.
+const HOLDS: Duration = Duration::from_millis(3_500);
 
 /// Who lives and who has ended, and the first promise that was broken. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +23,19 @@ pub(super) struct Audit(Arc<Mutex<Books>>);
 struct Books {
     steady: BTreeSet<Key>,
     ended: BTreeMap<Key, u64>,
+    vanished: Vec<Vanished>,
     broken: Option<String>,
+}
+
+/// A provider that lives, and that a consumer does not see any more.
+#[derive(Debug, Clone)]
+pub(super) struct Vanished {
+    /// The consumer.
+    pub(super) from: usize,
+    pub(super) key: Key,
+    pub(super) at: Instant,
+    /// What made the consumer hold removals back at that time, if anything.
+    pub(super) doubt: Option<String>,
 }
 
 impl Audit {
@@ -43,9 +61,22 @@ impl Audit {
         self.books().broken.get_or_insert(what);
     }
 
-    /// The first of the keys that must be there and is not.
-    pub(super) fn missing(&self, has: impl Fn(&Key) -> bool) -> Option<Key> {
-        self.books().steady.iter().find(|key| !has(key)).cloned()
+    /// Those that vanished since this was asked last, each once for each consumer.
+    pub(super) fn vanished(&self) -> Vec<Vanished> {
+        std::mem::take(&mut self.books().vanished)
+    }
+
+    /// Those that must be there and are not.
+    fn missing(&self, has: impl Fn(&Key) -> bool) -> Vec<Key> {
+        let books = self.books();
+        let missing = books.steady.iter().filter(|key| !has(key));
+        missing.cloned().collect()
+    }
+
+    fn has_vanished(&self, from: usize, key: &Key) -> bool {
+        let books = self.books();
+        let mut vanished = books.vanished.iter();
+        vanished.any(|it| it.from == from && it.key == *key)
     }
 
     /// Whether this run has ended.
@@ -61,28 +92,126 @@ impl Audit {
 /// What one consumer has shown so far.
 #[derive(Debug)]
 pub(super) struct Trail {
+    consumer: usize,
     audit: Audit,
+    record: Record,
     shown: Instances,
+    held: BTreeSet<Key>,
     gone: BTreeMap<Key, u64>,
+    health: Known,
+}
+
+/// What a consumer knows of the registry's health.
+#[derive(Debug)]
+enum Known {
+    Untroubled,
+    Stale { since: Instant, why: String },
+    Live { since: Instant, why: String },
 }
 
 impl Trail {
-    pub(super) fn new(audit: Audit) -> Self {
+    pub(super) fn new(consumer: usize, audit: Audit, record: Record) -> Self {
         Self {
+            consumer,
             audit,
+            record,
             shown: Instances::default(),
+            held: BTreeSet::new(),
             gone: BTreeMap::new(),
+            health: Known::Untroubled,
         }
     }
 
-    /// Takes the next state. Says which promise it breaks, if any.
-    pub(super) fn show(&mut self, event: &Event) -> Result<(), String> {
+    /// Takes the next state.
+    pub(super) fn show(&mut self, event: &Event) {
+        let now = Instant::now();
+        self.learn(event.health(), now);
+        self.note(event);
         let shown = event.instances();
-        if let Some(key) = self.audit.missing(|key| shown.get(key).is_some()) {
-            return Err(format!(
-                "does not see {key}, which stands; it sees {shown:?}"
-            ));
+        self.miss(shown, now);
+        if let Err(why) = self.follow(shown) {
+            self.audit.broken(format!("c{} {why}", self.consumer));
         }
+        self.shown = shown.clone();
+    }
+
+    /// Looks at the endpoints, which come and go with the instances, a little later.
+    pub(super) fn look(&self, shown: &Instances, has: impl Fn(&Key) -> bool) {
+        self.miss(shown, Instant::now());
+        for key in self.audit.missing(has) {
+            if !self.audit.has_vanished(self.consumer, &key) {
+                let n = self.consumer;
+                let what = format!("c{n} has no endpoint of {key}, which it sees");
+                self.audit.broken(what);
+            }
+        }
+    }
+
+    fn learn(&mut self, health: &Health, now: Instant) {
+        let n = self.consumer;
+        match (health, &self.health) {
+            (Health::Stale { why, .. }, Known::Untroubled | Known::Live { .. }) => {
+                let why = why.to_string();
+                self.record.note(format!("c{n} is stale: {why}"));
+                self.health = Known::Stale { since: now, why };
+            }
+            (Health::Live, Known::Stale { since, why }) => {
+                let (stale, why) = (now - *since, why.clone());
+                let what = format!("c{n} follows again, after {stale:.2?}");
+                self.record.note(what);
+                self.health = Known::Live { since: now, why };
+            }
+            _ => {}
+        }
+    }
+
+    /// Why it holds removals back, if it does.
+    fn doubt(&self, now: Instant) -> Option<String> {
+        match &self.health {
+            Known::Stale { since, why } => Some(format!("stale for {:.2?}: {why}", now - *since)),
+            Known::Live { since, why } if now < *since + HOLDS => {
+                let live = now - *since;
+                Some(format!("live again for {live:.2?} only, after: {why}"))
+            }
+            Known::Live { .. } | Known::Untroubled => None,
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        let n = self.consumer;
+        for change in self.shown.diff(event.instances()) {
+            self.record.note(match change {
+                InstanceChange::Added(new) => format!("c{n} sees {}", new.key()),
+                InstanceChange::Updated { new, .. } => format!("c{n} sees a new {}", new.key()),
+                InstanceChange::Removed(old) => format!("c{n} sees {} no more", old.key()),
+            });
+        }
+        let held: BTreeSet<Key> = event.held().map(|(key, _)| key.clone()).collect();
+        if held != self.held {
+            let keys: Vec<&str> = held.iter().map(Key::as_str).collect();
+            self.record.note(match keys.is_empty() {
+                true => format!("c{n} holds nothing any more"),
+                false => format!("c{n} holds {}", keys.join(", ")),
+            });
+            self.held = held;
+        }
+    }
+
+    fn miss(&self, shown: &Instances, now: Instant) {
+        for key in self.audit.missing(|key| shown.get(key).is_some()) {
+            if !self.audit.has_vanished(self.consumer, &key) {
+                self.audit.books().vanished.push(Vanished {
+                    from: self.consumer,
+                    key,
+                    at: now,
+                    doubt: self.doubt(now),
+                });
+            }
+        }
+    }
+
+    /// Says which promise the way from the last state to this one breaks, if any.
+    fn follow(&mut self, shown: &Instances) -> Result<(), String> {
         for change in self.shown.diff(shown) {
             match change {
                 InstanceChange::Added(new) => is_new(&self.gone, new)?,
@@ -101,7 +230,6 @@ impl Trail {
                 }
             }
         }
-        self.shown = shown.clone();
         Ok(())
     }
 }

@@ -1,12 +1,19 @@
 //! Plans: which faults come in which order, all drawn from a seed.
 
 use fastrand::Rng;
+use sd_core::Key;
 use std::{fmt, time::Duration};
 
 /// How many providers there can be.
 pub(super) const PROVIDERS: usize = 5;
 /// How many consumers there are.
 pub(super) const CONSUMERS: usize = 3;
+/// The TTL of the provider under `key`: 2 s, the shortest, or 3 s.
+pub(super) fn ttl(key: &Key) -> Duration {
+    let is_odd = key.as_str().ends_with(['1', '3']);
+    Duration::from_secs(if is_odd { 3 } else { 2 })
+}
+
 /// So many providers live at any time: whatever befalls one of them, there is another to call.
 const LIVING: usize = 2;
 
@@ -97,6 +104,7 @@ pub enum Cut {
 pub struct Plan {
     rng: Rng,
     living: [bool; PROVIDERS],
+    kinds: Vec<String>,
 }
 
 impl Plan {
@@ -107,7 +115,15 @@ impl Plan {
         Self {
             rng: Rng::with_seed(seed),
             living,
+            kinds: Vec::new(),
         }
+    }
+
+    /// The same without the faults of other [kinds](Fault::kind); with all of them if none is named.
+    #[must_use]
+    pub fn only(mut self, kinds: Vec<String>) -> Self {
+        self.kinds = kinds;
+        self
     }
 
     /// The providers that live after the faults so far.
@@ -137,15 +153,12 @@ impl Plan {
         Duration::from_millis(self.rng.u64(from..to))
     }
 
-    /// Far shorter than the providers' TTL of 3 s, or longer than it by enough to be noticed as an
-    /// outage. What is in between costs the lease now and then, if it begins just before a
-    /// keep-alive, and is over before a consumer can know of trouble; on a busy machine that begins
-    /// well below the TTL.
+    /// Any length there is, and often one about as long as it takes to lose a lease, or to notice.
     fn outage(&mut self) -> Duration {
         if self.rng.bool() {
-            self.millis(100, 600)
+            self.millis(100, 2_500)
         } else {
-            self.millis(4_000, 7_000)
+            self.millis(100, 7_000)
         }
     }
 
@@ -199,14 +212,18 @@ impl Plan {
     }
 }
 
+/// It ends only where no fault of the [kinds](Plan::only) wanted can come any more.
 impl Iterator for Plan {
     type Item = Fault;
 
     fn next(&mut self) -> Option<Fault> {
-        loop {
+        for _ in 0..10_000 {
             let Some(fault) = self.try_next() else {
                 continue;
             };
+            if !self.kinds.is_empty() && !self.kinds.iter().any(|kind| kind == fault.kind()) {
+                continue;
+            }
             match fault {
                 Fault::Join(slot) => self.living[slot] = true,
                 Fault::Leave(slot)
@@ -220,10 +237,49 @@ impl Iterator for Plan {
             }
             return Some(fault);
         }
+        None
     }
 }
 
 impl Fault {
+    /// The names of all kinds.
+    pub const KINDS: [&'static str; 14] = [
+        "freeze",
+        "kill",
+        "rebuild",
+        "compact",
+        "expire",
+        "delete",
+        "overwrite",
+        "cut",
+        "join",
+        "leave",
+        "crash",
+        "restart",
+        "overtake",
+        "update",
+    ];
+
+    /// The name of its kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Freeze(_) => "freeze",
+            Self::Kill(_) => "kill",
+            Self::Rebuild { .. } => "rebuild",
+            Self::Compact { .. } => "compact",
+            Self::Expire(_) => "expire",
+            Self::Delete(_) => "delete",
+            Self::Overwrite { .. } => "overwrite",
+            Self::CutOff { .. } => "cut",
+            Self::Join(_) => "join",
+            Self::Leave(_) => "leave",
+            Self::Crash(_) => "crash",
+            Self::Restart(_) => "restart",
+            Self::Overtake(_) => "overtake",
+            Self::Update(..) => "update",
+        }
+    }
+
     /// The provider whose instance may be missing from a consumer's view for a while. Nobody
     /// else's ever may.
     pub fn touches(&self) -> Option<usize> {
@@ -321,12 +377,20 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_comes() {
-        let kind = |fault: &Fault| {
-            let name = format!("{fault:?}");
-            name.split([' ', '(']).next().map(str::to_owned)
-        };
-        let kinds: BTreeSet<_> = faults(1).iter().map(kind).collect();
-        assert_eq!(kinds.len(), 14, "{kinds:?}");
+        let kinds: BTreeSet<_> = faults(1).iter().map(Fault::kind).collect();
+        assert_eq!(kinds, BTreeSet::from(Fault::KINDS));
+    }
+
+    #[test]
+    fn a_plan_can_be_of_some_kinds_only() {
+        let some = ["freeze", "cut"].map(str::to_owned);
+        let plan = Plan::draw(7).only(some.to_vec());
+
+        let kinds: BTreeSet<_> = plan.take(100).map(|fault| fault.kind()).collect();
+
+        assert_eq!(kinds, BTreeSet::from(["freeze", "cut"]));
+        let leaving = Plan::draw(7).only(vec!["leave".to_owned()]);
+        assert_eq!(leaving.count(), 2, "two of four have to stay");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use super::{
     DEADLINE,
-    audit::{Audit, LIFE, Trail},
-    checks::{Agreement, settled},
-    plan::{CONSUMERS, Cut, Fault, PROVIDERS, Who},
+    audit::{Audit, LIFE, Trail, Vanished},
+    checks::{settled, tasks},
+    plan::{CONSUMERS, Cut, Fault, PROVIDERS, Who, ttl},
+    record::Record,
+    silence::Silence,
 };
 use crate::{Consumer, Etcd, Provider, Proxy};
 use futures::StreamExt;
@@ -17,27 +19,52 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Under which all of ours is.
 pub(super) const PREFIX: &str = "/svc/";
 /// How often the endpoints are looked at, whether or not something has changed.
 const LOOK: Duration = Duration::from_millis(20);
-/// The TTL of the providers, in seconds: short, but not so short that a busy machine alone costs
-/// a lease.
-const TTL: u64 = 3;
+/// Of a silence of etcd that is longer every consumer knows: 4/3 s, and a little for the machine.
+const NOTICED: Duration = Duration::from_millis(1_533);
+/// So many tasks come and go all the time.
+const PASSING: usize = 3;
+/// How far off a measured silence may be.
+const INEXACT: Duration = Duration::from_millis(150);
+/// How much later than it may etcd ends a lease, and a consumer hears of it.
+const ENDED: Duration = Duration::from_millis(1_000);
 /// Long enough for an update that finds its registration in doubt.
 const WRITTEN: Duration = Duration::from_secs(15);
 
-pub(super) struct World<'a> {
-    etcd: &'a Etcd,
+pub(super) struct World {
+    etcd: Arc<Etcd>,
     audit: Audit,
+    record: Record,
+    silence: Silence,
     providers: [Option<Member>; PROVIDERS],
     followers: Vec<Follower>,
     lives: u64,
     /// The leases when all agreed last.
     leases: BTreeMap<Key, Option<i64>>,
+    /// When the last fault began.
+    began: Instant,
+    /// How many tasks a provider comes with, its network included.
+    tasks_each: usize,
+    /// For how many providers there were how many tasks when all agreed first.
+    usual: Option<(usize, usize)>,
+}
+
+/// All agree.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    /// How long it took.
+    pub(super) took: Duration,
+    /// What is worth a word, and breaks no promise.
+    pub(super) notes: Vec<String>,
 }
 
 /// A provider and its network, which ends before it does.
@@ -46,6 +73,7 @@ struct Member {
     provider: Provider,
     instance: Instance,
     life: u64,
+    _biographer: AbortOnDropHandle<()>,
 }
 
 /// A consumer, its network, and somebody who looks over its shoulder.
@@ -57,23 +85,33 @@ struct Follower {
     proxy: Proxy,
 }
 
-impl<'a> World<'a> {
-    pub(super) async fn start(etcd: &'a Etcd, living: impl Iterator<Item = usize>) -> Self {
+impl World {
+    pub(super) async fn start(etcd: Arc<Etcd>, living: impl Iterator<Item = usize>) -> Self {
+        let record = Record::default();
         let mut world = Self {
+            silence: Silence::listen(etcd.clone(), record.clone()),
             etcd,
             audit: Audit::default(),
+            record,
             providers: Default::default(),
             followers: Vec::new(),
             lives: 0,
             leases: BTreeMap::new(),
+            began: Instant::now(),
+            tasks_each: 0,
+            usual: None,
         };
         for n in 0..CONSUMERS {
-            let follower = Follower::start(etcd, n, world.audit.clone()).await;
+            let trail = Trail::new(n, world.audit.clone(), world.record.clone());
+            let follower = Follower::start(&world.etcd, trail).await;
             world.followers.push(follower);
         }
+        let before = tasks();
         for slot in living {
             world.join(slot).await;
         }
+        let more = tasks().saturating_sub(before);
+        world.tasks_each = more / world.living().count().max(1);
         world
     }
 
@@ -81,6 +119,8 @@ impl<'a> World<'a> {
 
     /// Lives through a fault, from its beginning to its end.
     pub(super) async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+        self.began = Instant::now();
+        self.record.note(format!("begins: {fault}"));
         let touched = fault.touches().map(key);
         let living = self.living().map(|member| member.instance.key().clone());
         let steady = living.filter(|key| Some(key) != touched.as_ref()).collect();
@@ -149,7 +189,7 @@ impl<'a> World<'a> {
                 let old = self.providers[slot].take();
                 self.join(slot).await;
                 if let Some(old) = old {
-                    old.leave(self.etcd, &self.audit, Deregistered::NotOurs)
+                    old.leave(&self.etcd, &self.audit, Deregistered::NotOurs)
                         .await?;
                 }
             }
@@ -165,6 +205,7 @@ impl<'a> World<'a> {
                 written.map_err(|error| format!("no update: {error}"))?;
             }
         }
+        self.record.note("the fault is over");
         Ok(())
     }
 
@@ -202,14 +243,15 @@ impl<'a> World<'a> {
 
     async fn join(&mut self, slot: usize) {
         self.lives += 1;
-        self.providers[slot] = Some(Member::start(self.etcd, slot, self.lives).await);
+        let member = Member::start(&self.etcd, slot, self.lives, self.record.clone());
+        self.providers[slot] = Some(member.await);
     }
 
     async fn leave(&mut self, slot: usize) -> Result<(), String> {
         match self.providers[slot].take() {
             Some(member) => {
                 member
-                    .leave(self.etcd, &self.audit, Deregistered::Removed)
+                    .leave(&self.etcd, &self.audit, Deregistered::Removed)
                     .await
             }
             None => Err(format!("p{slot} is not there to leave")),
@@ -239,19 +281,31 @@ impl<'a> World<'a> {
     /// Waits until all agree. From then on every instance is to be seen at all times, until the
     /// next fault.
     pub(super) async fn agree(&mut self) -> Result<Agreement, String> {
-        let agreement = settled(DEADLINE, async || match self.audit.verdict() {
+        let settled = settled(DEADLINE, async || match self.audit.verdict() {
             // There is nothing to wait for.
             Err(_) => Ok(()),
             Ok(()) => self.look().await,
         })
         .await;
-        self.audit
-            .verdict()
-            .map_err(|why| format!("{why}{}", self.replaced_leases()))?;
+        // What may not happen at all comes before what has not happened yet.
+        self.audit.verdict()?;
+        let mut notes: Vec<String> = Vec::new();
+        for vanished in self.audit.vanished() {
+            let note = self.judge(&vanished)?;
+            // What three consumers do not see is worth one word.
+            if !notes.iter().any(|it| it.contains(vanished.key.as_str())) {
+                notes.push(note);
+            }
+        }
+        let took = settled?;
+        self.record.note("all agree");
+        if self.usual.is_none() {
+            self.usual = Some((self.living().count(), tasks()));
+        }
         self.leases = self.leases_now().collect();
         let living = self.living().map(|member| member.instance.key().clone());
         self.audit.steady(living.collect());
-        agreement
+        Ok(Agreement { took, notes })
     }
 
     fn leases_now(&self) -> impl Iterator<Item = (Key, Option<i64>)> {
@@ -259,20 +313,89 @@ impl<'a> World<'a> {
             .map(|member| (member.instance.key().clone(), member.provider.lease()))
     }
 
-    /// Whether etcd itself took something away, or the toolkit just did not show it.
-    fn replaced_leases(&self) -> String {
-        let replaced: Vec<String> = self
-            .leases_now()
-            .filter(|(key, now)| self.leases.get(key).is_some_and(|then| then != now))
-            .map(|(key, _)| key.to_string())
-            .collect();
-        format!("; other leases than before: {replaced:?}")
+    /// Whose fault it is that a consumer did not see a provider that lives. The machine's, if that
+    /// was too busy to keep the lease alive and no consumer could know of trouble: that is worth a
+    /// word. Else a promise was broken; says how.
+    fn judge(&self, vanished: &Vanished) -> Result<String, String> {
+        let Vanished {
+            from,
+            key,
+            at,
+            doubt,
+        } = vanished;
+        let what = format!("c{from} did not see {key}, which lives");
+        let then = self.leases.get(key).copied().flatten();
+        let now = self.leases_now().find(|(it, _)| it == key);
+        let now = now.and_then(|(_, lease)| lease);
+        let (Some(then), Some(now)) = (then, now) else {
+            return Err(format!("{what}; its lease was {then:?} and is {now:?}"));
+        };
+        if then == now {
+            return Err(format!("{what} and had its lease {then} all the while"));
+        }
+        let ttl = ttl(key);
+        let what = format!("{what}: its lease {then} was lost, it has {now} now");
+        if let Some(doubt) = doubt {
+            return Err(format!(
+                "{what}, but removals were to be held back ({doubt})"
+            ));
+        }
+        let since = *at - ttl - ENDED;
+        let silent = self.silence.total(since, *at);
+        let of_etcd = self.silence.of_etcd(since, *at);
+        let measured = format!(
+            "etcd or this process was silent for {silent:.2?} in the {:?} before, etcd for {of_etcd:.2?} \
+             at a time; a TTL of {ttl:?} bears {:.2?}",
+            *at - since,
+            ttl * 2 / 3
+        );
+        if of_etcd > NOTICED {
+            return Err(format!(
+                "{what}, and it did not know of trouble: {measured}"
+            ));
+        }
+        if silent + INEXACT < ttl * 2 / 3 {
+            return Err(format!(
+                "{what}, and the machine was not too busy: {measured}"
+            ));
+        }
+        Ok(format!(
+            "{what}, since the machine was too busy: {measured}"
+        ))
+    }
+
+    /// What happened in the last fault, and since; and how it stands now.
+    pub(super) fn account(&self) -> Vec<String> {
+        let mut lines = self.record.around(self.began);
+        let now = Instant::now() - self.began;
+        let end = lines.len();
+        for member in self.living() {
+            let status = member.provider.registrar().status().borrow().clone();
+            let (key, status) = (member.instance.key(), told(&status));
+            lines.push(format!(
+                "{key} {status}; its client is at lease {:?}",
+                member.provider.lease()
+            ));
+        }
+        for (n, follower) in self.followers.iter().enumerate() {
+            let seen = follower.consumer.view();
+            lines.push(format!("c{n} sees {seen:?}"));
+        }
+        for line in &mut lines[end..] {
+            *line = format!("{:+8.3} s  now: {line}", now.as_secs_f64());
+        }
+        lines
+    }
+
+    /// For how long the machine did not let this process run, at the longest.
+    pub(super) fn stalled(&self) -> Duration {
+        self.silence.of_ours()
     }
 
     async fn look(&self) -> Result<(), String> {
         let mut leases = BTreeSet::new();
         for member in self.living() {
-            leases.extend(member.look(self.etcd).await?);
+            leases.extend(member.look(&self.etcd).await?);
         }
         let expected: Vec<&Instance> = self.living().map(|member| &member.instance).collect();
         let keys = self.etcd.keys(PREFIX).await;
@@ -290,32 +413,52 @@ impl<'a> World<'a> {
         self.look_at_load(expected.len()).await
     }
 
-    /// No more watches, streams and connections than those who are there need.
+    /// As many watches, streams, connections and tasks as those who are there need, and no more.
     async fn look_at_load(&self, providers: usize) -> Result<(), String> {
         let metrics = self.etcd.metrics().await;
+        let watches = (metrics.watchers(), metrics.watch_streams());
+        let streams = metrics.keepalive_streams();
         let connections = self.etcd.client_connections();
-        let watches = metrics.watchers() as usize;
-        let streams = metrics.keepalive_streams() as usize;
         let consumers = self.followers.len();
-        if streams != providers || connections > 2 * (providers + consumers) {
+        // One connection each: providers read nothing, and consumers write nothing.
+        if watches != (consumers as u64, consumers as u64)
+            || streams != providers as u64
+            || connections != providers + consumers
+        {
             return Err(format!(
-                "{providers} providers and {consumers} consumers have {streams} keep-alive \
-                 streams and {connections} connections"
+                "{providers} providers and {consumers} consumers have {} watches on {} streams, \
+                 {streams} keep-alive streams and {connections} connections",
+                watches.0, watches.1
             ));
         }
-        // Those who have registered may follow their keys.
-        if watches < consumers || watches > consumers + providers {
-            return Err(format!("{watches} watches of {consumers} consumers"));
+        let (now, usual) = (tasks(), self.tasks_of(providers));
+        if now > usual {
+            return Err(format!(
+                "{now} tasks, where {usual} were enough for as many"
+            ));
         }
         Ok(())
     }
 
+    /// How many tasks there are at most while so many providers live.
+    fn tasks_of(&self, providers: usize) -> usize {
+        match self.usual {
+            Some((then, tasks)) if providers < then => {
+                tasks - (then - providers) * self.tasks_each + PASSING
+            }
+            Some((then, tasks)) => tasks + (providers - then) * self.tasks_each + PASSING,
+            None => usize::MAX,
+        }
+    }
+
     /// Ends everything, and waits for that.
-    pub(super) async fn stop(mut self) -> Result<(), String> {
+    pub(super) async fn stop(&mut self) -> Result<(), String> {
+        self.began = Instant::now();
+        self.record.note("everything stops");
         self.audit.steady(BTreeSet::new());
         for member in self.providers.iter_mut().filter_map(Option::take) {
             member
-                .leave(self.etcd, &self.audit, Deregistered::Removed)
+                .leave(&self.etcd, &self.audit, Deregistered::Removed)
                 .await?;
         }
         for follower in self.followers.drain(..) {
@@ -324,18 +467,19 @@ impl<'a> World<'a> {
             follower.consumer.instancer().stop().await;
             follower.consumer.client().close().await;
         }
+        self.silence.stop();
         self.audit.verdict()
     }
 }
 
 impl Member {
-    async fn start(etcd: &Etcd, slot: usize, life: u64) -> Self {
+    async fn start(etcd: &Etcd, slot: usize, life: u64, record: Record) -> Self {
         let proxy = Proxy::to(etcd.address()).await;
         let instance = Instance::new(key(slot), format!("10.0.0.{slot}:80"))
             .with_metadata(LIFE, life.to_string());
         let service = Service::new(instance.key().as_str(), encoded(&instance))
             .expect("a key")
-            .with_ttl(Ttl::from_secs(TTL).expect("a TTL"));
+            .with_ttl(Ttl::from_secs(ttl(instance.key()).as_secs()).expect("a TTL"));
         let provider = Provider::with(proxy.endpoint(), instance.key().as_str(), |client| {
             // Below a third of the consumers' grace period.
             Registrar::builder(client, service)
@@ -343,11 +487,14 @@ impl Member {
                 .build()
         })
         .await;
+        let status = provider.registrar().status();
+        let biographer = tokio::spawn(write_down(instance.key().clone(), status, record));
         Self {
             proxy,
             provider,
             instance,
             life,
+            _biographer: AbortOnDropHandle::new(biographer),
         }
     }
 
@@ -389,10 +536,10 @@ impl Member {
 }
 
 impl Follower {
-    async fn start(etcd: &Etcd, n: usize, audit: Audit) -> Self {
+    async fn start(etcd: &Etcd, trail: Trail) -> Self {
         let proxy = Proxy::to(etcd.address()).await;
         let consumer = Arc::new(Consumer::start(proxy.endpoint(), PREFIX).await);
-        let watcher = tokio::spawn(look_over(n, consumer.clone(), audit));
+        let watcher = tokio::spawn(look_over(consumer.clone(), trail));
         Self {
             watcher: AbortOnDropHandle::new(watcher),
             unread: consumer.instancer().subscribe(),
@@ -428,27 +575,52 @@ impl Follower {
 }
 
 /// Looks at everything that a consumer shows, and at its endpoints all the time.
-async fn look_over(n: usize, consumer: Arc<Consumer>, audit: Audit) {
-    let mut trail = Trail::new(audit.clone());
+async fn look_over(consumer: Arc<Consumer>, mut trail: Trail) {
     let mut events = consumer.instancer().subscribe();
     let mut next = Instant::now();
     loop {
         tokio::select! {
             event = events.next() => {
                 let Some(event) = event else { return };
-                if let Err(why) = trail.show(&event) {
-                    audit.broken(format!("c{n} {why}"));
-                }
+                trail.show(&event);
             }
             () = tokio::time::sleep_until(next) => {
                 next = Instant::now() + LOOK;
                 let endpoints = consumer.endpointer().endpoints();
-                let has = |key: &Key| endpoints.iter().any(|endpoint| endpoint.key() == key);
-                if let Some(key) = audit.missing(has) {
-                    audit.broken(format!("c{n} has no endpoint of {key}, which stands"));
+                if let Some(event) = consumer.instancer().state() {
+                    trail.look(event.instances(), |key| {
+                        endpoints.iter().any(|endpoint| endpoint.key() == key)
+                    });
                 }
             }
         }
+    }
+}
+
+/// Records what becomes of a provider.
+async fn write_down(key: Key, mut status: watch::Receiver<RegistrarStatus>, record: Record) {
+    loop {
+        let now = told(&status.borrow_and_update());
+        record.note(format!("{key} {now}"));
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn told(status: &RegistrarStatus) -> String {
+    match status {
+        RegistrarStatus::Registered { lease, .. } => format!("stands on the lease {lease}"),
+        RegistrarStatus::Reclaiming {
+            lost,
+            attempt,
+            error,
+        } => {
+            let error = error.as_ref().map(|error| format!(", after: {error}"));
+            let error = error.unwrap_or_default();
+            format!("was lost ({lost:?}), attempt {attempt} to put it back{error}")
+        }
+        status => format!("is {status:?}"),
     }
 }
 
