@@ -1,7 +1,8 @@
 //! The client: what users hold, and what it owns.
 
 use crate::{
-    config::{Config, EtcdClientBuilder},
+    builder::EtcdClientBuilder,
+    config::Config,
     door::{Door, Shared},
     feed::Feed,
     hub::{self, Command, Commands, Request},

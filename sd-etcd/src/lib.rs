@@ -41,6 +41,7 @@
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
 mod advice;
+mod builder;
 mod client;
 mod config;
 mod departures;
@@ -58,10 +59,12 @@ mod revision;
 mod session;
 pub mod telemetry;
 mod tenancy;
+#[cfg(feature = "tls")]
+mod tls;
 mod txn;
 mod work;
 
+pub use builder::EtcdClientBuilder;
 pub use client::EtcdClient;
-pub use config::EtcdClientBuilder;
 #[cfg(feature = "tls")]
-pub use config::Tls;
+pub use tls::Tls;
