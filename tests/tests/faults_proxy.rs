@@ -23,12 +23,13 @@ fn undoubted(view: &View) -> bool {
 async fn an_idle_registry_behind_a_proxy_is_not_taken_for_a_dead_one() {
     let etcd = Etcd::start().await;
     let proxy = GrpcProxy::to(&etcd).await;
-    etcd.put("/svc/a", A).await;
     // The second joins the watch of the first at the proxy.
     let consumers = [
         Consumer::start(proxy.endpoint(), "/svc").await,
         Consumer::start(proxy.endpoint(), "/svc").await,
     ];
+    // By then their watches are there.
+    etcd.put("/svc/a", A).await;
     for consumer in &consumers {
         consumer.settles_on(&[A]).await;
     }
