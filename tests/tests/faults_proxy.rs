@@ -75,6 +75,11 @@ async fn consumers_of_one_prefix_share_a_watch_and_each_follows() {
         consumer.settles_on(&[B]).await;
     }
 
+    // The proxy joins watches that began apart when something comes on them.
+    let watchers = async || {
+        etcd.put("/svc/b", B).await;
+        watchers().await
+    };
     let shared = |watchers: &u64| *watchers == own + 1;
     eventually(PATIENCE, "one watch for all", watchers, shared).await;
     assert_eq!(etcd.client_connections(), 1, "the proxy's");
