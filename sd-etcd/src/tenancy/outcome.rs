@@ -82,6 +82,10 @@ impl Tenancy {
                 if error.is_transient() {
                     let doomed_at = now + PATIENCE;
                     self.ungranted = Some(Ungranted { lease, doomed_at });
+                } else if again {
+                    // The request before this may have been carried out all the same.
+                    let granted = false;
+                    self.doomed.push_back(Doomed { lease, granted });
                 }
                 for waiting in self.queue.drain(..) {
                     waiting.put.answer(Err(error.clone()));

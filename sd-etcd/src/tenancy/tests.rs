@@ -685,6 +685,24 @@ fn a_take_over_that_finds_another_owner_by_now_does_nothing() {
 }
 
 #[test]
+fn a_lease_that_may_have_been_granted_is_revoked_when_another_request_for_it_is_refused() {
+    let mut bench = Bench::new();
+    let _first = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    let mut second = bench.register("a");
+    assert_eq!(bench.asked_for(), lease, "it is asked for again");
+    let denied = Error::PermissionDenied {
+        message: "no".into(),
+        source: None,
+    };
+    bench.finish(Done::Granted(lease, Err(Trouble::Other(denied))));
+
+    assert!(matches!(said(&mut second), Some(Err(_))));
+    assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+}
+
+#[test]
 fn what_was_refused_leaves_nothing_to_remove() {
     let mut bench = Bench::new();
     let _a = bench.hold("a");
