@@ -28,8 +28,8 @@ struct Departure {
     replies: Vec<Reply>,
     /// Failed in company; goes by itself.
     alone: bool,
-    /// A put that was to find nothing there was given up, and may yet be carried out.
-    doubtful: bool,
+    /// Where this stands, a put that was given up may yet be carried out.
+    doubt: Option<Guard>,
 }
 
 /// By the key in full.
@@ -57,7 +57,7 @@ impl Departures {
             guard,
             replies: Vec::new(),
             alone: false,
-            doubtful: false,
+            doubt: None,
         });
         departure.lease = lease;
         departure.guard = guard;
@@ -91,15 +91,17 @@ impl Departures {
         batch
     }
 
-    /// That nothing stands under `key` does not say that nothing will.
-    pub(crate) fn doubt(&mut self, key: &[u8]) {
+    /// A put of `key` was given up that is to be carried out where `guard` holds.
+    pub(crate) fn doubt(&mut self, key: &[u8], guard: Guard) {
         if let Some(departure) = self.0.get_mut(key) {
-            departure.doubtful = true;
+            departure.doubt = Some(guard);
         }
     }
 
-    pub(crate) fn is_doubtful(&self, key: &[u8]) -> bool {
-        self.0.get(key).is_some_and(|departure| departure.doubtful)
+    /// Whether a put of ours may yet replace what stands under `key`, which is this.
+    pub(crate) fn is_doubtful(&self, key: &[u8], stands: Guard) -> bool {
+        let departure = self.0.get(key);
+        departure.is_some_and(|departure| departure.doubt == Some(stands))
     }
 
     /// Instead of what we knew of `key`, this stands. Whether it has to go.

@@ -244,6 +244,12 @@ pub(crate) fn is_token_refused(message: &str) -> bool {
     message.contains("invalid auth token") || message.contains("auth store is old")
 }
 
+/// Whether a watch is denied for a reason that may be its stream's alone, which shows whom it was
+/// opened by.
+pub(crate) fn denies_watch(reason: &str) -> bool {
+    is_denied(reason) || is_token_refused(reason) || is_nobody(reason)
+}
+
 /// Whether a member cannot serve what another can.
 fn is_wrong_member(message: &str) -> bool {
     message.contains("not leader") || message.contains("learner")
@@ -347,6 +353,22 @@ mod tests {
         ] {
             assert_eq!(verdict(code, message), (true, true), "{message}");
         }
+    }
+
+    /// In etcd's words (3.6.5; the last also on 3.4.23).
+    #[test]
+    fn a_watch_is_denied_for_want_of_a_right_of_a_token_and_of_a_user() {
+        for reason in [
+            "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+            "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old",
+            "rpc error: code = InvalidArgument desc = etcdserver: user name is empty",
+        ] {
+            assert!(denies_watch(reason), "{reason}");
+        }
+        assert!(!denies_watch(
+            "etcdserver: mvcc: required revision has been compacted"
+        ));
     }
 
     #[test]

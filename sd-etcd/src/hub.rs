@@ -39,7 +39,7 @@ pub(crate) struct Request {
     pub(crate) feed: Arc<Feed>,
     /// Answered with the epoch of the connection once etcd has it; with nothing if it is denied on
     /// this stream. Etcd 3.4 says the same of a missing right and of a token that has expired, and a
-    /// stream keeps the token that it was opened with.
+    /// stream keeps the token that it was opened with, or that it was opened with none.
     pub(crate) opened: oneshot::Sender<Result<Option<u64>, WatchError>>,
 }
 
@@ -232,7 +232,7 @@ impl Hub {
             };
             if response.canceled {
                 let reason = &response.cancel_reason;
-                let is_denied = error::is_denied(reason) || error::is_token_refused(reason);
+                let is_denied = error::denies_watch(reason);
                 if let Stream::Open(open) = &mut self.stream {
                     open.denied |= is_denied;
                 }

@@ -178,8 +178,7 @@ impl Pulse {
             },
             left = up.doubt.answer() => match left {
                 Ok(left) if left < 0 => return Some(Beat::Lost),
-                // Rounded down.
-                Ok(left) if Duration::from_secs(left.unsigned_abs() + 1) * 2 >= self.interval * 3 => {
+                Ok(left) if is_prolonged(left, self.interval) => {
                     up.was_answered();
                     return Some(Beat::Alive);
                 }
@@ -250,6 +249,11 @@ impl Doubt {
     }
 }
 
+/// Whether a lease of which so many seconds are left, rounded down, was prolonged of late.
+fn is_prolonged(left: i64, interval: Duration) -> bool {
+    Duration::from_secs(left.unsigned_abs().saturating_add(1)) >= interval * 3 / 2
+}
+
 async fn seconds_left(link: Arc<Link>, lease: i64, within: Duration) -> Result<i64, Failure> {
     link.call_within(within, "lease time to live", async |connection| {
         let mut leases = connection.client.lease_client();
@@ -280,4 +284,31 @@ async fn open(
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::properties::cases;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_lease_with_half_of_its_ttl_left_was_prolonged_of_late() {
+        let interval = Duration::from_secs(3);
+        let is_prolonged = [0, 3, 4, 9].map(|left| is_prolonged(left, interval));
+        assert_eq!(is_prolonged, [false, false, true, true]);
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        /// It is etcd's word, or that of whoever answers in its place.
+        #[test]
+        fn any_time_that_is_left_is_understood(
+            left in prop_oneof![any::<i64>(), Just(i64::MAX), Just(i64::MIN)],
+            interval in 1..30_000_u64,
+        ) {
+            is_prolonged(left, Duration::from_secs(interval));
+        }
+    }
 }

@@ -298,8 +298,8 @@ impl Tenancy {
 
     /// When to give up what is under way, so that another member can still be asked for a removal in
     /// time. It may take effect all the same, and later: an update finds another modification then
-    /// or nothing, and does nothing; where nothing is known to stand, the removal says that it is
-    /// not confirmed.
+    /// or nothing, and does nothing; where a removal finds what the put was to find (nothing, or
+    /// somebody else's), it says that it is not confirmed.
     pub(crate) fn give_up_at(&self) -> Option<Instant> {
         match self.under_way {
             UnderWay::Grant { .. } | UnderWay::Puts(_) => {

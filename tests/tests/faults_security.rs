@@ -1,8 +1,8 @@
 //! What wrong, missing and expired credentials do, and what TLS that does not fit.
 
 use sd_core::{
-    Error, Event, Instancer, Prefix, Registrar, RegistrarStatus, Service, Trouble, Ttl, Updated,
-    WatchError,
+    Client, Error, Event, Instancer, Prefix, Registrar, RegistrarStatus, Service, Trouble, Ttl,
+    Updated, Watch, WatchError,
 };
 use sd_etcd::{EtcdClient, EtcdClientBuilder, Tls};
 use sd_tests::{Ca, Certificate, Etcd, PATIENCE, Proxy, eventually, throughout};
@@ -133,6 +133,20 @@ async fn who_has_no_user_is_told_to_name_one() {
         };
         assert!(message.contains("EtcdClientBuilder::user"), "{message}");
     }
+}
+
+/// faults row 22: a watch that is started again then, on a connection that shows no user.
+#[tokio::test]
+async fn a_watch_that_is_refused_for_want_of_a_user_is_started_with_one() {
+    let etcd = Etcd::start().await;
+    let client = client(etcd.endpoint(), "secret");
+    let known = in_time(client.get_entries(&prefix("/svc"))).await.unwrap();
+    etcd.add_user("discovery", "secret", "/svc/").await;
+    etcd.enable_auth().await;
+
+    let watch = async || client.watch_prefix(&prefix("/svc"), &known.revision).await;
+    let is_on = |watch: &Result<Watch, WatchError>| watch.is_ok();
+    drop(eventually(PATIENCE, "it to be watched", watch, is_on).await);
 }
 
 /// faults row 22: authentication that is enabled under those who have a password already.

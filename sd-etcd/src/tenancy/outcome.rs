@@ -82,6 +82,10 @@ impl Tenancy {
                 if error.is_transient() {
                     let doomed_at = now + PATIENCE;
                     self.ungranted = Some(Ungranted { lease, doomed_at });
+                } else if again {
+                    // The request before this may have been carried out all the same.
+                    let granted = false;
+                    self.doomed.push_back(Doomed { lease, granted });
                 }
                 for waiting in self.queue.drain(..) {
                     waiting.put.answer(Err(error.clone()));
@@ -284,9 +288,7 @@ impl Tenancy {
         let is_held = entry.is_some_and(|entry| entry.loss.is_some() && entry.key == key);
         if !is_refused && !is_held {
             self.leave(key.clone(), lease, Guard::Absent, None);
-            if guard == Guard::Absent {
-                self.departures.doubt(&key);
-            }
+            self.departures.doubt(&key, guard);
         }
     }
 
@@ -301,21 +303,22 @@ impl Tenancy {
                 self.cleanup_backoff = backoff();
                 let mut answers = Vec::new();
                 for ((key, guard), written) in items.into_iter().zip(written) {
-                    let outcome = match written {
-                        Written::Done { .. } if guard != Guard::Absent => Deregistered::Removed,
+                    let stands = match written {
+                        Written::Done { .. } if guard != Guard::Absent => None,
                         Written::Refused(Some(found)) => {
                             if self.departures.learn(&key, &found) {
                                 continue;
                             }
-                            Deregistered::NotOurs
+                            Some(found.guard())
                         }
-                        // Nothing stands.
-                        Written::Done { .. } | Written::Refused(None) => {
-                            match self.departures.is_doubtful(&key) {
-                                true => Deregistered::Unconfirmed,
-                                false => Deregistered::NotOurs,
-                            }
+                        Written::Done { .. } | Written::Refused(None) => Some(Guard::Absent),
+                    };
+                    let outcome = match stands {
+                        None => Deregistered::Removed,
+                        Some(stands) if self.departures.is_doubtful(&key, stands) => {
+                            Deregistered::Unconfirmed
                         }
+                        Some(_) => Deregistered::NotOurs,
                     };
                     let replies = self.departures.remove(&key);
                     answers.extend(replies.into_iter().map(|reply| (outcome, reply)));

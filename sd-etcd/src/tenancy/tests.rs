@@ -646,6 +646,63 @@ fn a_deregistration_does_not_rule_out_a_put_that_may_yet_be_carried_out() {
 }
 
 #[test]
+fn a_take_over_that_may_yet_be_carried_out_is_not_ruled_out_either() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.register("b");
+    let first = bench.transaction();
+    let (before_us, refused) = stands(1);
+    bench.answer(first, Ok(vec![refused.clone()]));
+    let transaction = bench.transaction();
+    assert_eq!(put_guards(&transaction), [before_us]);
+    let mut gone = bench.deregister("b");
+    bench.answer(transaction, Err(timed_out()));
+
+    let look = bench.transaction();
+    bench.answer(look, Ok(vec![refused]));
+    assert!(matches!(
+        said(&mut gone),
+        Some(Ok(Deregistered::Unconfirmed))
+    ));
+}
+
+#[test]
+fn a_take_over_that_finds_another_owner_by_now_does_nothing() {
+    let mut bench = Bench::new();
+    let _a = bench.hold("a");
+    let _b = bench.register("b");
+    let first = bench.transaction();
+    let (_, refused) = stands(1);
+    bench.answer(first, Ok(vec![refused]));
+    let transaction = bench.transaction();
+    let mut gone = bench.deregister("b");
+    bench.answer(transaction, Err(timed_out()));
+
+    let look = bench.transaction();
+    let (_, successor) = stands(2);
+    bench.answer(look, Ok(vec![successor]));
+    assert!(matches!(said(&mut gone), Some(Ok(Deregistered::NotOurs))));
+}
+
+#[test]
+fn a_lease_that_may_have_been_granted_is_revoked_when_another_request_for_it_is_refused() {
+    let mut bench = Bench::new();
+    let _first = bench.register("a");
+    let lease = bench.asked_for();
+    bench.finish(Done::Granted(lease, Err(timed_out())));
+    let mut second = bench.register("a");
+    assert_eq!(bench.asked_for(), lease, "it is asked for again");
+    let denied = Error::PermissionDenied {
+        message: "no".into(),
+        source: None,
+    };
+    bench.finish(Done::Granted(lease, Err(Trouble::Other(denied))));
+
+    assert!(matches!(said(&mut second), Some(Err(_))));
+    assert!(matches!(bench.next(), Some(Task::Revoke { lease: it }) if it == lease));
+}
+
+#[test]
 fn what_was_refused_leaves_nothing_to_remove() {
     let mut bench = Bench::new();
     let _a = bench.hold("a");
