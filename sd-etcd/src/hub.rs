@@ -186,6 +186,10 @@ impl Hub {
     }
 
     fn opened(&mut self, open: Box<Open>) {
+        if open.epoch != *self.link.epochs().borrow() {
+            // It was given up while the stream was opened on it.
+            return self.interrupt(Error::unavailable("the connection was given up"));
+        }
         if let Some(creating) = &mut self.creating {
             creating.sent = open.liveness.last_word();
         }
