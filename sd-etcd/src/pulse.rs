@@ -249,9 +249,10 @@ impl Doubt {
     }
 }
 
-/// Whether a lease of which so many seconds are left, rounded down, was prolonged of late.
+/// Whether a lease of which so many seconds are left, rounded down, was prolonged of late: it
+/// outlives the next beat.
 fn is_prolonged(left: i64, interval: Duration) -> bool {
-    Duration::from_secs(left.unsigned_abs().saturating_add(1)) >= interval * 3 / 2
+    u64::try_from(left).is_ok_and(|left| Duration::from_secs(left) >= interval)
 }
 
 async fn seconds_left(link: Arc<Link>, lease: i64, within: Duration) -> Result<i64, Failure> {
@@ -293,9 +294,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_lease_with_half_of_its_ttl_left_was_prolonged_of_late() {
+    fn a_lease_that_outlives_the_next_beat_was_prolonged_of_late() {
         let interval = Duration::from_secs(3);
-        let is_prolonged = [0, 3, 4, 9].map(|left| is_prolonged(left, interval));
+        let is_prolonged = [0, 2, 3, 9].map(|left| is_prolonged(left, interval));
         assert_eq!(is_prolonged, [false, false, true, true]);
     }
 
