@@ -4,6 +4,7 @@ use crate::{
     builder::EtcdClientBuilder,
     config::Config,
     door::{Door, Shared},
+    error,
     feed::Feed,
     hub::{self, Command, Commands, Request},
     link::Link,
@@ -240,7 +241,7 @@ impl Client for EtcdClient {
                 Ok(registration)
             }
             // Only a guarded put is answered so.
-            Reclaimed::Taken { .. } => Err(Error::unavailable("the key was taken meanwhile")),
+            Reclaimed::Taken { .. } => Err(error::contended("the key was taken meanwhile")),
         }
     }
 

@@ -161,6 +161,16 @@ fn renewable(message: String, source: Option<Cause>) -> Error {
     }
 }
 
+/// Somebody else changes one key again and again. Nothing that all who hang on this client suffer,
+/// so it is not the registry that is unavailable.
+pub(crate) fn contended(message: &str) -> Error {
+    Error::Backend {
+        message: message.into(),
+        transient: true,
+        source: None,
+    }
+}
+
 /// Like [`translate`], for the reason that a watch was cancelled with.
 pub(crate) fn cancelled(reason: &str) -> Error {
     let message = reason.to_owned();

@@ -4,6 +4,7 @@ use super::{Doomed, Item, Lease, Tenancy, UnderWay, Ungranted, Waiting};
 use crate::{
     departures::backoff,
     door::Put,
+    error,
     ledger::{Entry, Missing},
     telemetry::{self, Counted},
     txn::{Found, Guard, Written},
@@ -276,7 +277,7 @@ impl Tenancy {
         if waiting.tries <= MOST_TRIES {
             return self.queue.push_front(waiting);
         }
-        let error = Error::unavailable("the key or its lease changes too fast to be put");
+        let error = error::contended("the key or its lease changes too fast to be put");
         waiting.put.answer(Err(error));
     }
 
