@@ -156,8 +156,8 @@ impl EtcdClientBuilder {
     /// runtime.
     ///
     /// # Errors
-    /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, one is not a URL, a certificate cannot be read,
-    /// or the options contradict each other.
+    /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, one is not a URL, a
+    /// certificate cannot be read, or the options contradict each other.
     pub fn build(self) -> Result<EtcdClient> {
         let Self { mut config, .. } = self;
         #[cfg(feature = "tls")]
