@@ -1,7 +1,11 @@
 //! The toolkit in a simulated world; see `sd_tests::simulation`. By hand, any number of seeds:
 //! `./run simulate --seeds 0..100000`.
 
-use sd_tests::simulation::{Plan, shrink, simulate};
+use sd_tests::simulation::{
+    Deed, Plan,
+    faults::{Fault, Outage},
+    shrink, simulate,
+};
 use std::{ops::Range, time::Duration};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -42,4 +46,26 @@ fn a_seed_repeats_exactly() {
 fn seeds_differ() {
     let run = |seed| simulate(&Plan::draw(seed, TEN_MINUTES)).digest();
     assert_ne!(run(1), run(2));
+}
+
+/// Found by `./run simulate --seeds 5000..8000`: the lease of a provider that deregistered without
+/// an answer ended in the very moment of a look, before who waited for its key could hear of it.
+#[test]
+fn who_waits_for_a_key_may_hear_late_that_it_is_free() {
+    let steps = [
+        (201_864, Deed::Join(4)),
+        (379_834, Deed::Crash(4)),
+        (619_856, Deed::Join(4)),
+        (619_856, Deed::Overtake(4)),
+        (712_612, Deed::Overtake(4)),
+        (873_981, Deed::Vanish(4)),
+        (991_853, Deed::Join(4)),
+        (1_028_064, Deed::Overtake(4)),
+        (1_030_175, Deed::Fault(Fault::Begin(Outage::Freeze))),
+        (1_039_160, Deed::Fault(Fault::End)),
+        (1_043_825, Deed::Fault(Fault::Begin(Outage::Kill))),
+    ];
+    let plan = Plan::of(5648, 6 * TEN_MINUTES, steps);
+    let history = simulate(&plan);
+    assert_eq!(history.violation(), None, "{plan}{history}");
 }

@@ -178,7 +178,12 @@ impl Offer {
     // === What is promised of it ===
 
     /// What must be true once nothing has happened for long.
-    pub(super) fn check(&self, joined: bool, registry: &Registry, files: &mut Files) {
+    pub(super) fn check(
+        &self,
+        (joined, buried): (bool, bool),
+        registry: &Registry,
+        files: &mut Files,
+    ) {
         let who = self.who;
         let status = self.registrar.status().borrow().clone();
         match status {
@@ -194,6 +199,8 @@ impl Offer {
                     ));
                 }
             }
+            // One of the dead may have let go of it this very moment.
+            RegistrarStatus::Taken { .. } if joined && !buried => {}
             RegistrarStatus::Taken { .. } if joined => {
                 // Whichever lease completes the key.
                 let stem = self.key.stem().as_str();

@@ -12,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 /// The longest time to live of any.
 pub(super) const LONGEST_TTL: Duration = Duration::from_secs(30);
+/// By then, after trouble, providers are back, and those who have left are gone.
+pub(super) const BACK: Duration = Duration::from_secs(20);
 /// A registrar that was dropped has deregistered after this, or does no more.
 const VANISHED: Duration = Duration::from_secs(8);
 
@@ -154,10 +156,12 @@ impl Provider {
         offers.map(|offer| offer.who())
     }
 
-    /// What must be true once nothing has happened for long.
-    pub(super) fn check(&self, registry: &Registry, files: &mut Files) {
+    /// What must be true once nothing has happened for long. The dead may hold keys for as long as
+    /// their leases last.
+    pub(super) fn check(&self, calm: Duration, registry: &Registry, files: &mut Files) {
+        let buried = calm >= BACK + LONGEST_TTL;
         for offer in &self.offers {
-            offer.check(self.joined, registry, files);
+            offer.check((self.joined, buried), registry, files);
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     history::History,
     invariants::Audit,
     plan::{Deed, Plan},
-    provider::{LONGEST_TTL, Provider},
+    provider::{BACK, LONGEST_TTL, Provider},
 };
 use sd_core::{Error, Status};
 use sd_memory::{Calls, Registry};
@@ -19,8 +19,6 @@ use tokio_util::task::TaskTracker;
 
 /// How often everything is looked at while nothing happens.
 const TICK: Duration = Duration::from_millis(1_000);
-/// By then providers are back, and those who have left are gone.
-const BACK: Duration = Duration::from_secs(20);
 /// After the last step everything has come to rest within this.
 const REST: Duration = Duration::from_secs(120);
 /// In this time the calls are counted.
@@ -288,7 +286,7 @@ impl World {
         let mut files = self.audit.files();
         let providers = || self.providers.iter().flatten();
         for provider in providers() {
-            provider.check(&self.registry, &mut files);
+            provider.check(calm, &self.registry, &mut files);
         }
         let followers = self.consumers.iter().flatten().count();
         let watchers = self.registry.watchers();
