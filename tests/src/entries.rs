@@ -117,6 +117,17 @@ impl Etcd {
         response.leases().iter().map(|lease| lease.id()).collect()
     }
 
+    /// How many seconds a lease has left, rounded down; below zero if there is none, or if it has
+    /// run out and is about to be revoked.
+    pub async fn seconds_left(&self, lease: i64) -> i64 {
+        let response = self
+            .ask("LeaseTimeToLive", |mut client| async move {
+                client.lease_time_to_live(lease, None).await
+            })
+            .await;
+        response.ttl()
+    }
+
     /// Forgets the history up to now; a watch cannot resume from before. Gives the revision.
     pub async fn compact(&self) -> i64 {
         let revision = self.revision().await;

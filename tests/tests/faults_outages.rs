@@ -76,7 +76,10 @@ async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_leas
         // A beat has come since: whole again, which they cannot be without one.
         let left = async || {
             let leases = entries.map(|entry| entry.expect("it stands").0);
-            [left(&etcd, leases[0]).await, left(&etcd, leases[1]).await]
+            [
+                etcd.seconds_left(leases[0]).await,
+                etcd.seconds_left(leases[1]).await,
+            ]
         };
         let is_whole = |left: &[i64; 2]| left.iter().all(|left| *left >= 4);
         eventually(PATIENCE, "both leases prolonged", left, is_whole).await;
@@ -133,13 +136,6 @@ async fn a_freeze_that_just_costs_a_lease_takes_nobody_from_consumers() {
         assert_eq!(consumer.made(), 1, "the endpoint is kept");
     }
     assert!(lost > 0, "no lease was lost: that was too easy");
-}
-
-/// How many seconds etcd gives a lease; below zero if there is none.
-async fn left(etcd: &Etcd, lease: i64) -> i64 {
-    let mut client = etcd.client().await;
-    let answer = client.lease_time_to_live(lease, None).await;
-    answer.expect("etcd answers").ttl()
 }
 
 /// faults row 14

@@ -514,7 +514,13 @@ impl Member {
                 "{entry:?} stands where {value:?} should, on {lease:?}"
             ));
         }
-        Ok(lease)
+        // After a stall it may have run out, with etcd about to say so.
+        match lease {
+            Some(lease) if etcd.seconds_left(lease).await < 1 => Err(format!(
+                "the lease {lease} of {key} has hardly a second left"
+            )),
+            lease => Ok(lease),
+        }
     }
 
     /// Ends in good order: with the entry goes the lease, at once.
