@@ -1,7 +1,10 @@
 //! The mirror against a model of a registry: whatever happens to either, in whatever order.
 
 use super::*;
-use crate::{DefaultCodec, Gap, Instance, Status, properties::cases};
+use crate::{
+    DefaultCodec, Gap, Instance, Status,
+    properties::{cases, denied, down},
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -558,17 +561,6 @@ fn error(luck: Luck) -> Option<Error> {
         Luck::All | Luck::Coalesced | Luck::One | Luck::Progress => None,
         Luck::Refused => Some(denied()),
         Luck::Disrupted | Luck::Interrupted | Luck::Ended | Luck::Gap => Some(down()),
-    }
-}
-
-fn down() -> Error {
-    Error::unavailable("down")
-}
-
-fn denied() -> Error {
-    Error::PermissionDenied {
-        message: "no".into(),
-        source: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! The tenure under any order of inputs, and against a model of a registry.
 
 use super::*;
-use crate::{Codec, DefaultCodec, Invalid, properties::cases};
+use crate::{
+    Codec, DefaultCodec, Invalid,
+    properties::{cases, denied, down},
+};
 use proptest::prelude::*;
 use std::{sync::Arc, time::Duration};
 
@@ -39,17 +42,6 @@ fn terms() -> impl Strategy<Value = Terms> {
 impl fmt::Debug for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "retake: {}, drain: {:?}", self.retake, self.drain)
-    }
-}
-
-fn down() -> Error {
-    Error::unavailable("down")
-}
-
-fn denied() -> Error {
-    Error::PermissionDenied {
-        message: "no".into(),
-        source: None,
     }
 }
 
