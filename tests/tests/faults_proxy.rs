@@ -19,6 +19,12 @@ fn undoubted(view: &View) -> bool {
     view.live && view.held.is_empty() && view.has(A)
 }
 
+/// Awaits `outage`, in which the consumer always has the first one to call.
+async fn always_usable<O>(outage: impl Future<Output = O>, consumer: &Consumer) -> O {
+    let look = async || consumer.view();
+    throughout(outage, "one to call", look, |view| view.has(A)).await
+}
+
 #[tokio::test]
 async fn an_idle_registry_behind_a_proxy_is_not_taken_for_a_dead_one() {
     let etcd = Etcd::start().await;
@@ -155,13 +161,7 @@ async fn an_etcd_that_freezes_behind_a_proxy_is_noticed_and_nobody_is_emptied() 
         eventually(PATIENCE, "a new lease", stands, |new| *new != lease).await;
         consumer.settles_on(&[A]).await;
     };
-    throughout(
-        outage,
-        "one to call",
-        async || consumer.view(),
-        |view| view.has(A),
-    )
-    .await;
+    always_usable(outage, &consumer).await;
 
     assert_eq!(consumer.made(), 1, "the endpoint is kept");
 }
@@ -180,13 +180,7 @@ async fn an_etcd_that_restarts_behind_a_proxy_costs_no_change() {
         etcd.put("/svc/b", B).await;
         consumer.settles_on(&[A, B]).await;
     };
-    throughout(
-        outage,
-        "one to call",
-        async || consumer.view(),
-        |view| view.has(A),
-    )
-    .await;
+    always_usable(outage, &consumer).await;
 
     assert_eq!(provider.stands(&etcd).await, lease);
 }
@@ -208,13 +202,7 @@ async fn an_etcd_that_is_wiped_behind_a_proxy_is_noticed() {
             }
             consumer.settles_on(&[A]).await;
         };
-        throughout(
-            outage,
-            "one to call",
-            async || consumer.view(),
-            |view| view.has(A),
-        )
-        .await;
+        always_usable(outage, &consumer).await;
 
         provider.stands(&etcd).await;
         etcd.put("/svc/b", B).await;
@@ -239,13 +227,7 @@ async fn a_proxy_that_is_restarted_costs_no_change() {
         proxy.start_again().await;
         consumer.settles_on(&[A, B]).await;
     };
-    throughout(
-        outage,
-        "one to call",
-        async || consumer.view(),
-        |view| view.has(A),
-    )
-    .await;
+    always_usable(outage, &consumer).await;
 
     assert_eq!(provider.stands(&etcd).await, lease);
     assert_eq!(etcd.metrics().await.since(&before).lease_grants(), 0);
