@@ -1,11 +1,10 @@
 //! The desk where an operator sits.
 
 use crate::{
-    document::{Meter, Row},
-    log::Log,
+    document::{Meter, Row, is},
     meters::Meters,
 };
-use sd_tests::{PATIENCE, eventually};
+use sd_tests::{Log, PATIENCE, eventually};
 use std::collections::BTreeMap;
 use tracing::Level;
 
@@ -46,7 +45,7 @@ impl Desk {
         let missing = || async {
             let seen = self.log.lines();
             let lines = row.lines.iter();
-            let lines = lines.filter(|it| !seen.iter().any(|line| line.is(it)));
+            let lines = lines.filter(|it| !seen.iter().any(|line| is(line, it)));
             let meters = row.meters.iter().filter(|it| !self.meters.moved(it));
             let lines: Vec<_> = lines.map(|it| it.message.clone()).collect();
             (lines, meters.cloned().collect::<Vec<_>>())
@@ -62,7 +61,7 @@ impl Desk {
             }
             let mut documented = rows.iter().flat_map(|row| &row.lines);
             assert!(
-                documented.any(|it| line.is(it)),
+                documented.any(|it| is(&line, it)),
                 "{line:?} is not documented"
             );
             let times = said.entry(line.message.clone()).or_insert(0);

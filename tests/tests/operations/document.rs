@@ -1,7 +1,7 @@
 //! The document: which lines and metrics it promises for each fault.
 
+use sd_tests::Line;
 use std::collections::BTreeMap;
-use tracing::Level;
 
 const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 
@@ -45,7 +45,7 @@ impl Row {
         Self {
             fault: cells[0].trim_start_matches("| ").trim().to_owned(),
             is_silent: cells[1].starts_with("nothing"),
-            lines: quoted(cells[1]).iter().map(|it| Line::parse(it)).collect(),
+            lines: quoted(cells[1]).iter().map(|it| line(it)).collect(),
             meters: quoted(cells[2]).iter().map(|it| Meter::parse(it)).collect(),
             advice: cells[4]
                 .split('"')
@@ -57,34 +57,25 @@ impl Row {
     }
 }
 
-/// A line of the log: what it says, and with which fields.
-#[derive(Debug, Clone)]
-pub(crate) struct Line {
-    pub(crate) level: Level,
-    pub(crate) message: String,
-    pub(crate) fields: BTreeMap<String, String>,
+/// `WARN message {field field}`
+fn line(text: &str) -> Line {
+    let (level, rest) = text.split_once(' ').expect("a level");
+    let (message, fields) = rest.split_once(" {").expect("fields");
+    let fields = fields.trim_end_matches('}').split(' ');
+    Line {
+        level: level.parse().expect("a level"),
+        message: message.to_owned(),
+        fields: fields.map(|it| (it.to_owned(), String::new())).collect(),
+    }
 }
 
-impl Line {
-    /// `WARN message {field field}`
-    fn parse(text: &str) -> Self {
-        let (level, rest) = text.split_once(' ').expect("a level");
-        let (message, fields) = rest.split_once(" {").expect("fields");
-        let fields = fields.trim_end_matches('}').split(' ');
-        Self {
-            level: level.parse().expect("a level"),
-            message: message.to_owned(),
-            fields: fields.map(|it| (it.to_owned(), String::new())).collect(),
-        }
-    }
-
-    pub(crate) fn is(&self, documented: &Self) -> bool {
-        (self.level, &self.message) == (documented.level, &documented.message)
-            && documented
-                .fields
-                .keys()
-                .all(|it| self.fields.contains_key(it))
-    }
+/// Whether `line` is as documented.
+pub(crate) fn is(line: &Line, documented: &Line) -> bool {
+    (line.level, &line.message) == (documented.level, &documented.message)
+        && documented
+            .fields
+            .keys()
+            .all(|it| line.fields.contains_key(it))
 }
 
 /// A metric with some of its labels.

@@ -5,7 +5,6 @@ mod cluster;
 mod crowds;
 mod desk;
 mod document;
-mod log;
 mod meters;
 mod outages;
 mod registrations;

@@ -1,10 +1,9 @@
-//! The log of this thread.
+//! What the toolkit logs.
 
-use crate::document::Line;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tracing::{
     Level,
@@ -12,16 +11,36 @@ use tracing::{
     span,
 };
 
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Line>>>);
+/// A line of the log: what it says, and with which fields.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// How grave it is.
+    pub level: Level,
+    /// What it says.
+    pub message: String,
+    /// The values of its fields.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// The lines of the toolkit at `INFO` and above: a subscriber, to be set as that of a thread.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<Line>>>);
 
 impl Log {
-    pub(crate) fn clear(&self) {
-        self.0.lock().unwrap().clear();
+    /// Forgets what was logged so far.
+    pub fn clear(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
-    pub(crate) fn lines(&self) -> Vec<Line> {
-        self.0.lock().unwrap().clone()
+    /// What was logged, in order.
+    pub fn lines(&self) -> Vec<Line> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -48,7 +67,10 @@ impl tracing::Subscriber for Log {
             message: fields.0.remove("message").unwrap_or_default(),
             fields: fields.0,
         };
-        self.0.lock().unwrap().push(line);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 
     fn enter(&self, _: &span::Id) {}
