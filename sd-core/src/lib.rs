@@ -12,7 +12,7 @@
 //! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
 //! | try again on another | [`Retry`] and [`RetryBudget`] |
 //! | read values of your own | [`Codec`] |
-//! | put another registry underneath | [`Client`], `conformance`; [`Lister`] and [`Poller`] if it can only list |
+//! | put another registry underneath | [`Client`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
 //!
 //! Each layer knows the one below by a trait and none above, so that any of them can be used alone.
@@ -32,85 +32,39 @@
 //! ```
 //!
 //! # Features
-//! - `conformance`: the contract of [`Client`] as executable checks, for authors of backends.
 //! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
 //! - `mock`: `MockClient`, for scripting a registry's answers call by call.
 //!
 //! Everything needs a tokio runtime with time enabled.
 
-mod balancer;
-mod budget;
-mod cache;
-mod client;
-mod codec;
-#[cfg(feature = "conformance")]
-pub mod conformance;
-mod endpoint;
-mod endpointer;
-mod endpoints;
-mod entry;
-mod error;
-mod event;
-mod factory;
-mod fixed;
-mod instance;
-mod instancer;
-mod key;
-mod lease;
-#[cfg(test)]
-mod lines;
-mod lost_leases;
-mod merge;
-mod mirror;
-#[cfg(feature = "mock")]
-mod mock;
-mod pauses;
-mod poll;
-mod prefix;
-#[cfg(test)]
-mod properties;
-mod registrar;
-mod registration;
-mod retry;
-mod revision;
-mod service;
+mod calls;
+mod consumer;
+mod instances;
+mod provider;
+mod registry;
+mod support;
 pub mod telemetry;
-mod tenure;
-mod warnings;
-mod watch;
 
-pub use balancer::{Balancer, Observer, Outcome, Pick, PickContext, Random, RoundRobin};
-pub use budget::RetryBudget;
-pub use client::{Client, Deregistered};
-pub use codec::{Codec, CodecError, DefaultCodec};
-pub use endpoint::{Endpoint, NoEndpoints};
-pub use endpointer::{
-    Endpointer, EndpointerBuilder, EndpointerStatus, FactoryFailure, FixedEndpointer,
+pub use calls::{
+    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, Endpoint, EndpointSource,
+    Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
+    FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
+    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, async_factory_fn,
+    factory_fn,
 };
-pub use endpoints::{EndpointSource, Endpoints};
-pub use entry::{Entry, Snapshot};
-pub use error::{Cause, Error, Invalid, Result};
-pub use event::{Event, Events, Health, Held, InstanceChange, Instances, Source, Trouble};
-pub use factory::{
-    AsyncFactoryFn, BoxError, Factory, FactoryError, FactoryFn, async_factory_fn, factory_fn,
+pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
+pub use instances::{
+    Codec, CodecError, DefaultCodec, Event, Events, Health, Held, Instance, InstanceChange,
+    Instances, Source, Status, Trouble,
 };
-pub use fixed::FixedInstancer;
-pub use instance::{Instance, Status};
-pub use instancer::{Instancer, InstancerBuilder};
-pub use key::{Key, ServiceKey};
-pub use lease::{LeaseId, Ttl};
-pub use lost_leases::LostLeases;
-pub use merge::MergedInstancer;
+pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]
-pub use mock::MockClient;
-pub use poll::{Lister, Poller};
-pub use prefix::Prefix;
-pub use registrar::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
-pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
-pub use retry::{Attempt, AttemptError, Retry, RetryBuilder, RetryError, Stopped};
-pub use revision::Revision;
-pub use service::Service;
-pub use watch::{Batch, Change, Gap, Watch, WatchError};
+pub use registry::MockClient;
+pub use registry::{
+    Batch, Cause, Change, Client, Deregistered, Entry, Error, Gap, Invalid, Key, LeaseId, Lister,
+    LossSender, Lost, LostLeases, NoReclaim, Poller, Prefix, Reclaim, Reclaimed, Registration,
+    Result, Revision, Service, ServiceKey, Snapshot, Ttl, Watch, WatchError,
+};
 
 /// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;

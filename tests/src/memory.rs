@@ -1,9 +1,7 @@
 //! The memory registry under the conformance suite.
 
-use sd_core::{
-    Bytes, Change, Entry, Key, LeaseId, async_trait,
-    conformance::{Counter, Harness, Means, Subject},
-};
+use sd_conformance::{Counter, Harness, Means, Subject};
+use sd_core::{Bytes, Change, Entry, Key, LeaseId, async_trait};
 use sd_memory::{MemoryClient, Registry};
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! The conformance suite notices: each wrong client fails the checks that name its promises, and no
 //! other; and there is no check that none of them fails.
 
-use sd_core::conformance::{self, Report};
+use sd_conformance::Report;
 use sd_tests::wrong_clients::*;
 
 async fn report_on<F: Flaw>() -> Report {
-    conformance::run(&FlawedHarness::<F>::default()).await
+    sd_conformance::run(&FlawedHarness::<F>::default()).await
 }
 
 /// A test for each wrong client, and what they fail in all.
@@ -167,7 +167,7 @@ async fn does_nothing() {
 
 #[test]
 fn every_check_is_failed_by_some_wrong_client() {
-    let toothless: Vec<_> = conformance::checks()
+    let toothless: Vec<_> = sd_conformance::checks()
         .map(|check| check.name())
         .filter(|name| KEPT_BY_DOING_NOTHING.contains(name) || NOT_RUN.contains(name))
         .filter(|name| !FAILED.contains(name))

@@ -1,10 +1,8 @@
 //! The etcd backend under the conformance suite, on a real etcd.
 
 use etcd_client::{Txn, TxnOp};
-use sd_core::{
-    Bytes, Key, LeaseId, async_trait,
-    conformance::{self, Counter, Harness, Means, Subject},
-};
+use sd_conformance::{Counter, Harness, Means, Subject};
+use sd_core::{Bytes, Key, LeaseId, async_trait};
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, Proxy};
 use std::{
@@ -128,7 +126,7 @@ async fn the_etcd_backend_keeps_every_promise() {
         etcd: Etcd::start().await,
         proxies: Mutex::default(),
     };
-    let report = conformance::run(&harness).await;
+    let report = sd_conformance::run(&harness).await;
     println!("{report}");
     report.assert_passed();
     assert!(report.not_run().is_empty(), "{report}");

@@ -1,11 +1,10 @@
 //! The memory registry keeps the contract of `Client`.
 
-use sd_core::conformance;
 use sd_tests::MemoryHarness;
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_registry_keeps_every_promise() {
-    let report = conformance::run(&MemoryHarness::default()).await;
+    let report = sd_conformance::run(&MemoryHarness::default()).await;
 
     report.assert_passed();
     assert_eq!(
@@ -17,8 +16,8 @@ async fn the_memory_registry_keeps_every_promise() {
 
 #[tokio::test(start_paused = true)]
 async fn every_check_passes_on_its_own() {
-    for check in conformance::checks() {
-        let report = conformance::run_one(&MemoryHarness::default(), check.name()).await;
+    for check in sd_conformance::checks() {
+        let report = sd_conformance::run_one(&MemoryHarness::default(), check.name()).await;
         report.expect("the check is there").assert_passed();
     }
 }

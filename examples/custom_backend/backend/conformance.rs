@@ -3,10 +3,8 @@
 
 use super::DirectoryClient;
 use crate::directory::file_name;
-use sd_core::{
-    Bytes, Key, LeaseId, async_trait,
-    conformance::{self, Harness, Means, Subject},
-};
+use sd_conformance::{Harness, Means, Subject};
+use sd_core::{Bytes, Key, LeaseId, async_trait};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -152,7 +150,7 @@ impl Harness for DirectoryHarness {
 async fn a_directory_keeps_the_contract() {
     let harness = DirectoryHarness::new();
 
-    let report = conformance::run(&harness).await;
+    let report = sd_conformance::run(&harness).await;
 
     report.assert_passed();
     // What it cannot do, and nothing else.

@@ -11,10 +11,10 @@ pub use registrations::*;
 pub use watches::*;
 
 use crate::MemoryHarness;
+use sd_conformance::{Counter, Harness, Means, Subject};
 use sd_core::{
     Bytes, Client, Deregistered, Key, LeaseId, Prefix, Registration, Result, Revision, Service,
     Snapshot, Watch, WatchError, async_trait,
-    conformance::{Counter, Harness, Means, Subject},
 };
 use sd_memory::{MemoryClient, Registry};
 use std::{marker::PhantomData, sync::Arc};

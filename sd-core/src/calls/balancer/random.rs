@@ -1,0 +1,96 @@
+//! Random choice.
+
+use super::{Balancer, Pick, PickContext, untried_from};
+use crate::calls::{endpoint::NoEndpoints, endpoints::EndpointSource};
+use std::sync::Arc;
+
+/// Picks any endpoint, each as likely as the other.
+///
+/// ```
+/// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, Random};
+///
+/// let instance = Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:80");
+/// let balancer = Random::new(FixedEndpointer::new([Endpoint::new(instance, ())]));
+/// assert_eq!(balancer.endpoint()?.address(), "10.0.0.1:80");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Random<S> {
+    source: S,
+}
+
+/// How often another endpoint is drawn in the place of one that was tried, before the next one is
+/// taken instead of a drawn one.
+const DRAWS: usize = 8;
+
+impl<S> Random<S> {
+    /// Picks among the endpoints of `source`.
+    pub fn new(source: S) -> Self {
+        Self { source }
+    }
+
+    /// Where the endpoints come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+}
+
+impl<E, S: EndpointSource<E>> Balancer<E> for Random<S> {
+    #[inline]
+    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<E>, NoEndpoints> {
+        let endpoints = self.source.endpoints();
+        if endpoints.is_empty() {
+            return Err(endpoints.why_none());
+        }
+        let mut drawn = 0;
+        for _ in 0..DRAWS {
+            drawn = fastrand::usize(..endpoints.len());
+            if !context.has_tried(&endpoints[drawn]) {
+                return Ok(Pick::new(Arc::clone(&endpoints[drawn])));
+            }
+        }
+        let picked = untried_from(&endpoints, drawn, context);
+        Ok(Pick::new(picked.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::endpoints, *};
+    use crate::{calls::endpointer::FixedEndpointer, registry::Key};
+    use std::collections::HashMap;
+
+    #[test]
+    fn each_is_as_likely_as_the_other() {
+        fastrand::seed(17);
+        let balancer = Random::new(endpoints(&["a", "b", "c", "d"]));
+        let mut counts = HashMap::new();
+        for _ in 0..4000 {
+            *counts
+                .entry(balancer.endpoint().unwrap().key().clone())
+                .or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 4);
+        assert!(counts.values().all(|count| (850..1150).contains(count)));
+    }
+
+    #[test]
+    fn the_untried_come_first() {
+        let names: Vec<_> = (0..100).map(|n| format!("{n:03}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let balancer = Random::new(endpoints(&names));
+        let tried: Vec<_> = names.iter().map(|name| Key::new(name).unwrap()).collect();
+        for _ in 0..50 {
+            let context = PickContext::new().with_tried(&tried[..99]);
+            assert_eq!(balancer.pick(&context).unwrap().key().as_str(), "099");
+        }
+        let all = PickContext::new().with_tried(&tried);
+        assert!(balancer.pick(&all).is_ok());
+    }
+
+    #[test]
+    fn no_endpoints_is_an_error_that_says_why() {
+        let balancer = Random::new(FixedEndpointer::<()>::unknown());
+        assert!(matches!(balancer.endpoint(), Err(NoEndpoints::Unknown)));
+    }
+}

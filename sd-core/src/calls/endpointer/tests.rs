@@ -1,0 +1,605 @@
+//! The endpointer as its callers see it, on paused time.
+
+use super::*;
+use crate::{
+    calls::{
+        balancer::{Balancer, RoundRobin},
+        endpoint::Endpoint,
+        factory::{BoxError, FactoryError, async_factory_fn, factory_fn},
+    },
+    consumer::EventCache,
+    instances::{Event, Events, Health, Instance, Instances, Status, Trouble},
+    registry::{Error, Key, WatchError},
+};
+use futures::FutureExt;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, advance, timeout},
+};
+
+/// A source that a test sets.
+struct Scripted {
+    cache: Mutex<Option<EventCache>>,
+    reader: crate::consumer::EventReader,
+    version: AtomicU64,
+}
+
+impl Scripted {
+    fn new() -> Arc<Self> {
+        let cache = EventCache::new();
+        Arc::new(Self {
+            reader: cache.reader(),
+            cache: Mutex::new(Some(cache)),
+            version: AtomicU64::new(0),
+        })
+    }
+
+    fn of(instances: impl IntoIterator<Item = Instance>) -> Arc<Self> {
+        let source = Self::new();
+        source.set(instances);
+        source
+    }
+
+    fn instances(&self) -> Instances {
+        self.reader
+            .state()
+            .map(|event| event.instances)
+            .unwrap_or_default()
+    }
+
+    fn set(&self, instances: impl IntoIterator<Item = Instance>) {
+        // As an instancer does: what did not change is shared with the state before.
+        let mut next = self.instances();
+        let wanted: Instances = instances.into_iter().collect();
+        for change in next.clone().diff(&wanted) {
+            match change {
+                crate::instances::InstanceChange::Added(new)
+                | crate::instances::InstanceChange::Updated { new, .. } => {
+                    next.insert(new.clone());
+                }
+                crate::instances::InstanceChange::Removed(old) => {
+                    next.remove(old.key());
+                }
+            }
+        }
+        self.publish(next, Health::Live);
+    }
+
+    fn stale(&self) {
+        let instances = self.instances();
+        let health = Health::Stale {
+            since: Instant::now(),
+            why: Trouble::Watch(WatchError::Disrupted(Error::unavailable("frozen"))),
+        };
+        self.publish(instances, health);
+    }
+
+    fn publish(&self, instances: Instances, health: Health) {
+        let event = Event {
+            version: self.version.fetch_add(1, Ordering::Relaxed),
+            instances,
+            health,
+            held: Default::default(),
+        };
+        if let Some(cache) = &*self.cache.lock().unwrap() {
+            cache.publish(event);
+        }
+    }
+
+    fn end(&self) {
+        self.cache.lock().unwrap().take();
+    }
+}
+
+impl Source for Scripted {
+    fn subscribe(&self) -> Events {
+        self.reader.subscribe()
+    }
+
+    fn state(&self) -> Option<Event> {
+        self.reader.state()
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn instance(name: &str, address: &str) -> Instance {
+    Instance::new(key(name), address)
+}
+
+/// Makes of an instance its address, and counts.
+fn counting(made: &Arc<AtomicUsize>) -> impl Factory<String> + use<> {
+    let made = made.clone();
+    factory_fn(move |instance| {
+        made.fetch_add(1, Ordering::Relaxed);
+        Ok(instance.address().to_owned())
+    })
+}
+
+fn addresses() -> impl Factory<String> {
+    factory_fn(|instance| Ok(instance.address().to_owned()))
+}
+
+/// What the table holds: names and targets.
+fn table(endpointer: &Endpointer<String>) -> BTreeMap<String, String> {
+    let names = |endpoint: &Arc<Endpoint<String>>| {
+        (endpoint.key().to_string(), endpoint.target().to_string())
+    };
+    endpointer.endpoints().iter().map(names).collect()
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    let owned = pairs.map(|(name, target)| (name.to_owned(), target.to_owned()));
+    owned.into()
+}
+
+/// Waits until `condition` holds, a minute at most.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let hold = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let held = timeout(Duration::from_secs(60), hold).await;
+    assert!(held.is_ok(), "never: {what}");
+}
+
+async fn ready(endpointer: &Endpointer<String>) -> Result<(), NoEndpoints> {
+    let ready = timeout(Duration::from_secs(60), endpointer.ready()).await;
+    ready.expect("never ready")
+}
+
+async fn until_table<const N: usize>(endpointer: &Endpointer<String>, expected: [(&str, &str); N]) {
+    let expected = pairs(expected);
+    until(&format!("{expected:?}"), || table(endpointer) == expected).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_known_yet_differs_from_known_to_be_empty() {
+    let source = Scripted::new();
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    advance(Duration::from_secs(10)).await;
+    assert!(matches!(
+        endpointer.endpoints().why_none(),
+        NoEndpoints::Unknown
+    ));
+    assert_eq!(endpointer.status().borrow().instances, None);
+
+    source.set([]);
+    ready(&endpointer).await.unwrap();
+    assert!(matches!(
+        endpointer.endpoints().why_none(),
+        NoEndpoints::Empty
+    ));
+    assert_eq!(endpointer.status().borrow().instances, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_without_endpoints_are_not_unknown() {
+    let factory = async_factory_fn(async |_| std::future::pending().await);
+    let endpointer = Endpointer::<String>::new(Scripted::of([instance("a", "h:1")]), factory);
+    let unmade = || {
+        matches!(
+            endpointer.endpoints().why_none(),
+            NoEndpoints::Unmade {
+                instances: 1,
+                why: None
+            }
+        )
+    };
+    until("another reason", unmade).await;
+    let status = endpointer.status().borrow().clone();
+    assert_eq!((status.instances, status.making), (Some(1), 1));
+    assert!(!status.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_follow_the_instances() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+
+    source.set([instance("a", "h:1"), instance("b", "h:2")]);
+    until_table(&endpointer, [("a", "h:1"), ("b", "h:2")]).await;
+    source.set([instance("b", "h:2")]);
+    until_table(&endpointer, [("b", "h:2")]).await;
+    source.set([]);
+    until_table(&endpointer, []).await;
+    assert!(matches!(
+        endpointer.endpoints().why_none(),
+        NoEndpoints::Empty
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_kept_while_its_address_is_unchanged() {
+    let made = Arc::default();
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), counting(&made));
+    ready(&endpointer).await.unwrap();
+    let before = endpointer.endpoints()[0].clone();
+
+    source.set([instance("a", "h:1").with_weight(7).with_zone("z")]);
+    until("the weight", || endpointer.endpoints()[0].weight() == 7).await;
+    let after = endpointer.endpoints()[0].clone();
+    assert!(Arc::ptr_eq(before.target(), after.target()));
+    assert_eq!((before.weight(), after.zone()), (1, Some("z")));
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_goes_with_its_instance_but_not_from_under_a_call() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    let call = endpointer.endpoints()[0].clone();
+    source.set([]);
+    until_table(&endpointer, []).await;
+    assert_eq!(**call, "h:1");
+    let target = Arc::downgrade(call.target());
+    drop(call);
+    assert!(target.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_endpoint_stays_until_the_new_address_works() {
+    let broken = Arc::new(Mutex::new(true));
+    let factory = {
+        let broken = broken.clone();
+        factory_fn(move |instance| match instance.address() {
+            "h:2" if *broken.lock().unwrap() => Err("refused".into()),
+            address => Ok(address.to_owned()),
+        })
+    };
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), factory);
+    ready(&endpointer).await.unwrap();
+
+    source.set([instance("a", "h:2")]);
+    let status = endpointer.status();
+    until("a failure", || status.borrow().failures().len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    assert_eq!(endpointer.endpoints()[0].address(), "h:1");
+    {
+        let status = status.borrow();
+        let (failing, failure) = status.failures().next().unwrap();
+        assert_eq!((failing.as_str(), &*failure.address), ("a", "h:2"));
+        assert!(failure.attempts > 2, "{failure:?}");
+        assert_eq!(failure.error.to_string(), "refused");
+    }
+
+    *broken.lock().unwrap() = false;
+    until_table(&endpointer, [("a", "h:2")]).await;
+    until("no failure", || status.borrow().failures().len() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_factory_holds_up_nobody() {
+    // More of them than may run at once, for longer than the others are ready to wait.
+    let slow = |n| instance(&format!("slow{n:02}"), "slow:1");
+    let factory = async_factory_fn(async |instance: Instance| {
+        if instance.address() == "slow:1" {
+            std::future::pending::<()>().await;
+        }
+        Ok(instance.address().to_owned())
+    });
+    let source = Scripted::of((0..10).map(slow).chain([instance("z", "h:1")]));
+    let endpointer = Endpointer::builder(source, factory)
+        .factories_at_once(4)
+        .factory_timeout(Duration::from_secs(60))
+        .start();
+    let begun = Instant::now();
+    until_table(&endpointer, [("z", "h:1")]).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_factories_run_at_once_than_allowed() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let factory = {
+        let (running, most) = (running.clone(), most.clone());
+        async_factory_fn(move |instance: Instance| {
+            let (running, most) = (running.clone(), most.clone());
+            async move {
+                most.fetch_max(
+                    running.fetch_add(1, Ordering::Relaxed) + 1,
+                    Ordering::Relaxed,
+                );
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                running.fetch_sub(1, Ordering::Relaxed);
+                Ok(instance.address().to_owned())
+            }
+        })
+    };
+    let source = Scripted::of((0..100).map(|n| instance(&format!("{n}"), "h:1")));
+    let endpointer = Endpointer::builder(source, factory)
+        .factories_at_once(8)
+        .start();
+    ready(&endpointer).await.unwrap();
+    assert_eq!(endpointer.endpoints().len(), 100);
+    assert_eq!(most.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let factory = {
+        let runs = runs.clone();
+        async_factory_fn(move |instance: Instance| {
+            let run = runs.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match run {
+                    0 => Err("no".into()),
+                    1 => panic!("bug {run}"),
+                    2 => std::future::pending().await,
+                    _ => Ok::<_, BoxError>(instance.address().to_owned()),
+                }
+            }
+        })
+    };
+    let endpointer = Endpointer::builder(Scripted::of([instance("a", "h:1")]), factory)
+        .factory_timeout(Duration::from_secs(2))
+        .start();
+    let error = |attempts| {
+        let mut status = endpointer.status();
+        async move {
+            let reached = |status: &EndpointerStatus| {
+                status.failures().any(|(_, one)| one.attempts == attempts)
+            };
+            let status = status.wait_for(reached).await.unwrap();
+            status.failures().next().unwrap().1.error.clone()
+        }
+    };
+    assert!(matches!(error(1).await, FactoryError::Failed(_)));
+    // Ready means tried, not made.
+    ready(&endpointer).await.unwrap();
+    let none = endpointer.endpoints().why_none();
+    let NoEndpoints::Unmade { instances: 1, why } = none else {
+        panic!("{none:?}");
+    };
+    assert_eq!(why.unwrap().to_string(), "no");
+    let panicked = error(2).await;
+    assert_eq!(panicked.to_string(), "the factory panicked: bug 1");
+    let none = endpointer.endpoints().why_none();
+    let why = std::error::Error::source(&none).unwrap();
+    assert_eq!(why.to_string(), "the factory panicked: bug 1");
+    let begun = Instant::now();
+    assert!(matches!(error(3).await, FactoryError::TimedOut(_)));
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    until_table(&endpointer, [("a", "h:1")]).await;
+    assert_eq!(runs.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_waits_until_every_instance_was_tried() {
+    let gate = Arc::new(Notify::new());
+    let factory = {
+        let gate = gate.clone();
+        async_factory_fn(move |instance: Instance| {
+            let gate = gate.clone();
+            async move {
+                if instance.address() == "slow:1" {
+                    gate.notified().await;
+                }
+                Ok(instance.address().to_owned())
+            }
+        })
+    };
+    let source = Scripted::of([instance("a", "h:1"), instance("b", "slow:1")]);
+    let endpointer = Endpointer::new(source, factory);
+    until_table(&endpointer, [("a", "h:1")]).await;
+    assert!(endpointer.ready().now_or_never().is_none());
+    gate.notify_one();
+    ready(&endpointer).await.unwrap();
+    assert_eq!(endpointer.endpoints().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_goes_while_its_factory_runs_leaves_nothing() {
+    let running = Arc::new(());
+    let factory = {
+        let running = running.clone();
+        async_factory_fn(move |_| {
+            let running = running.clone();
+            async move {
+                let _running = running;
+                std::future::pending::<Result<String, BoxError>>().await
+            }
+        })
+    };
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), factory);
+    // The factory's own, ours, and the run's.
+    until("a run", || Arc::strong_count(&running) == 3).await;
+    source.set([]);
+    let begun = Instant::now();
+    until("its end", || Arc::strong_count(&running) == 2).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "waited for the timeout"
+    );
+    ready(&endpointer).await.unwrap();
+    assert_eq!(endpointer.status().borrow().making, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_address_wins() {
+    let factory = async_factory_fn(async |instance: Instance| {
+        let pause = if instance.address() == "h:1" { 3 } else { 1 };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        Ok(instance.address().to_owned())
+    });
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), factory);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    source.set([instance("a", "h:2")]);
+    until_table(&endpointer, [("a", "h:2")]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:2")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_instances_are_the_last_resort() {
+    let draining = |name, address| instance(name, address).with_status(Status::Draining);
+    let source = Scripted::of([draining("a", "h:1"), instance("b", "h:2")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    assert_eq!(table(&endpointer), pairs([("b", "h:2")]));
+    let none = instance("b", "h:2").with_weight(0);
+    source.set([draining("a", "h:1"), none.clone(), instance("c", "h:3")]);
+    until_table(&endpointer, [("c", "h:3")]).await;
+    source.set([draining("a", "h:1"), none]);
+    until_table(&endpointer, [("b", "h:2")]).await;
+    source.set([draining("a", "h:1"), draining("b", "h:2")]);
+    until_table(&endpointer, [("a", "h:1"), ("b", "h:2")]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_keeps_the_endpoints_by_default() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    source.stale();
+    tokio::time::sleep(Duration::from_secs(100_000)).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    let status = endpointer.status().borrow().clone();
+    assert!(matches!(status.health, Some(Health::Stale { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_are_invalidated_after_so_long_of_trouble_and_restored() {
+    let made = Arc::default();
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::builder(source.clone(), counting(&made))
+        .invalidate_on_error(Duration::from_secs(10))
+        .start();
+    ready(&endpointer).await.unwrap();
+    let endpointer = Arc::new(endpointer);
+    let balancer = RoundRobin::new(endpointer.clone());
+
+    source.stale();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(balancer.endpoint().is_ok());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = balancer.endpoint().unwrap_err();
+    assert!(
+        matches!(error, NoEndpoints::Invalidated { .. }),
+        "{error:?}"
+    );
+    let source_of = std::error::Error::source(&error).unwrap();
+    assert_eq!(source_of.to_string(), "the registry does not answer");
+
+    source.set([instance("a", "h:1")]);
+    until_table(&endpointer, [("a", "h:1")]).await;
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_ends_leaves_its_last_state() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::builder(source.clone(), addresses())
+        .invalidate_on_error(Duration::from_secs(10))
+        .start();
+    ready(&endpointer).await.unwrap();
+    source.end();
+    let ended = endpointer.status();
+    until("the end", || ended.borrow().ended).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(matches!(
+        endpointer.endpoints().why_none(),
+        NoEndpoints::Invalidated { .. }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_does_not_wait_for_a_source_that_is_gone() {
+    let source = Scripted::new();
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    source.end();
+    assert!(matches!(
+        endpointer.ready().await,
+        Err(NoEndpoints::Unknown)
+    ));
+
+    let endpointer = Endpointer::new(Scripted::new(), addresses());
+    endpointer.stop().await;
+    assert!(matches!(
+        endpointer.ready().await,
+        Err(NoEndpoints::Unknown)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_for_the_task_and_keeps_the_endpoints() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    endpointer.stop().await;
+    assert_eq!(Arc::strong_count(&source), 1);
+    source.set([]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    endpointer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_it_leaves_nothing_behind() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let held = Arc::new(());
+    let factory = {
+        let held = held.clone();
+        async_factory_fn(move |_| {
+            let held = held.clone();
+            async move {
+                let _held = held;
+                std::future::pending::<Result<String, BoxError>>().await
+            }
+        })
+    };
+    let endpointer = Endpointer::new(source.clone(), factory);
+    until("a run", || Arc::strong_count(&held) == 3).await;
+    drop(endpointer);
+    until("the end of the run", || Arc::strong_count(&held) == 1).await;
+    until("the end of the source", || Arc::strong_count(&source) == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_instances_arrive_in_few_tables() {
+    let source = Scripted::of((0..5000).map(|n| instance(&format!("{n:05}"), "h:1")));
+    let endpointer = Endpointer::new(source, addresses());
+    ready(&endpointer).await.unwrap();
+    let endpoints = endpointer.endpoints();
+    assert_eq!(endpoints.len(), 5000);
+    assert!(endpoints.is_sorted_by_key(|endpoint| endpoint.key().clone()));
+    assert!(endpoints.version() <= 21, "{}", endpoints.version());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_tables_are_announced() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    let mut versions = endpointer.versions();
+    let seen = *versions.borrow_and_update();
+    source.set([]);
+    let changed = timeout(Duration::from_secs(60), versions.changed()).await;
+    changed.unwrap().unwrap();
+    assert!(*versions.borrow() > seen);
+    assert_eq!(endpointer.endpoints().version(), *versions.borrow());
+}

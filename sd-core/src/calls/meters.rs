@@ -1,0 +1,59 @@
+//! The metrics of endpointers and calls.
+
+use super::retry::Stopped;
+use crate::support::{Share, count};
+
+/// Endpoints to pick from.
+pub const ENDPOINTS: &str = "sd_endpoints";
+/// Instances whose factory failed last.
+pub const ENDPOINTS_FAILING: &str = "sd_endpoints_failing";
+/// Endpointers that give the error instead of old endpoints.
+pub const ENDPOINTS_INVALIDATED: &str = "sd_endpoints_invalidated";
+/// Runs of a factory that failed.
+pub const FACTORY_FAILURES: &str = "sd_factory_failures_total";
+/// Attempts of a call after its first.
+pub const RETRIES: &str = "sd_retries_total";
+/// Calls that failed for good.
+pub const RETRY_FAILURES: &str = "sd_retry_failures_total";
+
+/// What an endpointer says of itself.
+pub(crate) struct EndpointerMeters {
+    endpoints: Share,
+    failing: Share,
+    invalidated: Share,
+}
+
+impl EndpointerMeters {
+    pub(crate) fn new() -> Self {
+        Self {
+            endpoints: Share::new(ENDPOINTS, &[]),
+            failing: Share::new(ENDPOINTS_FAILING, &[]),
+            invalidated: Share::new(ENDPOINTS_INVALIDATED, &[]),
+        }
+    }
+
+    pub(crate) fn has(&mut self, endpoints: usize, failing: usize, invalidated: bool) {
+        self.endpoints.set(endpoints);
+        self.failing.set(failing);
+        self.invalidated.set(usize::from(invalidated));
+    }
+}
+
+pub(crate) fn factory_failed() {
+    count(FACTORY_FAILURES, &[], 1);
+}
+
+pub(crate) fn retried() {
+    count(RETRIES, &[], 1);
+}
+
+pub(crate) fn call_failed(why: Stopped) {
+    let reason = match why {
+        Stopped::NoEndpoints => "no_endpoints",
+        Stopped::NotRetryable => "not_retryable",
+        Stopped::AttemptsUsedUp => "attempts_used_up",
+        Stopped::TimedOut => "timed_out",
+        Stopped::BudgetSpent => "budget_spent",
+    };
+    count(RETRY_FAILURES, &[("reason", reason)], 1);
+}

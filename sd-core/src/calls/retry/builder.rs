@@ -1,0 +1,107 @@
+//! How a call is retried.
+
+use super::Retry;
+use crate::{calls::budget::RetryBudget, support::jittered};
+use backon::ExponentialBuilder;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// A [`Retry`] with other options than the default ones.
+#[must_use = "to be built"]
+pub struct RetryBuilder<B, Err>(Retry<B, Err>);
+
+impl<B, Err> RetryBuilder<B, Err> {
+    pub(super) fn new(balancer: B) -> Self {
+        Self(Retry {
+            balancer,
+            options: Options {
+                max_attempts: 3,
+                per_try_timeout: None,
+                timeout: None,
+                backoff: jittered(Duration::from_millis(25), Duration::from_secs(1)),
+                budget: None,
+                retry_if: None,
+                retry_timeouts: true,
+            },
+        })
+    }
+
+    /// How many attempts there are at most, the first included. Default: 3; 0 counts as 1. To try
+    /// for as long as there is time, give `u32::MAX` and a [`timeout`](Self::timeout).
+    pub fn max_attempts(mut self, most: u32) -> Self {
+        self.0.options.max_attempts = most.max(1);
+        self
+    }
+
+    /// How long one attempt may take before it is dropped and counts as failed. Default: for ever.
+    pub fn per_try_timeout(mut self, timeout: Duration) -> Self {
+        self.0.options.per_try_timeout = Some(timeout);
+        self
+    }
+
+    /// How long all attempts and the pauses between them may take together. A pause that would not
+    /// leave time for another attempt is not begun. Default: for ever.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.0.options.timeout = Some(timeout);
+        self
+    }
+
+    /// The pause before a further attempt: doubles from `first` up to `longest`, and each is drawn
+    /// from its upper half. Two zeros stand for no pause. Default: 25 ms to 1 s.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.0.options.backoff = jittered(first, longest);
+        self
+    }
+
+    /// Retries only while this budget, which others may share, is not spent. Default: none.
+    pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
+        self.0.options.budget = Some(budget);
+        self
+    }
+
+    /// Retries only errors of which this is true. Default: all, which calls that must not happen
+    /// twice cannot afford.
+    pub fn retry_if(mut self, predicate: impl Fn(&Err) -> bool + Send + Sync + 'static) -> Self {
+        self.0.options.retry_if = Some(Arc::new(predicate));
+        self
+    }
+
+    /// Whether an attempt that took longer than the [`per_try_timeout`](Self::per_try_timeout) is
+    /// retried; it may have had its effect. Default: yes.
+    pub fn retry_timeouts(mut self, retry: bool) -> Self {
+        self.0.options.retry_timeouts = retry;
+        self
+    }
+
+    /// That is all.
+    pub fn build(self) -> Retry<B, Err> {
+        self.0
+    }
+}
+
+impl<B: fmt::Debug, Err> fmt::Debug for RetryBuilder<B, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RetryBuilder").field(&self.0).finish()
+    }
+}
+
+pub(super) struct Options<Err> {
+    pub(super) max_attempts: u32,
+    pub(super) per_try_timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) backoff: ExponentialBuilder,
+    pub(super) budget: Option<Arc<RetryBudget>>,
+    pub(super) retry_if: Option<Predicate<Err>>,
+    pub(super) retry_timeouts: bool,
+}
+
+type Predicate<Err> = Arc<dyn Fn(&Err) -> bool + Send + Sync>;
+
+impl<Err> Clone for Options<Err> {
+    fn clone(&self) -> Self {
+        Self {
+            budget: self.budget.clone(),
+            retry_if: self.retry_if.clone(),
+            ..*self
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The metrics of instancers.
+
+use crate::{
+    instances::Trouble,
+    registry::WatchError,
+    support::{Share, count},
+};
+
+/// Instances shown, those held included.
+pub const INSTANCES: &str = "sd_instances";
+/// Instances whose removal is held back.
+pub const INSTANCES_HELD: &str = "sd_instances_held";
+/// Instancers that do not follow the registry at the moment.
+pub const SOURCES_STALE: &str = "sd_sources_stale";
+/// Failures to follow the registry.
+pub const SOURCE_DISRUPTIONS: &str = "sd_source_disruptions_total";
+/// Successful lists.
+pub const LISTS: &str = "sd_lists_total";
+/// Entries that could not be read.
+pub const ENTRIES_SKIPPED: &str = "sd_entries_skipped_total";
+
+/// What an instancer says of itself.
+pub(crate) struct SourceMeters {
+    prefix: String,
+    instances: Share,
+    held: Share,
+    stale: Share,
+}
+
+impl SourceMeters {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let of = |name| Share::new(name, &[("prefix", prefix)]);
+        Self {
+            prefix: prefix.to_owned(),
+            instances: of(INSTANCES),
+            held: of(INSTANCES_HELD),
+            stale: of(SOURCES_STALE),
+        }
+    }
+
+    pub(crate) fn shows(&mut self, instances: usize, held: usize) {
+        self.instances.set(instances);
+        self.held.set(held);
+    }
+
+    pub(crate) fn listed(&self) {
+        count(LISTS, &[("prefix", &self.prefix)], 1);
+    }
+
+    pub(crate) fn skipped(&self, entries: u64) {
+        if entries > 0 {
+            count(ENTRIES_SKIPPED, &[("prefix", &self.prefix)], entries);
+        }
+    }
+
+    pub(crate) fn disrupted(&mut self, why: &Trouble) {
+        self.stale.set(1);
+        let cause = match why {
+            Trouble::List(_) => "list",
+            Trouble::Watch(WatchError::Disrupted(_)) => "disrupted",
+            Trouble::Watch(WatchError::Interrupted(_)) => "interrupted",
+            Trouble::Watch(WatchError::Gap(_)) => "gap",
+            Trouble::Stopped => return,
+        };
+        let labels = [("prefix", self.prefix.as_str()), ("cause", cause)];
+        count(SOURCE_DISRUPTIONS, &labels, 1);
+    }
+
+    pub(crate) fn recovered(&mut self) {
+        self.stale.set(0);
+    }
+}

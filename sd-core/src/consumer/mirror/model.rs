@@ -1,0 +1,584 @@
+//! The mirror against a model of a registry: whatever happens to either, in whatever order.
+
+use super::*;
+use crate::{
+    instances::{DefaultCodec, Instance, Status},
+    registry::Gap,
+    support::{cases, denied, down},
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const LONGEST: Duration = Duration::from_secs(2);
+const LEASES: u8 = 2;
+
+type Name = u8;
+
+/// What happens.
+#[derive(Debug, Clone)]
+enum Op {
+    Put(Name, Kind, u8),
+    /// The value that stands there, written once more.
+    PutAgain(Name),
+    Delete(Name),
+    /// All keys on this lease go at once.
+    Expire(u8),
+    Compact,
+    /// The registry is replaced by an empty one, and every stream to it breaks.
+    Rebuild,
+    /// The driver does what the mirror asks for, with this luck.
+    Step(Luck),
+    /// A watch or a batch that the mirror is not in the state for.
+    Stray,
+    Publish,
+    Pass(u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Serving,
+    Draining,
+    Garbage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Luck {
+    /// All there is to know arrives.
+    All,
+    /// The same, of each key only the last change.
+    Coalesced,
+    /// The next change alone.
+    One,
+    /// No news, but a sign of life.
+    Progress,
+    Disrupted,
+    Interrupted,
+    Ended,
+    Gap,
+    /// An error that cannot pass.
+    Refused,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    use Luck::*;
+    let name = || 0..4_u8;
+    let kind = prop_oneof![
+        6 => Just(Kind::Serving),
+        1 => Just(Kind::Draining),
+        1 => Just(Kind::Garbage),
+    ];
+    let well = prop::sample::select(vec![All, Coalesced, One, Progress]);
+    let ill = prop::sample::select(vec![Disrupted, Interrupted, Ended, Gap, Refused]);
+    prop_oneof![
+        6 => (name(), kind, 0..LEASES).prop_map(|(name, kind, lease)| Op::Put(name, kind, lease)),
+        1 => name().prop_map(Op::PutAgain),
+        3 => name().prop_map(Op::Delete),
+        1 => (0..LEASES).prop_map(Op::Expire),
+        1 => Just(Op::Compact),
+        1 => Just(Op::Rebuild),
+        14 => well.prop_map(Op::Step),
+        5 => ill.prop_map(Op::Step),
+        1 => Just(Op::Stray),
+        8 => Just(Op::Publish),
+        4 => (0..20_000_u64).prop_map(Op::Pass),
+    ]
+}
+
+// === The registry ===
+
+/// A value, and when it was first written; that is the weight of its instance, so that it can be
+/// told from all others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Written {
+    kind: Kind,
+    stamp: u32,
+}
+
+impl Written {
+    fn is_readable(self) -> bool {
+        self.kind != Kind::Garbage
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct At {
+    generation: u32,
+    revision: usize,
+}
+
+#[derive(Default)]
+struct Registry {
+    entries: BTreeMap<Name, (Written, u8)>,
+    /// What changed at once, revision by revision.
+    history: Vec<Vec<(Name, Option<Written>)>>,
+    /// What came before can no longer be asked for.
+    compacted: usize,
+    generation: u32,
+    stamp: u32,
+}
+
+impl Registry {
+    fn put(&mut self, name: Name, kind: Kind, lease: u8) {
+        self.stamp += 1;
+        let stamp = self.stamp;
+        let written = Written { kind, stamp };
+        self.entries.insert(name, (written, lease));
+        self.history.push(vec![(name, Some(written))]);
+    }
+
+    fn put_again(&mut self, name: Name) {
+        if let Some((written, _)) = self.entries.get(&name) {
+            self.history.push(vec![(name, Some(*written))]);
+        }
+    }
+
+    fn remove(&mut self, which: impl Fn(Name, u8) -> bool) {
+        let mut gone = Vec::new();
+        self.entries.retain(|name, (_, lease)| {
+            let goes = which(*name, *lease);
+            gone.extend(goes.then_some((*name, None)));
+            !goes
+        });
+        if !gone.is_empty() {
+            self.history.push(gone);
+        }
+    }
+
+    fn rebuild(&mut self) {
+        *self = Self {
+            generation: self.generation + 1,
+            stamp: self.stamp,
+            ..Self::default()
+        };
+    }
+
+    fn at(&self) -> At {
+        At {
+            generation: self.generation,
+            revision: self.history.len(),
+        }
+    }
+
+    fn gap(&self, after: &At) -> Option<Gap> {
+        if after.generation != self.generation {
+            return Some(Gap::Rebuilt("another generation".into()));
+        }
+        (after.revision < self.compacted).then_some(Gap::Compacted)
+    }
+}
+
+// === What is to be shown ===
+
+/// What the mirror has to show, given what it was told and when.
+struct Promise {
+    grace: Duration,
+    is_ready: bool,
+    shown: BTreeMap<Name, Written>,
+    held: BTreeSet<Name>,
+    garbage: BTreeSet<Name>,
+    skipped: u64,
+    is_live: bool,
+    /// Whether removals are believed.
+    is_settled: bool,
+    healthy_since: Option<Instant>,
+}
+
+impl Promise {
+    fn tell(&mut self, name: Name, written: Option<Written>) {
+        self.garbage.remove(&name);
+        match written {
+            Some(written) if written.is_readable() => {
+                self.shown.insert(name, written);
+                self.held.remove(&name);
+                return;
+            }
+            Some(_) => {
+                self.garbage.insert(name);
+                self.skipped += 1;
+            }
+            None => {}
+        }
+        let is_announced = (self.shown.get(&name)).is_some_and(|it| it.kind == Kind::Draining);
+        if self.is_settled || is_announced {
+            self.shown.remove(&name);
+        } else if self.shown.contains_key(&name) {
+            self.held.insert(name);
+        }
+    }
+
+    fn tell_all(&mut self, entries: &BTreeMap<Name, (Written, u8)>) {
+        self.is_ready = true;
+        let known = self.shown.keys().chain(&self.garbage).copied();
+        let gone: BTreeSet<_> = known.filter(|name| !entries.contains_key(name)).collect();
+        for name in gone {
+            self.tell(name, None);
+        }
+        for (name, (written, _)) in entries {
+            self.tell(*name, Some(*written));
+        }
+    }
+
+    fn trouble(&mut self) {
+        if self.is_ready {
+            self.is_live = false;
+            self.is_settled = self.grace.is_zero();
+            self.healthy_since = None;
+        }
+    }
+
+    fn health(&mut self, now: Instant) {
+        self.is_live = true;
+        self.healthy_since.get_or_insert(now);
+    }
+
+    fn time(&mut self, now: Instant) {
+        let is_over = |since| now >= since + self.grace;
+        if !self.is_settled && self.healthy_since.is_some_and(is_over) {
+            self.is_settled = true;
+            for name in std::mem::take(&mut self.held) {
+                self.shown.remove(&name);
+            }
+        }
+    }
+}
+
+// === Both, and what lies between ===
+
+struct World {
+    mirror: Mirror,
+    registry: Registry,
+    promise: Promise,
+    now: Instant,
+    /// How far the mirror has been told.
+    told: At,
+    /// The generation of the registry that the open watch is of.
+    watch: Option<u32>,
+    /// Whether the mirror may list.
+    must_list: bool,
+    /// Whether the last attempt failed, and hopelessly.
+    failed: Option<bool>,
+    last: Option<Event>,
+    /// Things that may have changed the state since the last event.
+    happened: usize,
+    /// The newest that was ever shown of each.
+    newest: BTreeMap<Name, u32>,
+}
+
+fn key(name: Name) -> Key {
+    Key::new(format!("/svc/{name}")).unwrap()
+}
+
+fn name(key: &Key) -> Name {
+    key.as_str()["/svc/".len()..].parse().unwrap()
+}
+
+fn entry(name: Name, written: Written) -> Entry {
+    let stamp = written.stamp;
+    let value = match written.kind {
+        Kind::Serving => format!(r#"{{"address":"h:1","weight":{stamp}}}"#),
+        Kind::Draining => format!(r#"{{"address":"h:1","weight":{stamp},"status":"draining"}}"#),
+        Kind::Garbage => "?".into(),
+    };
+    Entry::new(key(name), value)
+}
+
+fn read(instance: &Instance) -> (Name, Written) {
+    let kind = match instance.status() {
+        Status::Serving => Kind::Serving,
+        Status::Draining => Kind::Draining,
+    };
+    let stamp = instance.weight();
+    (name(instance.key()), Written { kind, stamp })
+}
+
+fn shown(instances: &Instances) -> BTreeMap<Name, Written> {
+    instances.iter().map(|instance| read(instance)).collect()
+}
+
+impl World {
+    fn new(grace: Duration) -> Self {
+        let registry = Registry::default();
+        let prefix = Prefix::new("/svc").unwrap();
+        Self {
+            mirror: Mirror::new(prefix, Arc::new(DefaultCodec), grace, LONGEST),
+            told: registry.at(),
+            registry,
+            promise: Promise {
+                grace,
+                is_ready: false,
+                shown: BTreeMap::new(),
+                held: BTreeSet::new(),
+                garbage: BTreeSet::new(),
+                skipped: 0,
+                is_live: true,
+                is_settled: true,
+                healthy_since: None,
+            },
+            now: Instant::now(),
+            watch: None,
+            must_list: true,
+            failed: None,
+            last: None,
+            happened: 0,
+            newest: BTreeMap::new(),
+        }
+    }
+
+    fn on(&mut self, op: &Op) {
+        match *op {
+            Op::Put(name, kind, lease) => self.registry.put(name, kind, lease),
+            Op::PutAgain(name) => self.registry.put_again(name),
+            Op::Delete(name) => self.registry.remove(|other, _| other == name),
+            Op::Expire(lease) => self.registry.remove(|_, on| on == lease),
+            Op::Compact => self.registry.compacted = self.registry.history.len(),
+            Op::Rebuild => self.registry.rebuild(),
+            Op::Step(luck) => self.step(luck),
+            Op::Stray => self.stray(),
+            Op::Publish => self.publish(),
+            Op::Pass(millis) => self.now += Duration::from_millis(millis),
+        }
+        self.check();
+    }
+
+    // === The driver ===
+
+    fn step(&mut self, luck: Luck) {
+        let (pause, next) = self.mirror.next();
+        self.check_pause(pause);
+        self.now += pause;
+        self.happened += 1;
+        match next {
+            Next::List => self.list(luck),
+            Next::Watch { after } => self.open(luck, &after),
+            Next::Read => self.read(luck),
+        }
+    }
+
+    fn check_pause(&mut self, pause: Duration) {
+        let (least, most) = match self.failed.take() {
+            None => (Duration::ZERO, Duration::ZERO),
+            Some(false) => (Duration::from_millis(50), LONGEST),
+            Some(true) => (Duration::from_secs(1), Duration::from_secs(30)),
+        };
+        assert!(
+            (least..=most).contains(&pause),
+            "{pause:?}, not {least:?} to {most:?}"
+        );
+        assert_eq!(self.mirror.next().0, Duration::ZERO, "said once");
+    }
+
+    fn list(&mut self, luck: Luck) {
+        assert!(self.must_list, "a list without a gap");
+        if let Some(error) = error(luck) {
+            self.failed = Some(!error.is_transient());
+            self.promise.trouble();
+            return self.mirror.list_failed(error, self.now);
+        }
+        let entries = self.registry.entries.iter();
+        let snapshot = Snapshot {
+            entries: entries
+                .rev()
+                .map(|(name, (it, _))| entry(*name, *it))
+                .collect(),
+            revision: Revision::new(self.registry.at()),
+            skipped: 0,
+        };
+        self.must_list = false;
+        self.told = self.registry.at();
+        self.promise.tell_all(&self.registry.entries);
+        self.mirror.listed(snapshot, self.now);
+    }
+
+    fn open(&mut self, luck: Luck, after: &Revision) {
+        assert!(!self.must_list, "a watch across a gap");
+        assert_eq!(*after, Revision::new(self.told.clone()));
+        let gap = self.registry.gap(&self.told);
+        if error(luck).is_some() || gap.is_some() {
+            return self.fail_watch(luck, gap);
+        }
+        self.watch = Some(self.registry.generation);
+        self.promise.health(self.now);
+        self.mirror.opened(self.now);
+    }
+
+    fn read(&mut self, luck: Luck) {
+        let generation = self.watch.expect("a watch is open");
+        if generation != self.registry.generation {
+            self.fail_watch(Luck::Interrupted, None);
+        } else if error(luck).is_some() {
+            self.fail_watch(luck, None);
+        } else {
+            self.batch(luck);
+        }
+        self.promise.time(self.now);
+        self.mirror.tick(self.now);
+        let held = self.mirror.stabiliser.held();
+        let is_due = self.mirror.deadline().is_some_and(|at| at <= self.now);
+        assert!(held.is_empty() || !is_due, "held for too long");
+    }
+
+    fn batch(&mut self, luck: Luck) {
+        let news = &self.registry.history[self.told.revision..];
+        let count = match luck {
+            Luck::One => news.len().min(1),
+            Luck::Progress => 0,
+            _ => news.len(),
+        };
+        let mut changes: Vec<_> = news[..count].iter().flatten().copied().collect();
+        if luck == Luck::Coalesced {
+            let all = changes.clone();
+            let mut index = 0;
+            changes.retain(|(name, _)| {
+                index += 1;
+                !all[index..].iter().any(|(later, _)| later == name)
+            });
+        }
+        self.told.revision += count;
+        // In between, it may have looked different.
+        self.happened += changes.len();
+        let told = changes.iter().map(|(name, written)| match written {
+            Some(written) => Change::Put(entry(*name, *written)),
+            None => Change::Delete(key(*name)),
+        });
+        let batch = Batch::new(told.collect(), Revision::new(self.told.clone()));
+        for (name, written) in changes {
+            self.promise.tell(name, written);
+        }
+        self.promise.health(self.now);
+        self.mirror.batch(batch, self.now);
+    }
+
+    fn fail_watch(&mut self, luck: Luck, gap: Option<Gap>) {
+        let was_open = self.watch.is_some();
+        self.promise.trouble();
+        if luck == Luck::Ended && gap.is_none() {
+            self.watch = None;
+            self.failed = Some(false);
+            return self.mirror.watch_ended(self.now);
+        }
+        let error = match (luck, gap.or((luck == Luck::Gap).then_some(Gap::Compacted))) {
+            (_, Some(gap)) => WatchError::Gap(gap),
+            (Luck::Disrupted, _) => WatchError::Disrupted(down()),
+            (Luck::Refused, _) => WatchError::Interrupted(denied()),
+            _ => WatchError::Interrupted(down()),
+        };
+        self.must_list |= matches!(error, WatchError::Gap(_));
+        if !(was_open && matches!(error, WatchError::Disrupted(_))) {
+            self.watch = None;
+            self.failed = Some(luck == Luck::Refused && !self.must_list);
+        }
+        self.mirror.watch_failed(error, self.now);
+    }
+
+    fn stray(&mut self) {
+        if !self.mirror.is_watching() {
+            let changes = vec![Change::Put(entry(
+                0,
+                Written {
+                    kind: Kind::Serving,
+                    stamp: 1,
+                },
+            ))];
+            self.mirror
+                .batch(Batch::new(changes, Revision::new("stray")), self.now);
+        }
+        if !matches!(self.mirror.phase, Phase::Listed { .. }) {
+            self.mirror.opened(self.now);
+        }
+    }
+
+    fn publish(&mut self) {
+        let happened = std::mem::take(&mut self.happened);
+        let Some(event) = self.mirror.take_event() else {
+            return;
+        };
+        assert!(self.promise.is_ready, "an event before the first list");
+        let version = self.last.as_ref().map_or(0, Event::version);
+        assert_eq!(event.version(), version + 1);
+        if let Some(last) = &self.last {
+            let differs = state(last) != state(&event);
+            assert!(differs || happened > 1, "an event for nothing");
+        }
+        let before = self.last.as_ref().map(|last| shown(last.instances()));
+        for (name, Written { stamp, .. }) in shown(event.instances()) {
+            let newest = self.newest.insert(name, stamp).unwrap_or(0);
+            let is_old = before.as_ref().is_some_and(|it| it.contains_key(&name));
+            assert!(
+                stamp > newest || is_old && stamp == newest,
+                "{name} came back from the dead"
+            );
+        }
+        self.last = Some(event);
+    }
+
+    // === What is promised ===
+
+    fn check(&self) {
+        let Self {
+            mirror, promise, ..
+        } = self;
+        assert_eq!(shown(&mirror.instances), promise.shown, "what is shown");
+        let held: BTreeSet<_> = mirror.stabiliser.held().keys().map(name).collect();
+        assert_eq!(held, promise.held, "what is held");
+        assert_eq!(mirror.health.is_live(), promise.is_live);
+        assert_eq!(mirror.is_ready(), promise.is_ready);
+        assert_eq!(mirror.skipped(), promise.skipped);
+        assert_eq!(mirror.unreadable.len(), promise.garbage.len());
+        if !mirror.changed
+            && let Some(last) = &self.last
+        {
+            let current = (shown(&mirror.instances), held, mirror.health.is_live());
+            assert_eq!(state(last), current, "a change that nobody hears of");
+        }
+    }
+
+    /// The registry is well from now on.
+    fn heal(&mut self) {
+        for _ in 0..4 {
+            self.on(&Op::Step(Luck::All));
+        }
+        assert!(self.mirror.is_watching());
+        assert!(self.mirror.trouble().is_none());
+        self.now += self.promise.grace;
+        self.on(&Op::Step(Luck::Progress));
+        self.on(&Op::Publish);
+        let last = self.last.as_ref().expect("an event");
+        let entries = self.registry.entries.iter();
+        let there = entries.filter(|(_, (written, _))| written.is_readable());
+        let there: BTreeMap<_, _> = there
+            .map(|(name, (written, _))| (*name, *written))
+            .collect();
+        assert_eq!(state(last), (there, BTreeSet::new(), true));
+    }
+}
+
+fn state(event: &Event) -> (BTreeMap<Name, Written>, BTreeSet<Name>, bool) {
+    let held = event.held().map(|(key, _)| name(key)).collect();
+    (shown(event.instances()), held, event.health().is_live())
+}
+
+fn error(luck: Luck) -> Option<Error> {
+    match luck {
+        Luck::All | Luck::Coalesced | Luck::One | Luck::Progress => None,
+        Luck::Refused => Some(denied()),
+        Luck::Disrupted | Luck::Interrupted | Luck::Ended | Luck::Gap => Some(down()),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4))]
+
+    /// Including that nothing is lost by an error, nothing waits that was added, and nothing is
+    /// shown again that was seen to go.
+    #[test]
+    fn the_mirror_shows_what_it_was_told_and_ends_equal_to_the_registry(
+        grace in prop::sample::select(vec![0, 15]),
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        let mut world = World::new(Duration::from_secs(grace));
+        for op in &ops {
+            world.on(op);
+        }
+        world.heal();
+    }
+}

@@ -1,0 +1,237 @@
+//! Codecs: how instances are written into entries.
+
+#[cfg(test)]
+mod tests;
+
+use super::instance::{Instance, Status};
+use crate::registry::{Entry, Key};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
+
+/// Turns entries into instances and back.
+///
+/// What a codec cannot read is skipped, counted and logged by the layer above, and never hides its
+/// neighbours. Whatever stands in a registry may have been written by anybody: a codec answers with
+/// an error, it does not panic.
+pub trait Codec: Send + Sync + 'static {
+    /// The instance that `entry` describes; its key is the entry's.
+    ///
+    /// # Errors
+    /// [`CodecError`] if the value is not one of this codec's.
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError>;
+
+    /// The value that describes `instance`.
+    ///
+    /// # Errors
+    /// [`CodecError`] if this codec has no way to write it.
+    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError>;
+
+    /// The same value with its instance announced as draining, or `None` where this codec cannot
+    /// say so.
+    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        let entry = Entry::new(key.clone(), value.clone());
+        let instance = self.decode(&entry).ok()?.with_status(Status::Draining);
+        let value = self.encode(&instance).ok()?;
+        let announced = self.decode(&Entry::new(key.clone(), value.clone())).ok()?;
+        (announced.status() == Status::Draining).then_some(value)
+    }
+}
+
+impl<C: Codec + ?Sized> Codec for Arc<C> {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        (**self).decode(entry)
+    }
+
+    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
+        (**self).encode(instance)
+    }
+
+    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        (**self).draining(key, value)
+    }
+}
+
+/// Why a value was not understood, or an instance not written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct CodecError {
+    message: String,
+    #[source]
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl CodecError {
+    /// An error that says `message`.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}
+
+/// Reads what go-kit registers and what this toolkit registers.
+///
+/// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, `http://10.0.0.1:8080/path`.
+/// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining",
+///   "metadata":{"version":"1.4.2"}}`, of which only the address is required. Unknown fields are
+///   ignored.
+///
+/// Writes a plain address where an address is all there is to say, so that go-kit consumers can
+/// read it, and JSON otherwise. Draining cannot be said of a value that was registered as a plain
+/// address, as those who read it might know nothing else.
+///
+/// ```
+/// use sd_core::{Codec, DefaultCodec, Entry, Key, Status};
+///
+/// let key = Key::new("/services/hello/a")?;
+/// let plain = DefaultCodec.decode(&Entry::new(key.clone(), "10.0.0.1:8080"))?;
+/// assert_eq!((plain.address(), plain.weight()), ("10.0.0.1:8080", 1));
+///
+/// let json = r#"{"address":"10.0.0.1:8080","weight":3,"status":"draining"}"#;
+/// let json = DefaultCodec.decode(&Entry::new(key.clone(), json))?;
+/// assert_eq!((json.weight(), json.status()), (3, Status::Draining));
+///
+/// assert!(DefaultCodec.decode(&Entry::new(key, "not an address")).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DefaultCodec;
+
+/// Addresses are short; what is longer is something else.
+const LONGEST_ADDRESS: usize = 2048;
+/// JSON beyond this is not an instance, and parsing it would hold up its neighbours.
+const LONGEST_JSON: usize = 64 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Json<'a> {
+    address: std::borrow::Cow<'a, str>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<Box<str>>,
+    #[serde(default)]
+    status: Status,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+impl Codec for DefaultCodec {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        if !entry.value.starts_with(b"{") {
+            return std::str::from_utf8(&entry.value)
+                .ok()
+                .filter(|text| is_address(text))
+                .map(|address| Instance::new(entry.key.clone(), address))
+                .ok_or_else(|| CodecError::new("the value is neither an address nor JSON"));
+        }
+        if entry.value.len() > LONGEST_JSON {
+            return Err(CodecError::new("the value is too long for an instance"));
+        }
+        let json: Json<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
+            CodecError::new("the value is not an instance in JSON").with_source(error)
+        })?;
+        if !is_address(&json.address) {
+            return Err(CodecError::new("the instance's address is not an address"));
+        }
+        let mut instance = Instance::new(entry.key.clone(), json.address)
+            .with_weight(json.weight)
+            .with_status(json.status);
+        if let Some(zone) = json.zone {
+            instance = instance.with_zone(zone);
+        }
+        for (name, value) in json.metadata {
+            instance = instance.with_metadata(name, value);
+        }
+        Ok(instance)
+    }
+
+    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
+        if !is_address(instance.address()) {
+            return Err(CodecError::new("the instance's address is not an address"));
+        }
+        let plain = Instance::new(instance.key().clone(), instance.address());
+        if *instance == plain {
+            return Ok(Bytes::copy_from_slice(instance.address().as_bytes()));
+        }
+        let json = Json {
+            address: instance.address().into(),
+            weight: instance.weight(),
+            zone: instance.zone().map(Into::into),
+            status: instance.status(),
+            metadata: instance
+                .all_metadata()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        };
+        let value = serde_json::to_vec(&json).map_err(|error| {
+            CodecError::new("the instance cannot be written").with_source(error)
+        })?;
+        if value.len() > LONGEST_JSON {
+            return Err(CodecError::new("the instance is too long to be read again"));
+        }
+        Ok(value.into())
+    }
+
+    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        if !value.starts_with(b"{") {
+            return None;
+        }
+        let instance = self.decode(&Entry::new(key.clone(), value.clone())).ok()?;
+        if instance.status() == Status::Draining {
+            return Some(value.clone());
+        }
+        // Field by field, as others may read some that this codec does not know. What is not UTF-8
+        // cannot be taken over, and is left as it is.
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(value).ok()?;
+        let status = to_raw_value(&Status::Draining).ok()?;
+        fields.insert("status".to_owned(), &status);
+        let value = serde_json::to_vec(&fields).ok()?;
+        (value.len() <= LONGEST_JSON).then(|| value.into())
+    }
+}
+
+/// Whether `text` is `host:port` or a URL with a host.
+fn is_address(text: &str) -> bool {
+    let graphic = |text: &str| text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    if text.is_empty() || text.len() > LONGEST_ADDRESS || !graphic(text) {
+        return false;
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host_or_path = !rest.is_empty() && !rest.starts_with(':');
+        let mut letters = scheme.bytes();
+        return host_or_path
+            && letters
+                .next()
+                .is_some_and(|first| first.is_ascii_alphabetic())
+            && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_is_fine = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(v6) => v6.contains(':'),
+        None => !host.is_empty() && !host.contains(|c: char| r#":/\"'[]{}<>,;=@?#"#.contains(c)),
+    };
+    host_is_fine && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}

@@ -1,0 +1,90 @@
+//! The metrics of registrars.
+
+use super::status::RegistrarStatus;
+use crate::{
+    registry::{Deregistered, Lost},
+    support::{Share, count},
+};
+
+/// Registrars by state.
+pub const REGISTRATIONS: &str = "sd_registrations";
+/// Attempts to register, to update or to reclaim that failed.
+pub const REGISTRATION_FAILURES: &str = "sd_registration_failures_total";
+/// Registrations that were lost.
+pub const REGISTRATION_LOST: &str = "sd_registration_lost_total";
+/// Registrations that were lost and stand again.
+pub const REGISTRATION_RECLAIMED: &str = "sd_registration_reclaimed_total";
+/// Keys found in somebody else's hands.
+pub const REGISTRATION_TAKEN: &str = "sd_registration_taken_total";
+/// Deregistrations by outcome.
+pub const DEREGISTRATIONS: &str = "sd_deregistrations_total";
+
+/// What a registrar says of itself.
+#[derive(Default)]
+pub(crate) struct RegistrarMeters {
+    state: Option<(&'static str, Share)>,
+}
+
+impl RegistrarMeters {
+    /// The status changed from `old` to `new`.
+    pub(crate) fn turned(&mut self, old: &RegistrarStatus, new: &RegistrarStatus) {
+        let state = state(new);
+        if self.state.as_ref().map(|(name, _)| *name) != state {
+            self.state = state.map(|name| {
+                let mut share = Share::new(REGISTRATIONS, &[("state", name)]);
+                share.set(1);
+                (name, share)
+            });
+        }
+        match new {
+            RegistrarStatus::Registering { error: Some(_), .. } => failed("register"),
+            RegistrarStatus::Registered { error: Some(_), .. } => failed("update"),
+            RegistrarStatus::Reclaiming { error: Some(_), .. } => failed("reclaim"),
+            RegistrarStatus::Reclaiming { lost, .. } => lost_to(lost),
+            RegistrarStatus::Registered { .. } => {
+                let was_lost = matches!(
+                    old,
+                    RegistrarStatus::Reclaiming { .. } | RegistrarStatus::Taken { .. }
+                );
+                if was_lost {
+                    count(REGISTRATION_RECLAIMED, &[], 1);
+                }
+            }
+            RegistrarStatus::Taken { .. } => count(REGISTRATION_TAKEN, &[], 1),
+            RegistrarStatus::Failed(_) => failed("register"),
+            RegistrarStatus::Deregistered(outcome) => deregistered(*outcome),
+            _ => {}
+        }
+    }
+}
+
+/// The states worth a gauge: those in which a registrar has something to do, or to answer for.
+fn state(status: &RegistrarStatus) -> Option<&'static str> {
+    match status {
+        RegistrarStatus::Registering { .. } => Some("registering"),
+        RegistrarStatus::Registered { .. } => Some("registered"),
+        RegistrarStatus::Reclaiming { .. } => Some("reclaiming"),
+        RegistrarStatus::Taken { .. } => Some("taken"),
+        RegistrarStatus::Deregistering => Some("deregistering"),
+        RegistrarStatus::Superseded => Some("superseded"),
+        RegistrarStatus::Failed(_) => Some("failed"),
+        RegistrarStatus::Idle | RegistrarStatus::Deregistered(_) | RegistrarStatus::Closed => None,
+    }
+}
+
+fn failed(phase: &'static str) {
+    count(REGISTRATION_FAILURES, &[("phase", phase)], 1);
+}
+
+fn lost_to(lost: &Lost) {
+    count(REGISTRATION_LOST, &[("reason", lost.reason())], 1);
+}
+
+fn deregistered(outcome: Deregistered) {
+    let outcome = match outcome {
+        Deregistered::Removed => "removed",
+        Deregistered::NotOurs => "not_ours",
+        Deregistered::Unconfirmed => "unconfirmed",
+    };
+    count(DEREGISTRATIONS, &[("outcome", outcome)], 1);
+}

@@ -1,0 +1,547 @@
+use super::*;
+use crate::registry::{
+    Key, LeaseId, LossSender, Lost, Prefix, Reclaim, Reclaimed, Registration, Revision, Snapshot,
+    Watch, WatchError,
+};
+use async_trait::async_trait;
+use futures::FutureExt;
+use std::future::pending;
+use tokio::{runtime::Handle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+const KEY: &str = "/svc/a";
+const VALUE: &str = r#"{"address":"h:1"}"#;
+const DRAINING: &str = r#"{"address":"h:1","status":"draining"}"#;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Call {
+    Register(String),
+    Reclaim(String),
+    Deregister,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Well,
+    Down,
+    Refusing,
+    Frozen,
+}
+
+/// A registry of one key that does what it is told.
+#[derive(Clone)]
+struct Fake(Arc<Mutex<Inner>>);
+
+struct Inner {
+    mood: Mood,
+    calls: Vec<(Instant, Call)>,
+    /// The value, and whether it is ours.
+    entry: Option<(String, bool)>,
+    loss: Option<LossSender>,
+    lease: i64,
+}
+
+impl Fake {
+    fn new(mood: Mood) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            mood,
+            calls: Vec::new(),
+            entry: None,
+            loss: None,
+            lease: 0,
+        })))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.0.lock().unwrap())
+    }
+
+    fn set(&self, mood: Mood) {
+        self.with(|inner| inner.mood = mood);
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.with(|inner| inner.calls.iter().map(|(_, call)| call.clone()).collect())
+    }
+
+    fn entry(&self) -> Option<String> {
+        self.with(|inner| inner.entry.clone().map(|(value, _)| value))
+    }
+
+    /// Takes the entry away, or gives it to somebody else.
+    fn lose(&self, why: Lost) {
+        self.with(|inner| {
+            inner.entry = match &why {
+                Lost::Taken { value } => Some((String::from_utf8(value.to_vec()).unwrap(), false)),
+                _ => None,
+            };
+            inner.loss.take().expect("a registration").send(why);
+        });
+    }
+
+    /// Notes the call and answers for the registry's mood.
+    async fn hear(&self, call: Call) -> Result<()> {
+        let mood = self.with(|inner| {
+            inner.calls.push((Instant::now(), call));
+            inner.mood
+        });
+        match mood {
+            Mood::Well => Ok(()),
+            Mood::Down => Err(Error::unavailable("down")),
+            Mood::Refusing => Err(Error::PermissionDenied {
+                message: "no".into(),
+                source: None,
+            }),
+            Mood::Frozen => pending().await,
+        }
+    }
+
+    fn put(&self, value: String) -> Registration {
+        self.with(|inner| {
+            inner.lease += 1;
+            inner.entry = Some((value, true));
+            let key = Key::new(KEY).unwrap();
+            let (loss, registration) =
+                Registration::channel(key, LeaseId::from(inner.lease), Back(self.clone()));
+            inner.loss = Some(loss);
+            registration
+        })
+    }
+}
+
+struct Back(Fake);
+
+#[async_trait]
+impl Reclaim for Back {
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
+        let value = String::from_utf8(value.to_vec()).unwrap();
+        self.0.hear(Call::Reclaim(value.clone())).await?;
+        match self.0.with(|inner| inner.entry.clone()) {
+            Some((value, false)) => Ok(Reclaimed::Taken {
+                value: value.into(),
+            }),
+            _ => Ok(Reclaimed::Held(self.0.put(value))),
+        }
+    }
+}
+
+#[async_trait]
+impl Client for Fake {
+    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
+        Ok(Snapshot {
+            entries: Vec::new(),
+            revision: Revision::new(0),
+            skipped: 0,
+        })
+    }
+
+    async fn watch_prefix(&self, _: &Prefix, _: &Revision) -> Result<Watch, WatchError> {
+        Ok(Watch::new(futures::stream::pending()))
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        let value = String::from_utf8(service.value.to_vec()).unwrap();
+        self.hear(Call::Register(value.clone())).await?;
+        Ok(self.put(value))
+    }
+
+    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
+        self.hear(Call::Deregister).await?;
+        Ok(self.with(|inner| match inner.entry {
+            Some((_, true)) => {
+                inner.entry = None;
+                Deregistered::Removed
+            }
+            _ => Deregistered::NotOurs,
+        }))
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        None
+    }
+}
+
+fn service() -> Service {
+    Service::new(KEY, VALUE).unwrap()
+}
+
+async fn registered() -> (Fake, Registrar) {
+    let fake = Fake::new(Mood::Well);
+    let registrar = Registrar::new(fake.clone(), service());
+    registrar.register().await.unwrap();
+    (fake, registrar)
+}
+
+/// Waits for a status, or fails after an hour.
+async fn until(registrar: &Registrar, is: impl FnMut(&RegistrarStatus) -> bool) {
+    let mut status = registrar.status();
+    let reached = timeout(Duration::from_secs(3600), status.wait_for(is)).await;
+    assert!(matches!(reached, Ok(Ok(_))), "{registrar:?}");
+}
+
+/// Waits until the runtime has no task left, or fails after an hour.
+async fn no_task_left() {
+    let ended = async {
+        while Handle::current().metrics().num_alive_tasks() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(3600), ended)
+        .await
+        .expect("a task is left");
+}
+
+#[test]
+fn making_one_needs_no_runtime() {
+    let registrar = Registrar::new(Fake::new(Mood::Well), service());
+    assert!(matches!(
+        *registrar.status().borrow(),
+        RegistrarStatus::Idle
+    ));
+    let registered = registrar.register().now_or_never();
+    assert!(matches!(registered, Some(Err(Error::Invalid(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn register_waits_for_a_registry_that_is_not_there() {
+    let fake = Fake::new(Mood::Down);
+    let registrar = Arc::new(Registrar::new(fake.clone(), service()));
+    let waiting = tokio::spawn({
+        let registrar = registrar.clone();
+        async move { registrar.register().await }
+    });
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!waiting.is_finished() && fake.calls().len() > 100);
+    fake.set(Mood::Well);
+    waiting.await.unwrap().unwrap();
+    assert!(registrar.status().borrow().is_registered());
+    let calls = fake.calls().len();
+    registrar.register().await.unwrap();
+    assert_eq!(fake.calls().len(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn register_returns_what_cannot_pass() {
+    let fake = Fake::new(Mood::Refusing);
+    let registrar = Registrar::new(fake.clone(), service());
+    let error = registrar.register().await.unwrap_err();
+    assert!(matches!(error, Error::PermissionDenied { .. }));
+    no_task_left().await;
+    assert_eq!(fake.calls().len(), 1);
+    fake.set(Mood::Well);
+    registrar.register().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_register_goes_on() {
+    let fake = Fake::new(Mood::Down);
+    let registrar = Registrar::new(fake.clone(), service());
+    let limit = Duration::from_secs(5);
+    assert!(timeout(limit, registrar.register()).await.is_err());
+    fake.set(Mood::Well);
+    until(&registrar, RegistrarStatus::is_registered).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn register_within_gives_the_last_error_and_gives_up() {
+    let fake = Fake::new(Mood::Down);
+    let registrar = Registrar::new(fake.clone(), service());
+    let limit = Duration::from_secs(5);
+    let error = registrar.register_within(limit).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }));
+    until(&registrar, |status| {
+        !matches!(status, RegistrarStatus::Deregistering)
+    })
+    .await;
+    fake.set(Mood::Well);
+    let calls = fake.calls().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fake.calls().len(), calls);
+
+    fake.set(Mood::Frozen);
+    let error = registrar.register_within(limit).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { after, .. } if after == limit));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_is_put_back() {
+    let (fake, registrar) = registered().await;
+    for lost in [Lost::LeaseExpired, Lost::KeyDeleted] {
+        fake.lose(lost);
+        until(&registrar, |status| {
+            matches!(status, RegistrarStatus::Reclaiming { .. })
+        })
+        .await;
+        until(&registrar, RegistrarStatus::is_registered).await;
+        assert_eq!(fake.entry().as_deref(), Some(VALUE));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_in_an_outage_is_put_back_after_it() {
+    let (fake, registrar) = registered().await;
+    fake.set(Mood::Down);
+    fake.lose(Lost::LeaseExpired);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(fake.calls().len() < 2_000);
+    fake.set(Mood::Well);
+    let back = Instant::now();
+    until(&registrar, RegistrarStatus::is_registered).await;
+    assert!(back.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_key_is_not_fought_over() {
+    let (fake, registrar) = registered().await;
+    fake.lose(Lost::Taken {
+        value: "x:1".into(),
+    });
+    until(
+        &registrar,
+        |status| matches!(status, RegistrarStatus::Taken { value } if value == "x:1"),
+    )
+    .await;
+    assert_eq!(registrar.update("h:2").await.unwrap(), Updated::Remembered);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fake.entry().as_deref(), Some("x:1"));
+
+    fake.with(|inner| inner.entry = None);
+    until(&registrar, RegistrarStatus::is_registered).await;
+    assert_eq!(fake.entry().as_deref(), Some("h:2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_key_is_retaken_where_asked_for() {
+    let fake = Fake::new(Mood::Well);
+    let registrar = Registrar::builder(fake.clone(), service())
+        .retake(true)
+        .build();
+    registrar.register().await.unwrap();
+    let began = Instant::now();
+    for _ in 0..30 {
+        fake.lose(Lost::Taken {
+            value: "x:1".into(),
+        });
+        until(&registrar, |status| !status.is_registered()).await;
+        until(&registrar, RegistrarStatus::is_registered).await;
+        assert_eq!(fake.entry().as_deref(), Some(VALUE));
+    }
+    assert!(began.elapsed() > Duration::from_secs(1800));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_value_is_written_under_the_same_registration() {
+    let (fake, registrar) = registered().await;
+    assert_eq!(registrar.update("h:2").await.unwrap(), Updated::Written);
+    assert_eq!(fake.entry().as_deref(), Some("h:2"));
+    fake.lose(Lost::LeaseExpired);
+    until(&registrar, |status| !status.is_registered()).await;
+    until(&registrar, RegistrarStatus::is_registered).await;
+    assert_eq!(fake.entry().as_deref(), Some("h:2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_value_is_remembered_from_the_first_poll_on() {
+    let fake = Fake::new(Mood::Well);
+    let registrar = Registrar::new(fake.clone(), service());
+    assert_eq!(registrar.update("h:2").await.unwrap(), Updated::Remembered);
+    registrar.register().await.unwrap();
+    assert_eq!(fake.calls(), [Call::Register("h:2".into())]);
+
+    fake.set(Mood::Frozen);
+    let limit = Duration::from_secs(1);
+    assert!(timeout(limit, registrar.update("h:3")).await.is_err());
+    assert!(timeout(limit, registrar.update("h:4")).await.is_err());
+    fake.set(Mood::Well);
+    fake.lose(Lost::KeyDeleted);
+    registrar.deregister().await.unwrap();
+    registrar.register().await.unwrap();
+    assert_eq!(fake.entry().as_deref(), Some("h:4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deregistering_announces_removes_and_ends_the_task() {
+    let (fake, registrar) = registered().await;
+    assert_eq!(registrar.deregister().await.unwrap(), Deregistered::Removed);
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+    assert_eq!(
+        fake.calls()[1..],
+        [Call::Reclaim(DRAINING.into()), Call::Deregister]
+    );
+    assert_eq!(registrar.deregister().await.unwrap(), Deregistered::Removed);
+    assert_eq!(fake.calls().len(), 3);
+    registrar.register().await.unwrap();
+    assert_eq!(fake.entry().as_deref(), Some(VALUE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_registered_is_not_ours() {
+    let fake = Fake::new(Mood::Frozen);
+    let registrar = Registrar::new(fake.clone(), service());
+    let outcome = registrar.deregister().await.unwrap();
+    assert_eq!(outcome, Deregistered::NotOurs);
+    assert!(fake.calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn deregistering_is_bounded_whatever_is_under_way() {
+    for (mood, lost) in [
+        (Mood::Frozen, None),
+        (Mood::Down, None),
+        (Mood::Frozen, Some(Lost::LeaseExpired)),
+        (Mood::Down, Some(Lost::LeaseExpired)),
+    ] {
+        let (fake, registrar) = registered().await;
+        fake.set(mood);
+        if let Some(lost) = lost {
+            fake.lose(lost);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        let asked = Instant::now();
+        let outcome = registrar.deregister().await.unwrap();
+        assert_eq!(outcome, Deregistered::Unconfirmed);
+        assert!(asked.elapsed() <= Duration::from_secs(5));
+
+        fake.set(Mood::Well);
+        let calls = fake.calls().len();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(fake.calls().len(), calls);
+        assert_eq!(fake.calls().last(), Some(&Call::Deregister));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn deregistering_ends_a_registration_that_is_under_way() {
+    let fake = Fake::new(Mood::Frozen);
+    let registrar = Arc::new(Registrar::new(fake.clone(), service()));
+    let waiting = tokio::spawn({
+        let registrar = registrar.clone();
+        async move { registrar.register().await }
+    });
+    until(&registrar, |status| {
+        matches!(status, RegistrarStatus::Registering { .. })
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fake.set(Mood::Well);
+    let outcome = registrar.deregister().await.unwrap();
+    assert_eq!(outcome, Deregistered::NotOurs);
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
+    assert_eq!(
+        fake.calls(),
+        [Call::Register(VALUE.into()), Call::Deregister]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_wishes_heard_at_once_the_later_outlives_the_earlier() {
+    let fake = Fake::new(Mood::Well);
+    let registrar = Registrar::new(fake.clone(), service());
+    let (registered, removed) = futures::join!(registrar.register(), registrar.deregister());
+    assert!(matches!(registered, Err(Error::Closed)));
+    assert_eq!(removed.unwrap(), Deregistered::NotOurs);
+    assert!(fake.calls().is_empty());
+
+    registrar.register().await.unwrap();
+    let (removed, registered) = futures::join!(registrar.deregister(), registrar.register());
+    assert_eq!(removed.unwrap(), Deregistered::Removed);
+    registered.unwrap();
+    assert_eq!(fake.entry().as_deref(), Some(VALUE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_deregister_goes_on() {
+    let (fake, registrar) = registered().await;
+    fake.set(Mood::Frozen);
+    let limit = Duration::from_millis(100);
+    assert!(timeout(limit, registrar.deregister()).await.is_err());
+    fake.set(Mood::Well);
+    until(&registrar, |status| {
+        matches!(status, RegistrarStatus::Deregistered(Deregistered::Removed))
+    })
+    .await;
+    assert_eq!(fake.entry(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_it_deregisters_and_ends_the_task() {
+    let (fake, registrar) = registered().await;
+    let mut status = registrar.status();
+    drop(registrar);
+    no_task_left().await;
+    assert_eq!(fake.entry(), None);
+    assert!(matches!(
+        *status.borrow_and_update(),
+        RegistrarStatus::Deregistered(Deregistered::Removed)
+    ));
+    assert!(status.changed().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_it_in_an_outage_ends_the_task_too() {
+    for mood in [Mood::Down, Mood::Frozen] {
+        let fake = Fake::new(mood);
+        let registrar = Registrar::new(fake.clone(), service());
+        assert!(registrar.register_within(Duration::ZERO).await.is_err());
+        drop(registrar);
+        no_task_left().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_token_deregisters_for_good() {
+    let token = CancellationToken::new();
+    let fake = Fake::new(Mood::Well);
+    let registrar = Registrar::builder(fake.clone(), service())
+        .cancellation_token(token.clone())
+        .build();
+    registrar.register().await.unwrap();
+    token.cancel();
+    no_task_left().await;
+    assert_eq!(fake.entry(), None);
+    assert!(matches!(registrar.register().await, Err(Error::Closed)));
+    assert_eq!(registrar.deregister().await.unwrap(), Deregistered::Removed);
+    assert_eq!(fake.calls().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_is_known_comes_before_what_is_wished() {
+    let (fake, registrar) = registered().await;
+    fake.lose(Lost::Superseded);
+    let outcome = registrar.deregister().await.unwrap();
+    assert_eq!(outcome, Deregistered::NotOurs);
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_ends_the_task() {
+    let (fake, registrar) = registered().await;
+    fake.with(|inner| inner.loss = None);
+    no_task_left().await;
+    assert!(matches!(
+        *registrar.status().borrow(),
+        RegistrarStatus::Closed
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_lost_at_once_are_spread_out() {
+    let fakes: Vec<_> = (0..1000).map(|_| Fake::new(Mood::Well)).collect();
+    let registrars: Vec<_> = fakes
+        .iter()
+        .map(|fake| Registrar::new(fake.clone(), service()))
+        .collect();
+    for registrar in &registrars {
+        registrar.register().await.unwrap();
+    }
+    let began = Instant::now();
+    fakes.iter().for_each(|fake| fake.lose(Lost::LeaseExpired));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut tenths = [0; 11];
+    for (fake, registrar) in fakes.iter().zip(&registrars) {
+        assert!(registrar.status().borrow().is_registered());
+        let (at, _) = fake.with(|inner| inner.calls[1].clone());
+        tenths[usize::try_from((at - began).as_millis()).unwrap() / 10] += 1;
+    }
+    assert!(tenths.iter().all(|tenth| *tenth < 200), "{tenths:?}");
+}

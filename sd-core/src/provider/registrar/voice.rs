@@ -1,0 +1,245 @@
+//! What a registrar says in the log: one line per thing that changed.
+//!
+//! That it is registered is a line for each service, also of a thousand: the program asked for each,
+//! and the line says where it stands. What only repeats what the client
+//! [says](crate::Client#what-a-client-logs) of all services at once (it cannot reach the registry,
+//! it lost their lease) is at `DEBUG`.
+
+use crate::provider::status::RegistrarStatus;
+use crate::{
+    registry::{Deregistered, Error, Lost, Service, ServiceKey},
+    support::Warnings,
+};
+use tokio::time::Instant;
+
+/// How much of a value is logged.
+const MOST_OF_A_VALUE: usize = 128;
+
+/// What was said of the trouble that there is, if there is any.
+#[derive(Debug, Default)]
+pub(super) struct Voice {
+    warnings: Warnings,
+    /// Of a loss that is this registration's alone.
+    loss: bool,
+}
+
+impl Voice {
+    /// The status of `service` changed from `old` to `new`.
+    pub(super) fn tells(
+        &mut self,
+        service: &Service,
+        old: &RegistrarStatus,
+        new: &RegistrarStatus,
+        now: Instant,
+    ) {
+        let ttl = service.ttl;
+        let service = &service.key;
+        match new {
+            RegistrarStatus::Registering { attempt, error } => match error {
+                Some(error) if self.warns(error, now) => {
+                    tracing::warn!(%service, %error, "registering failed, trying on");
+                }
+                _ => tracing::debug!(%service, attempt, "registering"),
+            },
+            RegistrarStatus::Registered {
+                error: Some(error), ..
+            } => {
+                if self.warns(error, now) {
+                    tracing::warn!(%service, %error, "the new value was not written, trying on");
+                }
+            }
+            RegistrarStatus::Registered { key, lease, .. } => {
+                let is_first = matches!(old, RegistrarStatus::Registering { .. });
+                // Both are to be forgotten.
+                if self.warnings.end() | std::mem::take(&mut self.loss) | is_first {
+                    tracing::info!(%service, %key, %lease, "registered");
+                } else {
+                    tracing::debug!(%service, %key, %lease, "registered again");
+                }
+            }
+            RegistrarStatus::Reclaiming {
+                lost, attempt: 1, ..
+            } => self.tells_loss(service, lost),
+            RegistrarStatus::Reclaiming { attempt, error, .. } => match error {
+                Some(error) if self.warns(error, now) => {
+                    tracing::warn!(%service, %error, "reclaiming failed, trying on");
+                }
+                _ => tracing::debug!(%service, attempt, "reclaiming"),
+            },
+            RegistrarStatus::Taken { value } => {
+                self.loss = true;
+                let owner = String::from_utf8_lossy(&value[..value.len().min(MOST_OF_A_VALUE)]);
+                tracing::warn!(%service, %owner, "somebody else took the key");
+            }
+            RegistrarStatus::Superseded => {
+                tracing::warn!(%service, "superseded by another registration of this client");
+            }
+            RegistrarStatus::Failed(error) => tracing::error!(%service, %error, "gave up"),
+            RegistrarStatus::Deregistered(Deregistered::Unconfirmed) => tracing::warn!(
+                %service, %ttl,
+                "deregistration unconfirmed: nothing is put any more, and the lease ends by itself"
+            ),
+            RegistrarStatus::Deregistered(outcome) => {
+                tracing::info!(%service, ?outcome, "deregistered");
+            }
+            RegistrarStatus::Deregistering => tracing::debug!(%service, "deregistering"),
+            RegistrarStatus::Closed => tracing::info!(%service, "the client was closed"),
+            RegistrarStatus::Idle => {}
+        }
+        if has_ended(new) {
+            *self = Self::default();
+        }
+    }
+
+    fn warns(&mut self, error: &Error, now: Instant) -> bool {
+        self.warnings.note(error, now).is_some()
+    }
+
+    fn tells_loss(&mut self, service: &ServiceKey, lost: &Lost) {
+        let reason = lost.reason();
+        if *lost == Lost::LeaseExpired {
+            tracing::debug!(%service, "registration lost, putting it back");
+        } else {
+            self.loss = true;
+            tracing::warn!(%service, reason, "registration lost, putting it back");
+        }
+    }
+}
+
+/// Whether the next registration is a course of its own.
+fn has_ended(status: &RegistrarStatus) -> bool {
+    matches!(
+        status,
+        RegistrarStatus::Superseded
+            | RegistrarStatus::Failed(_)
+            | RegistrarStatus::Deregistered(_)
+            | RegistrarStatus::Closed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registry::{Key, LeaseId},
+        support::Lines,
+    };
+
+    fn registering(attempt: u32, error: Option<Error>) -> RegistrarStatus {
+        RegistrarStatus::Registering { attempt, error }
+    }
+
+    fn registered(lease: i64) -> RegistrarStatus {
+        RegistrarStatus::Registered {
+            key: Key::new("/a").unwrap(),
+            lease: LeaseId::from(lease),
+            error: None,
+        }
+    }
+
+    fn reclaiming(lost: Lost, attempt: u32, error: Option<Error>) -> RegistrarStatus {
+        RegistrarStatus::Reclaiming {
+            lost,
+            attempt,
+            error,
+        }
+    }
+
+    fn down() -> Option<Error> {
+        Some(Error::unavailable("down"))
+    }
+
+    fn full() -> Option<Error> {
+        Some(Error::Exhausted {
+            message: "full".into(),
+            source: None,
+        })
+    }
+
+    /// What is said of a registration that goes through `statuses`, as long apart as an attempt.
+    async fn said(statuses: impl IntoIterator<Item = RegistrarStatus>) -> Vec<String> {
+        let lines = Lines::read();
+        let service = Service::new("/a", "v").unwrap();
+        let mut voice = Voice::default();
+        let mut old = RegistrarStatus::Idle;
+        for new in statuses {
+            voice.tells(&service, &old, &new, Instant::now());
+            old = new;
+            tokio::time::advance(std::time::Duration::from_secs(4)).await;
+        }
+        let lines = lines.all();
+        lines
+            .iter()
+            .map(|it| it.replace(" service=/a", ""))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_lease_is_left_to_the_client() {
+        let course = [
+            registering(1, None),
+            registered(1),
+            reclaiming(Lost::LeaseExpired, 1, None),
+            reclaiming(Lost::LeaseExpired, 2, down()),
+            registered(2),
+        ];
+        assert_eq!(said(course).await, ["INFO registered key=/a lease=1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_of_its_own_is_said_with_its_end() {
+        let course = [
+            registering(1, None),
+            registered(1),
+            reclaiming(Lost::KeyDeleted, 1, None),
+            registered(1),
+            RegistrarStatus::Taken { value: "b".into() },
+            registered(1),
+            reclaiming(Lost::LeaseExpired, 1, None),
+            registered(2),
+        ];
+        assert_eq!(
+            said(course).await,
+            [
+                "INFO registered key=/a lease=1",
+                "WARN registration lost, putting it back reason=\"key_deleted\"",
+                "INFO registered key=/a lease=1",
+                "WARN somebody else took the key owner=b",
+                "INFO registered key=/a lease=1",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_left_to_the_client_unless_it_lasts() {
+        let attempts = (1..=20).map(|attempt| registering(attempt, down().filter(|_| attempt > 1)));
+        let course = attempts.chain([registered(1)]);
+        assert_eq!(
+            said(course).await,
+            [
+                "WARN registering failed, trying on error=the registry is unavailable: down",
+                "INFO registered key=/a lease=1",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reason_that_shows_late_is_said_once() {
+        let course = [
+            registered(1),
+            reclaiming(Lost::LeaseExpired, 1, None),
+            reclaiming(Lost::LeaseExpired, 2, down()),
+            reclaiming(Lost::LeaseExpired, 3, full()),
+            reclaiming(Lost::LeaseExpired, 4, full()),
+            reclaiming(Lost::LeaseExpired, 5, down()),
+            registered(2),
+        ];
+        assert_eq!(
+            said(course).await,
+            [
+                "WARN reclaiming failed, trying on error=the registry is out of resources: full",
+                "INFO registered key=/a lease=2",
+            ]
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The contract between the toolkit and a registry.
+
+use super::{
+    entry::Snapshot,
+    error::Result,
+    lease::LeaseId,
+    prefix::Prefix,
+    registration::Registration,
+    revision::Revision,
+    service::Service,
+    watch::{Watch, WatchError},
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// A registry, seen by one process.
+///
+/// Five methods are all that the layers above need, so that etcd, memory, and anybody's own
+/// backend look alike. What they promise beyond their signatures is stated here and checked by the
+/// crate `sd-conformance`, which an author of a backend runs in a test.
+///
+/// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
+/// or connections offers a `close` of its own that also waits for their end.
+///
+/// # What a client logs
+/// A thousand services and prefixes may hang on one client. What befalls all of them at once the
+/// client logs, once, and the layers above log at `DEBUG` what would only repeat it:
+///
+/// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
+///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
+///   `INFO` when it is over. An instancer or registrar that suffers it for more than 30 s says so
+///   itself.
+/// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
+///   its services, `INFO` when they stand again. [`LostLeases`](crate::LostLeases) does that.
+///
+/// What concerns one key or prefix alone (deleted, taken, a gap, a missing right, a full registry)
+/// the layers above log.
+///
+/// [`Error::Unavailable`]: crate::Error::Unavailable
+/// [`Error::Timeout`]: crate::Error::Timeout
+#[async_trait]
+pub trait Client: Send + Sync + 'static {
+    /// Every entry under `prefix`, read at one revision, however many there are. Entries whose keys
+    /// are not UTF-8 are skipped and counted.
+    ///
+    /// Cancellation safe.
+    ///
+    /// # Errors
+    /// Whatever kept the registry from answering; see [`Error::is_transient`](crate::Error::is_transient).
+    async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot>;
+
+    /// What changes under `prefix` after `after`, which came from a snapshot or a batch of a client
+    /// of the same registry, not necessarily this one.
+    ///
+    /// Batches that overlap nothing and miss nothing; what the registry changed at once is in one
+    /// batch. A registry that stops answering is reported first as
+    /// [`Disrupted`](WatchError::Disrupted), then as [`Interrupted`](WatchError::Interrupted):
+    /// silence is never an answer. A history that cannot be gone on with is a
+    /// [`Gap`](WatchError::Gap), here or as an item.
+    ///
+    /// Cancellation safe.
+    ///
+    /// # Errors
+    /// [`WatchError::Interrupted`] if the watch could not be started, [`WatchError::Gap`] if
+    /// nothing can be resumed from `after`.
+    async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError>;
+
+    /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over, whoever
+    /// holds it: a restarted provider wins against its own dead lease.
+    ///
+    /// One lease per client and TTL serves any number of services. A later `register` of the same
+    /// key on the same client supersedes the registration before it.
+    ///
+    /// When the future is dropped before it resolves, what it sent may still take effect and is
+    /// then removed like a dropped [`Registration`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) before anything is sent, for what the registry would refuse; otherwise
+    /// whatever kept it from answering. After a timeout the entry may still appear, on a lease
+    /// that this client lets go.
+    async fn register(&self, service: &Service) -> Result<Registration>;
+
+    /// Removes the service's entry, but only while it is ours: a successor under the same key stays.
+    /// The lease is revoked when its last service goes.
+    ///
+    /// Bounded in time. Goes on in the background when the future is dropped.
+    ///
+    /// # Errors
+    /// Only what cannot pass; a registry that does not answer is [`Deregistered::Unconfirmed`].
+    async fn deregister(&self, service: &Service) -> Result<Deregistered>;
+
+    /// The lease that this client's services hang on, the newest if there are several; `None`
+    /// before the first registration and after the last.
+    fn lease_id(&self) -> Option<LeaseId>;
+}
+
+/// What became of a deregistration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deregistered {
+    /// The entry was ours and is gone.
+    Removed,
+    /// The entry was not ours: never registered by this client, already gone, or somebody else's by
+    /// now. It was left alone.
+    NotOurs,
+    /// The registry did not answer in time. No put is sent after this; the client goes on trying to
+    /// remove the entry while it lives, and the entry ends with its lease at the latest.
+    Unconfirmed,
+}
+
+#[async_trait]
+impl<C: Client + ?Sized> Client for Arc<C> {
+    async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
+        (**self).get_entries(prefix).await
+    }
+
+    async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
+        (**self).watch_prefix(prefix, after).await
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        (**self).register(service).await
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<Deregistered> {
+        (**self).deregister(service).await
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        (**self).lease_id()
+    }
+}

@@ -1,0 +1,165 @@
+//! Leases: how long a registration outlives its owner.
+
+use super::error::Invalid;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// The id of a lease, as its backend writes it (etcd: a decimal number; Consul: a UUID). Opaque to
+/// everybody else. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(Arc<str>);
+
+impl LeaseId {
+    /// The lease that its backend calls `id`.
+    pub fn new(id: impl AsRef<str>) -> Self {
+        Self(id.as_ref().into())
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({})", self.0)
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<i64> for LeaseId {
+    fn from(id: i64) -> Self {
+        Self(id.to_string().into())
+    }
+}
+
+/// How long an entry stays once its owner is not heard of any more: whole seconds, from 2 s to
+/// 24 h.
+///
+/// A short one makes crashes visible sooner and costs more keep-alives (one every third of it); a
+/// registry that does not answer for longer loses the lease.
+///
+/// ```
+/// use sd_core::Ttl;
+/// use std::time::Duration;
+///
+/// assert_eq!(Ttl::from_secs(10)?.as_secs(), 10);
+/// assert_eq!(Ttl::new(Duration::from_millis(2500))?.as_secs(), 3); // rounded up
+/// assert!(Ttl::from_secs(1).is_err());
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    /// The shortest, 2 s: etcd grants none below it with its default election timeout.
+    pub const MIN: Self = Self(2);
+    /// The longest, 24 h.
+    pub const MAX: Self = Self(24 * 60 * 60);
+    /// What to take where nothing speaks against it: 15 s.
+    pub const DEFAULT: Self = Self(15);
+
+    /// A time to live; parts of a second are rounded up.
+    ///
+    /// # Errors
+    /// [`Invalid::Ttl`] if `given` is under 2 s or over 24 h.
+    pub fn new(given: Duration) -> Result<Self, Invalid> {
+        if !(Self::MIN.duration()..=Self::MAX.duration()).contains(&given) {
+            return Err(Invalid::Ttl { given });
+        }
+        let secs = given.as_secs() + u64::from(given.subsec_nanos() > 0);
+        u32::try_from(secs)
+            .map(Self)
+            .map_err(|_| Invalid::Ttl { given })
+    }
+
+    /// A time to live of so many seconds.
+    ///
+    /// # Errors
+    /// [`Invalid::Ttl`] if `secs` is under 2 or over 86,400.
+    pub fn from_secs(secs: u64) -> Result<Self, Invalid> {
+        Self::new(Duration::from_secs(secs))
+    }
+
+    /// The seconds.
+    pub const fn as_secs(self) -> u32 {
+        self.0
+    }
+
+    /// The same as a [`Duration`].
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+
+    /// How often the lease is to be kept alive: every third of it.
+    pub const fn keep_alive_interval(self) -> Duration {
+        Duration::from_millis(self.0 as u64 * 1000 / 3)
+    }
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl TryFrom<Duration> for Ttl {
+    type Error = Invalid;
+    fn try_from(given: Duration) -> Result<Self, Invalid> {
+        Self::new(given)
+    }
+}
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::cases;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_ttl_is_between_two_seconds_and_a_day() {
+        for (millis, expected) in [
+            (0, None),
+            (1_999, None),
+            (2_000, Some(2)),
+            (2_001, Some(3)),
+            (86_400_000, Some(86_400)),
+            (86_400_001, None),
+        ] {
+            let ttl = Ttl::new(Duration::from_millis(millis));
+            assert_eq!(ttl.ok().map(Ttl::as_secs), expected, "{millis} ms");
+        }
+        assert!(Ttl::new(Duration::MAX).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn a_ttl_is_never_shorter_than_asked_for(secs in 0..100_000_u64, nanos in 0..2_000_000_000_u32) {
+            let given = Duration::new(secs, nanos);
+            match Ttl::new(given) {
+                Ok(ttl) => {
+                    prop_assert!(given <= ttl.duration() && ttl.duration() - given < Duration::from_secs(1));
+                    prop_assert!((Ttl::MIN..=Ttl::MAX).contains(&ttl));
+                    prop_assert!(3 * ttl.keep_alive_interval() <= ttl.duration());
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, Invalid::Ttl { given });
+                    prop_assert!(given < Ttl::MIN.duration() || given > Ttl::MAX.duration());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a client says of the leases that it lost.
+
+use super::{key::ServiceKey, lease::LeaseId};
+use std::collections::HashSet;
+
+/// The lines of lost leases, for authors of a [`Client`](crate::Client): one when a lease is lost,
+/// however many services hung on it, and one when the last of them stands again.
+///
+/// The registrars of those services say nothing of it themselves. Pure bookkeeping, one per client
+/// or per TTL.
+///
+/// ```
+/// use sd_core::{Key, LeaseId, LostLeases};
+///
+/// let mut lost_leases = LostLeases::default();
+/// let [a, b] = ["/hello/a", "/hello/b"].map(|key| Key::new(key).unwrap().into());
+/// lost_leases.lost(&LeaseId::from(1), [a, b]); // WARN lease lost, ... lease=1 services=2
+///
+/// let [a, b] = ["/hello/a", "/hello/b"].map(|key| Key::new(key).unwrap().into());
+/// lost_leases.stands(&a, &LeaseId::from(2));
+/// lost_leases.stands(&b, &LeaseId::from(2)); // INFO services registered again lease=2 services=2
+/// ```
+#[derive(Debug, Default)]
+pub struct LostLeases {
+    /// Who is not back yet.
+    waiting: HashSet<ServiceKey>,
+    /// How many are back since the first loss, and the lease of the last of them.
+    back: Option<(usize, LeaseId)>,
+}
+
+impl LostLeases {
+    /// The registry said that `lease` is gone, and these services with it: those whose registration
+    /// hears [`Lost::LeaseExpired`](crate::Lost::LeaseExpired) now.
+    pub fn lost(&mut self, lease: &LeaseId, services: impl IntoIterator<Item = ServiceKey>) {
+        let before = self.waiting.len();
+        self.waiting.extend(services);
+        let services = self.waiting.len() - before;
+        if services > 0 {
+            tracing::warn!(%lease, services, "lease lost, its services register again");
+        } else {
+            tracing::debug!(%lease, "lease lost, and nothing hung on it");
+        }
+    }
+
+    /// The service was put on `lease`; of one that had lost none this is no news.
+    pub fn stands(&mut self, service: &ServiceKey, lease: &LeaseId) {
+        if self.waiting.remove(service) {
+            let before = self.back.take().map_or(0, |(services, _)| services);
+            self.back = Some((before + 1, lease.clone()));
+            self.settle();
+        }
+    }
+
+    /// Nobody wants the service back, or somebody else holds its key.
+    pub fn forget(&mut self, service: &ServiceKey) {
+        if self.waiting.remove(service) {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if self.waiting.is_empty()
+            && let Some((services, lease)) = self.back.take()
+        {
+            tracing::info!(%lease, services, "services registered again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{registry::key::Key, support::Lines};
+
+    fn keys<const N: usize>(names: [&str; N]) -> [ServiceKey; N] {
+        names.map(|name| Key::new(name).unwrap().into())
+    }
+
+    #[test]
+    fn a_lost_lease_is_said_once_and_so_is_that_all_are_back() {
+        let lines = Lines::read();
+        let mut lost_leases = LostLeases::default();
+        let [a, b, c] = keys(["a", "b", "c"]);
+        let [old, new] = [1, 2].map(LeaseId::from);
+        lost_leases.stands(&c, &old);
+
+        lost_leases.lost(&old, keys(["a", "b"]));
+        lost_leases.stands(&a, &new);
+        lost_leases.stands(&c, &new);
+        lost_leases.stands(&b, &new);
+        lost_leases.stands(&b, &new);
+
+        assert_eq!(
+            lines.all(),
+            [
+                "WARN lease lost, its services register again lease=1 services=2",
+                "INFO services registered again lease=2 services=2",
+            ]
+        );
+    }
+
+    #[test]
+    fn whoever_does_not_come_back_is_not_waited_for() {
+        let lines = Lines::read();
+        let mut lost_leases = LostLeases::default();
+        let [a, b] = keys(["a", "b"]);
+        let [old, new] = [1, 2].map(LeaseId::from);
+
+        lost_leases.lost(&old, keys(["a", "b"]));
+        lost_leases.stands(&a, &new);
+        lost_leases.forget(&b);
+        lost_leases.lost(&new, keys(["a"]));
+        lost_leases.forget(&a);
+        lost_leases.lost(&new, keys([]));
+
+        assert_eq!(
+            lines.all(),
+            [
+                "WARN lease lost, its services register again lease=1 services=2",
+                "INFO services registered again lease=2 services=1",
+                "WARN lease lost, its services register again lease=2 services=1",
+            ]
+        );
+    }
+}

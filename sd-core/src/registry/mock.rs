@@ -1,0 +1,101 @@
+//! A client whose answers are scripted call by call.
+//!
+//! For behaviour over time (leases that run out, watches that end) a memory registry is the better
+//! stand-in; a mock is for the answer that no registry gives on demand, and for the call that must
+//! not be made.
+
+pub use generated::MockClient;
+
+/// What the macro makes beside the mock is documented by its crate.
+#[allow(missing_docs)]
+mod generated {
+    use crate::registry::{
+        client::{Client, Deregistered},
+        entry::Snapshot,
+        error::Result,
+        lease::LeaseId,
+        prefix::Prefix,
+        registration::Registration,
+        revision::Revision,
+        service::Service,
+        watch::{Watch, WatchError},
+    };
+    use async_trait::async_trait;
+
+    mockall::mock! {
+        /// A [`Client`](crate::Client) made by [mockall](https://docs.rs/mockall): each method has
+        /// an `expect_` method that scripts it, and a call that was not expected panics.
+        ///
+        /// ```
+        /// use sd_core::{Client, Deregistered, Error, Key, MockClient, Registrar, Registration, Service};
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let mut client = MockClient::new();
+        /// // The registry is down for two attempts, and then it is not.
+        /// client
+        ///     .expect_register()
+        ///     .times(2)
+        ///     .returning(|_| Err(Error::unavailable("connection refused")));
+        /// client
+        ///     .expect_register()
+        ///     .times(1)
+        ///     .withf(|service| service.value == "10.0.0.1:8080")
+        ///     .returning(|service| {
+        ///         let lease = 7.into();
+        ///         Ok(Registration::detached(service.key.under(&lease), lease))
+        ///     });
+        /// client
+        ///     .expect_deregister()
+        ///     .times(1)
+        ///     .returning(|_| Ok(Deregistered::Removed));
+        ///
+        /// let service = Service::new("/services/hello/10.0.0.1:8080", "10.0.0.1:8080")?;
+        /// let registrar = Registrar::new(client, service);
+        /// registrar.register().await?;
+        /// assert!(registrar.status().borrow().is_registered());
+        /// assert_eq!(registrar.deregister().await?, Deregistered::Removed);
+        /// # Ok(())
+        /// # }
+        /// ```
+        ///
+        /// [`Registration::detached`](crate::Registration::detached) is held for ever. One that is
+        /// lost when the test says so comes from
+        /// [`Registration::channel`](crate::Registration::channel); keep its sender, since dropping
+        /// that says [`Lost::Closed`](crate::Lost::Closed).
+        #[derive(Debug)]
+        pub Client {}
+
+        #[async_trait]
+        impl Client for Client {
+            async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot>;
+            async fn watch_prefix(
+                &self,
+                prefix: &Prefix,
+                after: &Revision,
+            ) -> Result<Watch, WatchError>;
+            async fn register(&self, service: &Service) -> Result<Registration>;
+            async fn deregister(&self, service: &Service) -> Result<Deregistered>;
+            fn lease_id(&self) -> Option<LeaseId>;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{client::Client, error::Error, prefix::Prefix};
+
+    #[tokio::test]
+    async fn a_mock_is_a_client_like_any_other() {
+        let mut mock = MockClient::new();
+        mock.expect_get_entries()
+            .withf(|prefix| prefix.as_str() == "/svc/")
+            .returning(|_| Err(Error::unavailable("down")));
+        mock.expect_lease_id().return_const(None);
+        let client: Box<dyn Client> = Box::new(mock);
+        let listed = client.get_entries(&Prefix::new("/svc").unwrap()).await;
+        assert!(listed.is_err_and(|error| error.is_transient()));
+        assert_eq!(client.lease_id(), None);
+    }
+}

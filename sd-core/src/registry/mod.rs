@@ -1,0 +1,39 @@
+//! The contract with a registry, and its nouns.
+//!
+//! [`Client`] is what a backend implements: etcd, memory, or anyone's own. The other files are the
+//! words it is spoken in: keys and prefixes, entries and revisions, leases, watches,
+//! registrations, errors. [`Poller`] makes a client of a registry that can only list, and
+//! [`LostLeases`] takes work off the authors of backends.
+//!
+//! What an entry *means* is decided in `instances`. This room imports none of the others.
+
+mod client;
+mod entry;
+mod error;
+mod key;
+mod lease;
+mod lost_leases;
+#[cfg(feature = "mock")]
+mod mock;
+mod poll;
+mod prefix;
+mod registration;
+mod revision;
+mod service;
+mod watch;
+
+pub use client::{Client, Deregistered};
+pub use entry::{Entry, Snapshot};
+pub(crate) use error::chain;
+pub use error::{Cause, Error, Invalid, Result};
+pub use key::{Key, ServiceKey};
+pub use lease::{LeaseId, Ttl};
+pub use lost_leases::LostLeases;
+#[cfg(feature = "mock")]
+pub use mock::MockClient;
+pub use poll::{Lister, Poller};
+pub use prefix::Prefix;
+pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};
+pub use revision::Revision;
+pub use service::Service;
+pub use watch::{Batch, Change, Gap, Watch, WatchError};

@@ -1,0 +1,139 @@
+//! Prefixes: the part of the registry that somebody looks at.
+
+use super::{error::Invalid, key::Key};
+use std::{fmt, sync::Arc};
+
+/// The beginning that all keys of interest share.
+///
+/// A prefix ends at a path boundary, so that services whose names begin alike do not see each
+/// other; [`Prefix::raw`] is for layouts without separators.
+///
+/// ```
+/// use sd_core::{Key, Prefix};
+///
+/// let foo = Prefix::new("/services/foo")?;
+/// assert_eq!(foo.as_str(), "/services/foo/");
+/// assert!(foo.matches("/services/foo/10.0.0.1:80"));
+/// assert!(!foo.matches("/services/foobar/10.0.0.1:80"));
+///
+/// let raw = Prefix::raw("Hello")?;
+/// assert!(raw.matches("Hello7587849142468224212"));
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(Arc<str>);
+
+impl Prefix {
+    /// Everything below the path `path`; a `/` is added where it does not end in one.
+    ///
+    /// # Errors
+    /// [`Invalid::EmptyPrefix`] if there is no character.
+    pub fn new(path: impl AsRef<str>) -> Result<Self, Invalid> {
+        match path.as_ref() {
+            "" => Err(Invalid::EmptyPrefix),
+            path if path.ends_with('/') => Ok(Self(path.into())),
+            path => Ok(Self(format!("{path}/").into())),
+        }
+    }
+
+    /// Every key that begins with exactly this text, wherever it goes on.
+    ///
+    /// # Errors
+    /// [`Invalid::EmptyPrefix`] if there is no character.
+    pub fn raw(text: impl AsRef<str>) -> Result<Self, Invalid> {
+        match text.as_ref() {
+            "" => Err(Invalid::EmptyPrefix),
+            text => Ok(Self(text.into())),
+        }
+    }
+
+    /// The text that all matching keys begin with.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `key` lies under this prefix.
+    pub fn matches(&self, key: impl AsRef<str>) -> bool {
+        key.as_ref().starts_with(&*self.0)
+    }
+
+    /// What of `key` follows the prefix, if it lies under it.
+    pub fn strip<'k>(&self, key: &'k Key) -> Option<&'k str> {
+        key.as_str().strip_prefix(&*self.0)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<&str> for Prefix {
+    type Error = Invalid;
+    fn try_from(path: &str) -> Result<Self, Invalid> {
+        Self::new(path)
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = Invalid;
+    fn try_from(path: String) -> Result<Self, Invalid> {
+        Self::new(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::cases;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_prefix_ends_at_a_path_boundary() {
+        let prefix = Prefix::new("/svc/foo").unwrap();
+        assert!(prefix.matches("/svc/foo/a"));
+        assert!(!prefix.matches("/svc/foobar"));
+        assert!(!prefix.matches("/svc/foo"));
+        assert_eq!(Prefix::new("/svc/foo/").unwrap(), prefix);
+    }
+
+    #[test]
+    fn a_raw_prefix_ends_anywhere() {
+        let prefix = Prefix::raw("/svc/foo").unwrap();
+        assert!(prefix.matches("/svc/foobar"));
+        assert!(prefix.matches("/svc/foo"));
+    }
+
+    #[test]
+    fn an_empty_prefix_is_refused() {
+        assert_eq!(Prefix::new(""), Err(Invalid::EmptyPrefix));
+        assert_eq!(Prefix::raw(""), Err(Invalid::EmptyPrefix));
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn whatever_lies_under_a_prefix_is_the_prefix_and_more(path in ".{0,8}", rest in "[/a-é]{0,8}") {
+            let (whole, raw) = (Prefix::new(&path), Prefix::raw(&path));
+            if path.is_empty() {
+                prop_assert!(whole.is_err() && raw.is_err());
+                return Ok(());
+            }
+            let key = Key::new(format!("{path}{rest}")).unwrap();
+            let is_below = path.ends_with('/') || rest.starts_with('/');
+            for (prefix, is_under) in [(whole.unwrap(), is_below), (raw.unwrap(), true)] {
+                prop_assert_eq!(prefix.matches(&key), is_under);
+                let stripped = prefix.strip(&key).map(|rest| format!("{prefix}{rest}"));
+                prop_assert_eq!(stripped, is_under.then(|| key.to_string()));
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Registrations: what a provider holds, and how it hears that it holds it no more.
+
+use super::{
+    error::{Error, Result},
+    key::Key,
+    lease::LeaseId,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::fmt;
+use tokio::sync::watch;
+
+/// Why a registration is not held any more. The registry *said* so: silence or an outage is never
+/// a loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The lease ran out or was revoked. The client [logs it](crate::Client#what-a-client-logs),
+    /// once for all that hung on it.
+    LeaseExpired,
+    /// Somebody deleted the key; the lease may still live.
+    KeyDeleted,
+    /// Somebody else holds the key.
+    Taken {
+        /// The new owner's value.
+        value: Bytes,
+    },
+    /// A later `register` of the same key on the same client took its place.
+    Superseded,
+    /// It was deregistered.
+    Deregistered,
+    /// The client was closed.
+    Closed,
+}
+
+impl Lost {
+    /// How it was lost, in a word, for logs and labels.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::LeaseExpired => "lease_expired",
+            Self::KeyDeleted => "key_deleted",
+            Self::Taken { .. } => "taken",
+            Self::Superseded => "superseded",
+            Self::Deregistered => "deregistered",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What became of a [`Registration::reclaim`].
+#[derive(Debug)]
+#[must_use = "dropping a registration that is held ends it"]
+pub enum Reclaimed {
+    /// The key is ours; the handle that follows the old one.
+    Held(Registration),
+    /// Somebody else holds the key.
+    Taken {
+        /// The new owner's value.
+        value: Bytes,
+    },
+}
+
+/// How a backend puts a lost registration back.
+///
+/// A backend hands one to [`Registration::channel`]. It lives as long as the registration, so its
+/// `Drop` is where a backend notices that the owner of the registration is gone.
+#[async_trait]
+pub trait Reclaim: Send + Sync + 'static {
+    /// Puts `value` under the key if the key is absent or still ours (same lease, same
+    /// modification); nothing is written otherwise. A lost lease is replaced.
+    ///
+    /// # Errors
+    /// As [`Client::register`](crate::Client::register).
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed>;
+}
+
+/// A registered service, as long as it is one.
+///
+/// The backend keeps the lease alive. When the registry says that the registration is gone,
+/// [`lost`](Self::lost) resolves and [`reclaim`](Self::reclaim) can put it back. Dropping the
+/// handle ends the registration as well as a drop can: the backend removes the entry in the
+/// background or lets it expire. To end it and know that it has ended, call
+/// [`Client::deregister`](crate::Client::deregister).
+#[must_use = "dropping a registration ends it"]
+pub struct Registration {
+    key: Key,
+    lease: LeaseId,
+    lost: watch::Receiver<Option<Lost>>,
+    reclaim: Box<dyn Reclaim>,
+}
+
+impl Registration {
+    /// A registration under `key` on `lease`, and the sender with which its backend says that it
+    /// is lost.
+    pub fn channel(key: Key, lease: LeaseId, reclaim: impl Reclaim) -> (LossSender, Self) {
+        let (sender, lost) = watch::channel(None);
+        let registration = Self {
+            key,
+            lease,
+            lost,
+            reclaim: Box::new(reclaim),
+        };
+        (LossSender(sender), registration)
+    }
+
+    /// A registration that no backend stands behind: never lost, not to be reclaimed, and dropping
+    /// it does nothing. For scripted clients in tests.
+    pub fn detached(key: Key, lease: LeaseId) -> Self {
+        let (sender, lost) = watch::channel(None);
+        Self {
+            key,
+            lease,
+            lost,
+            reclaim: Box::new(Detached(LossSender(sender))),
+        }
+    }
+
+    /// The key of the entry.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The lease that the entry hangs on.
+    pub fn lease_id(&self) -> &LeaseId {
+        &self.lease
+    }
+
+    /// Waits until the registration is lost and says why; stays pending for as long as it is held.
+    ///
+    /// Cancellation safe, and may be called again: the answer stays the same.
+    pub async fn lost(&mut self) -> Lost {
+        self.loss().await
+    }
+
+    /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
+    pub(crate) async fn loss(&self) -> Lost {
+        match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(lost)) => lost.clone(),
+            Ok(None) | Err(_) => Lost::Closed,
+        }
+    }
+
+    /// Why it is lost, if it is.
+    pub fn is_lost(&self) -> Option<Lost> {
+        match self.lost.has_changed() {
+            Err(_) => Some(self.lost.borrow().clone().unwrap_or(Lost::Closed)),
+            Ok(_) => self.lost.borrow().clone(),
+        }
+    }
+
+    /// Puts `value` under the key if the key is absent or still ours, on a new lease if the old one
+    /// is gone; answers who holds it otherwise. Also the way to change the value of a registration
+    /// that is held.
+    ///
+    /// Cancellation safe: a call that was sent may still take effect, and is then undone or
+    /// followed up like any other by the next call.
+    ///
+    /// # Errors
+    /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
+    pub async fn reclaim(&self, value: impl Into<Bytes> + Send) -> Result<Reclaimed> {
+        self.reclaim.reclaim(value.into()).await
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("key", &self.key)
+            .field("lease", &self.lease)
+            .field("lost", &*self.lost.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The backend's end of a [`Registration`]. Dropping it unsent says [`Lost::Closed`].
+#[derive(Debug)]
+pub struct LossSender(watch::Sender<Option<Lost>>);
+
+impl LossSender {
+    /// Says that the registration is lost.
+    pub fn send(self, why: Lost) {
+        self.0.send_replace(Some(why));
+    }
+
+    /// Waits until the registration was dropped.
+    pub async fn dropped(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// A [`Reclaim`] for backends that cannot put anything back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoReclaim;
+
+#[async_trait]
+impl Reclaim for NoReclaim {
+    async fn reclaim(&self, _value: Bytes) -> Result<Reclaimed> {
+        Err(Error::Unsupported {
+            operation: "reclaim",
+        })
+    }
+}
+
+/// Keeps the sender, so that its registration is held for as long as it lives.
+struct Detached(#[expect(dead_code, reason = "only kept")] LossSender);
+
+#[async_trait]
+impl Reclaim for Detached {
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
+        NoReclaim.reclaim(value).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration() -> (LossSender, Registration) {
+        Registration::channel(Key::new("k").unwrap(), LeaseId::from(1), NoReclaim)
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_said_once_and_stays() {
+        let (sender, mut registration) = registration();
+        assert_eq!(registration.is_lost(), None);
+        sender.send(Lost::KeyDeleted);
+        assert_eq!(registration.lost().await, Lost::KeyDeleted);
+        assert_eq!(registration.lost().await, Lost::KeyDeleted);
+        assert_eq!(registration.is_lost(), Some(Lost::KeyDeleted));
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_goes_away_says_closed() {
+        let (sender, mut registration) = registration();
+        drop(sender);
+        assert_eq!(registration.lost().await, Lost::Closed);
+        assert_eq!(registration.is_lost(), Some(Lost::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_detached_registration_is_held() {
+        let registration = Registration::detached(Key::new("k").unwrap(), LeaseId::from(1));
+        assert_eq!(registration.is_lost(), None);
+        assert!(registration.reclaim("v").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_backend_notices_the_drop() {
+        let (sender, registration) = registration();
+        drop(registration);
+        sender.dropped().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! What a provider registers.
+
+use super::{error::Invalid, key::ServiceKey, lease::Ttl};
+use bytes::Bytes;
+
+/// A service to be registered: its key, what subscribers get, and how long it stays after its
+/// provider fell silent.
+///
+/// ```
+/// use sd_core::{Key, Service, Ttl};
+///
+/// let service = Service::new("/services/hello/10.0.0.1:8080", "10.0.0.1:8080")?
+///     .with_ttl(Ttl::from_secs(10)?);
+/// let named_by_its_lease = Service::new(Key::lease_suffixed("Hello")?, "10.0.0.1:8080")?;
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Where the entry stands.
+    pub key: ServiceKey,
+    /// What subscribers get: an address, or whatever their [`Codec`](crate::Codec) reads.
+    pub value: Bytes,
+    /// How long the entry stays when its provider is gone.
+    pub ttl: Ttl,
+}
+
+impl Service {
+    /// A service with the [default](Ttl::DEFAULT) time to live.
+    ///
+    /// # Errors
+    /// [`Invalid::EmptyKey`] if the key has no character.
+    pub fn new<K>(key: K, value: impl Into<Bytes>) -> Result<Self, Invalid>
+    where
+        K: TryInto<ServiceKey>,
+        Invalid: From<K::Error>,
+    {
+        Ok(Self {
+            key: key.try_into()?,
+            value: value.into(),
+            ttl: Ttl::DEFAULT,
+        })
+    }
+
+    /// The same service with another time to live.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The same service with another value.
+    #[must_use]
+    pub fn with_value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = value.into();
+        self
+    }
+}

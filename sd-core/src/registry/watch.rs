@@ -1,0 +1,121 @@
+//! Watches: what changed under a prefix, batch by batch.
+
+use super::{entry::Entry, error::Error, key::Key, revision::Revision};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// One change of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The entry is new or has a new value.
+    Put(Entry),
+    /// There is no entry under this key any more.
+    Delete(Key),
+}
+
+impl Change {
+    /// The key that changed.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Delete(key) => key,
+        }
+    }
+}
+
+/// Changes that belong together: whoever applies all of them holds what the registry held at
+/// `resume`.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// What changed, oldest first. None at all is progress: the registry is alive, and a later
+    /// watch may go on from `resume`. What the registry changed at once is never split over two
+    /// batches; several changes of one key may be coalesced into the last.
+    pub changes: Vec<Change>,
+    /// Where to go on once the changes are applied.
+    pub resume: Revision,
+    /// How many changes were left out because their key is not UTF-8.
+    pub skipped: u64,
+}
+
+impl Batch {
+    /// A batch of `changes` that leads to `resume`.
+    pub fn new(changes: Vec<Change>, resume: Revision) -> Self {
+        Self {
+            changes,
+            resume,
+            skipped: 0,
+        }
+    }
+}
+
+/// Why a watch has no news.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The registry does not answer at the moment. The watch goes on: the next batch, progress
+    /// included, says that it answers again. Every other error ends the watch.
+    #[error("the registry does not answer")]
+    Disrupted(#[source] Error),
+
+    /// The watch has ended; another one from the last `resume` misses nothing. If the error cannot
+    /// pass (missing rights), another one is of no use.
+    #[error("the watch was interrupted")]
+    Interrupted(#[source] Error),
+
+    /// The watch has ended and no other can go on from the last `resume`: list again.
+    #[error("the watch cannot be resumed: {0}")]
+    Gap(Gap),
+}
+
+/// Why the history behind a resume point is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Gap {
+    /// The registry has forgotten the changes since then.
+    #[error("its history was compacted")]
+    Compacted,
+
+    /// The registry is not the one that was known: wiped, restored or replaced.
+    #[error("the registry was rebuilt ({0})")]
+    Rebuilt(String),
+
+    /// The resume token is not one that this backend made.
+    #[error("the resume token is not of this backend")]
+    ForeignToken,
+}
+
+/// The changes under a prefix: a stream of batches, made by
+/// [`Client::watch_prefix`](crate::Client::watch_prefix).
+///
+/// An [`Interrupted`](WatchError::Interrupted) or [`Gap`](WatchError::Gap) is the last item.
+/// Dropping the watch ends it at the registry too.
+#[must_use = "a watch that is dropped has ended"]
+pub struct Watch(BoxStream<'static, Result<Batch, WatchError>>);
+
+impl Watch {
+    /// A watch made of any stream; what the stream owns is dropped with it.
+    pub fn new<S>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<Batch, WatchError>> + Send + 'static,
+    {
+        Self(stream.boxed())
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<Batch, WatchError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
