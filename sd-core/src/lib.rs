@@ -66,6 +66,8 @@ pub use registry::{
     Result, Revision, Service, ServiceKey, Snapshot, Ttl, Watch, WatchError,
 };
 
+pub use support::Backoff;
+
 /// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;
 /// The values of entries.

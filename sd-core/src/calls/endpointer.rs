@@ -15,7 +15,7 @@ use super::{
     endpoints::{EndpointSource, Endpoints, TableCell},
     factory::Factory,
 };
-use crate::{instances::Source, support::jittered};
+use crate::{instances::Source, support::Backoff};
 use roster::Roster;
 use std::{fmt, sync::Arc, time::Duration};
 use task::Task;
@@ -190,7 +190,7 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
         let task = Task::new(
-            Roster::new(self.factories_at_once, jittered(first, longest)),
+            Roster::new(self.factories_at_once, Backoff::new(first, longest)),
             cell.clone(),
             sender,
             self.factory,

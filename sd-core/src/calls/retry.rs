@@ -13,8 +13,7 @@ use super::{
     endpoint::Endpoint,
     meters,
 };
-use crate::registry::Key;
-use backon::{BackoffBuilder, ExponentialBackoff};
+use crate::{registry::Key, support::Backoff};
 use builder::Options;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -161,7 +160,7 @@ struct Retries<'a, Err> {
     deadline: Option<Instant>,
     attempts: Vec<Attempt<Err>>,
     tried: Vec<Key>,
-    backoff: Option<ExponentialBackoff>,
+    backoff: Option<Backoff>,
 }
 
 impl<'a, Err> Retries<'a, Err> {
@@ -265,9 +264,8 @@ impl<'a, Err> Retries<'a, Err> {
             return Err(Stopped::BudgetSpent);
         }
         let options = self.options;
-        let backoff = self.backoff.get_or_insert_with(|| options.backoff.build());
-        // Endless, as it is built without a number of times.
-        let pause = backoff.next().unwrap_or_default();
+        let backoff = self.backoff.get_or_insert_with(|| options.backoff.clone());
+        let pause = backoff.next_delay();
         let left = self.deadline.zip(now).map(|(at, now)| at - now);
         match left {
             Some(left) if left <= pause => Err(Stopped::TimedOut),

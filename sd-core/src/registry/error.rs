@@ -81,6 +81,13 @@ pub enum Error {
     #[error("the client is closed")]
     Closed,
 
+    /// Code that the toolkit calls panicked: a backend, a codec, a factory.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+
     /// Anything else that a backend reports.
     #[error("registry error: {message}")]
     Backend {
@@ -115,6 +122,7 @@ impl Error {
             | Self::Unauthenticated { .. }
             | Self::PermissionDenied { .. }
             | Self::Unsupported { .. }
+            | Self::Panicked { .. }
             | Self::Closed => false,
         }
     }

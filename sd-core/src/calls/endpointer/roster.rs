@@ -11,8 +11,8 @@ use crate::{
     calls::{endpoint::Endpoint, factory::FactoryError, meters},
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
+    support::Backoff,
 };
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use imbl::OrdMap;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -44,7 +44,7 @@ pub(super) struct Roster<E> {
     /// Those of the running that count against `at_once`, the oldest first, by when they cease to.
     counted: VecDeque<(Instant, Ticket)>,
     at_once: usize,
-    backoff: ExponentialBuilder,
+    backoff: Backoff,
     next_ticket: Ticket,
     failures: OrdMap<Key, FactoryFailure>,
     /// How many seats have an endpoint.
@@ -62,7 +62,7 @@ struct Seat<E> {
     /// no other.
     endpoint: Option<Arc<Endpoint<E>>>,
     making: Making,
-    backoff: Option<Box<ExponentialBackoff>>,
+    backoff: Option<Box<Backoff>>,
     untried: bool,
 }
 
@@ -75,7 +75,7 @@ enum Making {
 }
 
 impl<E> Roster<E> {
-    pub(super) fn new(at_once: usize, backoff: ExponentialBuilder) -> Self {
+    pub(super) fn new(at_once: usize, backoff: Backoff) -> Self {
         Self {
             known: None,
             seats: BTreeMap::new(),
@@ -255,9 +255,9 @@ impl<E> Roster<E> {
                 meters::factory_failed();
                 let backoff = seat
                     .backoff
-                    .get_or_insert_with(|| Box::new(self.backoff.build()));
+                    .get_or_insert_with(|| Box::new(self.backoff.clone()));
                 // Endless, as it is built without a number of times.
-                let pause = backoff.next().unwrap_or(PATIENCE);
+                let pause = backoff.next_delay();
                 let before = self.failures.get(&key);
                 if before.is_none() {
                     tracing::warn!(%key, address, %error, ?pause, "endpoint cannot be made, trying on");

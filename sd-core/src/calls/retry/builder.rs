@@ -1,8 +1,7 @@
 //! How a call is retried.
 
 use super::Retry;
-use crate::{calls::budget::RetryBudget, support::jittered};
-use backon::ExponentialBuilder;
+use crate::{calls::budget::RetryBudget, support::Backoff};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// A [`Retry`] with other options than the default ones.
@@ -17,7 +16,7 @@ impl<B, Err> RetryBuilder<B, Err> {
                 max_attempts: 3,
                 per_try_timeout: None,
                 timeout: None,
-                backoff: jittered(Duration::from_millis(25), Duration::from_secs(1)),
+                backoff: Backoff::new(Duration::from_millis(25), Duration::from_secs(1)),
                 budget: None,
                 retry_if: None,
                 retry_timeouts: true,
@@ -48,7 +47,7 @@ impl<B, Err> RetryBuilder<B, Err> {
     /// The pause before a further attempt: doubles from `first` up to `longest`, and each is drawn
     /// from its upper half. Two zeros stand for no pause. Default: 25 ms to 1 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.0.options.backoff = jittered(first, longest);
+        self.0.options.backoff = Backoff::new(first, longest);
         self
     }
 
@@ -88,7 +87,7 @@ pub(super) struct Options<Err> {
     pub(super) max_attempts: u32,
     pub(super) per_try_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
-    pub(super) backoff: ExponentialBuilder,
+    pub(super) backoff: Backoff,
     pub(super) budget: Option<Arc<RetryBudget>>,
     pub(super) retry_if: Option<Predicate<Err>>,
     pub(super) retry_timeouts: bool,
@@ -99,6 +98,7 @@ type Predicate<Err> = Arc<dyn Fn(&Err) -> bool + Send + Sync>;
 impl<Err> Clone for Options<Err> {
     fn clone(&self) -> Self {
         Self {
+            backoff: self.backoff.clone(),
             budget: self.budget.clone(),
             retry_if: self.retry_if.clone(),
             ..*self

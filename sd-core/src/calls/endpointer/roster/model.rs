@@ -1,7 +1,7 @@
 //! The roster against a model of a service and its factories.
 
 use super::*;
-use crate::support::{cases, jittered};
+use crate::support::{Backoff, cases};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -111,7 +111,7 @@ fn name(key: &Key) -> Name {
 impl World {
     fn new(at_once: usize) -> Self {
         Self {
-            roster: Roster::new(at_once, jittered(FIRST, LONGEST)),
+            roster: Roster::new(at_once, Backoff::new(FIRST, LONGEST)),
             now: Instant::now(),
             at_once,
             source: BTreeMap::new(),

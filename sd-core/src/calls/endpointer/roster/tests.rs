@@ -1,11 +1,11 @@
 //! The roster without a runtime.
 
 use super::*;
-use crate::support::jittered;
+use crate::support::Backoff;
 
 fn roster(at_once: usize) -> Roster<u32> {
     let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
-    Roster::new(at_once, jittered(first, longest))
+    Roster::new(at_once, Backoff::new(first, longest))
 }
 
 fn instances<const N: usize>(all: [(&str, &str); N]) -> Instances {
