@@ -118,9 +118,7 @@ async fn a_taken_key_is_not_reclaimed(bench: &Bench<'_>) -> Outcome {
     let mut registration = bench
         .register(&client, &bench.service("foo/a", "ours")?)
         .await?;
-    let taken = Lost::Taken {
-        value: "theirs".into(),
-    };
+    let taken = Lost::taken("theirs");
 
     bench.put(registration.key(), "theirs").await?;
     let lost = bench.lost(&mut registration).await?;
@@ -128,7 +126,7 @@ async fn a_taken_key_is_not_reclaimed(bench: &Bench<'_>) -> Outcome {
     let reclaimed = bench.reclaim(&registration, "ours again").await?;
 
     ensure!(
-        matches!(&reclaimed, Reclaimed::Taken { value } if value == "theirs"),
+        matches!(&reclaimed, Reclaimed::Taken { value, .. } if value == "theirs"),
         "reclaim answers {reclaimed:?}"
     );
     bench.while_quiet().await;
@@ -149,7 +147,7 @@ async fn a_key_taken_after_the_lease_was_lost_is_not_reclaimed(bench: &Bench<'_>
     let reclaimed = bench.reclaim(&before, "old again").await?;
 
     ensure!(
-        matches!(&reclaimed, Reclaimed::Taken { value } if value == "new"),
+        matches!(&reclaimed, Reclaimed::Taken { value, .. } if value == "new"),
         "reclaim answers {reclaimed:?}"
     );
     bench.while_quiet().await;

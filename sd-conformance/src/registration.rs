@@ -95,9 +95,7 @@ async fn register_takes_another_clients_key_over(bench: &Bench<'_>) -> Outcome {
 
     bench.ensure_stands(&key, "new").await?;
     let lost = bench.lost(&mut before).await?;
-    let taken = Lost::Taken {
-        value: "new".into(),
-    };
+    let taken = Lost::taken("new");
     ensure!(lost == taken, "the old owner hears {lost:?}");
     let lost = after.is_lost();
     ensure!(lost.is_none(), "the new owner hears {lost:?}");
@@ -112,9 +110,7 @@ async fn the_same_value_from_somebody_else_is_not_ours(bench: &Bench<'_>) -> Out
     bench.put(registration.key(), "same").await?;
 
     let lost = bench.lost(&mut registration).await?;
-    let taken = Lost::Taken {
-        value: "same".into(),
-    };
+    let taken = Lost::taken("same");
     ensure!(lost == taken, "it hears {lost:?}");
     let removed = bench.deregister(&client, &service).await?;
     ensure!(

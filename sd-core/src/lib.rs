@@ -62,8 +62,8 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registry::MockClient;
 pub use registry::{
     Batch, Cause, Change, Client, Deregistered, Entry, Error, Gap, Invalid, Key, LeaseId, Lister,
-    LossSender, Lost, LostLeases, NoReclaim, Poller, Prefix, Reclaim, Reclaimed, Registration,
-    Result, Revision, Service, ServiceKey, Snapshot, Ttl, Watch, WatchError,
+    LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix, Reclaim, Reclaimed,
+    Registration, Result, Revision, Service, ServiceKey, Snapshot, Ttl, Watch, WatchError,
 };
 
 /// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.

@@ -166,10 +166,7 @@ async fn a_deregistration_whose_caller_goes_away_goes_on_for_every_ttl() {
 async fn a_key_that_its_lease_completes_follows_it() {
     let etcd = Etcd::start().await;
     let client = client(&etcd);
-    let suffixed = Service {
-        key: Key::lease_suffixed("/svc/hello").unwrap(),
-        ..service("/svc/unused")
-    };
+    let suffixed = service("/svc/unused").with_key(Key::lease_suffixed("/svc/hello").unwrap());
     // Of the same stem, and yet another service.
     let fixed = client.register(&service("/svc/hello")).await.unwrap();
     let mut first = client.register(&suffixed).await.unwrap();
@@ -272,7 +269,7 @@ async fn however_much_takes_the_keys_of_many_is_noticed() {
 
     for registration in &mut registrations {
         let lost = timeout(PATIENCE, registration.lost()).await.unwrap();
-        let Lost::Taken { value } = lost else {
+        let Lost::Taken { value, .. } = lost else {
             panic!("{lost:?}");
         };
         assert_eq!(value.len(), MIB);

@@ -96,6 +96,7 @@ pub trait Client: Send + Sync + 'static {
 
 /// What became of a deregistration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Deregistered {
     /// The entry was ours and is gone.
     Removed,

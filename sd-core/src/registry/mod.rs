@@ -15,6 +15,7 @@ mod lease;
 mod lost_leases;
 #[cfg(feature = "mock")]
 mod mock;
+mod owner;
 mod poll;
 mod prefix;
 mod registration;
@@ -31,6 +32,7 @@ pub use lease::{LeaseId, Ttl};
 pub use lost_leases::LostLeases;
 #[cfg(feature = "mock")]
 pub use mock::MockClient;
+pub use owner::Owner;
 pub use poll::{Lister, Poller};
 pub use prefix::Prefix;
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};

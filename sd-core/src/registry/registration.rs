@@ -21,6 +21,7 @@ pub enum Lost {
     /// Somebody deleted the key; the lease may still live.
     KeyDeleted,
     /// Somebody else holds the key.
+    #[non_exhaustive]
     Taken {
         /// The new owner's value.
         value: Bytes,
@@ -34,6 +35,13 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// [`Lost::Taken`] by the owner of `value`.
+    pub fn taken(value: impl Into<Bytes>) -> Self {
+        Self::Taken {
+            value: value.into(),
+        }
+    }
+
     /// How it was lost, in a word, for logs and labels.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -54,10 +62,20 @@ pub enum Reclaimed {
     /// The key is ours; the handle that follows the old one.
     Held(Registration),
     /// Somebody else holds the key.
+    #[non_exhaustive]
     Taken {
         /// The new owner's value.
         value: Bytes,
     },
+}
+
+impl Reclaimed {
+    /// [`Reclaimed::Taken`] by the owner of `value`.
+    pub fn taken(value: impl Into<Bytes>) -> Self {
+        Self::Taken {
+            value: value.into(),
+        }
+    }
 }
 
 /// How a backend puts a lost registration back.
@@ -195,9 +213,7 @@ pub struct NoReclaim;
 #[async_trait]
 impl Reclaim for NoReclaim {
     async fn reclaim(&self, _value: Bytes) -> Result<Reclaimed> {
-        Err(Error::Unsupported {
-            operation: "reclaim",
-        })
+        Err(Error::unsupported("reclaim"))
     }
 }
 

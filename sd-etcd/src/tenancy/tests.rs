@@ -538,7 +538,7 @@ fn a_superseded_handle_does_not_overwrite_its_successor() {
         assert!(bench.next().is_none());
         assert!(matches!(
             said(&mut reclaim),
-            Some(Ok(Reclaimed::Taken { value })) if value == "second"
+            Some(Ok(Reclaimed::Taken { value, .. })) if value == "second"
         ));
         assert!(first.is_lost().is_some());
         assert_eq!(held(second).is_lost(), None);
@@ -930,7 +930,7 @@ fn a_missing_key_is_lost_and_a_stray_one_removed() {
     });
     bench.finish(Done::Examined(lease, known.collect(), Ok(())));
     assert_eq!(a.is_lost(), Some(Lost::KeyDeleted));
-    assert_eq!(b.is_lost(), Some(Lost::Taken { value: "x".into() }));
+    assert_eq!(b.is_lost(), Some(Lost::taken("x")));
     assert_eq!(c.is_lost(), None);
 }
 

@@ -9,7 +9,7 @@ use sd_memory::{ClientOptions, Registry};
 async fn reclaimed(registration: &Registration, value: &'static str) -> Registration {
     match registration.reclaim(value).await.unwrap() {
         Reclaimed::Held(registration) => registration,
-        Reclaimed::Taken { value } => panic!("taken by {value:?}"),
+        Reclaimed::Taken { value, .. } => panic!("taken by {value:?}"),
     }
 }
 
@@ -46,12 +46,7 @@ async fn registering_takes_the_key_over_whoever_holds_it() {
     assert_eq!(value(&registry, A).unwrap(), "old");
     let second = registered(&new, A, "new").await;
     assert_eq!(value(&registry, A).unwrap(), "new");
-    assert_eq!(
-        soon(first.lost()).await,
-        Lost::Taken {
-            value: "new".into()
-        }
-    );
+    assert_eq!(soon(first.lost()).await, Lost::taken("new"));
     assert_eq!(second.is_lost(), None);
 }
 
@@ -71,9 +66,7 @@ async fn each_loss_is_told_for_what_it_is() {
 
     let mut registration = registered(&client, A, "3").await;
     registry.put(A, "foreign").unwrap();
-    let taken = Lost::Taken {
-        value: "foreign".into(),
-    };
+    let taken = Lost::taken("foreign");
     assert_eq!(soon(registration.lost()).await, taken);
 
     let mut registration = registered(&client, A, "4").await;
@@ -142,7 +135,7 @@ async fn reclaiming_writes_nothing_where_somebody_else_holds_the_key() {
     let registration = registered(&client, A, "mine").await;
     let lease = registration.lease_id().clone();
     let taken = async || match registration.reclaim("again").await.unwrap() {
-        Reclaimed::Taken { value } => value,
+        Reclaimed::Taken { value, .. } => value,
         Reclaimed::Held(_) => panic!("took the key from its new owner"),
     };
 

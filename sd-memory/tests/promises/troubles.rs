@@ -139,12 +139,7 @@ async fn what_happened_in_a_freeze_is_told_at_the_thaw() {
     assert_eq!((a.is_lost(), b.is_lost()), (None, None));
     registry.thaw();
     assert_eq!(soon(a.lost()).await, Lost::KeyDeleted);
-    assert_eq!(
-        soon(b.lost()).await,
-        Lost::Taken {
-            value: "foreign".into()
-        }
-    );
+    assert_eq!(soon(b.lost()).await, Lost::taken("foreign"));
 }
 
 #[tokio::test(start_paused = true)]
