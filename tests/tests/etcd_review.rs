@@ -137,7 +137,7 @@ async fn a_service_moves_between_ttls_and_leaves_nothing() {
     assert_eq!(client.lease_id().as_ref(), Some(second.lease_id()));
     eventually(PATIENCE, "one lease", || etcd.leases(), |it| it.len() == 1).await;
     assert_eq!(etcd.keys("/").await, ["/svc/a"]);
-    assert_eq!(second.is_lost(), None);
+    assert_eq!(second.loss(), None);
     assert!(matches!(
         client.deregister(&short).await,
         Ok(Deregistered::Removed)
@@ -172,7 +172,7 @@ async fn a_key_that_its_lease_completes_follows_it() {
     let mut first = client.register(&suffixed).await.unwrap();
     let lease: i64 = first.lease_id().as_str().parse().unwrap();
     assert_eq!(first.key().as_str(), format!("/svc/hello{lease}"));
-    assert_eq!(fixed.is_lost(), None);
+    assert_eq!(fixed.loss(), None);
 
     etcd.revoke(lease).await;
     assert_eq!(
@@ -274,5 +274,5 @@ async fn however_much_takes_the_keys_of_many_is_noticed() {
         };
         assert_eq!(value.len(), MIB);
     }
-    assert_eq!(standing.is_lost(), None);
+    assert_eq!(standing.loss(), None);
 }

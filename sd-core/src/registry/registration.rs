@@ -147,19 +147,19 @@ impl Registration {
     ///
     /// Cancellation safe, and may be called again: the answer stays the same.
     pub async fn lost(&mut self) -> Lost {
-        self.loss().await
+        self.until_lost().await
     }
 
     /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
-    pub(crate) async fn loss(&self) -> Lost {
+    pub(crate) async fn until_lost(&self) -> Lost {
         match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(lost)) => lost.clone(),
             Ok(None) | Err(_) => Lost::Closed,
         }
     }
 
-    /// Why it is lost, if it is.
-    pub fn is_lost(&self) -> Option<Lost> {
+    /// Why the registration is lost; `None` while it is held. Does not wait.
+    pub fn loss(&self) -> Option<Lost> {
         match self.lost.has_changed() {
             Err(_) => Some(self.lost.borrow().clone().unwrap_or(Lost::Closed)),
             Ok(_) => self.lost.borrow().clone(),
@@ -238,11 +238,11 @@ mod tests {
     #[tokio::test]
     async fn a_loss_is_said_once_and_stays() {
         let (sender, mut registration) = registration();
-        assert_eq!(registration.is_lost(), None);
+        assert_eq!(registration.loss(), None);
         sender.send(Lost::KeyDeleted);
         assert_eq!(registration.lost().await, Lost::KeyDeleted);
         assert_eq!(registration.lost().await, Lost::KeyDeleted);
-        assert_eq!(registration.is_lost(), Some(Lost::KeyDeleted));
+        assert_eq!(registration.loss(), Some(Lost::KeyDeleted));
     }
 
     #[tokio::test]
@@ -250,13 +250,13 @@ mod tests {
         let (sender, mut registration) = registration();
         drop(sender);
         assert_eq!(registration.lost().await, Lost::Closed);
-        assert_eq!(registration.is_lost(), Some(Lost::Closed));
+        assert_eq!(registration.loss(), Some(Lost::Closed));
     }
 
     #[tokio::test]
     async fn a_detached_registration_is_held() {
         let registration = Registration::detached(Key::new("k").unwrap(), LeaseId::from(1));
-        assert_eq!(registration.is_lost(), None);
+        assert_eq!(registration.loss(), None);
         assert!(registration.reclaim("v").await.is_err());
     }
 
