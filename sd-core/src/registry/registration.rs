@@ -197,7 +197,17 @@ pub struct LossSender(watch::Sender<Option<Lost>>);
 impl LossSender {
     /// Says that the registration is lost.
     pub fn send(self, why: Lost) {
+        self.tell(why);
+    }
+
+    /// [`send`](Self::send) for those who go on watching whether the handle is dropped.
+    pub(crate) fn tell(&self, why: Lost) {
         self.0.send_replace(Some(why));
+    }
+
+    /// Whether the registration was dropped.
+    pub fn is_dropped(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Waits until the registration was dropped.
@@ -263,7 +273,9 @@ mod tests {
     #[tokio::test]
     async fn a_backend_notices_the_drop() {
         let (sender, registration) = registration();
+        assert!(!sender.is_dropped());
         drop(registration);
         sender.dropped().await;
+        assert!(sender.is_dropped());
     }
 }
