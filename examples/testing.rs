@@ -421,13 +421,9 @@ mod tests {
     /// A registry in which there is nothing, and nothing happens.
     fn quiet() -> MockClient {
         let mut client = MockClient::new();
-        client.expect_get_entries().returning(|_| {
-            Ok(Snapshot {
-                entries: Vec::new(),
-                revision: Revision::new(1_u64),
-                skipped: 0,
-            })
-        });
+        client
+            .expect_get_entries()
+            .returning(|_| Ok(Snapshot::new(Vec::new(), Revision::new(1_u64))));
         client
             .expect_watch_prefix()
             .returning(|_, _| Ok(Watch::new(stream::pending())));
@@ -449,12 +445,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_greeter_without_rights_says_so_at_once() {
         let mut client = quiet();
-        client.expect_register().times(1).returning(|_| {
-            Err(Error::PermissionDenied {
-                message: "not for greeters".into(),
-                source: None,
-            })
-        });
+        client
+            .expect_register()
+            .times(1)
+            .returning(|_| Err(Error::permission_denied("not for greeters")));
         let began = Instant::now();
 
         let refused = start(client).await.err().expect("no greeter");

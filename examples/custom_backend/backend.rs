@@ -227,7 +227,7 @@ impl Reclaim for Claim {
         match turn.directory.read(&key)? {
             Some((owner, value)) if owner != deed.owner => {
                 turn.lost_leases.forget(&service.key);
-                Ok(Reclaimed::Taken { value })
+                Ok(Reclaimed::taken(value))
             }
             _ => Ok(Reclaimed::Held(
                 turn.put(&service.clone().with_value(value))?,

@@ -134,7 +134,7 @@ impl Directory {
                 let kept = self.keep_file(&self.file(&deed.key), deed.ttl);
                 kept.map(|()| None).map_err(failed)?
             }
-            Some((_, value)) => Some(Lost::Taken { value }),
+            Some((_, value)) => Some(Lost::taken(value)),
             // It is over if there is something to remove.
             None if self.remove(&deed.key)? => Some(Lost::LeaseExpired),
             None => Some(Lost::KeyDeleted),

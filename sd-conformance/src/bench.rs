@@ -222,7 +222,7 @@ impl Bench<'_> {
     ) -> Outcome<Registration> {
         match self.reclaim(registration, value).await? {
             Reclaimed::Held(registration) => Ok(registration),
-            Reclaimed::Taken { value } => Err(Stop::Broken(format!(
+            Reclaimed::Taken { value, .. } => Err(Stop::Broken(format!(
                 "reclaim says that the key is taken, by {value:?}"
             ))),
         }

@@ -68,7 +68,7 @@ async fn an_old_owner_does_not_remove_its_successor(bench: &Bench<'_>) -> Outcom
         removed == Deregistered::NotOurs,
         "the old owner is told {removed:?}"
     );
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "the successor hears {lost:?}");
     Ok(())
 }
@@ -151,7 +151,7 @@ async fn a_dropped_registration_leaves_the_others(bench: &Bench<'_>) -> Outcome 
     tokio::time::sleep(bench.short().duration() * 3 / 2).await;
 
     bench.ensure_stands(staying.key(), "b").await?;
-    let lost = staying.is_lost();
+    let lost = staying.loss();
     ensure!(lost.is_none(), "another service is lost: {lost:?}");
     Ok(())
 }

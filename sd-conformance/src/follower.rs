@@ -224,9 +224,9 @@ impl<'b> Follower<'b> {
 /// What the mirror is after the batch.
 pub(super) fn apply(mirror: &mut Listed, batch: &Batch) {
     for change in &batch.changes {
-        match change {
-            Change::Put(entry) => mirror.insert(entry.key.clone(), entry.value.clone()),
-            Change::Delete(key) => mirror.remove(key),
+        match change.value() {
+            Some(value) => mirror.insert(change.key().clone(), value.clone()),
+            None => mirror.remove(change.key()),
         };
     }
 }

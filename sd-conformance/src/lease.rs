@@ -158,7 +158,7 @@ async fn a_lease_outlives_its_ttl_while_it_is_used(bench: &Bench<'_>) -> Outcome
     sleep(bench.short().duration() * 5 / 2).await;
 
     bench.ensure_stands(registration.key(), "a").await?;
-    let lost = registration.is_lost();
+    let lost = registration.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     let lease = client.lease_id();
     ensure!(
@@ -179,7 +179,7 @@ async fn a_lease_stays_while_one_service_remains(bench: &Bench<'_>) -> Outcome {
     sleep(bench.short().duration() * 2).await;
 
     bench.ensure_stands(registration.key(), "b").await?;
-    let lost = registration.is_lost();
+    let lost = registration.loss();
     ensure!(lost.is_none(), "the other service is lost: {lost:?}");
     Ok(())
 }

@@ -161,12 +161,12 @@ async fn an_outage_is_not_a_loss(bench: &Bench<'_>) -> Outcome {
 
     bench.disrupt().await?;
     bench.while_quiet().await;
-    let during = registration.is_lost();
+    let during = registration.loss();
     bench.restore().await?;
     bench.while_quiet().await;
 
     ensure!(during.is_none(), "silence is taken for a loss: {during:?}");
-    let after = registration.is_lost();
+    let after = registration.loss();
     ensure!(after.is_none(), "an outage is taken for a loss: {after:?}");
     bench.ensure_stands(registration.key(), "a").await
 }
@@ -189,7 +189,7 @@ async fn a_registration_that_was_given_up_undoes_no_later_one(bench: &Bench<'_>)
 
     bench.while_quiet().await;
     bench.ensure_stands(registration.key(), "new").await?;
-    let lost = registration.is_lost();
+    let lost = registration.loss();
     ensure!(lost.is_none(), "the later one is lost: {lost:?}");
     Ok(())
 }

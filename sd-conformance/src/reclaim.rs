@@ -77,7 +77,7 @@ async fn a_deleted_key_is_said_and_the_entry_reclaimed(bench: &Bench<'_>) -> Out
 
     bench.ensure_stands(after.key(), "2").await?;
     bench.while_quiet().await;
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "it is said to be lost again: {lost:?}");
     Ok(())
 }
@@ -92,7 +92,7 @@ async fn a_reclaimed_registration_is_held(bench: &Bench<'_>) -> Outcome {
     drop(first);
 
     tokio::time::sleep(bench.short().duration() * 2).await;
-    let lost = second.is_lost();
+    let lost = second.loss();
     ensure!(lost.is_none(), "it is not kept alive: {lost:?}");
     bench.ensure_stands(second.key(), "2").await?;
 
@@ -118,9 +118,7 @@ async fn a_taken_key_is_not_reclaimed(bench: &Bench<'_>) -> Outcome {
     let mut registration = bench
         .register(&client, &bench.service("foo/a", "ours")?)
         .await?;
-    let taken = Lost::Taken {
-        value: "theirs".into(),
-    };
+    let taken = Lost::taken("theirs");
 
     bench.put(registration.key(), "theirs").await?;
     let lost = bench.lost(&mut registration).await?;
@@ -128,7 +126,7 @@ async fn a_taken_key_is_not_reclaimed(bench: &Bench<'_>) -> Outcome {
     let reclaimed = bench.reclaim(&registration, "ours again").await?;
 
     ensure!(
-        matches!(&reclaimed, Reclaimed::Taken { value } if value == "theirs"),
+        matches!(&reclaimed, Reclaimed::Taken { value, .. } if value == "theirs"),
         "reclaim answers {reclaimed:?}"
     );
     bench.while_quiet().await;
@@ -149,12 +147,12 @@ async fn a_key_taken_after_the_lease_was_lost_is_not_reclaimed(bench: &Bench<'_>
     let reclaimed = bench.reclaim(&before, "old again").await?;
 
     ensure!(
-        matches!(&reclaimed, Reclaimed::Taken { value } if value == "new"),
+        matches!(&reclaimed, Reclaimed::Taken { value, .. } if value == "new"),
         "reclaim answers {reclaimed:?}"
     );
     bench.while_quiet().await;
     bench.ensure_stands(after.key(), "new").await?;
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "the successor hears {lost:?}");
     Ok(())
 }
@@ -179,7 +177,7 @@ async fn reclaim_changes_the_value_of_what_is_held(bench: &Bench<'_>) -> Outcome
         .await?;
     let reports = follower.reports_of(key);
     ensure!(reports == 1, "one new value is reported {reports} times");
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     Ok(())
 }
@@ -194,7 +192,7 @@ async fn a_reclaimed_handle_may_be_dropped(bench: &Bench<'_>) -> Outcome {
     bench.while_quiet().await;
 
     bench.ensure_stands(after.key(), "2").await?;
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     Ok(())
 }

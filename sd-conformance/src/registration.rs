@@ -57,7 +57,7 @@ async fn a_registered_service_is_seen_by_others(bench: &Bench<'_>) -> Outcome {
     );
     let named = registration.key();
     ensure!(*named == key, "the handle names the key {named}");
-    let lost = registration.is_lost();
+    let lost = registration.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     Ok(())
 }
@@ -72,7 +72,7 @@ async fn register_takes_a_strangers_key_over(bench: &Bench<'_>) -> Outcome {
 
     bench.ensure_stands(&key, "ours").await?;
     bench.while_quiet().await;
-    let lost = registration.is_lost();
+    let lost = registration.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     let removed = bench.deregister(&client, &service).await?;
     ensure!(
@@ -95,11 +95,9 @@ async fn register_takes_another_clients_key_over(bench: &Bench<'_>) -> Outcome {
 
     bench.ensure_stands(&key, "new").await?;
     let lost = bench.lost(&mut before).await?;
-    let taken = Lost::Taken {
-        value: "new".into(),
-    };
+    let taken = Lost::taken("new");
     ensure!(lost == taken, "the old owner hears {lost:?}");
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "the new owner hears {lost:?}");
     Ok(())
 }
@@ -112,9 +110,7 @@ async fn the_same_value_from_somebody_else_is_not_ours(bench: &Bench<'_>) -> Out
     bench.put(registration.key(), "same").await?;
 
     let lost = bench.lost(&mut registration).await?;
-    let taken = Lost::Taken {
-        value: "same".into(),
-    };
+    let taken = Lost::taken("same");
     ensure!(lost == taken, "it hears {lost:?}");
     let removed = bench.deregister(&client, &service).await?;
     ensure!(
@@ -136,7 +132,7 @@ async fn register_again_supersedes_the_registration_before(bench: &Bench<'_>) ->
     let lost = bench.lost(&mut before).await?;
     ensure!(lost == Lost::Superseded, "the old handle hears {lost:?}");
     bench.while_quiet().await;
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "the new handle hears {lost:?}");
     let found = bench.list(&client, &bench.prefix("foo")?).await?;
     ensure!(
@@ -156,7 +152,7 @@ async fn a_superseded_handle_ends_nothing(bench: &Bench<'_>) -> Outcome {
     bench.while_quiet().await;
 
     bench.ensure_stands(after.key(), "2").await?;
-    let lost = after.is_lost();
+    let lost = after.loss();
     ensure!(lost.is_none(), "the new handle hears {lost:?}");
     Ok(())
 }
@@ -172,7 +168,7 @@ async fn a_service_can_come_back_after_deregister(bench: &Bench<'_>) -> Outcome 
     bench.while_quiet().await;
 
     bench.ensure_stands(second.key(), "a").await?;
-    let lost = second.is_lost();
+    let lost = second.loss();
     ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
     Ok(())
 }

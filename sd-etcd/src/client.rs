@@ -260,7 +260,7 @@ impl Client for EtcdClient {
                     Deregistered::Unconfirmed
                 }
                 (Deregistered::Removed, _) | (_, Deregistered::Removed) => Deregistered::Removed,
-                (Deregistered::NotOurs, Deregistered::NotOurs) => Deregistered::NotOurs,
+                _ => Deregistered::NotOurs,
             };
         }
         Ok(outcome)

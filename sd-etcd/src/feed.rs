@@ -122,11 +122,7 @@ impl Feed {
 }
 
 fn size(change: &Change) -> usize {
-    let content = match change {
-        Change::Put(entry) => entry.key.as_str().len() + entry.value.len(),
-        Change::Delete(key) => key.as_str().len(),
-    };
-    CHANGE + content
+    CHANGE + change.key().as_str().len() + change.value().map_or(0, |value| value.len())
 }
 
 #[cfg(test)]

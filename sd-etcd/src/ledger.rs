@@ -153,8 +153,8 @@ mod tests {
         let mut ledger = Ledger::default();
         let (a, b) = (enter(&mut ledger, "a", 1), enter(&mut ledger, "b", 2));
         assert_eq!(ledger.lease_lost(1), [Key::new("a").unwrap().into()]);
-        assert_eq!(a.is_lost(), Some(Lost::LeaseExpired));
-        assert_eq!(b.is_lost(), None);
+        assert_eq!(a.loss(), Some(Lost::LeaseExpired));
+        assert_eq!(b.loss(), None);
         assert!(ledger.lease_lost(1).is_empty(), "a loss is said once");
     }
 

@@ -144,11 +144,8 @@ fn snapshot(config: &Config, raw: Vec<KeyValue>, token: Token) -> Snapshot {
             Some(Entry::new(key, value))
         })
         .collect();
-    Snapshot {
-        skipped: (count - entries.len()) as u64,
-        entries,
-        revision: token.into_revision(),
-    }
+    let skipped = (count - entries.len()) as u64;
+    Snapshot::new(entries, token.into_revision()).with_skipped(skipped)
 }
 
 /// The end of the range of all keys that begin with `start`, as etcd's clients compute it.

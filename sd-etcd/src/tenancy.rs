@@ -218,7 +218,7 @@ impl Tenancy {
                 None => return Verdict::Answer(Err(Error::Closed)),
                 Some(entry) if entry.id != id => {
                     let value = entry.value.clone();
-                    return Verdict::Answer(Ok(Reclaimed::Taken { value }));
+                    return Verdict::Answer(Ok(Reclaimed::taken(value)));
                 }
                 Some(_) => {}
             }

@@ -261,9 +261,7 @@ impl Held {
         }
         let loss = self.loss.take()?;
         let why = match store.get(self.mark.key.as_str()) {
-            Some(stored) => Lost::Taken {
-                value: stored.value.clone(),
-            },
+            Some(stored) => Lost::taken(stored.value.clone()),
             None if store.lease(&self.mark.lease).is_none() => Lost::LeaseExpired,
             None => Lost::KeyDeleted,
         };

@@ -73,11 +73,8 @@ impl Client for MemoryClient {
                 |calls| &mut calls.lists,
                 |state| {
                     let history = state.store.history();
-                    Snapshot {
-                        entries: state.store.under(prefix).collect(),
-                        revision: history.token(history.revision()),
-                        skipped: 0,
-                    }
+                    let entries = state.store.under(prefix).collect();
+                    Snapshot::new(entries, history.token(history.revision()))
                 },
             )
             .await

@@ -30,7 +30,7 @@
 //! // The registry stops answering for longer than the lease lives: a loss, but only once it says so.
 //! registry.freeze();
 //! tokio::time::sleep(2 * service.ttl.duration()).await;
-//! assert_eq!(registration.is_lost(), None);
+//! assert_eq!(registration.loss(), None);
 //! registry.thaw();
 //! assert_eq!(registration.lost().await, Lost::LeaseExpired);
 //!

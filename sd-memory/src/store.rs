@@ -128,14 +128,14 @@ impl Store {
             if last.get(change.key()) != Some(&i) {
                 continue;
             }
-            match &change {
-                Change::Put(entry) => {
-                    self.place(&entry.key, entry.value.clone(), None, modified);
+            let is_change = match change.value() {
+                Some(value) => {
+                    self.place(change.key(), value.clone(), None, modified);
+                    true
                 }
-                Change::Delete(key) if self.take(key).is_none() => continue,
-                Change::Delete(_) => {}
-            }
-            done.push(change);
+                None => self.take(change.key()).is_some(),
+            };
+            done.extend(is_change.then_some(change));
         }
         (!done.is_empty()).then(|| self.history.record(done))
     }

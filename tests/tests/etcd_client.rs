@@ -138,7 +138,7 @@ async fn a_restart_with_its_data_interrupts_a_watch_and_loses_nothing() {
     let changes = news(&mut watch.unwrap()).await.unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].key().as_str(), "/svc/c");
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     assert_eq!(client.lease_id(), lease);
     assert!(
         timeout(Duration::from_millis(10), registration.lost())

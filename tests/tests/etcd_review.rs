@@ -137,7 +137,7 @@ async fn a_service_moves_between_ttls_and_leaves_nothing() {
     assert_eq!(client.lease_id().as_ref(), Some(second.lease_id()));
     eventually(PATIENCE, "one lease", || etcd.leases(), |it| it.len() == 1).await;
     assert_eq!(etcd.keys("/").await, ["/svc/a"]);
-    assert_eq!(second.is_lost(), None);
+    assert_eq!(second.loss(), None);
     assert!(matches!(
         client.deregister(&short).await,
         Ok(Deregistered::Removed)
@@ -166,16 +166,13 @@ async fn a_deregistration_whose_caller_goes_away_goes_on_for_every_ttl() {
 async fn a_key_that_its_lease_completes_follows_it() {
     let etcd = Etcd::start().await;
     let client = client(&etcd);
-    let suffixed = Service {
-        key: Key::lease_suffixed("/svc/hello").unwrap(),
-        ..service("/svc/unused")
-    };
+    let suffixed = service("/svc/unused").with_key(Key::lease_suffixed("/svc/hello").unwrap());
     // Of the same stem, and yet another service.
     let fixed = client.register(&service("/svc/hello")).await.unwrap();
     let mut first = client.register(&suffixed).await.unwrap();
     let lease: i64 = first.lease_id().as_str().parse().unwrap();
     assert_eq!(first.key().as_str(), format!("/svc/hello{lease}"));
-    assert_eq!(fixed.is_lost(), None);
+    assert_eq!(fixed.loss(), None);
 
     etcd.revoke(lease).await;
     assert_eq!(
@@ -272,10 +269,10 @@ async fn however_much_takes_the_keys_of_many_is_noticed() {
 
     for registration in &mut registrations {
         let lost = timeout(PATIENCE, registration.lost()).await.unwrap();
-        let Lost::Taken { value } = lost else {
+        let Lost::Taken { value, .. } = lost else {
             panic!("{lost:?}");
         };
         assert_eq!(value.len(), MIB);
     }
-    assert_eq!(standing.is_lost(), None);
+    assert_eq!(standing.loss(), None);
 }

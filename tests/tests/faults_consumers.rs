@@ -111,11 +111,11 @@ async fn read(watch: &mut Watch, last: &str) -> (Vec<Change>, Option<Revision>, 
 }
 
 fn bytes(changes: &[Change]) -> usize {
-    let size = |change: &Change| match change {
-        Change::Put(entry) => entry.value.len(),
-        Change::Delete(_) => 0,
-    };
-    changes.iter().map(size).sum()
+    changes
+        .iter()
+        .filter_map(Change::value)
+        .map(|value| value.len())
+        .sum()
 }
 
 /// faults row 17, for a watch without the layers above.

@@ -101,7 +101,7 @@ async fn a_registration_that_was_given_up_does_not_undo_the_one_after_it() {
     scene.transactions(&before, 3).await;
 
     scene.stays("new").await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_removal_that_was_given_up_does_not_remove_what_was_registered_after_i
     scene.transactions(&before, 3).await;
 
     scene.stays("new").await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
 }
 
 /// An update on its way to a member that does not answer, such as the announcement of draining, does

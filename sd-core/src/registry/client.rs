@@ -17,7 +17,8 @@ use std::sync::Arc;
 ///
 /// Five methods are all that the layers above need, so that etcd, memory, and anybody's own
 /// backend look alike. What they promise beyond their signatures is stated here and checked by the
-/// crate `sd-conformance`, which an author of a backend runs in a test.
+/// crate `sd-conformance`, which an author of a backend runs in a test. [`Ledger`](crate::Ledger)
+/// keeps the books that all backends have to keep.
 ///
 /// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
 /// or connections offers a `close` of its own that also waits for their end.
@@ -69,10 +70,13 @@ pub trait Client: Send + Sync + 'static {
     /// holds it: a restarted provider wins against its own dead lease.
     ///
     /// One lease per client and TTL serves any number of services. A later `register` of the same
-    /// key on the same client supersedes the registration before it.
+    /// key on the same client supersedes the registration before it, whoever its
+    /// [owner](crate::Owner) is; nothing that concerns the earlier one keeps the later from
+    /// succeeding.
     ///
     /// When the future is dropped before it resolves, what it sent may still take effect and is
-    /// then removed like a dropped [`Registration`].
+    /// then removed like a dropped [`Registration`]. Neither ends anything but its own
+    /// registration: a successor under the same key stays.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) before anything is sent, for what the registry would refuse; otherwise
@@ -82,6 +86,13 @@ pub trait Client: Send + Sync + 'static {
 
     /// Removes the service's entry, but only while it is ours: a successor under the same key stays.
     /// The lease is revoked when its last service goes.
+    ///
+    /// If the service has an [owner](Service::owned_by), only what was registered in that owner's
+    /// name is ours. Once another owner has superseded it on this client, the answer is
+    /// [`NotOurs`](Deregistered::NotOurs), and neither that registration nor a `register` of its
+    /// under way is touched. Without an owner, whatever this client holds under the key is ours.
+    ///
+    /// A `register` or `reclaim` of the same service that is under way puts nothing afterwards.
     ///
     /// Bounded in time. Goes on in the background when the future is dropped.
     ///
@@ -96,6 +107,7 @@ pub trait Client: Send + Sync + 'static {
 
 /// What became of a deregistration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Deregistered {
     /// The entry was ours and is gone.
     Removed,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 /// A key and its value as they stand in the registry, not yet understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Where it stands.
     pub key: Key,
@@ -13,17 +14,35 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry of these two.
+    /// The entry that has `value` under `key`.
     pub fn new(key: Key, value: impl Into<Bytes>) -> Self {
         Self {
             key,
             value: value.into(),
         }
     }
+
+    /// The same entry with another value.
+    #[must_use]
+    pub fn with_value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = value.into();
+        self
+    }
 }
 
 /// All entries under a prefix as of one revision.
+///
+/// ```
+/// use sd_core::{Entry, Prefix, Revision, Snapshot};
+///
+/// let hello = Prefix::new("/services/hello")?;
+/// let entry = Entry::new(hello.key("a")?, "10.0.0.1:80");
+/// let snapshot = Snapshot::new(vec![entry], Revision::new(7_u64)).with_skipped(2);
+/// assert_eq!(snapshot.entries.len(), 1);
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Every entry whose key is text, each key once, in no particular order.
     pub entries: Vec<Entry>,
@@ -31,4 +50,22 @@ pub struct Snapshot {
     pub revision: Revision,
     /// How many entries were left out because their key is not UTF-8.
     pub skipped: u64,
+}
+
+impl Snapshot {
+    /// The state of `entries` at `revision`; none were skipped.
+    pub fn new(entries: Vec<Entry>, revision: Revision) -> Self {
+        Self {
+            entries,
+            revision,
+            skipped: 0,
+        }
+    }
+
+    /// The same snapshot with another number of entries that were left out.
+    #[must_use]
+    pub fn with_skipped(mut self, skipped: u64) -> Self {
+        self.skipped = skipped;
+        self
+    }
 }

@@ -101,13 +101,92 @@ pub enum Error {
     },
 }
 
+/// What a backend says; [`with_source`](Self::with_source) adds its own error.
+///
+/// ```
+/// use sd_core::Error;
+/// use std::{io, time::Duration};
+///
+/// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+/// let error = Error::unavailable("10.0.0.1:8500").with_source(refused);
+/// assert!(error.is_transient());
+/// assert!(!Error::permission_denied("key \"a\"").is_transient());
+/// assert!(Error::timeout("register", Duration::from_secs(3)).is_transient());
+/// ```
 impl Error {
-    /// An [`Error::Unavailable`] without a source.
+    /// An [`Error::Unavailable`].
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             message: message.into(),
             source: None,
         }
+    }
+
+    /// An [`Error::Timeout`] of `operation`, which was waited for so long.
+    pub fn timeout(operation: &'static str, after: Duration) -> Self {
+        Self::Timeout { operation, after }
+    }
+
+    /// An [`Error::Exhausted`].
+    pub fn exhausted(message: impl Into<String>) -> Self {
+        Self::Exhausted {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// An [`Error::Unauthenticated`].
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::Unauthenticated {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// An [`Error::PermissionDenied`].
+    pub fn permission_denied(message: impl Into<String>) -> Self {
+        Self::PermissionDenied {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// An [`Error::Unsupported`].
+    pub fn unsupported(operation: &'static str) -> Self {
+        Self::Unsupported { operation }
+    }
+
+    /// An [`Error::Backend`] after which the same call may succeed.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::Backend {
+            message: message.into(),
+            transient: true,
+            source: None,
+        }
+    }
+
+    /// An [`Error::Backend`] after which the same call fails again.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::Backend {
+            message: message.into(),
+            transient: false,
+            source: None,
+        }
+    }
+
+    /// The same error, caused by `cause`. Errors that keep no [source](StdError::source) stay as
+    /// they are: `Invalid`, `Timeout`, `Unsupported` and `Closed`.
+    #[must_use]
+    pub fn with_source(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        match &mut self {
+            Self::Unavailable { source, .. }
+            | Self::Exhausted { source, .. }
+            | Self::Unauthenticated { source, .. }
+            | Self::PermissionDenied { source, .. }
+            | Self::Backend { source, .. } => *source = Some(Arc::from(cause.into())),
+            Self::Invalid(_) | Self::Timeout { .. } | Self::Unsupported { .. } | Self::Closed => {}
+        }
+        self
     }
 
     /// Whether the same call may succeed later without anybody changing it.
@@ -194,26 +273,33 @@ mod tests {
     #[test]
     fn outages_can_pass_and_mistakes_cannot() {
         assert!(Error::unavailable("down").is_transient());
-        assert!(
-            Error::Timeout {
-                operation: "register",
-                after: Duration::from_secs(3)
-            }
-            .is_transient()
-        );
+        assert!(Error::timeout("register", Duration::from_secs(3)).is_transient());
+        assert!(Error::exhausted("no space").is_transient());
+        assert!(Error::transient("try again").is_transient());
+        assert!(!Error::permanent("never").is_transient());
+        assert!(!Error::unauthenticated("who").is_transient());
+        assert!(!Error::permission_denied("not you").is_transient());
+        assert!(!Error::unsupported("register").is_transient());
         assert!(!Error::from(Invalid::EmptyKey).is_transient());
         assert!(!Error::Closed.is_transient());
     }
 
     #[test]
     fn the_backend_error_is_the_source() {
-        let error = Error::Unavailable {
-            message: "connect".into(),
-            source: Some(Arc::new(std::io::Error::other("refused"))),
-        };
-        assert_eq!(
-            error.source().map(ToString::to_string).as_deref(),
-            Some("refused")
-        );
+        let refused = || std::io::Error::other("refused");
+        for error in [
+            Error::unavailable("connect"),
+            Error::exhausted("connect"),
+            Error::unauthenticated("connect"),
+            Error::permission_denied("connect"),
+            Error::transient("connect"),
+            Error::permanent("connect"),
+        ] {
+            assert!(error.source().is_none());
+            let error = error.with_source(refused());
+            let source = error.source().map(ToString::to_string);
+            assert_eq!(source.as_deref(), Some("refused"), "{error}");
+        }
+        assert!(Error::Closed.with_source(refused()).source().is_none());
     }
 }

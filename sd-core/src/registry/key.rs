@@ -84,6 +84,7 @@ impl TryFrom<String> for Key {
 /// What a [`Service`](crate::Service) is registered under: a key of its own, or one that its
 /// lease completes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ServiceKey {
     /// Always this key.
     Fixed(Key),
@@ -97,6 +98,14 @@ impl ServiceKey {
         match self {
             Self::Fixed(key) => key.clone(),
             Self::LeaseSuffixed(stem) => Key(format!("{stem}{lease}").into()),
+        }
+    }
+
+    /// The key of the entry, if it is the same under every lease.
+    pub fn fixed(&self) -> Option<&Key> {
+        match self {
+            Self::Fixed(key) => Some(key),
+            Self::LeaseSuffixed(_) => None,
         }
     }
 

@@ -5,6 +5,14 @@ use std::{fmt, sync::Arc, time::Duration};
 
 /// The id of a lease, as its backend writes it (etcd: a decimal number; Consul: a UUID). Opaque to
 /// everybody else. Cheap to clone.
+///
+/// ```
+/// use sd_core::LeaseId;
+///
+/// let session = String::from("adf4238a-882b-9ddc-4a9d-5b6758e4159e");
+/// assert_eq!(LeaseId::from(session.clone()).as_str(), session);
+/// assert_eq!(LeaseId::from(7), LeaseId::from("7"));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(Arc<str>);
 
@@ -29,6 +37,24 @@ impl fmt::Debug for LeaseId {
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for LeaseId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for LeaseId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<String> for LeaseId {
+    fn from(id: String) -> Self {
+        Self(id.into())
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Client`] is what a backend implements: etcd, memory, or anyone's own. The other files are the
 //! words it is spoken in: keys and prefixes, entries and revisions, leases, watches,
-//! registrations, errors. [`Poller`] makes a client of a registry that can only list, and
-//! [`LostLeases`] takes work off the authors of backends.
+//! registrations, errors. [`Poller`] makes a client of a registry that can only list.
+//! [`Ledger`] and [`LostLeases`] take work off the authors of backends.
 //!
 //! What an entry *means* is decided in `instances`. This room imports none of the others.
 
@@ -12,9 +12,11 @@ mod entry;
 mod error;
 mod key;
 mod lease;
+mod ledger;
 mod lost_leases;
 #[cfg(feature = "mock")]
 mod mock;
+mod owner;
 mod poll;
 mod prefix;
 mod registration;
@@ -28,9 +30,11 @@ pub(crate) use error::chain;
 pub use error::{Cause, Error, Invalid, Result};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
+pub use ledger::{Call, Ledger, RegistrationId, Removal};
 pub use lost_leases::LostLeases;
 #[cfg(feature = "mock")]
 pub use mock::MockClient;
+pub use owner::Owner;
 pub use poll::{Lister, Poller};
 pub use prefix::Prefix;
 pub use registration::{LossSender, Lost, NoReclaim, Reclaim, Reclaimed, Registration};

@@ -124,18 +124,17 @@ impl<L: Lister> Client for Poller<L> {
         let entries = listed
             .iter()
             .map(|(key, value)| Entry::new(key.clone(), value.clone()));
-        Ok(Snapshot {
-            entries: entries.collect(),
-            revision: Listed::revision(prefix, &listed),
-            skipped: 0,
-        })
+        Ok(Snapshot::new(
+            entries.collect(),
+            Listed::revision(prefix, &listed),
+        ))
     }
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
         let known = after
             .downcast_ref::<Listed>()
             .and_then(|listed| listed.under(prefix))
-            .ok_or(WatchError::Gap(Gap::ForeignToken))?;
+            .ok_or(Gap::ForeignToken)?;
         let polling = Polling {
             lists: self.lists.clone(),
             prefix: prefix.clone(),
@@ -157,15 +156,11 @@ impl<L: Lister> Client for Poller<L> {
     }
 
     async fn register(&self, _: &Service) -> Result<Registration> {
-        Err(Error::Unsupported {
-            operation: "register",
-        })
+        Err(Error::unsupported("register"))
     }
 
     async fn deregister(&self, _: &Service) -> Result<Deregistered> {
-        Err(Error::Unsupported {
-            operation: "deregister",
-        })
+        Err(Error::unsupported("deregister"))
     }
 
     fn lease_id(&self) -> Option<LeaseId> {

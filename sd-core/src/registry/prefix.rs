@@ -52,6 +52,27 @@ impl Prefix {
         &self.0
     }
 
+    /// The key of the entry called `name` under this prefix: `name` appended to the prefix as it is.
+    ///
+    /// ```
+    /// use sd_core::Prefix;
+    ///
+    /// let hello = Prefix::new("/services/hello")?;
+    /// let key = hello.key("10.0.0.1:80")?;
+    /// assert_eq!(key.as_str(), "/services/hello/10.0.0.1:80");
+    /// assert_eq!(hello.strip(&key), Some("10.0.0.1:80"));
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid::EmptyKey`] if `name` is empty.
+    pub fn key(&self, name: impl AsRef<str>) -> Result<Key, Invalid> {
+        match name.as_ref() {
+            "" => Err(Invalid::EmptyKey),
+            name => Key::new(format!("{self}{name}")),
+        }
+    }
+
     /// Whether `key` lies under this prefix.
     pub fn matches(&self, key: impl AsRef<str>) -> bool {
         key.as_ref().starts_with(&*self.0)
@@ -128,6 +149,8 @@ mod tests {
                 return Ok(());
             }
             let key = Key::new(format!("{path}{rest}")).unwrap();
+            let joined = raw.clone().unwrap().key(&rest).ok();
+            prop_assert_eq!(joined, (!rest.is_empty()).then(|| key.clone()));
             let is_below = path.ends_with('/') || rest.starts_with('/');
             for (prefix, is_under) in [(whole.unwrap(), is_below), (raw.unwrap(), true)] {
                 prop_assert_eq!(prefix.matches(&key), is_under);

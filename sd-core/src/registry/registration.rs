@@ -21,6 +21,7 @@ pub enum Lost {
     /// Somebody deleted the key; the lease may still live.
     KeyDeleted,
     /// Somebody else holds the key.
+    #[non_exhaustive]
     Taken {
         /// The new owner's value.
         value: Bytes,
@@ -34,6 +35,13 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// [`Lost::Taken`] by the owner of `value`.
+    pub fn taken(value: impl Into<Bytes>) -> Self {
+        Self::Taken {
+            value: value.into(),
+        }
+    }
+
     /// How it was lost, in a word, for logs and labels.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -54,10 +62,20 @@ pub enum Reclaimed {
     /// The key is ours; the handle that follows the old one.
     Held(Registration),
     /// Somebody else holds the key.
+    #[non_exhaustive]
     Taken {
         /// The new owner's value.
         value: Bytes,
     },
+}
+
+impl Reclaimed {
+    /// [`Reclaimed::Taken`] by the owner of `value`.
+    pub fn taken(value: impl Into<Bytes>) -> Self {
+        Self::Taken {
+            value: value.into(),
+        }
+    }
 }
 
 /// How a backend puts a lost registration back.
@@ -129,19 +147,19 @@ impl Registration {
     ///
     /// Cancellation safe, and may be called again: the answer stays the same.
     pub async fn lost(&mut self) -> Lost {
-        self.loss().await
+        self.until_lost().await
     }
 
     /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
-    pub(crate) async fn loss(&self) -> Lost {
+    pub(crate) async fn until_lost(&self) -> Lost {
         match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(lost)) => lost.clone(),
             Ok(None) | Err(_) => Lost::Closed,
         }
     }
 
-    /// Why it is lost, if it is.
-    pub fn is_lost(&self) -> Option<Lost> {
+    /// Why the registration is lost; `None` while it is held. Does not wait.
+    pub fn loss(&self) -> Option<Lost> {
         match self.lost.has_changed() {
             Err(_) => Some(self.lost.borrow().clone().unwrap_or(Lost::Closed)),
             Ok(_) => self.lost.borrow().clone(),
@@ -179,7 +197,17 @@ pub struct LossSender(watch::Sender<Option<Lost>>);
 impl LossSender {
     /// Says that the registration is lost.
     pub fn send(self, why: Lost) {
+        self.tell(why);
+    }
+
+    /// [`send`](Self::send) for those who go on watching whether the handle is dropped.
+    pub(crate) fn tell(&self, why: Lost) {
         self.0.send_replace(Some(why));
+    }
+
+    /// Whether the registration was dropped.
+    pub fn is_dropped(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// Waits until the registration was dropped.
@@ -195,9 +223,7 @@ pub struct NoReclaim;
 #[async_trait]
 impl Reclaim for NoReclaim {
     async fn reclaim(&self, _value: Bytes) -> Result<Reclaimed> {
-        Err(Error::Unsupported {
-            operation: "reclaim",
-        })
+        Err(Error::unsupported("reclaim"))
     }
 }
 
@@ -222,11 +248,11 @@ mod tests {
     #[tokio::test]
     async fn a_loss_is_said_once_and_stays() {
         let (sender, mut registration) = registration();
-        assert_eq!(registration.is_lost(), None);
+        assert_eq!(registration.loss(), None);
         sender.send(Lost::KeyDeleted);
         assert_eq!(registration.lost().await, Lost::KeyDeleted);
         assert_eq!(registration.lost().await, Lost::KeyDeleted);
-        assert_eq!(registration.is_lost(), Some(Lost::KeyDeleted));
+        assert_eq!(registration.loss(), Some(Lost::KeyDeleted));
     }
 
     #[tokio::test]
@@ -234,20 +260,22 @@ mod tests {
         let (sender, mut registration) = registration();
         drop(sender);
         assert_eq!(registration.lost().await, Lost::Closed);
-        assert_eq!(registration.is_lost(), Some(Lost::Closed));
+        assert_eq!(registration.loss(), Some(Lost::Closed));
     }
 
     #[tokio::test]
     async fn a_detached_registration_is_held() {
         let registration = Registration::detached(Key::new("k").unwrap(), LeaseId::from(1));
-        assert_eq!(registration.is_lost(), None);
+        assert_eq!(registration.loss(), None);
         assert!(registration.reclaim("v").await.is_err());
     }
 
     #[tokio::test]
     async fn a_backend_notices_the_drop() {
         let (sender, registration) = registration();
+        assert!(!sender.is_dropped());
         drop(registration);
         sender.dropped().await;
+        assert!(sender.is_dropped());
     }
 }

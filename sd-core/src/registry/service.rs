@@ -1,6 +1,6 @@
 //! What a provider registers.
 
-use super::{error::Invalid, key::ServiceKey, lease::Ttl};
+use super::{error::Invalid, key::ServiceKey, lease::Ttl, owner::Owner};
 use bytes::Bytes;
 
 /// A service to be registered: its key, what subscribers get, and how long it stays after its
@@ -14,7 +14,8 @@ use bytes::Bytes;
 /// let named_by_its_lease = Service::new(Key::lease_suffixed("Hello")?, "10.0.0.1:8080")?;
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Service {
     /// Where the entry stands.
     pub key: ServiceKey,
@@ -22,6 +23,7 @@ pub struct Service {
     pub value: Bytes,
     /// How long the entry stays when its provider is gone.
     pub ttl: Ttl,
+    owner: Option<Owner>,
 }
 
 impl Service {
@@ -38,6 +40,7 @@ impl Service {
             key: key.try_into()?,
             value: value.into(),
             ttl: Ttl::DEFAULT,
+            owner: None,
         })
     }
 
@@ -54,4 +57,32 @@ impl Service {
         self.value = value.into();
         self
     }
+
+    /// The same service under another key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<ServiceKey>) -> Self {
+        self.key = key.into();
+        self
+    }
+
+    /// The same service, registered and deregistered in the name of `owner` alone; see [`Owner`].
+    #[must_use]
+    pub fn owned_by(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// In whose name the service is registered; `None` if whoever has the client may end it.
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
 }
+
+/// Two services are equal if key, value and time to live are, whoever owns them.
+impl PartialEq for Service {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.value, self.ttl) == (&other.key, &other.value, other.ttl)
+    }
+}
+
+impl Eq for Service {}

@@ -1,6 +1,7 @@
 //! Watches: what changed under a prefix, batch by batch.
 
 use super::{entry::Entry, error::Error, key::Key, revision::Revision};
+use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use std::{
     fmt,
@@ -10,6 +11,7 @@ use std::{
 
 /// One change of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// The entry is new or has a new value.
     Put(Entry),
@@ -25,11 +27,20 @@ impl Change {
             Self::Delete(key) => key,
         }
     }
+
+    /// The value that stands under the key now; `None` if there is none any more.
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Put(entry) => Some(&entry.value),
+            Self::Delete(_) => None,
+        }
+    }
 }
 
 /// Changes that belong together: whoever applies all of them holds what the registry held at
 /// `resume`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Batch {
     /// What changed, oldest first. None at all is progress: the registry is alive, and a later
     /// watch may go on from `resume`. What the registry changed at once is never split over two
@@ -42,13 +53,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of `changes` that leads to `resume`.
+    /// A batch of `changes` that leads to `resume`; none were skipped.
     pub fn new(changes: Vec<Change>, resume: Revision) -> Self {
         Self {
             changes,
             resume,
             skipped: 0,
         }
+    }
+
+    /// The same batch with another number of changes that were left out.
+    #[must_use]
+    pub fn with_skipped(mut self, skipped: u64) -> Self {
+        self.skipped = skipped;
+        self
     }
 }
 
@@ -69,6 +87,19 @@ pub enum WatchError {
     /// The watch has ended and no other can go on from the last `resume`: list again.
     #[error("the watch cannot be resumed: {0}")]
     Gap(Gap),
+}
+
+/// The watch could not be started, or ended: [`Interrupted`](WatchError::Interrupted).
+impl From<Error> for WatchError {
+    fn from(error: Error) -> Self {
+        Self::Interrupted(error)
+    }
+}
+
+impl From<Gap> for WatchError {
+    fn from(gap: Gap) -> Self {
+        Self::Gap(gap)
+    }
 }
 
 /// Why the history behind a resume point is not to be had.

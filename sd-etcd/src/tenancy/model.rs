@@ -268,7 +268,7 @@ impl World {
                 owner.hear(asked);
             }
             // No stranger deletes anything here, so it would be one of our own.
-            let lost = owner.held.as_ref().and_then(|(_, held)| held.is_lost());
+            let lost = owner.held.as_ref().and_then(|(_, held)| held.loss());
             assert_ne!(lost, Some(Lost::KeyDeleted));
         }
         while let Ok(op) = self.inbox.try_recv() {
@@ -349,7 +349,7 @@ impl World {
         for (key, owner) in KEYS.iter().zip(&self.owners) {
             let entry = self.etcd.entries.get(key.as_bytes());
             match &owner.held {
-                Some((_, held)) if held.is_lost().is_none() => {
+                Some((_, held)) if held.loss().is_none() => {
                     let entry = entry.expect("what is held stands");
                     assert_eq!(&LeaseId::from(entry.lease), held.lease_id());
                     let is_new = owner.values.contains(&entry.value);

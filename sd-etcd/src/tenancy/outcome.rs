@@ -261,12 +261,10 @@ impl Tenancy {
             }
             Some(Found { value, .. }) => {
                 if let Some(entry) = &mut entry {
-                    entry.lose(Lost::Taken {
-                        value: value.clone(),
-                    });
+                    entry.lose(Lost::taken(value.clone()));
                 }
                 self.lost_leases.forget(&waiting.put.service);
-                return waiting.put.answer(Ok(Reclaimed::Taken { value }));
+                return waiting.put.answer(Ok(Reclaimed::taken(value)));
             }
         });
         self.try_again(waiting);
@@ -452,7 +450,7 @@ impl Tenancy {
             Some(found) if found.lease == lease => {}
             Some(found) => {
                 tracing::debug!(%key, lease, "key taken by somebody else");
-                entry.lose(Lost::Taken { value: found.value });
+                entry.lose(Lost::taken(found.value));
             }
         }
     }

@@ -324,7 +324,7 @@ fn a_registration_after_a_deregistration_stands() {
     let put = bench.transaction();
     assert_eq!(put.puts(), ["a"]);
     bench.carry_out(put);
-    assert_eq!(held(second).is_lost(), None);
+    assert_eq!(held(second).loss(), None);
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_registration_that_lands_on_a_lost_lease_is_lost() {
     let transaction = bench.transaction();
     bench.tenancy.lease_lost(lease);
     bench.carry_out(transaction);
-    assert_eq!(held(answer).is_lost(), Some(Lost::LeaseExpired));
+    assert_eq!(held(answer).loss(), Some(Lost::LeaseExpired));
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_key_that_somebody_holds_is_taken_over_as_it_was_found() {
     let third = bench.transaction();
     assert_eq!(put_guards(&third), [Guard::Absent]);
     bench.carry_out(third);
-    assert_eq!(held(answer).is_lost(), None);
+    assert_eq!(held(answer).loss(), None);
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn a_handle_that_is_dropped_while_its_successor_is_on_its_way_takes_nothing_with
     bench.hear();
     bench.carry_out(transaction);
     assert!(bench.next().is_none(), "nothing has to go");
-    assert_eq!(held(second).is_lost(), None);
+    assert_eq!(held(second).loss(), None);
 }
 
 #[test]
@@ -517,8 +517,8 @@ fn a_registration_replaces_what_we_know_to_stand() {
     let again = bench.transaction();
     assert_eq!(put_guards(&again), [applied]);
     bench.carry_out(again);
-    assert_eq!(held(newer).is_lost(), None);
-    assert_eq!(first.is_lost(), Some(Lost::Superseded));
+    assert_eq!(held(newer).loss(), None);
+    assert_eq!(first.loss(), Some(Lost::Superseded));
 }
 
 #[test]
@@ -538,10 +538,10 @@ fn a_superseded_handle_does_not_overwrite_its_successor() {
         assert!(bench.next().is_none());
         assert!(matches!(
             said(&mut reclaim),
-            Some(Ok(Reclaimed::Taken { value })) if value == "second"
+            Some(Ok(Reclaimed::Taken { value, .. })) if value == "second"
         ));
-        assert!(first.is_lost().is_some());
-        assert_eq!(held(second).is_lost(), None);
+        assert!(first.loss().is_some());
+        assert_eq!(held(second).loss(), None);
     }
 }
 
@@ -866,7 +866,7 @@ fn a_key_that_its_lease_completes_moves_to_the_new_lease() {
     let first = bench.hold_service(&service);
     let lease = bench.tenancy.lease().unwrap();
     bench.tenancy.lease_lost(lease);
-    assert_eq!(first.is_lost(), Some(Lost::LeaseExpired));
+    assert_eq!(first.loss(), Some(Lost::LeaseExpired));
 
     let reclaim = bench.put(&service, "v", Some(1));
     let new = bench.grant();
@@ -929,9 +929,9 @@ fn a_missing_key_is_lost_and_a_stray_one_removed() {
         (missing, found)
     });
     bench.finish(Done::Examined(lease, known.collect(), Ok(())));
-    assert_eq!(a.is_lost(), Some(Lost::KeyDeleted));
-    assert_eq!(b.is_lost(), Some(Lost::Taken { value: "x".into() }));
-    assert_eq!(c.is_lost(), None);
+    assert_eq!(a.loss(), Some(Lost::KeyDeleted));
+    assert_eq!(b.loss(), Some(Lost::taken("x")));
+    assert_eq!(c.loss(), None);
 }
 
 #[test]
@@ -951,7 +951,7 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
         assert!(bench.next().is_none(), "not as often as usual");
         bench.pass(1);
     }
-    assert_eq!(a.is_lost(), None);
+    assert_eq!(a.loss(), None);
 }
 
 #[test]
@@ -968,7 +968,7 @@ fn at_the_end_everybody_is_answered_and_every_lease_is_known() {
     assert_eq!(replies.len(), 1);
     assert!(said(&mut gone).is_none());
     assert!(matches!(said(&mut first), Some(Err(Error::Closed))));
-    assert!(a.is_lost().is_some());
+    assert!(a.loss().is_some());
 }
 
 #[test]

@@ -47,19 +47,16 @@ impl Session {
             |desk, state, now| {
                 desk.fences.admit(&ticket, key)?;
                 let lease = desk.book.lease_of(ttl);
-                let place = match (key, &lease) {
-                    (ServiceKey::Fixed(key), _) => Some(key.clone()),
-                    (ServiceKey::LeaseSuffixed(_), Some(lease)) => Some(key.under(lease)),
-                    // The lease to come names a key that nobody can hold yet.
-                    (ServiceKey::LeaseSuffixed(_), None) => None,
+                // A lease to come names a key that nobody can hold yet.
+                let place = match &lease {
+                    Some(lease) => Some(key.under(lease)),
+                    None => key.fixed().cloned(),
                 };
                 if let Some(stored) = place.and_then(|place| state.store.get(place.as_str()))
                     && !before.stands(&state.store)
                 {
                     desk.book.forget(key);
-                    return Ok(Reclaimed::Taken {
-                        value: stored.value.clone(),
-                    });
+                    return Ok(Reclaimed::taken(stored.value.clone()));
                 }
                 let lease = lease.unwrap_or_else(|| self.lease_for(ttl, desk, state, now));
                 Ok(Reclaimed::Held(

@@ -102,10 +102,10 @@ async fn a_slow_registry_that_answers_within_the_ttl_loses_no_lease() {
     let registration = registered(&client, A, "1").await;
     registry.delay(TTL / 2);
     tokio::time::sleep(TTL * 10).await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     registry.delay(TTL);
     tokio::time::sleep(TTL * 2).await;
-    assert_eq!(registration.is_lost(), Some(Lost::LeaseExpired));
+    assert_eq!(registration.loss(), Some(Lost::LeaseExpired));
 }
 
 #[test]

@@ -87,7 +87,7 @@ async fn the_last_clone_of_a_client_takes_all_with_it() {
     let mut registration = registered(&client, A, "1").await;
     let mut open = watch(&client).await;
     drop(client);
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     drop(clone);
     assert_eq!(soon(registration.lost()).await, Lost::Closed);
     assert!(matches!(

@@ -63,8 +63,8 @@ async fn changes(watch: &mut Watch) -> Vec<String> {
 }
 
 fn told(change: &Change) -> String {
-    match change {
-        Change::Put(entry) => format!("+{}={}", entry.key, String::from_utf8_lossy(&entry.value)),
-        Change::Delete(key) => format!("-{key}"),
+    match change.value() {
+        Some(value) => format!("+{}={}", change.key(), String::from_utf8_lossy(value)),
+        None => format!("-{}", change.key()),
     }
 }

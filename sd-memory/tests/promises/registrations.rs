@@ -9,7 +9,7 @@ use sd_memory::{ClientOptions, Registry};
 async fn reclaimed(registration: &Registration, value: &'static str) -> Registration {
     match registration.reclaim(value).await.unwrap() {
         Reclaimed::Held(registration) => registration,
-        Reclaimed::Taken { value } => panic!("taken by {value:?}"),
+        Reclaimed::Taken { value, .. } => panic!("taken by {value:?}"),
     }
 }
 
@@ -25,7 +25,7 @@ async fn a_registration_stands_on_a_lease_until_it_is_deregistered() {
     );
     assert_eq!(client.lease_id().as_ref(), Some(registration.lease_id()));
     tokio::time::sleep(seconds(600)).await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
 
     let done = client.deregister(&service(A, "1")).await.unwrap();
     assert_eq!(done, Deregistered::Removed);
@@ -46,13 +46,8 @@ async fn registering_takes_the_key_over_whoever_holds_it() {
     assert_eq!(value(&registry, A).unwrap(), "old");
     let second = registered(&new, A, "new").await;
     assert_eq!(value(&registry, A).unwrap(), "new");
-    assert_eq!(
-        soon(first.lost()).await,
-        Lost::Taken {
-            value: "new".into()
-        }
-    );
-    assert_eq!(second.is_lost(), None);
+    assert_eq!(soon(first.lost()).await, Lost::taken("new"));
+    assert_eq!(second.loss(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,16 +66,14 @@ async fn each_loss_is_told_for_what_it_is() {
 
     let mut registration = registered(&client, A, "3").await;
     registry.put(A, "foreign").unwrap();
-    let taken = Lost::Taken {
-        value: "foreign".into(),
-    };
+    let taken = Lost::taken("foreign");
     assert_eq!(soon(registration.lost()).await, taken);
 
     let mut registration = registered(&client, A, "4").await;
     let mut newest = registered(&client, A, "5").await;
-    assert_eq!(registration.is_lost(), Some(Lost::Superseded));
+    assert_eq!(registration.loss(), Some(Lost::Superseded));
     assert_eq!(soon(registration.lost()).await, Lost::Superseded);
-    assert_eq!(newest.is_lost(), None);
+    assert_eq!(newest.loss(), None);
 
     client.close().await;
     assert_eq!(soon(newest.lost()).await, Lost::Closed);
@@ -97,7 +90,7 @@ async fn a_loss_is_told_though_its_history_is_compacted() {
         registry.put("/elsewhere", "x").unwrap();
     }
     assert_eq!(soon(a.lost()).await, Lost::KeyDeleted);
-    assert_eq!(b.is_lost(), None);
+    assert_eq!(b.loss(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +113,7 @@ async fn what_is_lost_is_put_back_on_the_lease_if_that_lives_and_on_a_new_one_if
     assert_eq!(value(&registry, A).unwrap(), "3");
     assert_eq!(registry.leases(), [again.lease_id().clone()]);
     tokio::time::sleep(seconds(600)).await;
-    assert_eq!(again.is_lost(), None);
+    assert_eq!(again.loss(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,10 +122,10 @@ async fn reclaiming_what_is_held_changes_its_value() {
     let client = registry.client();
     let first = registered(&client, A, "1").await;
     let second = reclaimed(&first, "2").await;
-    assert_eq!(first.is_lost(), Some(Lost::Superseded));
+    assert_eq!(first.loss(), Some(Lost::Superseded));
     drop(first);
     assert_eq!(value(&registry, A).unwrap(), "2");
-    assert_eq!(second.is_lost(), None);
+    assert_eq!(second.loss(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +135,7 @@ async fn reclaiming_writes_nothing_where_somebody_else_holds_the_key() {
     let registration = registered(&client, A, "mine").await;
     let lease = registration.lease_id().clone();
     let taken = async || match registration.reclaim("again").await.unwrap() {
-        Reclaimed::Taken { value } => value,
+        Reclaimed::Taken { value, .. } => value,
         Reclaimed::Held(_) => panic!("took the key from its new owner"),
     };
 
@@ -176,7 +169,7 @@ async fn a_restarted_provider_outlives_the_lease_of_its_crashed_self() {
     let registration = registered(&restarted, A, "new").await;
     tokio::time::sleep(seconds(60)).await;
     assert_eq!(value(&registry, A).unwrap(), "new");
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     assert_eq!(registry.leases(), [registration.lease_id().clone()]);
 }
 
@@ -247,7 +240,7 @@ async fn a_key_may_end_in_its_lease() {
     // Under another TTL it hangs on another lease and stands under another key, and only there.
     let longer = service.with_ttl(Ttl::from_secs(60).unwrap());
     let moved = client.register(&longer).await.unwrap();
-    assert_eq!(back.is_lost(), Some(Lost::Superseded));
+    assert_eq!(back.loss(), Some(Lost::Superseded));
     let keys: Vec<_> = registry.entries().into_iter().map(|e| e.key).collect();
     assert_eq!(keys, [moved.key().clone()]);
     assert_eq!(registry.leases(), [moved.lease_id().clone()]);

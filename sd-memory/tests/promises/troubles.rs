@@ -90,7 +90,7 @@ async fn a_call_that_waits_goes_through_at_the_thaw() {
         registry.thaw();
     };
     let (registration, ()) = tokio::join!(registered(&client, A, "1"), thawed);
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     assert!(registry.get(A).is_some());
 }
 
@@ -104,7 +104,7 @@ async fn a_short_freeze_loses_nothing() {
     sleep(TTL / 2).await;
     registry.thaw();
     sleep(TTL * 3).await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     assert!(registry.get(A).is_some());
 }
 
@@ -117,7 +117,7 @@ async fn a_long_freeze_ends_the_leases_at_the_thaw_and_not_before() {
     registry.freeze();
     sleep(TTL * 2).await;
     assert!(registry.get(A).is_some());
-    assert_eq!(registration.is_lost(), None, "silence is no loss");
+    assert_eq!(registration.loss(), None, "silence is no loss");
     registry.thaw();
     assert!(registry.get(A).is_none());
     assert_eq!(soon(registration.lost()).await, Lost::LeaseExpired);
@@ -136,15 +136,10 @@ async fn what_happened_in_a_freeze_is_told_at_the_thaw() {
     registry.delete(A);
     registry.put(B, "foreign").unwrap();
     sleep(seconds(1)).await;
-    assert_eq!((a.is_lost(), b.is_lost()), (None, None));
+    assert_eq!((a.loss(), b.loss()), (None, None));
     registry.thaw();
     assert_eq!(soon(a.lost()).await, Lost::KeyDeleted);
-    assert_eq!(
-        soon(b.lost()).await,
-        Lost::Taken {
-            value: "foreign".into()
-        }
-    );
+    assert_eq!(soon(b.lost()).await, Lost::taken("foreign"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +159,7 @@ async fn a_refusal_is_answered_at_once_and_interrupts_the_watches() {
     assert_eq!(refused.elapsed(), seconds(0));
     sleep(TTL).await;
     assert!(registry.get(A).is_none(), "time goes on");
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     registry.accept();
     assert_eq!(soon(registration.lost()).await, Lost::LeaseExpired);
 }
@@ -179,7 +174,7 @@ async fn a_refusal_shorter_than_the_ttl_loses_no_lease() {
     sleep(TTL - seconds(2)).await;
     registry.accept();
     sleep(TTL * 2).await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     assert!(registry.get(A).is_some());
 }
 
@@ -199,7 +194,7 @@ async fn a_registry_that_comes_back_with_its_data_still_holds_the_leases() {
     sleep(TTL * 3).await;
     registry.restart();
     sleep(TTL * 3).await;
-    assert_eq!(registration.is_lost(), None);
+    assert_eq!(registration.loss(), None);
     let mut watch = client.watch_prefix(&hello(), &resume).await.unwrap();
     registry.put(B, "1").unwrap();
     assert_eq!(changes(&mut watch).await, [format!("+{B}=1")]);
@@ -302,7 +297,7 @@ async fn an_unconfirmed_removal_leaves_what_is_registered_after_it_alone() {
     let (new, ()) = tokio::join!(registered(&client, A, "new"), thawed);
     sleep(TTL * 3).await;
     assert_eq!(value(&registry, A).unwrap(), "new");
-    assert_eq!(new.is_lost(), None);
+    assert_eq!(new.loss(), None);
     assert_eq!(registry.leases(), [new.lease_id().clone()]);
 }
 

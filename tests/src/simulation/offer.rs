@@ -63,11 +63,8 @@ impl Offer {
         let drain = Duration::from_secs(2 * u64::from(drawn.u32(..4) == 0));
         let value = written(who, plain, 0, Status::Serving, key.stem());
         audit.files().owns(who, key.stem(), &value);
-        let service = Service {
-            key: key.clone(),
-            value: value.clone(),
-            ttl,
-        };
+        let service = Service::new(key.clone(), value.clone());
+        let service = service.expect("not empty").with_ttl(ttl);
         let registrar = Registrar::builder(client.clone(), service)
             .drain(drain)
             .retake(drawn.u32(..6) == 0)

@@ -74,10 +74,7 @@ impl Truth {
 
     fn take(&mut self, change: Change) -> News {
         let place = self.read;
-        let (key, value) = match change {
-            Change::Put(entry) => (entry.key, Some(entry.value)),
-            Change::Delete(key) => (key, None),
-        };
+        let (key, value) = (change.key().clone(), change.value().cloned());
         let instance = value.as_ref().and_then(|value| {
             let entry = Entry::new(key.clone(), value.clone());
             DefaultCodec.decode(&entry).ok()

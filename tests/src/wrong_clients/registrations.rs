@@ -196,7 +196,7 @@ impl Flaw for TakesSilenceForALoss {
         tokio::spawn(async move {
             let pause = Duration::from_millis(100);
             while let Some(registration) = weak.upgrade() {
-                if let Some(lost) = registration.is_lost() {
+                if let Some(lost) = registration.loss() {
                     return sender.send(lost);
                 }
                 drop(registration);
@@ -300,7 +300,7 @@ struct Moving {
 #[async_trait]
 impl Reclaim for Moving {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
-        if self.registration.is_lost().is_some() {
+        if self.registration.loss().is_some() {
             return self.registration.reclaim(value).await;
         }
         let service = self.service.clone().with_value(value);
@@ -327,7 +327,7 @@ fn handle(registration: Arc<Registration>, reclaim: impl Reclaim, speaks: bool) 
             let Some(registration) = registration.upgrade() else {
                 return;
             };
-            if let Some(lost) = registration.is_lost().filter(|_| speaks) {
+            if let Some(lost) = registration.loss().filter(|_| speaks) {
                 return sender.send(lost);
             }
             drop(registration);

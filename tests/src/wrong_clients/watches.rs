@@ -82,10 +82,7 @@ impl Flaw for RepeatsChangesOnResume {
     ) -> Result<Watch, WatchError> {
         let began = after.clone();
         with_items(right, prefix, after, move |item| {
-            let item = item.map(|batch| Batch {
-                resume: began.clone(),
-                ..batch
-            });
+            let item = item.map(|batch| Batch::new(batch.changes, began.clone()));
             [ControlFlow::Continue(item)]
         })
         .await

@@ -119,7 +119,7 @@ async fn the_largest_entry_that_is_let_through_is_taken_by_etcd() {
     let many = join_all(keys.iter().map(|key| largest(&client, key))).await;
     let held = join_all(many.iter().map(|service| client.register(service)));
     for registered in in_time(held).await {
-        assert_eq!(registered.unwrap().is_lost(), None);
+        assert_eq!(registered.unwrap().loss(), None);
     }
 }
 

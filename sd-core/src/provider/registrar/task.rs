@@ -153,7 +153,7 @@ impl Task {
                 () = wait_until(self.tenure.timer()) => return Some(Landed::TimerFired),
             };
             // A loss that is known already comes before what is wished.
-            let lost = registration.and_then(Registration::is_lost);
+            let lost = registration.and_then(Registration::loss);
             let inputs = lost.map(Input::Lost).into_iter().chain(wishes);
             let instead = tell(&mut self.tenure, inputs);
             publish(
@@ -236,7 +236,7 @@ async fn fly(
             }
             outcome => outcome,
         }),
-        (Action::Hold, Some(registration)) => Landed::Lost(registration.loss().await),
+        (Action::Hold, Some(registration)) => Landed::Lost(registration.until_lost().await),
         (Action::Reclaim(value), Some(registration)) => {
             Landed::Reclaimed(registration.reclaim(value.clone()).await)
         }

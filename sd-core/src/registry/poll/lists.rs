@@ -31,10 +31,7 @@ impl<L: Lister> Lists<L> {
     /// All entries under `prefix`, within `limit`.
     pub(super) async fn list(&self, prefix: &Prefix, limit: Duration) -> Result<Arc<Entries>> {
         let listed = timeout(limit, self.lister.list(prefix)).await;
-        let listed = listed.unwrap_or(Err(Error::Timeout {
-            operation: "list",
-            after: limit,
-        }));
+        let listed = listed.unwrap_or(Err(Error::timeout("list", limit)));
         self.log(prefix, listed.as_ref().err());
         let entries = listed?
             .into_iter()

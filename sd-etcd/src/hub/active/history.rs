@@ -153,9 +153,9 @@ fn unread(feed: &Feed) -> Vec<Result<Batch, WatchError>> {
 fn apply(mirror: &mut BTreeMap<String, u8>, batch: &Batch) {
     for change in &batch.changes {
         let key = change.key().to_string();
-        match change {
-            Change::Put(entry) => mirror.insert(key, entry.value[0]),
-            Change::Delete(_) => mirror.remove(&key),
+        match change.value() {
+            Some(value) => mirror.insert(key, value[0]),
+            None => mirror.remove(&key),
         };
     }
 }

@@ -1,0 +1,413 @@
+//! The ledger: which registration holds which key, and who hears that it holds it no more.
+
+mod calls;
+mod leases;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Call, RegistrationId};
+
+use super::{
+    error::{Error, Result},
+    key::{Key, ServiceKey},
+    lease::{LeaseId, Ttl},
+    lost_leases::LostLeases,
+    registration::{LossSender, Lost, Reclaim, Registration},
+    service::Service,
+};
+use calls::Calls;
+use leases::Leases;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What one client holds, for authors of a [`Client`](crate::Client).
+///
+/// Every backend keeps the same books: which registration holds which key, on which lease; that a
+/// later `register` supersedes an earlier one; that a deregistration ends what its owner
+/// registered and nothing else; that a call which began before it puts nothing after it; that a
+/// dropped handle removes its entry; which lease has lost its last service. A ledger does that, and
+/// tells each [`Registration`] what became of it. It knows no registry, waits for nothing and runs
+/// no task: the backend talks to its registry and reports the outcome.
+///
+/// `M`, the *mark*, is what the backend recognises its own entry by, so that it removes that and no
+/// successor: in etcd the key, the lease and the modification revision.
+///
+/// | when | the backend calls | and then |
+/// |---|---|---|
+/// | `register` or `reclaim` begins | [`register`](Self::register), [`reclaim`](Self::reclaim) | picks or grants a lease ([`lease_for`](Self::lease_for)) |
+/// | it is about to put the entry | [`admit`](Self::admit) | puts nothing if that fails |
+/// | the registry has the entry | [`hold`](Self::hold) | returns the registration, carries out the removals |
+/// | `deregister` | [`deregister`](Self::deregister) | carries out the removal |
+/// | a handle was dropped | [`release`](Self::release) or [`release_dropped`](Self::release_dropped) | carries out the removals |
+/// | the registry says that an entry is gone | [`lost`](Self::lost) | |
+/// | the registry says that a lease is gone | [`lease_lost`](Self::lease_lost) | |
+/// | the client ends | [`close`](Self::close) | carries out the removals |
+///
+/// A [`Removal`] is handed out once. It is the backend's to carry out, now or when the registry
+/// answers again.
+///
+/// ```
+/// use sd_core::{Deregistered, LeaseId, Ledger, Lost, NoReclaim, Owner, Service};
+///
+/// let mut ledger = Ledger::<u64>::default();
+/// let service = Service::new("/services/hello/a", "10.0.0.1:80")?;
+/// let [old, new] = [0, 1].map(|_| service.clone().owned_by(Owner::new()));
+///
+/// let call = ledger.register(&old)?;
+/// let lease = ledger.lease_for(old.ttl).unwrap_or_else(|| LeaseId::from(7));
+/// ledger.admit(&call)?;
+/// let modification = 1; // what the registry answered to the put
+/// let (before, removals) = ledger.hold(call, &lease, modification, NoReclaim);
+/// assert!(removals.is_empty());
+///
+/// // Another part of the program registers the same key: the ledger tells the first.
+/// let call = ledger.register(&new)?;
+/// ledger.admit(&call)?;
+/// let (after, _) = ledger.hold(call, &lease, 2, NoReclaim);
+/// assert_eq!(before.loss(), Some(Lost::Superseded));
+///
+/// // The first one ends what is its own, which is nothing any more.
+/// assert!(ledger.deregister(&old).is_none());
+/// assert_eq!(after.loss(), None);
+///
+/// // The second one's entry is to be removed, and the lease revoked.
+/// let removal = ledger.deregister(&new).ok_or("nothing held")?;
+/// assert_eq!((removal.mark, removal.lease), (2, Some(lease)));
+/// assert_eq!(after.loss(), Some(Lost::Deregistered));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Ledger<M> {
+    calls: Calls,
+    /// By id, so in an order that repeats: losses are told in it.
+    registrations: BTreeMap<RegistrationId, Held<M>>,
+    by_key: HashMap<Key, RegistrationId>,
+    by_service: HashMap<ServiceKey, RegistrationId>,
+    leases: Leases,
+    lost_leases: LostLeases,
+    closed: bool,
+}
+
+/// What is to be removed from the registry, as no registration stands behind it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removal<M> {
+    /// What was registered; its [owner](Service::owner) is always known.
+    pub service: Service,
+    /// Where the entry was put.
+    pub key: Key,
+    /// By what the backend knows the entry. To be removed only if that is what stands there.
+    pub mark: M,
+    /// The lease, if the entry was the last on it: to be revoked.
+    pub lease: Option<LeaseId>,
+}
+
+/// A registration that was not ended from here.
+#[derive(Debug)]
+struct Held<M> {
+    service: Service,
+    key: Key,
+    mark: M,
+    /// `None` once the lease is lost.
+    lease: Option<LeaseId>,
+    loss: LossSender,
+    /// Whether its handle was told of a loss. It can still be reclaimed, so its lease is kept.
+    is_lost: bool,
+}
+
+impl<M> Default for Ledger<M> {
+    fn default() -> Self {
+        Self {
+            calls: Calls::default(),
+            registrations: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_service: HashMap::new(),
+            leases: Leases::default(),
+            lost_leases: LostLeases::default(),
+            closed: false,
+        }
+    }
+}
+
+// === What the client's owner wants ===
+
+impl<M> Ledger<M> {
+    /// A call of [`Client::register`](crate::Client::register) begins. The order of these calls
+    /// decides which registration of a key supersedes which.
+    ///
+    /// Dropping the [`Call`] gives it up.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after [`close`](Self::close).
+    pub fn register(&mut self, service: &Service) -> Result<Call> {
+        self.open()?;
+        Ok(self.calls.begin(service, false))
+    }
+
+    /// A call of [`Reclaim::reclaim`] begins, for the service of the [`Call`] that made the
+    /// registration.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn reclaim(&mut self, service: &Service) -> Result<Call> {
+        self.open()?;
+        Ok(self.calls.begin(service, true))
+    }
+
+    /// Whether the call may still put its entry. To be asked right before the entry is put.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the service was deregistered since the call began, a later call has
+    /// registered its key already, the registration to be reclaimed is superseded by somebody
+    /// else's, or the ledger is closed.
+    pub fn admit(&self, call: &Call) -> Result<()> {
+        match self.refusal(call) {
+            Some(_) => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// The registry has put the entry of `call` on `lease`, and `mark` is what tells it from
+    /// others. Makes the registration, and gives what is to be removed: what it supersedes, if that
+    /// stands under another key or was the last on another lease.
+    ///
+    /// If the call may no longer put anything (see [`admit`](Self::admit)), the registration is
+    /// lost already, and what was put is to be removed.
+    #[must_use = "the removals are to be carried out"]
+    pub fn hold(
+        &mut self,
+        call: Call,
+        lease: &LeaseId,
+        mark: M,
+        reclaim: impl Reclaim,
+    ) -> (Registration, Vec<Removal<M>>) {
+        let refusal = self.refusal(&call);
+        let id = call.id();
+        let service = call.into_service();
+        let key = service.key.under(lease);
+        let (loss, registration) = Registration::channel(key.clone(), lease.clone(), reclaim);
+        if let Some(why) = refusal {
+            loss.send(why);
+            let is_used = self.leases.contains(lease);
+            let removal = Removal {
+                service,
+                key,
+                mark,
+                lease: (!is_used).then(|| lease.clone()),
+            };
+            return (registration, vec![removal]);
+        }
+        self.lost_leases.stands(&service.key, lease);
+        self.leases.join(lease, service.ttl, id);
+        let before = BTreeSet::from_iter(
+            [
+                self.by_key.insert(key.clone(), id),
+                self.by_service.insert(service.key.clone(), id),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        let held = Held {
+            service,
+            key: key.clone(),
+            mark,
+            lease: Some(lease.clone()),
+            loss,
+            is_lost: false,
+        };
+        self.registrations.insert(id, held);
+        let superseded = before
+            .into_iter()
+            .filter_map(|id| self.end(id, Lost::Superseded))
+            // What stood under this key has been overwritten.
+            .filter(|removal| removal.key != key || removal.lease.is_some())
+            .collect();
+        (registration, superseded)
+    }
+
+    /// A reclaim found somebody else's entry: nobody waits for the service to come back.
+    pub fn taken(&mut self, call: &Call) {
+        self.lost_leases.forget(&call.service().key);
+    }
+
+    /// Ends the registration of `service`, and every call for it that is under way: those of its
+    /// [owner](Service::owner), or all of its key if it has none. `None` if there is no such
+    /// registration, or another owner's has superseded it.
+    #[must_use = "the removal is to be carried out"]
+    pub fn deregister(&mut self, service: &Service) -> Option<Removal<M>> {
+        self.calls.cancel(service);
+        let id = *self.by_service.get(&service.key)?;
+        let held = self.registrations.get(&id)?;
+        if service.owner().is_some() && held.service.owner() != service.owner() {
+            return None;
+        }
+        self.lost_leases.forget(&service.key);
+        self.end(id, Lost::Deregistered)
+    }
+
+    /// The handle of a registration was dropped, as its [`Reclaim`] noticed. `None` if the
+    /// registration had ended before.
+    #[must_use = "the removal is to be carried out"]
+    pub fn release(&mut self, id: RegistrationId) -> Option<Removal<M>> {
+        let service = &self.registrations.get(&id)?.service.key;
+        if self.by_service.get(service) == Some(&id) {
+            self.lost_leases.forget(service);
+        }
+        self.end(id, Lost::Closed)
+    }
+
+    /// [`release`](Self::release) of all whose handles were dropped, for a backend that looks now
+    /// and then.
+    #[must_use = "the removals are to be carried out"]
+    pub fn release_dropped(&mut self) -> Vec<Removal<M>> {
+        let registrations = self.registrations.iter();
+        let dropped: Vec<_> = registrations
+            .filter(|(_, held)| held.loss.is_dropped())
+            .map(|(id, _)| *id)
+            .collect();
+        dropped
+            .into_iter()
+            .filter_map(|id| self.release(id))
+            .collect()
+    }
+
+    /// The client ends: every registration hears [`Lost::Closed`], and every later call is refused.
+    #[must_use = "the removals are to be carried out"]
+    pub fn close(&mut self) -> Vec<Removal<M>> {
+        self.closed = true;
+        let ids: Vec<_> = self.registrations.keys().copied().collect();
+        ids.into_iter()
+            .filter_map(|id| self.end(id, Lost::Closed))
+            .collect()
+    }
+}
+
+// === What the registry says ===
+
+impl<M> Ledger<M> {
+    /// The registry no longer holds what was registered: tells the handle `why`. `false` if there
+    /// is no such registration, or it was told before.
+    ///
+    /// The registration stays on its lease, so that it is reclaimed on the same one, until it is
+    /// reclaimed, dropped or deregistered.
+    pub fn lost(&mut self, id: RegistrationId, why: Lost) -> bool {
+        let held = self.registrations.get_mut(&id);
+        held.is_some_and(|held| held.tell(why))
+    }
+
+    /// The registry said that the lease is gone, and all that hung on it: tells every handle that
+    /// was not told of a loss before. [Logged](LostLeases) once, however many there are.
+    pub fn lease_lost(&mut self, lease: &LeaseId) {
+        let Some(registrations) = self.leases.take(lease) else {
+            return;
+        };
+        let mut services = Vec::new();
+        for id in registrations {
+            if let Some(held) = self.registrations.get_mut(&id) {
+                held.lease = None;
+                if held.tell(Lost::LeaseExpired) {
+                    services.push(held.service.key.clone());
+                }
+            }
+        }
+        self.lost_leases.lost(lease, services);
+    }
+}
+
+// === What is held ===
+
+impl<M> Ledger<M> {
+    /// The lease for services of this TTL, if there is one.
+    pub fn lease_for(&self, ttl: Ttl) -> Option<LeaseId> {
+        self.leases.of_ttl(ttl).cloned()
+    }
+
+    /// What [`Client::lease_id`](crate::Client::lease_id) answers: the newest lease.
+    pub fn lease_id(&self) -> Option<LeaseId> {
+        self.leases.ids().next_back().cloned()
+    }
+
+    /// The leases that services hang on, the oldest first.
+    pub fn leases(&self) -> impl Iterator<Item = &LeaseId> {
+        self.leases.ids()
+    }
+
+    /// The registrations that have lost nothing, the oldest first.
+    pub fn held(&self) -> impl Iterator<Item = (RegistrationId, &M)> {
+        let registrations = self.registrations.iter();
+        registrations
+            .filter(|(_, held)| !held.is_lost)
+            .map(|(id, held)| (*id, &held.mark))
+    }
+
+    /// The registration under `key`, unless it is lost.
+    pub fn held_at(&self, key: &Key) -> Option<(RegistrationId, &M)> {
+        let id = self.by_key.get(key)?;
+        let held = self.registrations.get(id).filter(|held| !held.is_lost)?;
+        Some((*id, &held.mark))
+    }
+
+    /// Whether the ledger was [closed](Self::close).
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+// === How ===
+
+impl<M> Ledger<M> {
+    fn open(&self) -> Result<()> {
+        match self.closed {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Why the call may put nothing, if it may not.
+    fn refusal(&self, call: &Call) -> Option<Lost> {
+        if self.closed {
+            return Some(Lost::Closed);
+        }
+        if self.calls.is_cancelled(call) {
+            return Some(Lost::Deregistered);
+        }
+        let service = call.service();
+        let holder = self.by_service.get(&service.key)?;
+        let owner = self.registrations.get(holder)?.service.owner();
+        let is_later = *holder > call.id();
+        let is_others = call.is_reclaim() && owner != service.owner();
+        (is_later || is_others).then_some(Lost::Superseded)
+    }
+
+    /// Takes the registration out and tells its handle `why`.
+    fn end(&mut self, id: RegistrationId, why: Lost) -> Option<Removal<M>> {
+        let mut held = self.registrations.remove(&id)?;
+        if self.by_key.get(&held.key) == Some(&id) {
+            self.by_key.remove(&held.key);
+        }
+        if self.by_service.get(&held.service.key) == Some(&id) {
+            self.by_service.remove(&held.service.key);
+        }
+        held.tell(why);
+        let lease = held.lease.filter(|lease| self.leases.leave(lease, id));
+        Some(Removal {
+            service: held.service,
+            key: held.key,
+            mark: held.mark,
+            lease,
+        })
+    }
+}
+
+impl<M> Held<M> {
+    /// Tells the handle `why`, unless it was told of a loss before.
+    fn tell(&mut self, why: Lost) -> bool {
+        if self.is_lost {
+            return false;
+        }
+        self.is_lost = true;
+        self.loss.tell(why);
+        true
+    }
+}

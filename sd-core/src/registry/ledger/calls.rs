@@ -1,0 +1,133 @@
+//! Calls under way, and which of them a deregistration has overtaken.
+
+use crate::registry::{key::ServiceKey, owner::Owner, service::Service};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+/// A registration, from the call that is to make it on. Of two, the later is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegistrationId(u64);
+
+/// A `register` or `reclaim` under way; see [`Ledger`](super::Ledger).
+#[derive(Debug)]
+pub struct Call {
+    id: RegistrationId,
+    service: Service,
+    is_reclaim: bool,
+    _under_way: Arc<()>,
+}
+
+impl Call {
+    /// The registration that the call is to make.
+    pub fn id(&self) -> RegistrationId {
+        self.id
+    }
+
+    /// The service, with an owner of this registration alone if it was registered without. What a
+    /// [`Reclaim`](crate::Reclaim) keeps.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub(super) fn into_service(self) -> Service {
+        self.service
+    }
+
+    pub(super) fn is_reclaim(&self) -> bool {
+        self.is_reclaim
+    }
+}
+
+/// The order of calls, and the deregistrations that those under way have to mind.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// The last id that was given out.
+    last: u64,
+    /// The newest call of a key and an owner that was overtaken; without an owner, of all owners.
+    cancelled: HashMap<(ServiceKey, Option<Owner>), RegistrationId>,
+    under_way: Weak<()>,
+}
+
+impl Calls {
+    pub(super) fn begin(&mut self, service: &Service, is_reclaim: bool) -> Call {
+        let under_way = self.under_way.upgrade().unwrap_or_else(|| {
+            // Nobody is left who would have to mind.
+            self.cancelled.clear();
+            Arc::default()
+        });
+        self.under_way = Arc::downgrade(&under_way);
+        self.last += 1;
+        let owner = service.owner().unwrap_or_else(Owner::new);
+        Call {
+            id: RegistrationId(self.last),
+            service: service.clone().owned_by(owner),
+            is_reclaim,
+            _under_way: under_way,
+        }
+    }
+
+    /// Overtakes the calls for `service` that are under way: its owner's, or all if it has none.
+    pub(super) fn cancel(&mut self, service: &Service) {
+        if self.under_way.strong_count() > 0 {
+            let calls = (service.key.clone(), service.owner());
+            self.cancelled.insert(calls, RegistrationId(self.last));
+        }
+    }
+
+    pub(super) fn is_cancelled(&self, call: &Call) -> bool {
+        let key = &call.service.key;
+        [None, call.service.owner()].into_iter().any(|owner| {
+            let overtaken = self.cancelled.get(&(key.clone(), owner));
+            overtaken.is_some_and(|last| call.id <= *last)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(key: &str) -> Service {
+        Service::new(key, "").unwrap()
+    }
+
+    #[test]
+    fn only_calls_that_began_before_a_deregistration_mind_it() {
+        let mut calls = Calls::default();
+        let before = calls.begin(&service("a"), false);
+        let other = calls.begin(&service("b"), false);
+        calls.cancel(&service("a"));
+        let after = calls.begin(&service("a"), false);
+        assert!(calls.is_cancelled(&before));
+        assert!(!calls.is_cancelled(&other));
+        assert!(!calls.is_cancelled(&after));
+    }
+
+    #[test]
+    fn an_owner_cancels_its_own_calls_alone() {
+        let mut calls = Calls::default();
+        let [mine, theirs] = [0, 1].map(|_| service("a").owned_by(Owner::new()));
+        let calls_of = [&mine, &theirs, &service("a")];
+        let [one, other, nobodys] = calls_of.map(|service| calls.begin(service, false));
+        calls.cancel(&mine);
+        assert!(calls.is_cancelled(&one));
+        assert!(!calls.is_cancelled(&other) && !calls.is_cancelled(&nobodys));
+        calls.cancel(&service("a"));
+        assert!(calls.is_cancelled(&other) && calls.is_cancelled(&nobodys));
+    }
+
+    #[test]
+    fn deregistrations_that_nobody_has_to_mind_are_forgotten() {
+        let mut calls = Calls::default();
+        drop(calls.begin(&service("a"), false));
+        calls.cancel(&service("a"));
+        assert!(calls.cancelled.is_empty());
+        let call = calls.begin(&service("a"), false);
+        calls.cancel(&service("a"));
+        drop(call);
+        let _call = calls.begin(&service("a"), false);
+        assert!(calls.cancelled.is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! The leases of one client, and which registrations hang on them.
+
+use super::RegistrationId;
+use crate::registry::lease::{LeaseId, Ttl};
+use std::collections::BTreeSet;
+
+/// The leases that registrations hang on, the newest last.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Vec<Lease>);
+
+#[derive(Debug)]
+struct Lease {
+    id: LeaseId,
+    ttl: Ttl,
+    registrations: BTreeSet<RegistrationId>,
+}
+
+impl Leases {
+    pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = &LeaseId> {
+        self.0.iter().map(|lease| &lease.id)
+    }
+
+    pub(super) fn of_ttl(&self, ttl: Ttl) -> Option<&LeaseId> {
+        let lease = self.0.iter().find(|lease| lease.ttl == ttl)?;
+        Some(&lease.id)
+    }
+
+    pub(super) fn contains(&self, id: &LeaseId) -> bool {
+        self.ids().any(|other| other == id)
+    }
+
+    /// Puts the registration on the lease, which may be new.
+    pub(super) fn join(&mut self, id: &LeaseId, ttl: Ttl, registration: RegistrationId) {
+        match self.0.iter_mut().find(|lease| lease.id == *id) {
+            Some(lease) => {
+                lease.registrations.insert(registration);
+            }
+            None => self.0.push(Lease {
+                id: id.clone(),
+                ttl,
+                registrations: BTreeSet::from([registration]),
+            }),
+        }
+    }
+
+    /// Takes the registration off the lease; whether that carries nothing any more, and is gone.
+    pub(super) fn leave(&mut self, id: &LeaseId, registration: RegistrationId) -> bool {
+        let Some(lease) = self.0.iter_mut().find(|lease| lease.id == *id) else {
+            return false;
+        };
+        lease.registrations.remove(&registration);
+        let is_empty = lease.registrations.is_empty();
+        if is_empty {
+            self.take(id);
+        }
+        is_empty
+    }
+
+    /// Takes the lease out, and gives the registrations that were on it.
+    pub(super) fn take(&mut self, id: &LeaseId) -> Option<BTreeSet<RegistrationId>> {
+        let place = self.0.iter().position(|lease| lease.id == *id)?;
+        Some(self.0.remove(place).registrations)
+    }
+}

@@ -1,0 +1,215 @@
+use super::*;
+use crate::{
+    registry::{owner::Owner, registration::NoReclaim},
+    support::Lines,
+};
+
+fn service(key: &str) -> Service {
+    Service::new(key, "10.0.0.1:80").unwrap()
+}
+
+fn lease(n: i64) -> LeaseId {
+    LeaseId::from(n)
+}
+
+/// Registers on `lease`; the removals name key, mark and lease.
+fn register(
+    ledger: &mut Ledger<u32>,
+    service: &Service,
+    lease: &LeaseId,
+    mark: u32,
+) -> (Registration, Vec<(String, u32, Option<LeaseId>)>) {
+    let call = ledger.register(service).unwrap();
+    ledger.admit(&call).unwrap();
+    let (registration, removals) = ledger.hold(call, lease, mark, NoReclaim);
+    (registration, removals.into_iter().map(told).collect())
+}
+
+fn told(removal: Removal<u32>) -> (String, u32, Option<LeaseId>) {
+    (removal.key.to_string(), removal.mark, removal.lease)
+}
+
+#[test]
+fn services_of_one_ttl_share_a_lease_until_the_last_has_gone() {
+    let mut ledger = Ledger::default();
+    let [a, b] = ["a", "b"].map(service);
+    assert_eq!(ledger.lease_for(a.ttl), None);
+    let (_a, _) = register(&mut ledger, &a, &lease(1), 1);
+    assert_eq!(ledger.lease_for(b.ttl), Some(lease(1)));
+    let (_b, _) = register(&mut ledger, &b, &lease(1), 2);
+    let long = service("c").with_ttl(Ttl::MAX);
+    assert_eq!(ledger.lease_for(Ttl::MAX), None);
+    let (_c, _) = register(&mut ledger, &long, &lease(2), 3);
+    assert_eq!(ledger.lease_id(), Some(lease(2)));
+    assert!(ledger.leases().eq([&lease(1), &lease(2)]));
+
+    let removal = ledger.deregister(&a).map(told);
+    assert_eq!(removal, Some(("a".into(), 1, None)));
+    let removal = ledger.deregister(&b).map(told);
+    assert_eq!(removal, Some(("b".into(), 2, Some(lease(1)))));
+    assert!(ledger.deregister(&b).is_none());
+    assert!(ledger.leases().eq([&lease(2)]));
+}
+
+#[test]
+fn a_later_registration_of_a_key_supersedes_the_one_before() {
+    let mut ledger = Ledger::default();
+    let (before, _) = register(&mut ledger, &service("a"), &lease(1), 1);
+    let (after, removals) = register(&mut ledger, &service("a"), &lease(1), 2);
+    assert_eq!(before.loss(), Some(Lost::Superseded));
+    assert_eq!((after.loss(), removals), (None, vec![]));
+    assert!(ledger.held().map(|(_, mark)| *mark).eq([2]));
+    assert_eq!(ledger.release_dropped(), []);
+    drop(before);
+    assert_eq!(ledger.release_dropped(), []);
+}
+
+#[test]
+fn what_moved_to_another_lease_or_key_is_removed_where_it_stood() {
+    let mut ledger = Ledger::default();
+    let plain = service("a");
+    let (_one, _) = register(&mut ledger, &plain, &lease(1), 1);
+    let moved = plain.with_ttl(Ttl::MAX);
+    let (_two, removals) = register(&mut ledger, &moved, &lease(2), 2);
+    assert_eq!(removals, [("a".into(), 1, Some(lease(1)))]);
+
+    let suffixed = moved.with_key(Key::lease_suffixed("b").unwrap());
+    let (_three, _) = register(&mut ledger, &suffixed, &lease(2), 3);
+    let (_four, removals) = register(&mut ledger, &suffixed, &lease(4), 4);
+    assert_eq!(removals, [("b2".into(), 3, None)]);
+}
+
+#[test]
+fn an_owner_ends_only_what_it_registered() {
+    let mut ledger = Ledger::default();
+    let [old, new] = [0, 1].map(|_| service("a").owned_by(Owner::new()));
+    let (_old, _) = register(&mut ledger, &old, &lease(1), 1);
+    let (after, _) = register(&mut ledger, &new, &lease(1), 2);
+    assert!(ledger.deregister(&old).is_none());
+    assert_eq!(after.loss(), None);
+
+    let removal = ledger.deregister(&new).map(told);
+    assert_eq!(removal, Some(("a".into(), 2, Some(lease(1)))));
+    assert_eq!(after.loss(), Some(Lost::Deregistered));
+}
+
+#[test]
+fn whoever_has_the_client_ends_what_it_holds() {
+    let mut ledger = Ledger::default();
+    let owned = service("a").owned_by(Owner::new());
+    let (registration, _) = register(&mut ledger, &owned, &lease(1), 1);
+    let removal = ledger.deregister(&service("a")).unwrap();
+    assert_eq!(removal.service.owner(), owned.owner());
+    assert_eq!(registration.loss(), Some(Lost::Deregistered));
+}
+
+#[test]
+fn a_call_puts_nothing_after_a_deregistration_of_its_owner() {
+    let mut ledger = Ledger::<u32>::default();
+    let [old, new] = [0, 1].map(|_| service("a").owned_by(Owner::new()));
+    let [early, other] = [&old, &new].map(|service| ledger.register(service).unwrap());
+    assert!(ledger.deregister(&old).is_none());
+    assert!(matches!(ledger.admit(&early), Err(Error::Closed)));
+    assert!(ledger.admit(&other).is_ok());
+
+    // What was sent before and is there all the same goes again, with the lease taken for it.
+    let (registration, removals) = ledger.hold(early, &lease(1), 1, NoReclaim);
+    assert_eq!(registration.loss(), Some(Lost::Deregistered));
+    let removals: Vec<_> = removals.into_iter().map(told).collect();
+    assert_eq!(removals, [("a".into(), 1, Some(lease(1)))]);
+    assert_eq!(ledger.leases().count(), 0);
+}
+
+#[test]
+fn of_two_calls_the_later_wins_whichever_the_registry_answers_first() {
+    let mut ledger = Ledger::<u32>::default();
+    let [early, late] = [0, 1].map(|_| ledger.register(&service("a")).unwrap());
+    let (winner, _) = ledger.hold(late, &lease(1), 1, NoReclaim);
+    assert!(ledger.admit(&early).is_err());
+    let (loser, removals) = ledger.hold(early, &lease(1), 2, NoReclaim);
+    assert_eq!(loser.loss(), Some(Lost::Superseded));
+    let removals: Vec<_> = removals.into_iter().map(told).collect();
+    assert_eq!(removals, [("a".into(), 2, None)], "the lease is in use");
+    assert_eq!(winner.loss(), None);
+}
+
+#[test]
+fn a_superseded_registration_is_not_reclaimed_over_its_successor() {
+    let mut ledger = Ledger::default();
+    let call = ledger.register(&service("a")).unwrap();
+    let first = call.service().clone();
+    let (_one, _) = ledger.hold(call, &lease(1), 1, NoReclaim);
+    // Its own successor is no obstacle.
+    let again = ledger.reclaim(&first).unwrap();
+    ledger.admit(&again).unwrap();
+    let (two, _) = ledger.hold(again, &lease(1), 2, NoReclaim);
+
+    let (_three, _) = register(&mut ledger, &service("a"), &lease(1), 3);
+    assert_eq!(two.loss(), Some(Lost::Superseded));
+    let again = ledger.reclaim(&first).unwrap();
+    assert!(matches!(ledger.admit(&again), Err(Error::Closed)));
+}
+
+#[test]
+fn a_lost_registration_keeps_its_lease_until_its_handle_goes() {
+    let mut ledger = Ledger::default();
+    let (registration, _) = register(&mut ledger, &service("a"), &lease(1), 1);
+    let (id, mark) = ledger.held_at(registration.key()).unwrap();
+    assert_eq!(*mark, 1);
+    assert!(ledger.lost(id, Lost::KeyDeleted));
+    assert!(!ledger.lost(id, Lost::taken("10.0.0.2:80")));
+    assert_eq!(registration.loss(), Some(Lost::KeyDeleted));
+    assert!(ledger.held_at(registration.key()).is_none());
+    assert_eq!(ledger.held().count(), 0);
+    assert_eq!(ledger.lease_id(), Some(lease(1)));
+
+    drop(registration);
+    let removals: Vec<_> = ledger.release_dropped().into_iter().map(told).collect();
+    assert_eq!(removals, [("a".into(), 1, Some(lease(1)))]);
+    assert_eq!(ledger.lease_id(), None);
+}
+
+#[test]
+fn a_lost_lease_is_told_to_all_on_it_and_logged_once() {
+    let lines = Lines::read();
+    let mut ledger = Ledger::default();
+    let (a, _) = register(&mut ledger, &service("a"), &lease(1), 1);
+    let (b, _) = register(&mut ledger, &service("b"), &lease(1), 2);
+    let (other, _) = register(&mut ledger, &service("c").with_ttl(Ttl::MAX), &lease(2), 3);
+    let (id, _) = ledger.held_at(b.key()).unwrap();
+    ledger.lost(id, Lost::KeyDeleted);
+
+    ledger.lease_lost(&lease(1));
+    ledger.lease_lost(&lease(1));
+    let losses = [&a, &b, &other].map(Registration::loss);
+    let expected = [Some(Lost::LeaseExpired), Some(Lost::KeyDeleted), None];
+    assert_eq!(losses, expected);
+    assert!(ledger.leases().eq([&lease(2)]));
+    // Superseding what had the lease leaves nothing to revoke.
+    let (_again, removals) = register(&mut ledger, &service("a"), &lease(3), 4);
+    assert_eq!(removals, []);
+
+    let [lost, back] = [
+        "WARN lease lost, its services register again lease=1 services=1",
+        "INFO services registered again lease=3 services=1",
+    ];
+    assert_eq!(lines.all(), [lost, back]);
+}
+
+#[test]
+fn a_closed_ledger_ends_everything_and_begins_nothing() {
+    let mut ledger = Ledger::default();
+    let (a, _) = register(&mut ledger, &service("a"), &lease(1), 1);
+    let (_b, _) = register(&mut ledger, &service("b"), &lease(1), 2);
+    let call = ledger.register(&service("c")).unwrap();
+
+    let removals: Vec<_> = ledger.close().into_iter().map(told).collect();
+    let expected = [("a".into(), 1, None), ("b".into(), 2, Some(lease(1)))];
+    assert_eq!(removals, expected);
+    assert_eq!(a.loss(), Some(Lost::Closed));
+    assert!(ledger.is_closed());
+    assert!(matches!(ledger.admit(&call), Err(Error::Closed)));
+    assert!(ledger.register(&service("a")).is_err());
+    assert!(ledger.reclaim(&service("a")).is_err());
+    assert_eq!(ledger.close(), []);
+}
