@@ -175,7 +175,7 @@ impl Error {
     }
 
     /// The same error, caused by `cause`. Errors that keep no [source](StdError::source) stay as
-    /// they are: `Invalid`, `Timeout`, `Unsupported` and `Closed`.
+    /// they are: `Invalid`, `Timeout`, `Unsupported`, `Panicked` and `Closed`.
     #[must_use]
     pub fn with_source(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         match &mut self {
@@ -184,7 +184,11 @@ impl Error {
             | Self::Unauthenticated { source, .. }
             | Self::PermissionDenied { source, .. }
             | Self::Backend { source, .. } => *source = Some(Arc::from(cause.into())),
-            Self::Invalid(_) | Self::Timeout { .. } | Self::Unsupported { .. } | Self::Closed => {}
+            Self::Invalid(_)
+            | Self::Timeout { .. }
+            | Self::Unsupported { .. }
+            | Self::Panicked { .. }
+            | Self::Closed => {}
         }
         self
     }
