@@ -60,7 +60,7 @@ impl SourceMeters {
             Trouble::Watch(WatchError::Disrupted(_)) => "disrupted",
             Trouble::Watch(WatchError::Interrupted(_)) => "interrupted",
             Trouble::Watch(WatchError::Gap(_)) => "gap",
-            Trouble::Stopped => return,
+            Trouble::Stopped | Trouble::Panicked { .. } => return,
         };
         let labels = [("prefix", self.prefix.as_str()), ("cause", cause)];
         count(SOURCE_DISRUPTIONS, &labels, 1);

@@ -429,7 +429,7 @@ fn cause(why: &Trouble) -> Option<&Error> {
         | Trouble::Watch(WatchError::Disrupted(error) | WatchError::Interrupted(error)) => {
             Some(error)
         }
-        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped => None,
+        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped | Trouble::Panicked { .. } => None,
     }
 }
 

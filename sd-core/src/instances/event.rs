@@ -118,6 +118,12 @@ pub enum Trouble {
     /// The source was stopped.
     #[error("stopped")]
     Stopped,
+    /// Its task panicked.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// The message of the panic.
+        message: String,
+    },
 }
 
 /// Whether a source follows its registry at the moment.
