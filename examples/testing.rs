@@ -56,7 +56,7 @@ impl<T: Translator> Greeter<T> {
     async fn start(
         client: Arc<dyn Client>,
         address: &str,
-        translators: impl Factory<T>,
+        translators: impl Factory<Target = T>,
     ) -> Result<Self, BoxError> {
         let instancer = Instancer::new(client.clone(), Prefix::new("/services/translator")?);
         instancer.ready_within(Duration::from_secs(30)).await?;
@@ -175,7 +175,7 @@ mod tests {
             std::mem::take(&mut self.translators().called)
         }
 
-        fn factory(&self) -> impl Factory<Fake> {
+        fn factory(&self) -> impl Factory<Target = Fake> {
             let world = self.clone();
             factory_fn(move |instance| {
                 Ok(Fake {

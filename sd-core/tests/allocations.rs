@@ -24,7 +24,7 @@ fn allocations(mut act: impl FnMut()) -> u64 {
     allocation_counter::measure(|| (0..1000).for_each(|_| act())).count_total
 }
 
-fn picks_allocate_nothing(balancer: impl Balancer<usize>) {
+fn picks_allocate_nothing(balancer: impl Balancer<Target = usize>) {
     let tried: Vec<_> = (0..3)
         .map(|_| balancer.endpoint().unwrap().key().clone())
         .collect();

@@ -1,14 +1,14 @@
-//! The retry budget: retries are for the odd failure, not for an outage.
+//! The retry budget: no retries while most calls fail.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Stops retries when too many calls fail, so that a backend in trouble is not called several times
-/// as often as one that is well.
+/// as often as a healthy one.
 ///
-/// As gRPC throttles retries ([A6]): there are `max_tokens` tokens at first and at most; a call that
-/// fails costs one, one that succeeds brings `ratio` of one back, and there are retries only while
-/// more than half of the tokens are left. First attempts are never held back. Lock-free, and takes no
-/// clock.
+/// Works as gRPC throttles retries ([A6]). There are `max_tokens` tokens at first and at most. A call
+/// that fails costs one, a call that succeeds brings `ratio` of one back, and calls are retried only
+/// while more than half of the tokens are left. First attempts are never held back. Lock-free, and
+/// reads no clock.
 ///
 /// Share one in an `Arc` between all [`Retry`](crate::Retry)s that call the same service.
 ///
@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// [A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#throttling-retry-attempts-and-hedged-rpcs
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// In thousandths, as everything here.
+    /// In thousandths of a token, as the other fields.
     tokens: AtomicU64,
     max: u64,
     per_success: u64,

@@ -1,17 +1,16 @@
 //! Endpoints: instances made callable.
 
 use crate::{
-    instances::{Instance, Status, Trouble},
+    instances::{Instance, Status},
     registry::Key,
+    support::catch,
 };
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc};
 
-/// What callers pick: an instance and what a [`Factory`](crate::Factory) made of it, such as a
-/// client connected to its address.
+/// What callers pick: an instance and its target, which a [`Factory`](crate::Factory) made of it,
+/// such as a client connected to its address.
 ///
-/// Dereferences to what was made. Handed out as `Arc<Endpoint<E>>`, so that a call in flight keeps
-/// its endpoint after the instance has gone. When an attribute of the instance changes (weight,
-/// status, zone, metadata) there is another `Endpoint` around the same target.
+/// Dereferences to the target, so that its methods can be called directly:
 ///
 /// ```
 /// use sd_core::{Endpoint, Instance, Key};
@@ -19,31 +18,67 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 /// let instance = Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:8080");
 /// let endpoint = Endpoint::new(instance, String::from("a client"));
 /// assert_eq!(endpoint.address(), "10.0.0.1:8080");
-/// assert_eq!(endpoint.len(), 8); // String's own
+/// assert_eq!(endpoint.len(), 8); // the string's
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
+///
+/// # Methods of the same name
+/// A method of the endpoint wins over one of the target, and there may be more of them in later
+/// versions. Endpoints are mostly seen through an `Arc` or a [`Pick`](crate::Pick), whose methods
+/// win, too. [`target`](Self::target) has none but the target's own:
+///
+/// ```
+/// use sd_core::{Endpoint, Instance, Key, Status};
+/// use std::sync::Arc;
+///
+/// #[derive(Clone)]
+/// struct Printer;
+///
+/// impl Printer {
+///     fn status(&self) -> &'static str {
+///         "out of paper"
+///     }
+/// }
+///
+/// let instance = Instance::new(Key::new("/printers/a")?, "10.0.0.1:631");
+/// let endpoint = Arc::new(Endpoint::new(instance, Printer));
+/// assert_eq!(endpoint.status(), Status::Serving); // the instance's
+/// assert_eq!(endpoint.target().status(), "out of paper"); // the printer's
+///
+/// // Many clients are cloned for a call.
+/// let _endpoint: Arc<Endpoint<Printer>> = endpoint.clone();
+/// let _printer: Printer = endpoint.target().clone();
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+///
+/// # How long it lives
+/// Handed out as `Arc<Endpoint<E>>`, so that a call in flight keeps its endpoint after the instance
+/// has gone. When an attribute of the instance changes (weight, status, zone, metadata), there is
+/// another `Endpoint` around the same target. A target that panics when it is dropped is logged, and
+/// harms nobody else.
 pub struct Endpoint<E> {
     instance: Arc<Instance>,
-    target: Arc<E>,
+    /// `None` only while it is dropped.
+    target: Option<Arc<E>>,
 }
 
 impl<E> Endpoint<E> {
-    /// The endpoint of `instance`, called by way of `target`.
+    /// The endpoint of `instance`, called through `target`.
     pub fn new(instance: impl Into<Arc<Instance>>, target: E) -> Self {
         Self::sharing(instance, Arc::new(target))
     }
 
-    /// The endpoint of `instance`, called by way of a target that others share.
+    /// The endpoint of `instance`, called through a target that others share.
     pub fn sharing(instance: impl Into<Arc<Instance>>, target: Arc<E>) -> Self {
         Self {
             instance: instance.into(),
-            target,
+            target: Some(target),
         }
     }
 
     /// The same target for an instance whose attributes changed.
-    pub(crate) fn rewrapped(&self, instance: Arc<Instance>) -> Self {
-        Self::sharing(instance, self.target.clone())
+    pub(crate) fn with_instance(&self, instance: Arc<Instance>) -> Self {
+        Self::sharing(instance, self.shared_target().clone())
     }
 
     /// The instance as it was registered when this endpoint was handed out.
@@ -51,10 +86,18 @@ impl<E> Endpoint<E> {
         &self.instance
     }
 
-    /// What the factory made. The same one (by [`Arc::ptr_eq`]) for as long as the instance's
-    /// address stays what it is.
-    pub fn target(&self) -> &Arc<E> {
-        &self.target
+    /// What the factory made.
+    pub fn target(&self) -> &E {
+        self.shared_target()
+    }
+
+    /// What the factory made, to be shared. The same one (by [`Arc::ptr_eq`]) for as long as the
+    /// instance's address stays what it is.
+    pub fn shared_target(&self) -> &Arc<E> {
+        match &self.target {
+            Some(target) => target,
+            None => unreachable!("a dropped endpoint"),
+        }
     }
 
     /// Where the instance is registered: its identity.
@@ -87,13 +130,25 @@ impl<E> Deref for Endpoint<E> {
     type Target = E;
 
     fn deref(&self) -> &E {
-        &self.target
+        self.target()
     }
 }
 
 impl<E> Clone for Endpoint<E> {
     fn clone(&self) -> Self {
-        self.rewrapped(self.instance.clone())
+        self.with_instance(self.instance.clone())
+    }
+}
+
+/// Catches a panic of the target, which would otherwise end whatever drops the endpoint: the task of
+/// an endpointer, or a call of somebody else.
+impl<E> Drop for Endpoint<E> {
+    fn drop(&mut self) {
+        let target = self.target.take();
+        if let Err(why) = catch(|| drop(target)) {
+            let (key, address) = (self.key(), self.address());
+            tracing::error!(%key, address, %why, "the target of an endpoint failed to be dropped");
+        }
     }
 }
 
@@ -106,51 +161,61 @@ impl<E> fmt::Debug for Endpoint<E> {
     }
 }
 
-/// Why there is no endpoint to pick. Cheap to clone.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoEndpoints {
-    /// The source has not said yet which instances there are.
-    #[error("no endpoints: the instances are not known yet")]
-    Unknown,
-
-    /// It is known that there is no instance.
-    #[error("no endpoints: no instance is registered")]
-    Empty,
-
-    /// There are instances, but none of them has an endpoint yet: factories are at work or fail.
-    #[error("no endpoints: none of {instances} instances has one yet")]
-    Unmade {
-        /// How many instances there are.
-        instances: usize,
-        /// What the factory said of the first of them that failed, if one did.
-        #[source]
-        why: Option<crate::calls::factory::FactoryError>,
-    },
-
-    /// The instances have been stale for longer than
-    /// [`invalidate_on_error`](crate::EndpointerBuilder::invalidate_on_error) allows.
-    #[error("no endpoints: the instances have been stale for {after:?}")]
-    Invalidated {
-        /// The limit that was passed.
-        after: Duration,
-        /// What keeps the source from following its registry.
-        #[source]
-        why: Arc<Trouble>,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::Lines;
+
+    fn instance() -> Instance {
+        Instance::new(Key::new("a").unwrap(), "h:1")
+    }
 
     #[test]
     fn an_attribute_changes_without_another_target() {
-        let instance = Instance::new(Key::new("a").unwrap(), "h:1");
-        let endpoint = Endpoint::new(instance.clone(), 7_u8);
-        let heavier = endpoint.rewrapped(Arc::new(instance.with_weight(5)));
+        let endpoint = Endpoint::new(instance(), 7_u8);
+        let heavier = endpoint.with_instance(Arc::new(instance().with_weight(5)));
         assert_eq!((endpoint.weight(), heavier.weight()), (1, 5));
-        assert!(Arc::ptr_eq(endpoint.target(), heavier.target()));
+        let (old, new) = (endpoint.shared_target(), heavier.shared_target());
+        assert!(Arc::ptr_eq(old, new));
         assert_eq!(*heavier, *endpoint);
+    }
+
+    #[test]
+    fn every_method_of_the_target_can_be_called() {
+        #[derive(Clone, PartialEq, Debug)]
+        struct Shadowed;
+        impl Shadowed {
+            fn key(&self) -> u8 {
+                1
+            }
+            fn target(&self) -> u8 {
+                2
+            }
+        }
+        let endpoint = Arc::new(Endpoint::new(instance(), Shadowed));
+        assert_eq!(endpoint.key().as_str(), "a");
+        assert_eq!(endpoint.target().key(), 1);
+        assert_eq!(endpoint.target().target(), 2);
+        assert_eq!(endpoint.target().clone(), Shadowed);
+    }
+
+    #[test]
+    fn a_target_that_panics_when_dropped_is_logged_and_harms_nobody() {
+        struct Faulty;
+        impl Drop for Faulty {
+            fn drop(&mut self) {
+                panic!("a bug");
+            }
+        }
+        let lines = Lines::read();
+        // Two panics at once would abort the process.
+        let both: Box<[_]> = Box::new([
+            Endpoint::new(instance(), Faulty),
+            Endpoint::new(instance(), Faulty),
+        ]);
+        drop(both);
+        let line = "ERROR the target of an endpoint failed to be dropped \
+                    key=a address=\"h:1\" why=panicked: a bug";
+        assert_eq!(lines.all(), [line, line]);
     }
 }

@@ -1,7 +1,9 @@
-//! The endpointer: turns what a source says of instances into endpoints to pick from.
+//! The endpointer: turns the instances of a source into endpoints to pick from.
 
+mod endpoint_set;
+mod factory_queue;
+mod factory_runs;
 mod fixed;
-mod roster;
 mod status;
 mod task;
 #[cfg(test)]
@@ -11,25 +13,26 @@ pub use fixed::FixedEndpointer;
 pub use status::{EndpointerStatus, FactoryFailure};
 
 use super::{
-    endpoint::NoEndpoints,
-    endpoints::{EndpointSource, Endpoints, TableCell},
+    endpoint_source::EndpointSource,
+    endpoint_table::{EndpointTable, Endpoints},
     factory::Factory,
+    no_endpoints::NoEndpoints,
 };
-use crate::{instances::Source, support::Backoff};
-use roster::Roster;
+use crate::{
+    instances::{Health, Source, Trouble},
+    support::{BackgroundTask, Backoff},
+};
+use endpoint_set::EndpointSet;
+use factory_runs::FactoryRuns;
 use std::{fmt, sync::Arc, time::Duration};
-use task::Task;
+use task::EndpointerTask;
 use tokio::sync::watch;
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
 
 /// Keeps one endpoint per instance, made by a [`Factory`], and the table of them that balancers
 /// pick from.
 ///
-/// - An endpoint is kept for as long as its instance's address is what it is, and dropped when the
-///   instance goes; calls in flight keep theirs alive. Weight, status, zone and metadata change
+/// - An endpoint is kept for as long as the address of its instance stays the same, and dropped when
+///   the instance goes; calls in flight keep theirs alive. Weight, status, zone and metadata change
 ///   without another endpoint. If the address of a key changes, the endpoint of the old one stays
 ///   until the factory has succeeded for the new one.
 /// - Factories run on the endpointer's own task, many at once. One that waits or fails holds up
@@ -37,13 +40,19 @@ use tokio_util::{
 ///   shows in [`status`](Self::status) meanwhile.
 /// - The table holds the endpoints of instances that are serving. If there are none, it holds those
 ///   of weight 0, and if there are none of these either, those that are draining: better than
-///   nothing. Reading it takes no lock. It is built anew after changes, at once when they are few,
-///   and in intervals of ten times of what building it takes when they keep coming.
+///   nothing. Reading it takes no lock. It is rebuilt after changes, at once when they are few, and
+///   in intervals of ten times of what a rebuild takes when they keep coming.
 /// - Trouble with the registry does not empty the table, unless
 ///   [`invalidate_on_error`](EndpointerBuilder::invalidate_on_error) says so.
 ///
-/// It owns its source (pass an `Arc` to share it) and drops it when it is dropped or stopped. When
-/// the source ends by itself, the last state stays.
+/// It owns its source (pass an `Arc` to share it) and drops it when it ends. When the source ends by
+/// itself, the last endpoints stay.
+///
+/// The endpointer ends when it is [stopped](Self::stop) or dropped, when its tokio runtime shuts
+/// down, and when foreign code panics in its task (a source; a panic of a factory or of a target
+/// counts for that instance only). The last endpoints stay then, too: its status says that it has
+/// [ended](EndpointerStatus::ended) and is stale, an empty table says [`NoEndpoints::Ended`], and
+/// nothing is invalidated any more.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpointer, NoEndpoints, RoundRobin, Source, factory_fn};
@@ -57,24 +66,24 @@ use tokio_util::{
 /// }
 /// ```
 pub struct Endpointer<E> {
-    cell: Arc<TableCell<E>>,
+    table: Arc<EndpointTable<E>>,
     status: watch::Receiver<EndpointerStatus>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    _stop_when_dropped: DropGuard,
+    task: BackgroundTask,
 }
 
 impl<E: Send + Sync + 'static> Endpointer<E> {
-    /// The endpoints that `factory` makes of the instances of `source`.
+    /// Starts an endpointer with the default options: spawns its task, and returns at once.
     ///
-    /// Returns at once; the table is empty ([`NoEndpoints::Unknown`]) until the source and the
-    /// factory have answered. Must be called within a tokio runtime.
-    pub fn new(source: impl Source, factory: impl Factory<E>) -> Self {
-        Self::builder(source, factory).start()
+    /// The table is empty ([`NoEndpoints::Unknown`]) until the source and the factory have answered.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn new(source: impl Source, factory: impl Factory<Target = E>) -> Self {
+        Self::builder(source, factory).build()
     }
 
-    /// The same with options.
-    pub fn builder(source: impl Source, factory: impl Factory<E>) -> EndpointerBuilder<E> {
+    /// An endpointer with other options.
+    pub fn builder(source: impl Source, factory: impl Factory<Target = E>) -> EndpointerBuilder<E> {
         EndpointerBuilder {
             source: Box::new(source),
             factory: Arc::new(factory),
@@ -85,27 +94,42 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
         }
     }
 
-    /// Waits until the source has said which instances there are and every one of those was tried
-    /// to be made an endpoint of: what could be made is in the table by then, which is empty if
-    /// there is no instance or every factory failed. Takes at most one
-    /// [`factory_timeout`](EndpointerBuilder::factory_timeout) after the source's first event, give
-    /// or take how many may run at once.
+    /// Waits until the instances are known and the factory of each of the first ones was tried once.
+    /// What could be made is in the table then; the table is empty if there is no instance or every
+    /// factory failed. Takes at most one [`factory_timeout`](EndpointerBuilder::factory_timeout)
+    /// after the source's first event, a little more if many factories have to take turns.
     ///
     /// Cancellation safe.
     ///
     /// # Errors
-    /// [`NoEndpoints::Unknown`] if the source ended or the endpointer was stopped before that.
+    /// [`NoEndpoints::Unknown`] if the source ended before that. [`NoEndpoints::Ended`] if the
+    /// endpointer did.
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
         let mut status = self.status.clone();
         let settled =
             |status: &EndpointerStatus| status.ready || status.ended && status.instances.is_none();
-        match status.wait_for(settled).await {
-            Ok(status) if status.ready => Ok(()),
-            _ => Err(NoEndpoints::Unknown),
+        let settled = status.wait_for(settled).await;
+        if settled.is_ok_and(|status| status.ready) {
+            return Ok(());
+        }
+        match self.endpoints().non_empty() {
+            Err(none) => Err(none),
+            // The task ended before it had tried all; some succeeded.
+            Ok(_) => Err(NoEndpoints::Ended {
+                why: Arc::new(self.trouble()),
+            }),
         }
     }
 
-    /// How it is doing. The channel closes when the endpointer is stopped or dropped.
+    fn trouble(&self) -> Trouble {
+        match &self.status.borrow().health {
+            Some(Health::Stale { why, .. }) => why.clone(),
+            Some(Health::Live) | None => Trouble::Stopped,
+        }
+    }
+
+    /// How it is doing. The channel closes when the endpointer ends, after a last status that says
+    /// so.
     pub fn status(&self) -> watch::Receiver<EndpointerStatus> {
         self.status.clone()
     }
@@ -115,19 +139,20 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
     ///
     /// Goes on in the background if the future is dropped.
     pub async fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.wait().await;
+        self.task.stop().await;
     }
 }
 
-impl<E: Send + Sync + 'static> EndpointSource<E> for Endpointer<E> {
+impl<E: Send + Sync + 'static> EndpointSource for Endpointer<E> {
+    type Target = E;
+
     #[inline]
     fn endpoints(&self) -> Endpoints<E> {
-        self.cell.load()
+        self.table.load()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {
-        self.cell.versions()
+        self.table.versions()
     }
 }
 
@@ -139,11 +164,24 @@ impl<E> fmt::Debug for Endpointer<E> {
     }
 }
 
-/// An [`Endpointer`] to be started, with other options than the default ones.
-#[must_use = "nothing happens before `start`"]
+/// The options of an [`Endpointer`].
+///
+/// ```
+/// use sd_core::{Endpointer, Source, factory_fn};
+/// use std::time::Duration;
+///
+/// fn urls(hello: impl Source) -> Endpointer<String> {
+///     let urls = factory_fn(|instance| Ok(format!("http://{}/", instance.address())));
+///     Endpointer::builder(hello, urls)
+///         .invalidate_on_error(Duration::from_secs(60))
+///         .factory_timeout(Duration::from_secs(1))
+///         .build()
+/// }
+/// ```
+#[must_use = "nothing happens before `build`"]
 pub struct EndpointerBuilder<E> {
     source: Box<dyn Source>,
-    factory: Arc<dyn Factory<E>>,
+    factory: Arc<dyn Factory<Target = E>>,
     invalidate_after: Option<Duration>,
     factory_timeout: Duration,
     factories_at_once: usize,
@@ -151,9 +189,9 @@ pub struct EndpointerBuilder<E> {
 }
 
 impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
-    /// Lets callers have the error instead of old endpoints when the source has been stale for this
-    /// long, until it is live again: picks fail with [`NoEndpoints::Invalidated`]. Endpoints are
-    /// kept and updated meanwhile. Default: never, as old endpoints mostly still work.
+    /// Gives callers an error instead of old endpoints once the source has been stale for this long,
+    /// until it is live again: picks fail with [`NoEndpoints::Invalidated`]. Endpoints are kept and
+    /// updated meanwhile. Default: never, as old endpoints mostly still work.
     pub fn invalidate_on_error(mut self, after: Duration) -> Self {
         self.invalidate_after = Some(after);
         self
@@ -179,36 +217,28 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// Starts it. Must be called within a tokio runtime.
-    pub fn start(self) -> Endpointer<E> {
-        let cell = Arc::new(TableCell::new());
+    /// Starts the endpointer: spawns its task, and returns at once.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn build(self) -> Endpointer<E> {
+        let table = Arc::new(EndpointTable::new());
         let (sender, status) = watch::channel(EndpointerStatus::default());
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let events = self.source.subscribe();
         // Without any pause, a factory that fails at once would be run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
-        let task = Task::new(
-            Roster::new(self.factories_at_once, Backoff::new(first, longest)),
-            cell.clone(),
+        let task = EndpointerTask::new(
+            self.source,
+            EndpointSet::new(self.factories_at_once, Backoff::new(first, longest)),
+            FactoryRuns::new(self.factory, self.factory_timeout),
+            table.clone(),
             sender,
-            self.factory,
-            self.factory_timeout,
             self.invalidate_after,
         );
-        let (source, stopped) = (self.source, stop.clone());
-        tasks.spawn(async move {
-            stopped.run_until_cancelled(task.run(events)).await;
-            drop(source);
-        });
-        tasks.close();
         Endpointer {
-            cell,
+            table,
             status,
-            tasks,
-            stop: stop.clone(),
-            _stop_when_dropped: stop.drop_guard(),
+            task: BackgroundTask::spawn(task),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Durati
 /// Any error; what `?` turns every error into.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Makes of an instance what its callers call: a client, a connection, a URL.
+/// Makes the target of an endpoint from an instance: a client, a connection, a URL.
 ///
 /// An [`Endpointer`](crate::Endpointer) calls it once per key and address, retries it when it fails,
 /// and shares what it made. Most are closures: [`factory_fn`], [`async_factory_fn`].
@@ -19,33 +19,51 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// struct Resolve;
 ///
 /// #[async_trait]
-/// impl Factory<SocketAddr> for Resolve {
+/// impl Factory for Resolve {
+///     type Target = SocketAddr;
+///
 ///     async fn make(&self, instance: &Instance) -> Result<SocketAddr, BoxError> {
 ///         Ok(instance.address().parse()?)
 ///     }
 /// }
 /// ```
 #[async_trait]
-pub trait Factory<E>: Send + Sync + 'static {
-    /// What calls to `instance` go through. Only the key and the address are sure to stay what they
-    /// are for as long as it is used.
+pub trait Factory: Send + Sync + 'static {
+    /// What it makes of an instance.
+    type Target: Send + Sync + 'static;
+
+    /// Makes what calls to `instance` go through. Only the key and the address of the instance stay
+    /// the same for as long as the target is used.
     ///
     /// Runs on the endpointer's task: it may wait, but must not block the thread. It may be dropped
-    /// at any await, when the instance goes, its address changes, or it takes too long.
+    /// at any await, when the instance goes, its address changes, or it takes too long. A panic
+    /// counts as a failure.
     ///
     /// # Errors
     /// Anything; the endpointer reports it and tries again.
-    async fn make(&self, instance: &Instance) -> Result<E, BoxError>;
+    async fn make(&self, instance: &Instance) -> Result<Self::Target, BoxError>;
 }
 
 #[async_trait]
-impl<E, F: Factory<E> + ?Sized> Factory<E> for Arc<F> {
-    async fn make(&self, instance: &Instance) -> Result<E, BoxError> {
+impl<F: Factory + ?Sized> Factory for Arc<F> {
+    type Target = F::Target;
+
+    async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
         (**self).make(instance).await
     }
 }
 
-/// A factory made of a closure that need not wait, as clients that connect at their first call.
+#[async_trait]
+impl<F: Factory + ?Sized> Factory for Box<F> {
+    type Target = F::Target;
+
+    async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
+        (**self).make(instance).await
+    }
+}
+
+/// A factory from a closure that does not wait, for example for clients that connect when they are
+/// first called.
 ///
 /// ```
 /// use sd_core::factory_fn;
@@ -53,7 +71,7 @@ impl<E, F: Factory<E> + ?Sized> Factory<E> for Arc<F> {
 ///
 /// let parsed = factory_fn(|instance| Ok(instance.address().parse::<SocketAddr>()?));
 /// let shared = factory_fn(|instance| Ok(format!("http://{}", instance.address())));
-/// # fn check<E>(_: impl sd_core::Factory<E>) {}
+/// # fn check(_: impl sd_core::Factory) {}
 /// # check(parsed); check(shared);
 /// ```
 pub fn factory_fn<E, F>(make: F) -> FactoryFn<F>
@@ -74,16 +92,19 @@ impl<F> fmt::Debug for FactoryFn<F> {
 }
 
 #[async_trait]
-impl<E, F> Factory<E> for FactoryFn<F>
+impl<E, F> Factory for FactoryFn<F>
 where
+    E: Send + Sync + 'static,
     F: Fn(&Instance) -> Result<E, BoxError> + Send + Sync + 'static,
 {
+    type Target = E;
+
     async fn make(&self, instance: &Instance) -> Result<E, BoxError> {
         (self.0)(instance)
     }
 }
 
-/// A factory made of an async closure, which gets an instance of its own to hold across awaits.
+/// A factory from an async closure, which owns its instance so that it can hold it across awaits.
 ///
 /// ```
 /// use sd_core::{Instance, async_factory_fn};
@@ -93,7 +114,7 @@ where
 /// let connected = async_factory_fn(async |instance: Instance| {
 ///     Ok(connect(instance.address()).await?)
 /// });
-/// # fn check<E>(_: impl sd_core::Factory<E>) {}
+/// # fn check(_: impl sd_core::Factory) {}
 /// # check(connected);
 /// ```
 pub fn async_factory_fn<E, F, Fut>(make: F) -> AsyncFactoryFn<F>
@@ -115,21 +136,24 @@ impl<F> fmt::Debug for AsyncFactoryFn<F> {
 }
 
 #[async_trait]
-impl<E, F, Fut> Factory<E> for AsyncFactoryFn<F>
+impl<E, F, Fut> Factory for AsyncFactoryFn<F>
 where
+    E: Send + Sync + 'static,
     F: Fn(Instance) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<E, BoxError>> + Send,
 {
+    type Target = E;
+
     async fn make(&self, instance: &Instance) -> Result<E, BoxError> {
         (self.0)(instance.clone()).await
     }
 }
 
-/// Why a factory made nothing. Cheap to clone.
+/// Why a factory failed. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum FactoryError {
-    /// It said so.
+    /// It returned this error.
     #[error(transparent)]
     Failed(Cause),
     /// It took too long and was dropped.
@@ -138,4 +162,24 @@ pub enum FactoryError {
     /// It panicked.
     #[error("the factory panicked: {0}")]
     Panicked(Arc<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Key;
+
+    #[tokio::test]
+    async fn factories_are_objects() {
+        let shared: Arc<dyn Factory<Target = String>> =
+            Arc::new(factory_fn(|instance| Ok(instance.address().to_owned())));
+        let boxed: Box<dyn Factory<Target = String>> =
+            Box::new(async_factory_fn(async |instance: Instance| {
+                Ok(instance.address().to_owned())
+            }));
+        let instance = Instance::new(Key::new("a").unwrap(), "h:1");
+        let boxed: Box<dyn Factory<Target = String>> = Box::new(boxed);
+        assert_eq!(shared.make(&instance).await.unwrap(), "h:1");
+        assert_eq!(boxed.make(&instance).await.unwrap(), "h:1");
+    }
 }

@@ -1,6 +1,5 @@
 //! The metrics of endpointers and calls.
 
-use super::retry::Stopped;
 use crate::support::{Share, count};
 
 /// Endpoints to pick from.
@@ -16,7 +15,7 @@ pub const RETRIES: &str = "sd_retries_total";
 /// Calls that failed for good.
 pub const RETRY_FAILURES: &str = "sd_retry_failures_total";
 
-/// What an endpointer says of itself.
+/// The gauges of one endpointer.
 pub(crate) struct EndpointerMeters {
     endpoints: Share,
     failing: Share,
@@ -32,7 +31,7 @@ impl EndpointerMeters {
         }
     }
 
-    pub(crate) fn has(&mut self, endpoints: usize, failing: usize, invalidated: bool) {
+    pub(crate) fn set(&mut self, endpoints: usize, failing: usize, invalidated: bool) {
         self.endpoints.set(endpoints);
         self.failing.set(failing);
         self.invalidated.set(usize::from(invalidated));
@@ -47,13 +46,7 @@ pub(crate) fn retried() {
     count(RETRIES, &[], 1);
 }
 
-pub(crate) fn call_failed(why: Stopped) {
-    let reason = match why {
-        Stopped::NoEndpoints => "no_endpoints",
-        Stopped::NotRetryable => "not_retryable",
-        Stopped::AttemptsUsedUp => "attempts_used_up",
-        Stopped::TimedOut => "timed_out",
-        Stopped::BudgetSpent => "budget_spent",
-    };
+/// `reason` is one of those that the table of [`telemetry`](crate::telemetry) lists.
+pub(crate) fn call_failed(reason: &'static str) {
     count(RETRY_FAILURES, &[("reason", reason)], 1);
 }

@@ -137,7 +137,7 @@ fn check_view(view: &View, event: &Event, calm: Duration, truth: &Truth) -> Opti
 }
 
 /// Makes an endpoint of each address after a moment; fails so many times before.
-fn factory(failures: u32) -> impl sd_core::Factory<String> {
+fn factory(failures: u32) -> impl sd_core::Factory<Target = String> {
     let tried = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     async_factory_fn(move |instance: Instance| {
         let tried = Arc::clone(&tried);

@@ -54,7 +54,7 @@ async fn the_registry_is_away_for_long() {
     let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
     let endpointer = Endpointer::builder(Instancer::new(registry.client(), prefix()), factory)
         .invalidate_on_error(Duration::from_secs(30))
-        .start();
+        .build();
     endpointer.ready().await.unwrap();
 
     desk.begins();

@@ -1,10 +1,14 @@
 //! Random choice.
 
-use super::{Balancer, Pick, PickContext, untried_from};
-use crate::calls::{endpoint::NoEndpoints, endpoints::EndpointSource};
+use super::{Balancer, untried_from};
+use crate::calls::{
+    endpoint_source::EndpointSource,
+    no_endpoints::NoEndpoints,
+    pick::{Pick, PickContext},
+};
 use std::sync::Arc;
 
-/// Picks any endpoint, each as likely as the other.
+/// Picks an endpoint at random, each with the same probability.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, Random};
@@ -19,8 +23,8 @@ pub struct Random<S> {
     source: S,
 }
 
-/// How often another endpoint is drawn in the place of one that was tried, before the next one is
-/// taken instead of a drawn one.
+/// How many endpoints are drawn that all turn out to be tried, before the next untried one after the
+/// last of them is taken.
 const DRAWS: usize = 8;
 
 impl<S> Random<S> {
@@ -29,19 +33,19 @@ impl<S> Random<S> {
         Self { source }
     }
 
-    /// Where the endpoints come from.
+    /// The source of the endpoints.
     pub fn source(&self) -> &S {
         &self.source
     }
 }
 
-impl<E, S: EndpointSource<E>> Balancer<E> for Random<S> {
+impl<S: EndpointSource> Balancer for Random<S> {
+    type Target = S::Target;
+
     #[inline]
-    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<E>, NoEndpoints> {
-        let endpoints = self.source.endpoints();
-        if endpoints.is_empty() {
-            return Err(endpoints.why_none());
-        }
+    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
+        let table = self.source.endpoints();
+        let endpoints = table.non_empty()?;
         let mut drawn = 0;
         for _ in 0..DRAWS {
             drawn = fastrand::usize(..endpoints.len());
@@ -49,7 +53,7 @@ impl<E, S: EndpointSource<E>> Balancer<E> for Random<S> {
                 return Ok(Pick::new(Arc::clone(&endpoints[drawn])));
             }
         }
-        let picked = untried_from(&endpoints, drawn, context);
+        let picked = untried_from(endpoints, drawn, context);
         Ok(Pick::new(picked.clone()))
     }
 }

@@ -1,7 +1,11 @@
 //! Round robin.
 
-use super::{Balancer, Pick, PickContext, untried_from};
-use crate::calls::{endpoint::NoEndpoints, endpoints::EndpointSource};
+use super::{Balancer, untried_from};
+use crate::calls::{
+    endpoint_source::EndpointSource,
+    no_endpoints::NoEndpoints,
+    pick::{Pick, PickContext},
+};
 use std::{
     cell::Cell,
     fmt,
@@ -30,53 +34,54 @@ use std::{
 /// ```
 pub struct RoundRobin<S> {
     source: S,
-    turns: Box<[Turn]>,
+    counters: Box<[Counter]>,
 }
 
 /// The counter of the threads whose number ends in its index. Aligned so that no two share a cache
 /// line, nor a pair of lines that is fetched together.
 #[repr(align(128))]
-struct Turn(AtomicUsize);
+struct Counter(AtomicUsize);
 
 impl<S> RoundRobin<S> {
     /// Takes turns among the endpoints of `source`.
     pub fn new(source: S) -> Self {
-        // Twice the processors, as not every thread that picks has the next number.
+        // Twice the processors, as the numbers of the threads that pick are seldom consecutive.
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let turns = (2 * threads.min(64)).next_power_of_two();
+        let counters = (2 * threads.min(64)).next_power_of_two();
         // Small, so that the counter neither wraps nor needs a division of 64 bits for long.
-        Self::starting_at(source, turns, || usize::from(fastrand::u16(..)))
+        Self::starting_at(source, counters, || usize::from(fastrand::u16(..)))
     }
 
-    fn starting_at(source: S, turns: usize, start: impl Fn() -> usize) -> Self {
-        let turns = (0..turns)
-            .map(|_| Turn(AtomicUsize::new(start())))
+    /// `counters` is a power of two.
+    fn starting_at(source: S, counters: usize, start: impl Fn() -> usize) -> Self {
+        let counters = (0..counters)
+            .map(|_| Counter(AtomicUsize::new(start())))
             .collect();
-        Self { source, turns }
+        Self { source, counters }
     }
 
-    /// Where the endpoints come from.
+    /// The source of the endpoints.
     pub fn source(&self) -> &S {
         &self.source
     }
 
     #[inline]
-    fn turn(&self) -> usize {
-        // As many as a power of two.
-        let mine = thread_number() & (self.turns.len() - 1);
-        self.turns[mine].0.fetch_add(1, Ordering::Relaxed)
+    fn count(&self) -> usize {
+        // There is a power of two of them.
+        let mine = thread_number() & (self.counters.len() - 1);
+        self.counters[mine].0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-impl<E, S: EndpointSource<E>> Balancer<E> for RoundRobin<S> {
+impl<S: EndpointSource> Balancer for RoundRobin<S> {
+    type Target = S::Target;
+
     #[inline]
-    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<E>, NoEndpoints> {
-        let endpoints = self.source.endpoints();
-        if endpoints.is_empty() {
-            return Err(endpoints.why_none());
-        }
-        let start = self.turn() % endpoints.len();
-        let picked = untried_from(&endpoints, start, context);
+    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
+        let table = self.source.endpoints();
+        let endpoints = table.non_empty()?;
+        let start = self.count() % endpoints.len();
+        let picked = untried_from(endpoints, start, context);
         Ok(Pick::new(picked.clone()))
     }
 }
@@ -89,7 +94,7 @@ impl<S: fmt::Debug> fmt::Debug for RoundRobin<S> {
     }
 }
 
-/// Counts the threads that ever picked, from 0.
+/// The number of this thread: threads that pick are numbered from 0.
 #[inline]
 fn thread_number() -> usize {
     thread_local! {
@@ -114,7 +119,7 @@ mod tests {
     use crate::{calls::endpointer::FixedEndpointer, registry::Key};
     use std::{collections::HashMap, sync::Arc};
 
-    fn next<S: EndpointSource<()>>(balancer: &RoundRobin<S>) -> String {
+    fn next<S: EndpointSource>(balancer: &RoundRobin<S>) -> String {
         balancer.endpoint().unwrap().key().to_string()
     }
 

@@ -1,8 +1,10 @@
-//! The endpointer's stand-in.
+//! An endpoint source whose endpoints the program sets.
 
 use crate::calls::{
-    endpoint::{Endpoint, NoEndpoints},
-    endpoints::{EndpointSource, Endpoints, TableCell},
+    endpoint::Endpoint,
+    endpoint_source::EndpointSource,
+    endpoint_table::{EndpointTable, Endpoints},
+    no_endpoints::NoEndpoints,
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::watch;
@@ -17,45 +19,47 @@ use tokio::sync::watch;
 /// let instance = Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:8080");
 /// let endpoints = Arc::new(FixedEndpointer::new([Endpoint::new(instance, "a client")]));
 /// let balancer = RoundRobin::new(endpoints.clone());
-/// assert_eq!(**balancer.endpoint()?.target(), "a client");
+/// assert_eq!(*balancer.endpoint()?.target(), "a client");
 ///
 /// endpoints.set([]);
 /// assert!(matches!(balancer.endpoint(), Err(NoEndpoints::Empty)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct FixedEndpointer<E>(TableCell<E>);
+pub struct FixedEndpointer<E>(EndpointTable<E>);
 
 impl<E> FixedEndpointer<E> {
-    /// These endpoints.
+    /// A source of these endpoints.
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint<E>>) -> Self {
         let fixed = Self::unknown();
         fixed.set(endpoints);
         fixed
     }
 
-    /// None, as nothing is known yet.
+    /// No endpoints, as nothing is known yet: [`NoEndpoints::Unknown`].
     pub fn unknown() -> Self {
-        Self(TableCell::new())
+        Self(EndpointTable::new())
     }
 
-    /// These endpoints from now on.
+    /// Replaces the endpoints.
     pub fn set(&self, endpoints: impl IntoIterator<Item = Endpoint<E>>) {
         self.set_shared(endpoints.into_iter().map(Arc::new));
     }
 
-    /// These endpoints, some of those of another source perhaps, from now on.
+    /// Replaces the endpoints by shared ones, for example by a selection from another source.
     pub fn set_shared(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint<E>>>) {
         let endpoints = endpoints.into_iter().collect();
         self.0.set(endpoints, || NoEndpoints::Empty);
     }
 
-    /// None from now on, and why.
+    /// Removes all endpoints; picks fail with `why`.
     pub fn set_none(&self, why: NoEndpoints) {
         self.0.set(Box::default(), || why);
     }
 }
 
-impl<E: Send + Sync + 'static> EndpointSource<E> for FixedEndpointer<E> {
+impl<E: Send + Sync + 'static> EndpointSource for FixedEndpointer<E> {
+    type Target = E;
+
     #[inline]
     fn endpoints(&self) -> Endpoints<E> {
         self.0.load()

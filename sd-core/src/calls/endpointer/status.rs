@@ -1,10 +1,36 @@
-//! What an endpointer says of itself.
+//! The status of an endpointer.
 
-use crate::{calls::factory::FactoryError, instances::Health, registry::Key};
+use crate::{
+    calls::factory::FactoryError,
+    instances::Health,
+    registry::{Key, chain},
+};
 use imbl::OrdMap;
+use std::fmt;
 use tokio::time::Instant;
 
-/// How an [`Endpointer`](crate::Endpointer) is doing. Cheap to clone, however much there is to say.
+/// How an [`Endpointer`](crate::Endpointer) is doing: for logs, readiness probes, and for finding out
+/// why there are fewer endpoints than instances. Cheap to clone, whatever its size.
+///
+/// ```
+/// use sd_core::{Endpointer, FixedInstancer, Instance, Key, factory_fn};
+/// use std::net::SocketAddr;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hello = FixedInstancer::new([Instance::new(Key::new("/hello/a")?, "no address")]);
+/// let parse = factory_fn(|instance| Ok(instance.address().parse::<SocketAddr>()?));
+/// let endpointer = Endpointer::new(hello, parse);
+/// endpointer.ready().await?;
+///
+/// let status = endpointer.status().borrow().clone();
+/// assert_eq!(status.to_string(), "0 endpoints for 1 instance, 1 failing");
+/// for (key, failure) in status.failures() {
+///     println!("{key}: {failure}"); // /hello/a: no address: invalid socket address syntax ...
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EndpointerStatus {
@@ -14,12 +40,14 @@ pub struct EndpointerStatus {
     pub endpoints: usize,
     /// How many instances wait for their factory to finish, or to be tried again.
     pub making: usize,
-    /// Whether the source follows its registry; `None` before its first event.
+    /// Whether the source follows its registry; `None` before its first event. Stale once the
+    /// endpointer has ended.
     pub health: Option<Health>,
     /// Whether there is nothing to pick because the source has been stale for too long.
     pub invalidated: bool,
     pub(super) ready: bool,
-    /// Whether the source has ended, so that no instance will come or go any more.
+    /// Whether no instance will come or go any more: the source has ended, or the endpointer was
+    /// stopped, has panicked, or has lost its runtime.
     pub ended: bool,
     pub(super) failures: OrdMap<Key, FactoryFailure>,
 }
@@ -30,8 +58,8 @@ impl EndpointerStatus {
         self.failures.iter()
     }
 
-    /// Whether nobody who knows `self` needs to hear of `other`.
-    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+    /// Whether readers of `previous` have to be woken.
+    pub(super) fn differs_from(&self, previous: &Self) -> bool {
         let counts = |status: &Self| {
             let Self {
                 instances,
@@ -49,15 +77,43 @@ impl EndpointerStatus {
             Some(Health::Stale { since, .. }) => Some(since),
             Some(Health::Live) | None => None,
         };
-        counts(self) == counts(other)
-            && self.health.is_some() == other.health.is_some()
-            && stale_since(self) == stale_since(other)
-            && self.failures.ptr_eq(&other.failures)
+        counts(self) != counts(previous)
+            || self.health.is_some() != previous.health.is_some()
+            || stale_since(self) != stale_since(previous)
+            || !self.failures.ptr_eq(&previous.failures)
     }
 
     /// Whether [`Endpointer::ready`](crate::Endpointer::ready) has nothing to wait for.
     pub fn is_ready(&self) -> bool {
         self.ready
+    }
+}
+
+impl fmt::Display for EndpointerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        let endpoints = self.endpoints;
+        write!(f, "{endpoints} endpoint{}", plural(endpoints))?;
+        match self.instances {
+            Some(instances) => write!(f, " for {instances} instance{}", plural(instances))?,
+            None => f.write_str(", the instances are not known yet")?,
+        }
+        let failing = self.failures.len();
+        // Those that fail wait for their factory, too.
+        let making = self.making.saturating_sub(failing);
+        for (count, what) in [(making, "being made"), (failing, "failing")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        if let Some(Health::Stale { why, .. }) = &self.health {
+            write!(f, ", stale: {}", chain(why))?;
+        }
+        let flags = [(self.invalidated, "invalidated"), (self.ended, "ended")];
+        for (_, what) in flags.into_iter().filter(|(is_set, _)| *is_set) {
+            write!(f, ", {what}")?;
+        }
+        Ok(())
     }
 }
 
@@ -69,8 +125,25 @@ pub struct FactoryFailure {
     pub address: Box<str>,
     /// How often it has failed in a row.
     pub attempts: u32,
-    /// Since when.
+    /// When it failed first.
     pub since: Instant,
-    /// What it said last.
+    /// Its last error.
     pub error: FactoryError,
+}
+
+impl fmt::Display for FactoryFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            attempts,
+            error,
+            ..
+        } = self;
+        let noun = if *attempts == 1 {
+            "attempt"
+        } else {
+            "attempts"
+        };
+        write!(f, "{address}: {error} ({attempts} {noun})")
+    }
 }

@@ -1,34 +1,25 @@
-//! The endpointer's task: runs the factories that the roster wants run, and swaps the tables.
+//! The endpointer's task: follows the source, runs factories, and publishes tables and statuses.
 
 use super::{
-    EndpointerStatus,
-    roster::{Job, Roster, Ticket},
+    endpoint_set::EndpointSet,
+    factory_queue::RunId,
+    factory_runs::{FactoryRuns, Made},
+    status::EndpointerStatus,
 };
 use crate::{
-    calls::{
-        endpoint::NoEndpoints,
-        endpoints::TableCell,
-        factory::{Factory, FactoryError},
-        meters::EndpointerMeters,
-    },
-    instances::{Event, Events, Health, Trouble},
+    calls::{endpoint_table::EndpointTable, meters::EndpointerMeters, no_endpoints::NoEndpoints},
+    instances::{Event, Events, Health, Source, Trouble},
     registry::chain,
+    support::{Panicked, Work},
 };
-use futures::{
-    FutureExt, StreamExt,
-    future::{AbortHandle, Abortable, BoxFuture},
-    stream::FuturesUnordered,
-};
-use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use futures::{FutureExt, StreamExt};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
-/// What a factory made, or why not; `None` if the run was abandoned.
-type Made<E> = (Ticket, Option<Result<E, FactoryError>>);
-
-/// How many finished factories are taken note of before the table is built and others get a turn.
+/// How many finished factories are taken before the table is built and other tasks get a turn.
 const BATCH: usize = 256;
 /// Building the table takes at most one part in so many of the time.
 const REBUILD_SHARE: u32 = 10;
@@ -37,16 +28,17 @@ const REBUILD_PAUSE_LEAST: Duration = Duration::from_millis(1);
 /// Changes are in the table after this and the time of a build at the latest.
 const REBUILD_PAUSE_MOST: Duration = Duration::from_secs(1);
 
-pub(super) struct Task<E> {
-    roster: Roster<E>,
-    cell: Arc<TableCell<E>>,
+/// Owns all that the endpointer does; its `Drop` publishes that it has ended.
+pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
+    events: Events,
+    /// Kept until the end, as dropping it may stop it.
+    _source: Box<dyn Source>,
+    set: EndpointSet<E>,
+    runs: FactoryRuns<E>,
+    table: Arc<EndpointTable<E>>,
     status: watch::Sender<EndpointerStatus>,
-    factory: Arc<dyn Factory<E>>,
-    factory_timeout: Duration,
-    making: FuturesUnordered<BoxFuture<'static, Made<E>>>,
-    aborts: HashMap<Ticket, AbortHandle>,
     health: Option<Health>,
-    ended: bool,
+    source_ended: bool,
     invalidate_after: Option<Duration>,
     invalidated: bool,
     /// How many are in the table.
@@ -54,60 +46,43 @@ pub(super) struct Task<E> {
     ready: bool,
     /// When the table may be built next.
     rebuild_at: Instant,
+    /// What has ended the task, if it was not stopped.
+    failure: Option<Trouble>,
     meters: EndpointerMeters,
 }
 
-impl<E: Send + Sync + 'static> Task<E> {
+impl<E: Send + Sync + 'static> EndpointerTask<E> {
     pub(super) fn new(
-        roster: Roster<E>,
-        cell: Arc<TableCell<E>>,
+        source: Box<dyn Source>,
+        set: EndpointSet<E>,
+        runs: FactoryRuns<E>,
+        table: Arc<EndpointTable<E>>,
         status: watch::Sender<EndpointerStatus>,
-        factory: Arc<dyn Factory<E>>,
-        factory_timeout: Duration,
         invalidate_after: Option<Duration>,
     ) -> Self {
         Self {
-            roster,
-            cell,
+            events: source.subscribe(),
+            _source: source,
+            set,
+            runs,
+            table,
             status,
-            factory,
-            factory_timeout,
-            making: FuturesUnordered::new(),
-            aborts: HashMap::new(),
             health: None,
-            ended: false,
+            source_ended: false,
             invalidate_after,
             invalidated: false,
             endpoints: 0,
             ready: false,
             rebuild_at: Instant::now(),
+            failure: None,
             meters: EndpointerMeters::new(),
         }
     }
 
-    pub(super) async fn run(mut self, mut events: Events) {
-        loop {
-            let more = self.run_factories();
-            self.publish();
-            if more {
-                // Factories that never wait must not keep this thread from others.
-                tokio::task::yield_now().await;
-            }
-            let wake_at = self.wake_at();
-            tokio::select! {
-                biased;
-                event = events.next(), if !self.ended => self.take_note(event),
-                Some(made) = self.making.next() => self.finish(made),
-                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
-                else => std::future::pending().await,
-            }
-        }
-    }
-
-    fn take_note(&mut self, event: Option<Event>) {
+    fn on_event(&mut self, event: Option<Event>) {
         let now = Instant::now();
         let Some(event) = event else {
-            self.ended = true;
+            self.source_ended = true;
             // A source that was dropped may not have said so.
             if let Some(health @ Health::Live) = &mut self.health {
                 *health = Health::Stale {
@@ -117,60 +92,37 @@ impl<E: Send + Sync + 'static> Task<E> {
             }
             return;
         };
-        for abandoned in self.roster.apply(event.instances(), now) {
-            if let Some(abort) = self.aborts.remove(&abandoned) {
-                abort.abort();
-            }
+        for abandoned in self.set.apply(event.instances(), now) {
+            self.runs.abort(abandoned);
         }
         self.health = Some(event.health);
     }
 
-    /// Starts what is due and takes note of what is done, until the rest has to be waited for or it
-    /// is a batch; says whether there may be more.
+    /// Starts the factories that are due and takes what they made, until the rest has to be waited
+    /// for or it is a batch. Returns whether there may be more.
     fn run_factories(&mut self) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
-            while let Some(job) = self.roster.next_job(now) {
-                self.make(job);
+            while let Some((id, instance)) = self.set.start_run(now) {
+                self.runs.start(id, instance);
             }
-            match self.making.next().now_or_never() {
-                Some(Some(made)) => self.finish(made),
+            match self.runs.next().now_or_never() {
+                Some(Some(made)) => self.on_made(made),
                 Some(None) | None => return false,
             }
         }
         true
     }
 
-    fn make(&mut self, Job { ticket, instance }: Job) {
-        let (factory, limit) = (self.factory.clone(), self.factory_timeout);
-        let (abort, registration) = AbortHandle::new_pair();
-        self.aborts.insert(ticket, abort);
-        let make = async move {
-            let made = async { factory.make(&instance).await };
-            let made = AssertUnwindSafe(timeout(limit, made));
-            match made.catch_unwind().await {
-                Ok(Ok(Ok(target))) => Ok(target),
-                Ok(Ok(Err(error))) => Err(FactoryError::Failed(error.into())),
-                Ok(Err(_)) => Err(FactoryError::TimedOut(limit)),
-                Err(panic) => Err(FactoryError::Panicked(message_of(&*panic).into())),
-            }
-        };
-        let make = Abortable::new(make, registration).map(move |made| (ticket, made.ok()));
-        self.making.push(make.boxed());
-    }
-
-    fn finish(&mut self, (ticket, made): Made<E>) {
-        self.aborts.remove(&ticket);
-        if let Some(made) = made {
-            self.roster.finished(ticket, made, Instant::now());
-        }
+    fn on_made(&mut self, (id, made): (RunId, Made<E>)) {
+        self.set.finish_run(id, made, Instant::now());
     }
 
     /// When to go on although nothing happened.
     fn wake_at(&self) -> Option<Instant> {
-        let rebuild = self.roster.changed().then_some(self.rebuild_at);
+        let rebuild = self.set.changed().then_some(self.rebuild_at);
         let invalidate = self.invalidate_at().filter(|_| !self.invalidated);
-        [self.roster.wake_at(), rebuild, invalidate]
+        [self.set.wake_at(), rebuild, invalidate]
             .into_iter()
             .flatten()
             .min()
@@ -184,13 +136,13 @@ impl<E: Send + Sync + 'static> Task<E> {
         }
     }
 
-    /// Builds the table if it would be another and is not built too often, and says how things are.
+    /// Publishes the table if it has changed and was not built too recently, and the status.
     fn publish(&mut self) {
         let now = Instant::now();
         let invalid = self.invalidate_at().is_some_and(|at| at <= now);
         let turned = invalid != self.invalidated;
-        let becomes_ready = !self.ready && self.roster.is_ready();
-        let due = self.roster.changed() && self.rebuild_at <= now;
+        let becomes_ready = !self.ready && self.set.is_ready();
+        let due = self.set.changed() && self.rebuild_at <= now;
         if due || turned || becomes_ready {
             self.invalidated = invalid;
             self.rebuild();
@@ -203,13 +155,13 @@ impl<E: Send + Sync + 'static> Task<E> {
             };
         }
         if turned {
-            self.log_turn();
+            self.log_invalidation();
         }
         self.ready |= becomes_ready;
-        self.say();
+        self.publish_status();
     }
 
-    fn log_turn(&self) {
+    fn log_invalidation(&self) {
         match &self.health {
             Some(Health::Stale { why, .. }) if self.invalidated => {
                 tracing::warn!(
@@ -222,64 +174,104 @@ impl<E: Send + Sync + 'static> Task<E> {
     }
 
     fn rebuild(&mut self) {
-        let endpoints = self.roster.table();
+        let endpoints = self.set.table();
         let endpoints = if self.invalidated {
             Box::default()
         } else {
             endpoints
         };
         self.endpoints = endpoints.len();
-        self.cell.set(endpoints, || self.why_none());
+        self.table.set(endpoints, || self.no_endpoints());
     }
 
-    fn why_none(&self) -> NoEndpoints {
+    /// Why the table is empty if it is.
+    fn no_endpoints(&self) -> NoEndpoints {
         match (&self.health, self.invalidate_after) {
             (Some(Health::Stale { why, .. }), Some(after)) if self.invalidated => {
-                NoEndpoints::Invalidated {
+                return NoEndpoints::Invalidated {
                     after,
                     why: Arc::new(why.clone()),
-                }
+                };
             }
-            _ if !self.roster.is_known() => NoEndpoints::Unknown,
-            _ if self.roster.instances() == 0 => NoEndpoints::Empty,
-            _ => NoEndpoints::Unmade {
-                instances: self.roster.instances(),
-                why: self
-                    .roster
-                    .failures()
-                    .values()
-                    .next()
-                    .map(|failure| failure.error.clone()),
-            },
+            _ => {}
+        }
+        match self.set.instances() {
+            None => NoEndpoints::Unknown,
+            Some(0) => NoEndpoints::Empty,
+            Some(instances) => {
+                let first = self.set.failures().values().next();
+                let why = first.map(|failure| failure.error.clone());
+                NoEndpoints::Unmade { instances, why }
+            }
         }
     }
 
-    fn say(&mut self) {
-        let failing = self.roster.failures().len();
-        self.meters.has(self.endpoints, failing, self.invalidated);
-        let known = self.roster.is_known();
-        let status = EndpointerStatus {
-            instances: known.then(|| self.roster.instances()),
+    fn publish_status(&mut self) {
+        let failing = self.set.failures().len();
+        self.meters.set(self.endpoints, failing, self.invalidated);
+        let mut status = EndpointerStatus {
+            instances: self.set.instances(),
             endpoints: self.endpoints,
-            making: self.roster.making(),
+            making: self.set.making(),
             health: self.health.clone(),
             invalidated: self.invalidated,
             ready: self.ready,
-            ended: self.ended,
-            failures: self.roster.failures().clone(),
+            ended: self.source_ended,
+            failures: self.set.failures().clone(),
         };
-        self.status.send_if_modified(|said| {
-            let changed = !said.says_the_same_as(&status);
-            *said = status;
-            changed
+        self.status.send_if_modified(|published| {
+            let differs = status.differs_from(published);
+            // The old one is dropped outside of the channel's lock: its errors are foreign code.
+            std::mem::swap(published, &mut status);
+            differs
         });
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+impl<E: Send + Sync + 'static> Work for EndpointerTask<E> {
+    const NAME: &'static str = "endpointer";
+
+    async fn run(&mut self) {
+        loop {
+            let more = self.run_factories();
+            self.publish();
+            if more {
+                // Factories that never wait must not keep this thread from others.
+                tokio::task::yield_now().await;
+            }
+            let wake_at = self.wake_at();
+            tokio::select! {
+                biased;
+                event = self.events.next(), if !self.source_ended => self.on_event(event),
+                Some(made) = self.runs.next() => self.on_made(made),
+                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn panicked(&mut self, why: Panicked) {
+        self.failure = Some(Trouble::Panicked { message: why.0 });
+    }
+}
+
+/// However the task ends, the endpoints stay and the status says that they are stale.
+impl<E: Send + Sync + 'static> Drop for EndpointerTask<E> {
+    fn drop(&mut self) {
+        let why = self.failure.take().unwrap_or(Trouble::Stopped);
+        let since = match self.health {
+            Some(Health::Stale { since, .. }) => since,
+            Some(Health::Live) | None => Instant::now(),
+        };
+        if self.table.load().is_empty() {
+            let why = Arc::new(why.clone());
+            self.table
+                .set(Box::default(), || NoEndpoints::Ended { why });
+        }
+        self.status.send_modify(|status| {
+            status.health = Some(Health::Stale { since, why });
+            status.making = 0;
+            status.ended = true;
+        });
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     consumer::EventCache,
     instances::{Event, Events, Health, Instance, Instances, Status, Trouble},
     registry::{Error, Key, WatchError},
+    support::Lines,
 };
 use futures::FutureExt;
 use std::{
@@ -117,7 +118,7 @@ fn instance(name: &str, address: &str) -> Instance {
 }
 
 /// Makes of an instance its address, and counts.
-fn counting(made: &Arc<AtomicUsize>) -> impl Factory<String> + use<> {
+fn counting(made: &Arc<AtomicUsize>) -> impl Factory<Target = String> + use<> {
     let made = made.clone();
     factory_fn(move |instance| {
         made.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +126,7 @@ fn counting(made: &Arc<AtomicUsize>) -> impl Factory<String> + use<> {
     })
 }
 
-fn addresses() -> impl Factory<String> {
+fn addresses() -> impl Factory<Target = String> {
     factory_fn(|instance| Ok(instance.address().to_owned()))
 }
 
@@ -140,6 +141,12 @@ fn table(endpointer: &Endpointer<String>) -> BTreeMap<String, String> {
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     let owned = pairs.map(|(name, target)| (name.to_owned(), target.to_owned()));
     owned.into()
+}
+
+/// Why the table is empty, as it has to be.
+fn no_endpoints(endpointer: &Endpointer<String>) -> NoEndpoints {
+    let endpoints = endpointer.endpoints();
+    endpoints.non_empty().map(<[_]>::len).unwrap_err()
 }
 
 /// Waits until `condition` holds, a minute at most.
@@ -168,18 +175,12 @@ async fn not_known_yet_differs_from_known_to_be_empty() {
     let source = Scripted::new();
     let endpointer = Endpointer::new(source.clone(), addresses());
     advance(Duration::from_secs(10)).await;
-    assert!(matches!(
-        endpointer.endpoints().why_none(),
-        NoEndpoints::Unknown
-    ));
+    assert!(matches!(no_endpoints(&endpointer), NoEndpoints::Unknown));
     assert_eq!(endpointer.status().borrow().instances, None);
 
     source.set([]);
     ready(&endpointer).await.unwrap();
-    assert!(matches!(
-        endpointer.endpoints().why_none(),
-        NoEndpoints::Empty
-    ));
+    assert!(matches!(no_endpoints(&endpointer), NoEndpoints::Empty));
     assert_eq!(endpointer.status().borrow().instances, Some(0));
 }
 
@@ -189,7 +190,7 @@ async fn instances_without_endpoints_are_not_unknown() {
     let endpointer = Endpointer::<String>::new(Scripted::of([instance("a", "h:1")]), factory);
     let unmade = || {
         matches!(
-            endpointer.endpoints().why_none(),
+            no_endpoints(&endpointer),
             NoEndpoints::Unmade {
                 instances: 1,
                 why: None
@@ -215,10 +216,7 @@ async fn endpoints_follow_the_instances() {
     until_table(&endpointer, [("b", "h:2")]).await;
     source.set([]);
     until_table(&endpointer, []).await;
-    assert!(matches!(
-        endpointer.endpoints().why_none(),
-        NoEndpoints::Empty
-    ));
+    assert!(matches!(no_endpoints(&endpointer), NoEndpoints::Empty));
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +230,7 @@ async fn an_endpoint_is_kept_while_its_address_is_unchanged() {
     source.set([instance("a", "h:1").with_weight(7).with_zone("z")]);
     until("the weight", || endpointer.endpoints()[0].weight() == 7).await;
     let after = endpointer.endpoints()[0].clone();
-    assert!(Arc::ptr_eq(before.target(), after.target()));
+    assert!(Arc::ptr_eq(before.shared_target(), after.shared_target()));
     assert_eq!((before.weight(), after.zone()), (1, Some("z")));
     assert_eq!(made.load(Ordering::Relaxed), 1);
 }
@@ -246,7 +244,7 @@ async fn an_endpoint_goes_with_its_instance_but_not_from_under_a_call() {
     source.set([]);
     until_table(&endpointer, []).await;
     assert_eq!(**call, "h:1");
-    let target = Arc::downgrade(call.target());
+    let target = Arc::downgrade(call.shared_target());
     drop(call);
     assert!(target.upgrade().is_none());
 }
@@ -298,7 +296,7 @@ async fn a_waiting_factory_holds_up_nobody() {
     let endpointer = Endpointer::builder(source, factory)
         .factories_at_once(4)
         .factory_timeout(Duration::from_secs(60))
-        .start();
+        .build();
     let begun = Instant::now();
     until_table(&endpointer, [("z", "h:1")]).await;
     assert!(
@@ -329,7 +327,7 @@ async fn no_more_factories_run_at_once_than_allowed() {
     let source = Scripted::of((0..100).map(|n| instance(&format!("{n}"), "h:1")));
     let endpointer = Endpointer::builder(source, factory)
         .factories_at_once(8)
-        .start();
+        .build();
     ready(&endpointer).await.unwrap();
     assert_eq!(endpointer.endpoints().len(), 100);
     assert_eq!(most.load(Ordering::Relaxed), 8);
@@ -354,7 +352,7 @@ async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     };
     let endpointer = Endpointer::builder(Scripted::of([instance("a", "h:1")]), factory)
         .factory_timeout(Duration::from_secs(2))
-        .start();
+        .build();
     let error = |attempts| {
         let mut status = endpointer.status();
         async move {
@@ -368,14 +366,14 @@ async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     assert!(matches!(error(1).await, FactoryError::Failed(_)));
     // Ready means tried, not made.
     ready(&endpointer).await.unwrap();
-    let none = endpointer.endpoints().why_none();
+    let none = no_endpoints(&endpointer);
     let NoEndpoints::Unmade { instances: 1, why } = none else {
         panic!("{none:?}");
     };
     assert_eq!(why.unwrap().to_string(), "no");
     let panicked = error(2).await;
     assert_eq!(panicked.to_string(), "the factory panicked: bug 1");
-    let none = endpointer.endpoints().why_none();
+    let none = no_endpoints(&endpointer);
     let why = std::error::Error::source(&none).unwrap();
     assert_eq!(why.to_string(), "the factory panicked: bug 1");
     let begun = Instant::now();
@@ -487,7 +485,7 @@ async fn endpoints_are_invalidated_after_so_long_of_trouble_and_restored() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::builder(source.clone(), counting(&made))
         .invalidate_on_error(Duration::from_secs(10))
-        .start();
+        .build();
     ready(&endpointer).await.unwrap();
     let endpointer = Arc::new(endpointer);
     let balancer = RoundRobin::new(endpointer.clone());
@@ -514,7 +512,7 @@ async fn a_source_that_ends_leaves_its_last_state() {
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::builder(source.clone(), addresses())
         .invalidate_on_error(Duration::from_secs(10))
-        .start();
+        .build();
     ready(&endpointer).await.unwrap();
     source.end();
     let ended = endpointer.status();
@@ -522,7 +520,7 @@ async fn a_source_that_ends_leaves_its_last_state() {
     assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert!(matches!(
-        endpointer.endpoints().why_none(),
+        no_endpoints(&endpointer),
         NoEndpoints::Invalidated { .. }
     ));
 }
@@ -541,7 +539,7 @@ async fn ready_does_not_wait_for_a_source_that_is_gone() {
     endpointer.stop().await;
     assert!(matches!(
         endpointer.ready().await,
-        Err(NoEndpoints::Unknown)
+        Err(NoEndpoints::Ended { .. })
     ));
 }
 
@@ -602,4 +600,183 @@ async fn other_tables_are_announced() {
     changed.unwrap().unwrap();
     assert!(*versions.borrow() > seen);
     assert_eq!(endpointer.endpoints().version(), *versions.borrow());
+}
+
+/// Panics when it is dropped.
+struct Faulty(bool);
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.0) {
+            panic!("faulty");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
+    let lines = Lines::read();
+    let source = Scripted::of([instance("a", "bad:1"), instance("b", "h:1")]);
+    let faulty = factory_fn(|instance| Ok(Faulty(instance.address() == "bad:1")));
+    let endpointer = Endpointer::new(source.clone(), faulty);
+    endpointer.ready().await.unwrap();
+    source.set([instance("b", "h:1"), instance("c", "h:1")]);
+    let keys = || {
+        let endpoints = endpointer.endpoints();
+        let keys: Vec<_> = endpoints.iter().map(|one| one.key().to_string()).collect();
+        keys == ["b", "c"]
+    };
+    until("b and c", keys).await;
+    assert!(!endpointer.status().borrow().ended);
+    let logged = lines.all();
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert!(logged[0].contains("key=a"), "{logged:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_panics_when_dropped_costs_that_instance_only() {
+    let factory = async_factory_fn(async |instance: Instance| {
+        let _faulty = Faulty(instance.address() == "bad:1");
+        match instance.address() {
+            "h:1" => Ok(instance.address().to_owned()),
+            _ => std::future::pending().await,
+        }
+    });
+    let source = Scripted::of([instance("a", "bad:1"), instance("b", "bad:1")]);
+    let endpointer = Endpointer::builder(source.clone(), factory)
+        .factory_timeout(Duration::from_secs(2))
+        .build();
+    until("a run", || endpointer.status().borrow().making == 2).await;
+    // One is aborted, the other takes too long.
+    source.set([instance("b", "bad:1"), instance("c", "h:1")]);
+    until_table(&endpointer, [("c", "h:1")]).await;
+    let mut status = endpointer.status();
+    let failed = status.wait_for(|status| status.failures().len() == 1).await;
+    let (key, failure) = failed
+        .unwrap()
+        .failures()
+        .next()
+        .map(|(key, failure)| (key.to_string(), failure.to_string()))
+        .unwrap();
+    assert_eq!(key, "b");
+    assert_eq!(failure, "bad:1: the factory panicked: faulty (1 attempt)");
+    source.set([instance("c", "h:1"), instance("d", "h:1")]);
+    until_table(&endpointer, [("c", "h:1"), ("d", "h:1")]).await;
+}
+
+/// An error that panics when it is printed, as the endpointer's log does.
+#[derive(Debug)]
+struct Unprintable;
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("unprintable")
+    }
+}
+
+impl std::error::Error for Unprintable {}
+
+/// Makes endpoints of all addresses but "bad:1", which makes the task panic.
+fn panicking() -> impl Factory<Target = String> {
+    factory_fn(|instance| match instance.address() {
+        "bad:1" => Err(Unprintable.into()),
+        address => Ok(address.to_owned()),
+    })
+}
+
+fn has_panicked(health: &Option<Health>) -> bool {
+    let why = match health {
+        Some(Health::Stale { why, .. }) => why,
+        _ => return false,
+    };
+    matches!(why, Trouble::Panicked { message } if message == "unprintable")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_task_is_published_and_keeps_the_endpoints() {
+    let _log = Lines::read();
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::new(source.clone(), panicking());
+    ready(&endpointer).await.unwrap();
+    let mut status = endpointer.status();
+    source.set([instance("a", "h:1"), instance("b", "bad:1")]);
+    let last = status
+        .wait_for(|status| status.ended)
+        .await
+        .unwrap()
+        .clone();
+    assert!(has_panicked(&last.health), "{last:?}");
+    assert!(status.changed().await.is_err(), "closed");
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    ready(&endpointer).await.unwrap();
+    until("the end of the source", || Arc::strong_count(&source) == 1).await;
+    endpointer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_does_not_wait_for_a_task_that_has_panicked() {
+    let _log = Lines::read();
+    let source = Scripted::new();
+    let endpointer = Endpointer::new(source.clone(), panicking());
+    let waiting = ready(&endpointer);
+    source.set([instance("a", "bad:1")]);
+    let error = waiting.await.unwrap_err();
+    assert_eq!(error.to_string(), "no endpoints: the endpointer has ended");
+    let NoEndpoints::Ended { why } = no_endpoints(&endpointer) else {
+        panic!("{:?}", no_endpoints(&endpointer));
+    };
+    assert!(matches!(&*why, Trouble::Panicked { .. }), "{why:?}");
+    assert!(has_panicked(&endpointer.status().borrow().health));
+}
+
+#[test]
+fn the_end_of_the_runtime_is_published_and_keeps_the_endpoints() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let source = Scripted::of([instance("a", "h:1")]);
+    let (known, unknown) = first.block_on(async {
+        let known = Endpointer::new(source.clone(), addresses());
+        ready(&known).await.unwrap();
+        (known, Endpointer::new(Scripted::new(), addresses()))
+    });
+    drop(first);
+    assert_eq!(table(&known), pairs([("a", "h:1")]));
+    let status = known.status().borrow().clone();
+    let stopped = "1 endpoint for 1 instance, stale: stopped, ended";
+    assert_eq!(status.to_string(), stopped);
+    assert_eq!(Arc::strong_count(&source), 1);
+    second.block_on(async {
+        ready(&known).await.unwrap();
+        let error = ready(&unknown).await.unwrap_err();
+        assert!(matches!(error, NoEndpoints::Ended { .. }), "{error:?}");
+        known.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_one_line_for_the_log() {
+    let source = Scripted::new();
+    let factory = async_factory_fn(async |instance: Instance| match instance.address() {
+        "slow:1" => std::future::pending().await,
+        "bad:1" => Err("refused".into()),
+        address => Ok(address.to_owned()),
+    });
+    let endpointer = Endpointer::builder(source.clone(), factory)
+        .invalidate_on_error(Duration::from_secs(1))
+        .factory_timeout(Duration::from_secs(600))
+        .build();
+    let text = || endpointer.status().borrow().to_string();
+    assert_eq!(text(), "0 endpoints, the instances are not known yet");
+    source.set([("a", "h:1"), ("b", "bad:1"), ("c", "slow:1")].map(|(a, b)| instance(a, b)));
+    let some = "1 endpoint for 3 instances, 1 being made, 1 failing";
+    until(some, || text() == some).await;
+    source.stale();
+    let none = "0 endpoints for 3 instances, 1 being made, 1 failing, \
+                stale: the registry does not answer: the registry is unavailable: frozen, invalidated";
+    until(none, || text() == none).await;
 }

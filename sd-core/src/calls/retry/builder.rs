@@ -4,8 +4,8 @@ use super::Retry;
 use crate::{calls::budget::RetryBudget, support::Backoff};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// A [`Retry`] with other options than the default ones.
-#[must_use = "to be built"]
+/// The options of a [`Retry`], see there for an example.
+#[must_use = "nothing happens before `build`"]
 pub struct RetryBuilder<B, Err>(Retry<B, Err>);
 
 impl<B, Err> RetryBuilder<B, Err> {
@@ -51,27 +51,27 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
-    /// Retries only while this budget, which others may share, is not spent. Default: none.
+    /// Retries only while this budget is not spent; others may share it. Default: none.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.0.options.budget = Some(budget);
         self
     }
 
-    /// Retries only errors of which this is true. Default: all, which calls that must not happen
-    /// twice cannot afford.
+    /// Retries only errors that this accepts. Default: all, which is wrong for calls that must not
+    /// be executed twice.
     pub fn retry_if(mut self, predicate: impl Fn(&Err) -> bool + Send + Sync + 'static) -> Self {
         self.0.options.retry_if = Some(Arc::new(predicate));
         self
     }
 
     /// Whether an attempt that took longer than the [`per_try_timeout`](Self::per_try_timeout) is
-    /// retried; it may have had its effect. Default: yes.
+    /// retried; it may have been executed. Default: yes.
     pub fn retry_timeouts(mut self, retry: bool) -> Self {
         self.0.options.retry_timeouts = retry;
         self
     }
 
-    /// That is all.
+    /// The retry with these options. Spawns nothing.
     pub fn build(self) -> Retry<B, Err> {
         self.0
     }

@@ -1,15 +1,34 @@
 //! Why a call failed for good, attempt by attempt.
 
 use crate::{
-    calls::{endpoint::NoEndpoints, factory::BoxError},
+    calls::{factory::BoxError, no_endpoints::NoEndpoints},
     instances::Instance,
 };
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// Why a call failed although it was retried, with the cause of every attempt.
 ///
-/// `source()` is the cause of the last one. For the error of the call itself, see
-/// [`into_last`](Self::into_last).
+/// `Display` lists the attempts, and `source()` is the cause of the last one. The error of the call
+/// itself is taken out with [`into_last`](Self::into_last):
+///
+/// ```
+/// use sd_core::{FixedEndpointer, Retry, RoundRobin, Stopped};
+/// use std::io;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let nobody = FixedEndpointer::<String>::new([]);
+/// let retry = Retry::<_, io::Error>::new(RoundRobin::new(nobody));
+/// let error = retry.call(async |_| Ok(())).await.unwrap_err();
+/// assert_eq!(error.stopped(), Stopped::NoEndpoints);
+/// assert_eq!(error.attempts().len(), 3);
+/// assert_eq!(
+///     error.to_string(),
+///     "3 attempts failed: no endpoints: no instance is registered"
+/// );
+/// assert!(error.into_last().is_none(), "the call was never made");
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RetryError<Err> {
     pub(super) attempts: Vec<Attempt<Err>>,
@@ -33,10 +52,10 @@ pub enum AttemptError<Err> {
     /// The call returned this error.
     #[error(transparent)]
     Failed(Err),
-    /// There was no answer in time, and the call was dropped. It may have had its effect.
+    /// There was no answer in time, and the call was dropped. It may have been executed.
     #[error("no answer within {after:?}")]
     TimedOut {
-        /// How long it was waited for.
+        /// How long the attempt was given.
         after: Duration,
     },
     /// There was no endpoint to call; nothing was sent.
@@ -44,7 +63,7 @@ pub enum AttemptError<Err> {
     NoEndpoints(NoEndpoints),
 }
 
-/// Why there was not one attempt more.
+/// Why there was no further attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stopped {
@@ -52,7 +71,7 @@ pub enum Stopped {
     AttemptsUsedUp,
     /// There were as many as allowed, and no endpoint to call in any of them.
     NoEndpoints,
-    /// The time for all attempts together is over, or would have been after the next pause.
+    /// The time for all attempts together is over, or would be over after the next pause.
     TimedOut,
     /// Too many calls fail: the [`RetryBudget`](crate::RetryBudget) is spent.
     BudgetSpent,
@@ -61,13 +80,15 @@ pub enum Stopped {
 }
 
 impl RetryError<BoxError> {
-    /// The same as an error that `?` takes, which this one is not: [`BoxError`] itself does not
-    /// implement [`Error`](StdError).
+    /// Converts it into an error that `?` accepts. This one is not, since [`BoxError`] itself does
+    /// not implement [`Error`](StdError).
     ///
     /// ```
     /// # use sd_core::{Balancer, BoxError, Retry, RetryError};
     /// # async fn ask(address: &str) -> Result<String, BoxError> { Ok(address.to_owned()) }
-    /// # async fn example(hello: Retry<impl Balancer<String>, BoxError>) -> Result<(), BoxError> {
+    /// # async fn example(
+    /// #     hello: Retry<impl Balancer<Target = String>, BoxError>,
+    /// # ) -> Result<(), BoxError> {
     /// let answer = hello.call(async |address| ask(&address).await).await;
     /// println!("{}", answer.map_err(RetryError::into_boxed)?);
     /// # Ok(())
@@ -90,12 +111,12 @@ impl RetryError<BoxError> {
 }
 
 impl<Err> RetryError<Err> {
-    /// Every attempt in its order; one at least.
+    /// The attempts in their order; at least one.
     pub fn attempts(&self) -> &[Attempt<Err>] {
         &self.attempts
     }
 
-    /// Why there was not one more.
+    /// Why there was no further attempt.
     pub fn stopped(&self) -> Stopped {
         self.stopped
     }
@@ -107,6 +128,19 @@ impl<Err> RetryError<Err> {
             AttemptError::TimedOut { .. } | AttemptError::NoEndpoints(_) => None,
         };
         self.attempts.into_iter().rev().find_map(failed)
+    }
+}
+
+impl Stopped {
+    /// The label of the metric.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::AttemptsUsedUp => "attempts_used_up",
+            Self::NoEndpoints => "no_endpoints",
+            Self::TimedOut => "timed_out",
+            Self::BudgetSpent => "budget_spent",
+            Self::NotRetryable => "not_retryable",
+        }
     }
 }
 
@@ -166,7 +200,7 @@ impl<Err: StdError + 'static> StdError for RetryError<Err> {
     }
 }
 
-/// An error of any type as one of a certain type, as a box of one is none itself.
+/// A boxed error as an error type, which the box itself is not.
 struct Erased(BoxError);
 
 impl fmt::Debug for Erased {

@@ -3,14 +3,16 @@
 use super::*;
 use crate::{
     calls::{
-        balancer::{Observer, Pick, RoundRobin},
+        balancer::RoundRobin,
         budget::RetryBudget,
-        endpoint::NoEndpoints,
+        endpoint_source::EndpointSource,
         endpointer::FixedEndpointer,
-        endpoints::EndpointSource,
         factory::BoxError,
+        no_endpoints::NoEndpoints,
+        pick::{Observer, Pick},
     },
     instances::Instance,
+    registry::Key,
 };
 use std::{
     error::Error as StdError,
@@ -19,8 +21,9 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 fn endpoint(name: &str) -> Endpoint<()> {
     Endpoint::new(
@@ -387,7 +390,9 @@ impl Observer for Observed {
 /// Observes its picks.
 struct Watching(Fixed, Arc<Observed>);
 
-impl Balancer<()> for Watching {
+impl Balancer for Watching {
+    type Target = ();
+
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<()>, NoEndpoints> {
         let known = (context.hash_key.map(<[u8]>::to_vec), context.tried.len());
         self.1.contexts.lock().unwrap().push(known);

@@ -1,9 +1,12 @@
-//! The roster against a model of a service and its factories.
+//! The endpoint set against a model of a service and its factories.
 
 use super::*;
-use crate::support::{Backoff, cases};
+use crate::{
+    calls::endpointer::factory_queue::COUNTED_FOR,
+    support::{Backoff, cases},
+};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
@@ -15,7 +18,7 @@ type Name = u8;
 /// What happens.
 #[derive(Debug, Clone)]
 enum Op {
-    Put(Name, Looks),
+    Put(Name, Attributes),
     Remove(Name),
     /// The source says what there is.
     Apply,
@@ -23,12 +26,12 @@ enum Op {
     Start,
     /// One of those that were ever started ends, wanted or not.
     Finish(prop::sample::Index, bool),
-    Look,
+    Read,
     Pass(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Looks {
+struct Attributes {
     address: &'static str,
     weight: u32,
     status: Status,
@@ -38,19 +41,19 @@ fn op() -> impl Strategy<Value = Op> {
     let name = || 0..5_u8;
     let status = prop_oneof![4 => Just(Status::Serving), 1 => Just(Status::Draining)];
     let address = prop::sample::select(ADDRESSES.to_vec());
-    let looks = (address, 0..3_u32, status).prop_map(|(address, weight, status)| Looks {
+    let attributes = (address, 0..3_u32, status).prop_map(|(address, weight, status)| Attributes {
         address,
         weight,
         status,
     });
     let index = any::<prop::sample::Index>();
     prop_oneof![
-        5 => (name(), looks).prop_map(|(name, looks)| Op::Put(name, looks)),
+        5 => (name(), attributes).prop_map(|(name, attributes)| Op::Put(name, attributes)),
         2 => name().prop_map(Op::Remove),
         5 => Just(Op::Apply),
         5 => Just(Op::Start),
         8 => (index, any::<bool>()).prop_map(|(index, ok)| Op::Finish(index, ok)),
-        3 => Just(Op::Look),
+        3 => Just(Op::Read),
         3 => (0..1500_u64).prop_map(Op::Pass),
     ]
 }
@@ -58,10 +61,10 @@ fn op() -> impl Strategy<Value = Op> {
 /// What is known of one instance.
 #[derive(Debug, Clone)]
 struct Known {
-    looks: Looks,
+    attributes: Attributes,
     /// The run that its endpoint comes from, and its address.
-    endpoint: Option<(Ticket, &'static str)>,
-    running: Option<Ticket>,
+    endpoint: Option<(RunId, &'static str)>,
+    running: Option<RunId>,
     failed: bool,
     /// Not before that, after a failure.
     due: Instant,
@@ -70,35 +73,35 @@ struct Known {
 impl Known {
     fn lacks(&self) -> bool {
         self.endpoint
-            .is_none_or(|(_, address)| address != self.looks.address)
+            .is_none_or(|(_, address)| address != self.attributes.address)
     }
 
     fn rank(&self) -> Option<u8> {
-        self.endpoint.map(|_| match self.looks {
-            Looks {
+        self.endpoint.map(|_| match self.attributes {
+            Attributes {
                 status: Status::Draining,
                 ..
             } => 2,
-            Looks { weight: 0, .. } => 1,
+            Attributes { weight: 0, .. } => 1,
             _ => 0,
         })
     }
 }
 
-struct World {
-    roster: Roster<Ticket>,
+struct Model {
+    set: EndpointSet<RunId>,
     now: Instant,
-    at_once: usize,
+    limit: usize,
     /// What the source will say.
-    source: BTreeMap<Name, Looks>,
+    source: BTreeMap<Name, Attributes>,
     known: BTreeMap<Name, Known>,
-    started: BTreeMap<Ticket, (Name, &'static str, Instant)>,
+    started: BTreeMap<RunId, (Name, &'static str, Instant)>,
     last: Vec<Row>,
 }
 
 /// What a pick sees of an endpoint: its key, the run that it comes from, the address it was made
-/// for, and how it looks.
-type Row = (Name, Ticket, String, u32, Status);
+/// for, and how it attributes.
+type Row = (Name, RunId, String, u32, Status);
 
 fn key(name: Name) -> Key {
     Key::new(name.to_string()).unwrap()
@@ -108,12 +111,12 @@ fn name(key: &Key) -> Name {
     key.as_str().parse().unwrap()
 }
 
-impl World {
-    fn new(at_once: usize) -> Self {
+impl Model {
+    fn new(limit: usize) -> Self {
         Self {
-            roster: Roster::new(at_once, Backoff::new(FIRST, LONGEST)),
+            set: EndpointSet::new(limit, Backoff::new(FIRST, LONGEST)),
             now: Instant::now(),
-            at_once,
+            limit,
             source: BTreeMap::new(),
             known: BTreeMap::new(),
             started: BTreeMap::new(),
@@ -123,29 +126,29 @@ impl World {
 
     fn on(&mut self, op: &Op) {
         match op {
-            Op::Put(name, looks) => _ = self.source.insert(*name, *looks),
+            Op::Put(name, attributes) => _ = self.source.insert(*name, *attributes),
             Op::Remove(name) => _ = self.source.remove(name),
             Op::Apply => self.apply(),
             Op::Start => self.start(),
             Op::Finish(index, ok) => {
                 if !self.started.is_empty() {
-                    let ticket = *index.get(&self.started.keys().collect::<Vec<_>>());
-                    self.finish(*ticket, *ok);
+                    let id = *index.get(&self.started.keys().collect::<Vec<_>>());
+                    self.finish(*id, *ok);
                 }
             }
-            Op::Look => self.look(),
+            Op::Read => self.read(),
             Op::Pass(millis) => self.now += Duration::from_millis(*millis),
         }
         self.check();
     }
 
     fn apply(&mut self) {
-        let instances = self.source.iter().map(|(name, looks)| {
-            Instance::new(key(*name), looks.address)
-                .with_weight(looks.weight)
-                .with_status(looks.status)
+        let instances = self.source.iter().map(|(name, attributes)| {
+            Instance::new(key(*name), attributes.address)
+                .with_weight(attributes.weight)
+                .with_status(attributes.status)
         });
-        let abandoned = self.roster.apply(&instances.collect(), self.now);
+        let abandoned = self.set.apply(&instances.collect(), self.now);
 
         let mut expected = BTreeSet::new();
         self.known.retain(|name, known| {
@@ -153,44 +156,44 @@ impl World {
             expected.extend(known.running.filter(|_| !stays));
             stays
         });
-        for (name, looks) in &self.source {
+        for (name, attributes) in &self.source {
             let known = self.known.entry(*name).or_insert(Known {
-                looks: *looks,
+                attributes: *attributes,
                 endpoint: None,
                 running: None,
                 failed: false,
                 due: self.now,
             });
-            if known.looks.address != looks.address {
+            if known.attributes.address != attributes.address {
                 expected.extend(known.running.take());
                 known.failed = false;
                 known.due = self.now;
             }
-            known.looks = *looks;
+            known.attributes = *attributes;
         }
         assert_eq!(abandoned.into_iter().collect::<BTreeSet<_>>(), expected);
     }
 
     fn start(&mut self) {
-        while let Some(Job { ticket, instance }) = self.roster.next_job(self.now) {
+        while let Some((id, instance)) = self.set.start_run(self.now) {
             let name = name(instance.key());
             let known = self.known.get_mut(&name).expect("it is there");
-            assert_eq!(*instance.address(), *known.looks.address);
-            assert_eq!(instance.weight(), known.looks.weight);
+            assert_eq!(*instance.address(), *known.attributes.address);
+            assert_eq!(instance.weight(), known.attributes.weight);
             assert!(known.lacks(), "made again for the same address");
             assert_eq!(known.running, None, "made twice at once");
             assert!(known.due <= self.now, "too early");
-            known.running = Some(ticket);
-            let run = (name, known.looks.address, self.now);
-            assert!(self.started.insert(ticket, run).is_none());
+            known.running = Some(id);
+            let run = (name, known.attributes.address, self.now);
+            assert!(self.started.insert(id, run).is_none());
         }
         let counted = self
             .running()
-            .filter(|since| self.now < *since + PATIENCE)
+            .filter(|since| self.now < *since + COUNTED_FOR)
             .count();
-        assert!(counted <= self.at_once);
+        assert!(counted <= self.limit);
         // Whoever could be started was.
-        let wake = self.roster.wake_at();
+        let wake = self.set.wake_at();
         assert!(
             wake.is_none_or(|at| at > self.now),
             "{wake:?} at {:?}",
@@ -206,82 +209,75 @@ impl World {
     /// When the factories that are wanted were started.
     fn running(&self) -> impl Iterator<Item = Instant> {
         let running = self.known.values().filter_map(|known| known.running);
-        running.map(|ticket| self.started[&ticket].2)
+        running.map(|id| self.started[&id].2)
     }
 
-    fn finish(&mut self, ticket: Ticket, ok: bool) {
+    fn finish(&mut self, id: RunId, ok: bool) {
         let failure = || FactoryError::Panicked("refused".into());
-        let made = if ok { Ok(ticket) } else { Err(failure()) };
-        self.roster.finished(ticket, made, self.now);
-        let Some((name, address, _)) = self.started.remove(&ticket) else {
+        let made = if ok { Ok(id) } else { Err(failure()) };
+        self.set.finish_run(id, made, self.now);
+        let Some((name, address, _)) = self.started.remove(&id) else {
             return;
         };
         let Some(known) = self.known.get_mut(&name) else {
             return;
         };
-        if known
-            .running
-            .take_if(|running| *running == ticket)
-            .is_none()
-        {
+        if known.running.take_if(|running| *running == id).is_none() {
             return;
         }
         known.failed = !ok;
         if ok {
-            known.endpoint = Some((ticket, address));
+            known.endpoint = Some((id, address));
         } else {
             known.due = self.now + FIRST / 2;
         }
     }
 
-    fn look(&mut self) {
-        let changed = self.roster.changed();
-        let table = self.roster.table();
+    fn read(&mut self) {
+        let changed = self.set.changed();
+        let table = self.set.table();
         let rows: Vec<Row> = table
             .iter()
             .map(|endpoint| {
-                let ticket = **endpoint.target();
+                let id = *endpoint.target();
                 let address = endpoint.address().to_owned();
                 (
                     name(endpoint.key()),
-                    ticket,
+                    id,
                     address,
                     endpoint.weight(),
                     endpoint.status(),
                 )
             })
             .collect();
-        assert!(
-            changed || rows == self.last,
-            "a change that nobody hears of"
-        );
+        assert!(changed || rows == self.last, "an unannounced change");
         let best = self.known.values().filter_map(Known::rank).min();
         let expected = self.known.iter().filter(|(_, known)| known.rank() == best);
         let expected: Vec<_> = expected
             .filter_map(|(name, known)| {
-                let (ticket, address) = known.endpoint?;
-                Some((*name, ticket, address.to_owned()))
+                let (id, address) = known.endpoint?;
+                Some((*name, id, address.to_owned()))
             })
             .collect();
         let there = rows
             .iter()
-            .map(|(name, ticket, address, ..)| (*name, *ticket, address.clone()));
+            .map(|(name, id, address, ..)| (*name, *id, address.clone()));
         assert_eq!(there.collect::<Vec<_>>(), expected);
         for (name, _, address, weight, status) in &rows {
-            let looks = self.known[name].looks;
-            let is_current = *address == looks.address;
-            assert!(!is_current || (*weight, *status) == (looks.weight, looks.status));
+            let attributes = self.known[name].attributes;
+            let is_current = *address == attributes.address;
+            assert!(!is_current || (*weight, *status) == (attributes.weight, attributes.status));
         }
         self.last = rows;
     }
 
     fn check(&self) {
         let lacking = self.known.values().filter(|known| known.lacks()).count();
-        assert_eq!(self.roster.making(), lacking);
-        assert_eq!(self.roster.instances(), self.known.len());
+        assert_eq!(self.set.making(), lacking);
+        assert_eq!(self.set.instances().unwrap_or(0), self.known.len());
         let failed = self.known.iter().filter(|(_, known)| known.failed);
         let failed: Vec<_> = failed.map(|(name, _)| *name).collect();
-        let failures: Vec<_> = self.roster.failures().keys().map(name).collect();
+        let failures: Vec<_> = self.set.failures().keys().map(name).collect();
         assert_eq!(failures, failed);
     }
 
@@ -290,17 +286,17 @@ impl World {
         self.apply();
         for _ in 0..10 {
             self.start();
-            for (ticket, (_, address, _)) in self.started.clone() {
-                self.finish(ticket, address != ADDRESSES[3]);
+            for (id, (_, address, _)) in self.started.clone() {
+                self.finish(id, address != ADDRESSES[3]);
             }
             self.check();
             self.now += LONGEST;
         }
         for known in self.known.values() {
-            assert!(!known.lacks() || known.looks.address == ADDRESSES[3]);
+            assert!(!known.lacks() || known.attributes.address == ADDRESSES[3]);
         }
-        assert!(self.roster.is_ready());
-        self.look();
+        assert!(self.set.is_ready());
+        self.read();
     }
 }
 
@@ -311,13 +307,13 @@ proptest! {
     /// as long as there is no other.
     #[test]
     fn the_table_ends_equal_to_those_whose_factories_succeed(
-        at_once in 1..4_usize,
+        limit in 1..4_usize,
         ops in prop::collection::vec(op(), 1..80),
     ) {
-        let mut world = World::new(at_once);
+        let mut model = Model::new(limit);
         for op in &ops {
-            world.on(op);
+            model.on(op);
         }
-        world.settle();
+        model.settle();
     }
 }

@@ -1,35 +1,9 @@
-//! Tables of endpoints: swapped in whole, read without a lock.
+//! The table of endpoints: swapped in whole, read without a lock.
 
-use super::endpoint::{Endpoint, NoEndpoints};
+use super::{endpoint::Endpoint, no_endpoints::NoEndpoints};
 use arc_swap::{ArcSwap, Guard};
 use std::{fmt, ops::Deref, sync::Arc};
 use tokio::sync::watch;
-
-/// Where a balancer takes its endpoints from: an [`Endpointer`](crate::Endpointer), a
-/// [`FixedEndpointer`](crate::FixedEndpointer), or your own subset of one.
-///
-/// To write one, keep a [`FixedEndpointer`](crate::FixedEndpointer) inside,
-/// [set](crate::FixedEndpointer::set_shared) it when the endpoints change, and hand out its answers.
-pub trait EndpointSource<E>: Send + Sync + 'static {
-    /// The endpoints to pick from at the moment, in the order of their keys. Takes no lock, reads
-    /// no clock, allocates nothing.
-    fn endpoints(&self) -> Endpoints<E>;
-
-    /// Says when there are other endpoints to pick from, for what is derived from them: a channel
-    /// of the [version](Endpoints::version) of the newest table.
-    fn versions(&self) -> watch::Receiver<u64>;
-}
-
-impl<E, S: EndpointSource<E> + ?Sized> EndpointSource<E> for Arc<S> {
-    #[inline]
-    fn endpoints(&self) -> Endpoints<E> {
-        (**self).endpoints()
-    }
-
-    fn versions(&self) -> watch::Receiver<u64> {
-        (**self).versions()
-    }
-}
 
 /// The endpoints to pick from, as they were when asked for: dereferences to a slice that never
 /// changes.
@@ -49,24 +23,36 @@ impl<E, S: EndpointSource<E> + ?Sized> EndpointSource<E> for Arc<S> {
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 #[must_use = "reading it has no other effect"]
-pub struct Endpoints<E>(Guard<Arc<Table<E>>>);
+pub struct Endpoints<E>(Guard<Arc<Version<E>>>);
 
-struct Table<E> {
-    version: u64,
+/// One version of a table.
+struct Version<E> {
+    number: u64,
     endpoints: Box<[Arc<Endpoint<E>>]>,
-    /// Set exactly if there is none.
+    /// Set exactly if there is no endpoint.
     none: Option<NoEndpoints>,
 }
 
 impl<E> Endpoints<E> {
     /// Counts the tables of this source; a later one has a greater version.
     pub fn version(&self) -> u64 {
-        self.0.version
+        self.0.number
     }
 
-    /// Why there is none; [`NoEndpoints::Empty`] is also the answer if there are some.
+    /// The endpoints, of which there is at least one: what a pick begins with.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[inline]
+    pub fn non_empty(&self) -> Result<&[Arc<Endpoint<E>>], NoEndpoints> {
+        if self.0.endpoints.is_empty() {
+            return Err(self.none());
+        }
+        Ok(&self.0.endpoints)
+    }
+
     #[cold]
-    pub fn why_none(&self) -> NoEndpoints {
+    fn none(&self) -> NoEndpoints {
         self.0.none.clone().unwrap_or(NoEndpoints::Empty)
     }
 
@@ -95,18 +81,18 @@ impl<E> fmt::Debug for Endpoints<E> {
     }
 }
 
-/// Holds the current table. One writer swaps, any number of readers load.
-pub(crate) struct TableCell<E> {
-    table: ArcSwap<Table<E>>,
+/// Holds the current version. Readers load it and never wait for a writer.
+pub(crate) struct EndpointTable<E> {
+    current: ArcSwap<Version<E>>,
     versions: watch::Sender<u64>,
 }
 
-impl<E> TableCell<E> {
+impl<E> EndpointTable<E> {
     /// No endpoints, as nothing is known yet.
     pub(crate) fn new() -> Self {
         Self {
-            table: ArcSwap::from_pointee(Table {
-                version: 0,
+            current: ArcSwap::from_pointee(Version {
+                number: 0,
                 endpoints: Box::default(),
                 none: Some(NoEndpoints::Unknown),
             }),
@@ -114,30 +100,30 @@ impl<E> TableCell<E> {
         }
     }
 
-    /// Puts a table in the place of the current one; `none` says why, if there are no endpoints.
+    /// Replaces the current version; `none` says why, if there are no endpoints.
     pub(crate) fn set(
         &self,
         endpoints: Box<[Arc<Endpoint<E>>]>,
         none: impl FnOnce() -> NoEndpoints,
     ) {
-        // The channel's lock makes versions and tables agree, should there be several writers.
+        // The channel's lock makes numbers and versions agree if there are several writers.
         let mut replaced = None;
-        self.versions.send_modify(|version| {
-            *version += 1;
+        self.versions.send_modify(|number| {
+            *number += 1;
             let none = endpoints.is_empty().then(none);
-            replaced = Some(self.table.swap(Arc::new(Table {
-                version: *version,
+            replaced = Some(self.current.swap(Arc::new(Version {
+                number: *number,
                 endpoints,
                 none,
             })));
         });
-        // Dropped outside of the lock: what endpoints do when they are dropped is not ours to know.
+        // Outside of the lock, since it may drop targets, which are foreign code.
         drop(replaced);
     }
 
     #[inline]
     pub(crate) fn load(&self) -> Endpoints<E> {
-        Endpoints(self.table.load())
+        Endpoints(self.current.load())
     }
 
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
@@ -157,22 +143,25 @@ mod tests {
 
     #[test]
     fn a_reader_keeps_the_table_it_read() {
-        let cell = TableCell::new();
-        assert!(matches!(cell.load().why_none(), NoEndpoints::Unknown));
-        cell.set([endpoint("a")].into(), || NoEndpoints::Empty);
-        let old = cell.load().keep();
-        cell.set(Box::default(), || NoEndpoints::Empty);
+        let table = EndpointTable::new();
+        let none = table.load().non_empty().err();
+        assert!(matches!(none, Some(NoEndpoints::Unknown)));
+        table.set([endpoint("a")].into(), || NoEndpoints::Empty);
+        let old = table.load().keep();
+        table.set(Box::default(), || NoEndpoints::Empty);
         assert_eq!((old.len(), old.version()), (1, 1));
-        assert_eq!((cell.load().len(), cell.load().version()), (0, 2));
-        assert!(matches!(cell.load().why_none(), NoEndpoints::Empty));
+        assert_eq!(old.non_empty().unwrap().len(), 1);
+        assert_eq!((table.load().len(), table.load().version()), (0, 2));
+        let none = table.load().non_empty().err();
+        assert!(matches!(none, Some(NoEndpoints::Empty)));
     }
 
     #[test]
     fn a_replaced_table_is_dropped() {
-        let cell = TableCell::new();
+        let table = EndpointTable::new();
         let endpoint = endpoint("a");
-        cell.set([endpoint.clone()].into(), || NoEndpoints::Empty);
-        cell.set(Box::default(), || NoEndpoints::Empty);
+        table.set([endpoint.clone()].into(), || NoEndpoints::Empty);
+        table.set(Box::default(), || NoEndpoints::Empty);
         assert_eq!(Arc::strong_count(&endpoint), 1);
     }
 }

@@ -1,0 +1,97 @@
+//! Where balancers take endpoints from.
+
+use super::endpoint_table::Endpoints;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Where a balancer takes its endpoints from: an [`Endpointer`](crate::Endpointer), a
+/// [`FixedEndpointer`](crate::FixedEndpointer), or your own selection from another source.
+///
+/// To write one, keep a [`FixedEndpointer`](crate::FixedEndpointer) inside,
+/// [set](crate::FixedEndpointer::set_shared) it when the endpoints change, and hand out its answers:
+///
+/// ```
+/// use sd_core::{Endpoint, EndpointSource, Endpoints, FixedEndpointer, Instance, Key};
+/// use tokio::sync::watch;
+///
+/// /// The endpoints of one zone.
+/// struct InZone<S: EndpointSource> {
+///     zone: &'static str,
+///     all: S,
+///     selected: FixedEndpointer<S::Target>,
+/// }
+///
+/// impl<S: EndpointSource> InZone<S> {
+///     /// To be called whenever `self.all.versions()` changes.
+///     fn select(&self) {
+///         match self.all.endpoints().non_empty() {
+///             Ok(all) => {
+///                 let here = all.iter().filter(|one| one.zone() == Some(self.zone));
+///                 self.selected.set_shared(here.cloned());
+///             }
+///             Err(none) => self.selected.set_none(none),
+///         }
+///     }
+/// }
+///
+/// impl<S: EndpointSource> EndpointSource for InZone<S> {
+///     type Target = S::Target;
+///
+///     fn endpoints(&self) -> Endpoints<S::Target> {
+///         self.selected.endpoints()
+///     }
+///
+///     fn versions(&self) -> watch::Receiver<u64> {
+///         self.selected.versions()
+///     }
+/// }
+///
+/// let endpoint = |name, zone| {
+///     let instance = Instance::new(Key::new(name)?, "10.0.0.1:80").with_zone(zone);
+///     Ok::<_, sd_core::Invalid>(Endpoint::new(instance, ()))
+/// };
+/// let all = FixedEndpointer::new([endpoint("a", "north")?, endpoint("b", "south")?]);
+/// let selected = FixedEndpointer::unknown();
+/// let south = InZone { zone: "south", all, selected };
+/// south.select();
+/// assert_eq!(south.endpoints().len(), 1);
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+pub trait EndpointSource: Send + Sync + 'static {
+    /// What its endpoints hold: what a [`Factory`](crate::Factory) makes of an instance.
+    type Target: Send + Sync + 'static;
+
+    /// The endpoints to pick from at the moment, in the order of their keys. Takes no lock, reads
+    /// no clock, allocates nothing.
+    fn endpoints(&self) -> Endpoints<Self::Target>;
+
+    /// Announces other endpoints to what is derived from them: a channel of the
+    /// [version](Endpoints::version) of the newest table.
+    fn versions(&self) -> watch::Receiver<u64>;
+}
+
+impl<S: EndpointSource + ?Sized> EndpointSource for Arc<S> {
+    type Target = S::Target;
+
+    #[inline]
+    fn endpoints(&self) -> Endpoints<S::Target> {
+        (**self).endpoints()
+    }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        (**self).versions()
+    }
+}
+
+impl<S: EndpointSource + ?Sized> EndpointSource for Box<S> {
+    type Target = S::Target;
+
+    #[inline]
+    fn endpoints(&self) -> Endpoints<S::Target> {
+        (**self).endpoints()
+    }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        (**self).versions()
+    }
+}

@@ -1,0 +1,109 @@
+//! The factory queue: which factories wait, by when they are due, and which run.
+
+use crate::registry::Key;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// A factory that has run for this long no longer counts against the limit, so that a few hosts that
+/// do not answer do not keep the others waiting.
+pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
+
+/// Identifies one run of a factory; never used twice.
+pub(super) type RunId = u64;
+
+/// Where a run is in the queue.
+#[derive(Clone, Copy)]
+pub(super) enum FactoryRun {
+    Waiting(Instant, RunId),
+    Running(RunId),
+}
+
+pub(super) struct FactoryQueue {
+    waiting: BTreeMap<(Instant, RunId), Key>,
+    running: BTreeMap<RunId, Key>,
+    /// The running ones that count against the limit, the oldest first, by when they cease to.
+    counted: VecDeque<(Instant, RunId)>,
+    limit: usize,
+    next_id: RunId,
+}
+
+impl FactoryQueue {
+    /// At most `limit` run at once; 0 counts as 1.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            counted: VecDeque::new(),
+            limit: limit.max(1),
+            next_id: 0,
+        }
+    }
+
+    /// Adds a run for `key`.
+    pub(super) fn schedule(&mut self, key: Key, due: Instant) -> FactoryRun {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.waiting.insert((due, id), key);
+        FactoryRun::Waiting(due, id)
+    }
+
+    /// Removes a run. If it is running, returns its id, so that it can be aborted.
+    pub(super) fn cancel(&mut self, run: FactoryRun) -> Option<RunId> {
+        match run {
+            FactoryRun::Waiting(due, id) => {
+                self.waiting.remove(&(due, id));
+                None
+            }
+            FactoryRun::Running(id) => self.finish(id).map(|_| id),
+        }
+    }
+
+    /// Starts the next run, if one is due and the limit allows it.
+    pub(super) fn start(&mut self, now: Instant) -> Option<(RunId, Key)> {
+        while self.counted.front().is_some_and(|(until, _)| *until <= now) {
+            self.counted.pop_front();
+        }
+        if self.counted.len() >= self.limit {
+            return None;
+        }
+        let first = self.waiting.first_entry()?;
+        let (due, id) = *first.key();
+        if due > now {
+            return None;
+        }
+        let key = first.remove();
+        self.running.insert(id, key.clone());
+        self.counted.push_back((now + COUNTED_FOR, id));
+        Some((id, key))
+    }
+
+    /// Ends a run. Returns its key, or `None` if it was cancelled before.
+    pub(super) fn finish(&mut self, id: RunId) -> Option<Key> {
+        let key = self.running.remove(&id)?;
+        self.counted.retain(|(_, counted)| *counted != id);
+        Some(key)
+    }
+
+    /// When [`start`](Self::start) may start one if nothing else happens before.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let ((due, _), _) = self.waiting.first_key_value()?;
+        if self.counted.len() < self.limit {
+            return Some(*due);
+        }
+        let room = self.counted.front().map(|(until, _)| *until);
+        room.map(|room| room.max(*due))
+    }
+
+    /// How many wait or run.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.counted.is_empty()
+    }
+}

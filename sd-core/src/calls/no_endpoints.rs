@@ -1,0 +1,66 @@
+//! Why there is no endpoint to pick.
+
+use super::factory::FactoryError;
+use crate::instances::Trouble;
+use std::{sync::Arc, time::Duration};
+
+/// Why there is no endpoint to pick. Cheap to clone.
+///
+/// A caller that has no endpoint wants to know whether to wait, to look at the registry, or at its
+/// own factory:
+///
+/// ```
+/// use sd_core::NoEndpoints;
+///
+/// fn advice(none: &NoEndpoints) -> &'static str {
+///     match none {
+///         NoEndpoints::Unknown => "wait: the registry has not answered yet",
+///         NoEndpoints::Empty => "start an instance: none is registered",
+///         NoEndpoints::Unmade { .. } => "there are instances: see why the factory fails",
+///         NoEndpoints::Invalidated { .. } => "the registry is in trouble",
+///         _ => "see the text",
+///     }
+/// }
+/// assert!(advice(&NoEndpoints::Empty).starts_with("start"));
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoEndpoints {
+    /// The source has not said yet which instances there are.
+    #[error("no endpoints: the instances are not known yet")]
+    Unknown,
+
+    /// It is known that there is no instance.
+    #[error("no endpoints: no instance is registered")]
+    Empty,
+
+    /// There are instances, but none of them has an endpoint yet: factories run or fail.
+    #[error("no endpoints: none of {instances} instances has one yet")]
+    Unmade {
+        /// How many instances there are.
+        instances: usize,
+        /// The error of the first instance whose factory failed, if one did.
+        #[source]
+        why: Option<FactoryError>,
+    },
+
+    /// The instances have been stale for longer than
+    /// [`invalidate_on_error`](crate::EndpointerBuilder::invalidate_on_error) allows.
+    #[error("no endpoints: the instances have been stale for {after:?}")]
+    Invalidated {
+        /// The limit that was passed.
+        after: Duration,
+        /// What keeps the source from following its registry.
+        #[source]
+        why: Arc<Trouble>,
+    },
+
+    /// There was no endpoint when the endpointer ended, so that there will be none: it was stopped,
+    /// its runtime is gone, or its task panicked.
+    #[error("no endpoints: the endpointer has ended")]
+    Ended {
+        /// What ended it.
+        #[source]
+        why: Arc<Trouble>,
+    },
+}
