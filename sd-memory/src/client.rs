@@ -1,6 +1,6 @@
 //! The client: the registry as one process sees it.
 
-use crate::{ClientOptions, session::Session, shared::Shared, watch::follow};
+use crate::{ClientOptions, session::Session, shared::Shared, watch};
 use sd_core::{
     Bytes, Client, Deregistered, Error, Invalid, LeaseId, Prefix, Registration, Result, Revision,
     Service, ServiceKey, Snapshot, Watch, WatchError, async_trait,
@@ -59,8 +59,70 @@ impl MemoryClient {
         self.session().abandon();
     }
 
-    fn session(&self) -> &Arc<Session> {
+    pub(crate) fn session(&self) -> &Arc<Session> {
         &self.0.0
+    }
+}
+
+/// # Faults of this client alone
+///
+/// The registry goes on, and so do its other clients.
+impl MemoryClient {
+    /// Cuts the client off from the registry, as a network that drops every packet: its calls wait
+    /// for their timeout, its watches fall silent and are reported as disrupted and then as
+    /// interrupted. Its leases run out, as nothing keeps them alive, and it does not hear of that
+    /// before it is [reconnected](Self::reconnect).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sd_core::{Client, Lost, Service};
+    /// use sd_memory::Registry;
+    ///
+    /// tokio::time::pause();
+    /// let registry = Registry::new();
+    /// let provider = registry.client();
+    /// let service = Service::new("/services/hello/a", "10.0.0.1:80")?;
+    /// let mut registration = provider.register(&service).await?;
+    ///
+    /// provider.cut_off();
+    /// tokio::time::sleep(2 * service.ttl.duration()).await;
+    /// assert!(registry.get("/services/hello/a").is_none());
+    /// assert_eq!(registration.loss(), None);
+    ///
+    /// provider.reconnect();
+    /// assert_eq!(registration.lost().await, Lost::LeaseExpired);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cut_off(&self) {
+        let client = self.session().id();
+        self.session().registry().change_condition(|state, now| {
+            if !state.cut_off.contains_key(&client) {
+                tracing::warn!(client, "a client is cut off from the registry");
+                state.cut_off.insert(client, now);
+            }
+        });
+    }
+
+    /// Ends a [partition](Self::cut_off): calls that wait go through, and the client hears of what
+    /// it missed.
+    pub fn reconnect(&self) {
+        let client = self.session().id();
+        self.session().registry().change_condition(|state, _| {
+            if state.cut_off.remove(&client).is_some() {
+                tracing::info!(client, "a client reaches the registry again");
+            }
+        });
+    }
+
+    /// Answers the next `calls` calls of this client with `error`; as
+    /// [`Registry::fail_next`](crate::Registry::fail_next) otherwise.
+    pub fn fail_next(&self, calls: usize, error: Error) {
+        let client = self.session().id();
+        self.session()
+            .registry()
+            .change_condition(|state, _| state.failures.add(Some(client), calls, error));
     }
 }
 
@@ -81,18 +143,16 @@ impl Client for MemoryClient {
     }
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
-        follow(self.session(), prefix, after).await
+        watch::open(self.session(), prefix, after).await
     }
 
     async fn register(&self, service: &Service) -> Result<Registration> {
         check_size(self.session(), &service.key, &service.value)?;
-        self.session()
-            .register(&service.key, service.value.clone(), service.ttl)
-            .await
+        self.session().register(service).await
     }
 
     async fn deregister(&self, service: &Service) -> Result<Deregistered> {
-        self.session().deregister(&service.key).await
+        self.session().deregister(service).await
     }
 
     fn lease_id(&self) -> Option<LeaseId> {

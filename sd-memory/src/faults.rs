@@ -71,7 +71,7 @@ impl Registry {
     /// [gap](sd_core::Gap::Rebuilt) when they are resumed, also when the counter has passed
     /// theirs by then (write something to push it); clients hear that their leases are gone.
     pub fn rebuild_empty(&self) {
-        self.0.turn(|state, _| {
+        self.0.change_condition(|state, _| {
             state.store = state.store.rebuilt();
             state.disconnect(Error::unavailable("the registry was rebuilt"));
         });
@@ -110,7 +110,7 @@ impl Registry {
     /// # }
     /// ```
     pub fn freeze(&self) {
-        self.0.turn(|state, now| {
+        self.0.change_condition(|state, now| {
             if !matches!(state.condition, Condition::Frozen { .. }) {
                 tracing::warn!("the registry is frozen");
                 state.condition = Condition::Frozen { since: now };
@@ -120,7 +120,7 @@ impl Registry {
 
     /// Ends a [freeze](Self::freeze): waiting calls go through, and leases end whose time ran out.
     pub fn thaw(&self) {
-        self.0.turn(|state, _| {
+        self.0.change_condition(|state, _| {
             if matches!(state.condition, Condition::Frozen { .. }) {
                 tracing::info!("the registry answers again");
                 state.condition = Condition::Open;
@@ -132,7 +132,7 @@ impl Registry {
     /// cannot be reached, or has no leader, or no longer accepts the credentials. Time goes on:
     /// leases end that are not kept alive.
     pub fn refuse(&self, error: Error) {
-        self.0.turn(|state, _| {
+        self.0.change_condition(|state, _| {
             tracing::warn!(%error, "the registry refuses all calls");
             state.disconnect(error.clone());
             state.condition = Condition::Refusing(error);
@@ -141,7 +141,7 @@ impl Registry {
 
     /// Ends a [refusal](Self::refuse).
     pub fn accept(&self) {
-        self.0.turn(|state, _| {
+        self.0.change_condition(|state, _| {
             if matches!(state.condition, Condition::Refusing(_)) {
                 tracing::info!("the registry answers again");
                 state.condition = Condition::Open;
@@ -152,7 +152,7 @@ impl Registry {
     /// Takes the registry down: calls are refused as unavailable, watches interrupted, and no lease
     /// ends. Its data waits for the [restart](Self::restart).
     pub fn kill(&self) {
-        self.0.turn(|state, _| {
+        self.0.change_condition(|state, _| {
             tracing::warn!("the registry is down");
             state.disconnect(Error::unavailable("the registry is down"));
             state.condition = Condition::Killed;
@@ -162,7 +162,7 @@ impl Registry {
     /// Brings a [killed](Self::kill) registry back with its data. As etcd's, each lease that it
     /// still holds gets its whole TTL again.
     pub fn restart(&self) {
-        self.0.turn(|state, now| {
+        self.0.change_condition(|state, now| {
             if matches!(state.condition, Condition::Killed) {
                 tracing::info!("the registry answers again");
                 state.store.renew_all(now);
@@ -171,16 +171,83 @@ impl Registry {
         });
     }
 
+    /// Answers the next `calls` calls of any client with `error`, and those after them as ever.
+    /// Nothing happens in calls that fail. What is asked of a client counts as a call: to list, to
+    /// watch, to register, to reclaim and to remove, but not the keep-alives that it sends by itself.
+    /// Zero adds none; failures that are still to come stay.
+    ///
+    /// A removal that fails with an error that [can pass](Error::is_transient) is tried again a
+    /// second later, and counts again.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sd_core::{Client, Error, Prefix};
+    /// use sd_memory::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// let client = registry.client();
+    /// let hello = Prefix::new("/services/hello")?;
+    /// registry.fail_next(2, Error::exhausted("no space"));
+    /// for _ in 0..2 {
+    ///     let outcome = client.get_entries(&hello).await;
+    ///     assert!(matches!(outcome, Err(Error::Exhausted { .. })));
+    /// }
+    /// client.get_entries(&hello).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_next(&self, calls: usize, error: Error) {
+        self.0
+            .change_condition(|state, _| state.failures.add(None, calls, error));
+    }
+
     /// Makes every call take this long from now on, keep-alives included; zero ends it. News of a
-    /// watch is not delayed.
+    /// watch is not delayed: [`delay_watches`](Self::delay_watches) does that.
     pub fn delay(&self, by: Duration) {
-        self.0.turn(|state, _| state.delay = by);
+        self.0.change_condition(|state, _| state.delay = by);
+    }
+
+    /// Makes watches report every change this long after it was made, from now on; zero ends it and
+    /// shows them what is on its way. Lists show the present, as do calls. The end of a watch is not
+    /// delayed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::StreamExt;
+    /// use sd_core::{Client, Prefix};
+    /// use sd_memory::Registry;
+    /// use std::time::Duration;
+    /// use tokio::time::Instant;
+    ///
+    /// tokio::time::pause();
+    /// let registry = Registry::new();
+    /// let client = registry.client();
+    /// let hello = Prefix::new("/services/hello")?;
+    /// let listed = client.get_entries(&hello).await?;
+    /// let mut watch = client.watch_prefix(&hello, &listed.revision).await?;
+    ///
+    /// registry.delay_watches(Duration::from_secs(5));
+    /// let began = Instant::now();
+    /// registry.put("/services/hello/a", "10.0.0.1:80")?;
+    /// assert_eq!(client.get_entries(&hello).await?.entries.len(), 1);
+    /// let batch = watch.next().await.ok_or("ended")??;
+    /// assert_eq!(batch.changes.len(), 1);
+    /// assert!(began.elapsed() >= Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delay_watches(&self, by: Duration) {
+        self.0
+            .change_condition(|state, _| state.watch_delay.set(by));
     }
 
     /// Interrupts every open watch.
     pub fn disconnect_watchers(&self) {
         tracing::warn!("all watches are interrupted");
-        self.0
-            .turn(|state: &mut State, _| state.disconnect(Error::unavailable("disconnected")));
+        self.0.change_condition(|state: &mut State, _| {
+            state.disconnect(Error::unavailable("disconnected"))
+        });
     }
 }

@@ -117,13 +117,13 @@ impl History {
         Ok(position.revision)
     }
 
-    /// What happened under `prefix` after the revision `after`, or the beginning of it; `None` if
-    /// that is forgotten. Never a part of a revision.
-    pub(crate) fn missed(&self, after: u64, prefix: &Prefix) -> Option<Missed> {
+    /// What happened under `prefix` after the revision `after` and until `last`, or the beginning of
+    /// it; `None` if that is forgotten. Never a part of a revision.
+    pub(crate) fn missed(&self, after: u64, last: u64, prefix: &Prefix) -> Option<Missed> {
         let mut changes = Vec::new();
         let mut upto = after;
         for record in self.after(after)? {
-            if changes.len() >= BATCH {
+            if changes.len() >= BATCH || upto >= last {
                 break;
             }
             upto += 1;
@@ -166,12 +166,22 @@ mod tests {
         history.record(vec![delete("/a/1")]);
         history.record(vec![delete("/b/1")]);
         history.record(vec![delete("/a/2")]);
-        let missed = history.missed(1, &prefix("/a")).unwrap();
+        let missed = history
+            .missed(1, history.revision(), &prefix("/a"))
+            .unwrap();
         assert_eq!(missed.changes, [delete("/a/1"), delete("/a/2")]);
         assert_eq!(missed.upto, 4);
-        let missed = history.missed(3, &prefix("/a")).unwrap();
+        let missed = history
+            .missed(3, history.revision(), &prefix("/a"))
+            .unwrap();
         assert_eq!(missed.changes, [delete("/a/2")]);
-        assert!(history.missed(4, &prefix("/a")).unwrap().changes.is_empty());
+        assert!(
+            history
+                .missed(4, history.revision(), &prefix("/a"))
+                .unwrap()
+                .changes
+                .is_empty()
+        );
     }
 
     #[test]
@@ -181,9 +191,13 @@ mod tests {
         history.record(many(BATCH - 1));
         history.record(many(3 * BATCH));
         history.record(many(1));
-        let first = history.missed(1, &prefix("/a")).unwrap();
+        let first = history
+            .missed(1, history.revision(), &prefix("/a"))
+            .unwrap();
         assert_eq!((first.changes.len(), first.upto), (4 * BATCH - 1, 3));
-        let rest = history.missed(first.upto, &prefix("/a")).unwrap();
+        let rest = history
+            .missed(first.upto, history.revision(), &prefix("/a"))
+            .unwrap();
         assert_eq!((rest.changes.len(), rest.upto), (1, 4));
     }
 
@@ -202,12 +216,19 @@ mod tests {
         let mut history = History::new(10 * BACKLOG);
         history.record(vec![delete("/a/1")]);
         history.compact();
-        assert_eq!(history.missed(1, &prefix("/a")).unwrap().changes.len(), 1);
+        assert_eq!(
+            history
+                .missed(1, history.revision(), &prefix("/a"))
+                .unwrap()
+                .changes
+                .len(),
+            1
+        );
         for _ in 0..BACKLOG {
             history.record(vec![delete("/b/1")]);
         }
         history.compact();
-        assert_eq!(history.missed(1, &prefix("/a")), None);
+        assert_eq!(history.missed(1, history.revision(), &prefix("/a")), None);
     }
 
     #[test]

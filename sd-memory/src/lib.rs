@@ -51,20 +51,21 @@
 //! - A resume token names the history it is of, so that no rebuilt registry passes for the old one.
 //! - Keys are text.
 
-mod book;
 mod calls;
-mod claim;
 mod client;
+mod failures;
 mod faults;
-mod fence;
 mod history;
-mod news;
+mod holdings;
+mod notify;
 mod options;
+mod reclaim;
 mod registry;
 mod session;
 mod shared;
 mod store;
 mod watch;
+mod watch_delay;
 
 pub use calls::Calls;
 pub use client::MemoryClient;

@@ -38,7 +38,7 @@ impl ClientOptions {
 
     /// How long the registry is silent before watches report a disruption (2 s by default), and
     /// before they end as interrupted (6 s by default), both counted from the beginning of the
-    /// silence.
+    /// silence. [`Duration::MAX`] for never.
     #[must_use]
     pub fn with_silence(mut self, disrupted: Duration, interrupted: Duration) -> Self {
         self.disrupted_after = disrupted;

@@ -16,9 +16,12 @@ const HISTORY: usize = 100_000;
 ///
 /// Give each simulated process a [client](Self::client) of its own. The faults are methods of the
 /// registry: [`freeze`](Self::freeze), [`refuse`](Self::refuse), [`kill`](Self::kill),
-/// [`delay`](Self::delay), [`put`](Self::put), [`delete`](Self::delete),
-/// [`transact`](Self::transact), [`expire_lease`](Self::expire_lease), [`compact`](Self::compact),
-/// [`disconnect_watchers`](Self::disconnect_watchers) and [`rebuild_empty`](Self::rebuild_empty).
+/// [`fail_next`](Self::fail_next), [`delay`](Self::delay), [`delay_watches`](Self::delay_watches),
+/// [`put`](Self::put), [`delete`](Self::delete), [`transact`](Self::transact),
+/// [`expire_lease`](Self::expire_lease), [`compact`](Self::compact),
+/// [`disconnect_watchers`](Self::disconnect_watchers) and [`rebuild_empty`](Self::rebuild_empty);
+/// those of one client, [`cut_off`](MemoryClient::cut_off) and
+/// [`fail_next`](MemoryClient::fail_next), are methods of the client.
 /// Faults and assertions are the tester's own hand: they act at once, whatever state the registry
 /// is in, and clients hear of them when they can.
 ///

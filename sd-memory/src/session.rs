@@ -1,19 +1,18 @@
 //! What one client has going on: its calls, the tasks behind its leases, and their end.
 
-mod ending;
-mod provision;
-mod removal;
+mod close;
+mod deregister;
+mod register;
 mod upkeep;
 
 use crate::{
     ClientOptions,
-    book::Book,
     calls::Calls,
-    fence::Fences,
-    shared::{Attempt, Shared, State},
+    holdings::Holdings,
+    shared::{Attempt, Kind, Shared, State},
 };
-use removal::Removal;
-use sd_core::{Error, LeaseId, Result, ServiceKey};
+use deregister::Pending;
+use sd_core::{Error, LeaseId, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{
     runtime::Handle,
@@ -27,20 +26,18 @@ pub(crate) struct Session {
     id: u64,
     registry: Arc<Shared>,
     options: ClientOptions,
-    desk: Mutex<Desk>,
+    state: Mutex<SessionState>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 /// What the session's lock guards. It is taken before the registry's.
 #[derive(Debug, Default)]
-struct Desk {
-    closed: bool,
-    book: Book,
-    fences: Fences,
+struct SessionState {
+    holdings: Holdings,
     /// Removals that the registry has not confirmed yet.
-    removals: Vec<(ServiceKey, Removal)>,
-    /// Whether somebody reads the registry's news for the registrations.
+    pending: Vec<Pending>,
+    /// Whether a task tells the registrations what the registry does.
     listening: bool,
     /// Where the tasks run; a handle may be dropped elsewhere.
     runtime: Option<Handle>,
@@ -52,7 +49,7 @@ impl Session {
             id: registry.id(),
             registry: Arc::clone(registry),
             options,
-            desk: Mutex::default(),
+            state: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -76,11 +73,11 @@ impl Session {
     }
 
     pub(crate) fn lease(&self) -> Option<LeaseId> {
-        self.desk().book.lease().cloned()
+        self.lock().holdings.ledger.lease_id()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.desk().closed
+        self.lock().holdings.ledger.is_closed()
     }
 
     /// Has `f` answer a call. Until the answer is there nothing has happened, so that a call that
@@ -93,28 +90,28 @@ impl Session {
         count: fn(&mut Calls) -> &mut u64,
         f: impl FnOnce(&mut State) -> T,
     ) -> Result<T> {
-        self.book_call(operation, count, |_, state, _| f(state))
+        self.call_with_holdings(operation, count, |_, state, _| f(state))
             .await
     }
 
     /// A [`call`](Self::call) that changes what this client holds. Both locks are held while `f`
     /// works, so that what the registry does and what the client notes of it are one step.
-    async fn book_call<T>(
+    async fn call_with_holdings<T>(
         &self,
         operation: &'static str,
         count: fn(&mut Calls) -> &mut u64,
-        f: impl FnOnce(&mut Desk, &mut State, Instant) -> T,
+        f: impl FnOnce(&mut SessionState, &mut State, Instant) -> T,
     ) -> Result<T> {
         let mut f = Some(f);
         let answer = async {
             self.send(count).await;
-            let mut news = self.registry.news();
+            let mut changes = self.registry.listen();
             loop {
-                news.mark_heard();
-                if let Some(answer) = self.attempt_once(&mut f)? {
+                changes.mark_seen();
+                if let Some(answer) = self.attempt_once(Kind::Call, &mut f)? {
                     return Ok(answer);
                 }
-                news.changed().await;
+                changes.changed().await;
             }
         };
         if self.is_closed() {
@@ -130,13 +127,8 @@ impl Session {
         }
     }
 
-    /// The runtime for the tasks.
-    fn runtime(desk: &mut Desk) -> Handle {
-        desk.runtime.insert(Handle::current()).clone()
-    }
-
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call and takes as long as it takes to get there.
@@ -153,20 +145,28 @@ impl Session {
     /// Has `f` answer, if the registry does; `None` if it is silent.
     fn attempt_once<T>(
         &self,
-        f: &mut Option<impl FnOnce(&mut Desk, &mut State, Instant) -> T>,
+        kind: Kind,
+        f: &mut Option<impl FnOnce(&mut SessionState, &mut State, Instant) -> T>,
     ) -> Result<Option<T>> {
-        let mut desk = self.desk();
-        if desk.closed {
+        let mut session = self.lock();
+        if session.holdings.ledger.is_closed() {
             return Err(Error::Closed);
         }
-        let attempt = self.registry.attempt(|state, now| {
-            desk.book.catch_up(&state.store);
-            f.take().map(|f| f(&mut desk, state, now))
+        let attempt = self.registry.attempt(self.id, kind, |state, now| {
+            session.holdings.catch_up(&state.store);
+            f.take().map(|f| f(&mut session, state, now))
         });
         match attempt {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Silence => Ok(None),
             Attempt::Refused(error) => Err(error),
         }
+    }
+}
+
+impl SessionState {
+    /// The runtime for the tasks: that of the last call that needed one.
+    fn runtime(&mut self) -> Handle {
+        self.runtime.insert(Handle::current()).clone()
     }
 }

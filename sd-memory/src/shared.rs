@@ -1,11 +1,13 @@
 //! What clients, watches and handles of one registry share: one state behind one lock, and word to
-//! all who wait for news of it.
+//! all who wait for it to change.
 
 use crate::{
     calls::Calls,
+    failures::Failures,
     history::History,
-    news::{Listener, News},
+    notify::{Listener, Notifier},
     store::Store,
+    watch_delay::WatchDelay,
 };
 use sd_core::Error;
 use std::{
@@ -37,6 +39,15 @@ pub(crate) enum Condition {
     Killed,
 }
 
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Something that somebody asked of it.
+    Call,
+    /// What it does by itself: it keeps leases alive, hears of losses, and ends.
+    Upkeep,
+}
+
 /// What a call met.
 #[derive(Debug)]
 pub(crate) enum Attempt<T> {
@@ -52,6 +63,10 @@ pub(crate) struct State {
     pub(crate) condition: Condition,
     /// How long each call takes.
     pub(crate) delay: Duration,
+    pub(crate) watch_delay: WatchDelay,
+    pub(crate) failures: Failures,
+    /// The clients that are cut off, and since when.
+    pub(crate) cut_off: HashMap<u64, Instant>,
     /// The open watches, and the client of each.
     pub(crate) watchers: HashMap<u64, u64>,
     /// What a watch is told that is open no more.
@@ -68,6 +83,24 @@ impl State {
         self.disconnected = why;
     }
 
+    /// Since when `client` gets no answer, if it gets none.
+    pub(crate) fn silent_since(&self, client: u64) -> Option<Instant> {
+        let frozen = match self.condition {
+            Condition::Frozen { since } => Some(since),
+            _ => None,
+        };
+        frozen
+            .into_iter()
+            .chain(self.cut_off.get(&client).copied())
+            .min()
+    }
+
+    /// `client` is gone.
+    pub(crate) fn forget(&mut self, client: u64) {
+        self.cut_off.remove(&client);
+        self.failures.forget(client);
+    }
+
     fn expire(&mut self, now: Instant) {
         if matches!(self.condition, Condition::Open | Condition::Refusing(_)) {
             for lease in self.store.expire(now) {
@@ -80,8 +113,8 @@ impl State {
 /// What clients, watches and handles of one registry share.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Moves whenever somebody who waits may have something to do.
-    news: News,
+    /// Wakes all who wait for a change.
+    changes: Notifier,
     /// Moves whenever the next end of a lease may be sooner than it was.
     deadlines: watch::Sender<()>,
     ids: AtomicU64,
@@ -94,6 +127,9 @@ impl Shared {
             store: Store::new(History::new(revisions)),
             condition: Condition::Open,
             delay: Duration::ZERO,
+            watch_delay: WatchDelay::default(),
+            failures: Failures::default(),
+            cut_off: HashMap::new(),
             watchers: HashMap::new(),
             disconnected: Error::unavailable("disconnected"),
             calls: Calls::default(),
@@ -101,7 +137,7 @@ impl Shared {
         };
         Self {
             state: Mutex::new(state),
-            news: News::default(),
+            changes: Notifier::default(),
             deadlines: watch::Sender::new(()),
             ids: AtomicU64::new(0),
         }
@@ -112,21 +148,29 @@ impl Shared {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Wakes with every piece of news from now on.
-    pub(crate) fn news(&self) -> Listener {
-        self.news.listen()
+    /// A listener that sees changes from now on.
+    pub(crate) fn listen(&self) -> Listener {
+        self.changes.listen()
     }
 
     /// Looks at the state, or changes it, as the tester does: whatever condition it is in.
     pub(crate) fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = Instant::now();
         let mut state = self.lock();
-        let mark = Mark::of(&state);
+        let before = Version::of(&state);
         state.expire(now);
         let answer = f(&mut state, now);
-        let after = Mark::of(&state);
-        let news = (mark.revision, mark.leases) != (after.revision, after.leases);
-        let sooner = match (mark.next_expiry, after.next_expiry) {
+        let after = Version::of(&state);
+        let has_changed = before.has_changed(&after);
+        match (before.revision, after.revision) {
+            ((old, before, _), (new, after, _)) if old == new && before < after => {
+                let limit = state.store.history().capacity();
+                state.watch_delay.add(before, now, limit);
+            }
+            ((old, ..), (new, ..)) if old != new => state.watch_delay.clear(),
+            _ => {}
+        }
+        let sooner = match (before.next_expiry, after.next_expiry) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(old), Some(new)) => new < old,
@@ -136,29 +180,40 @@ impl Shared {
         if sooner {
             self.deadlines.send_replace(());
         }
-        if news {
-            self.news.tell();
+        if has_changed {
+            self.changes.notify();
         }
         answer
     }
 
-    /// Changes how the registry treats its clients, and tells all who wait.
-    pub(crate) fn turn(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant)) {
+    /// Changes how the registry treats its clients, and wakes all who wait.
+    pub(crate) fn change_condition(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant)) {
         self.with(f);
         self.deadlines.send_replace(());
-        self.news.tell();
+        self.changes.notify();
     }
 
-    /// Has `f` answer a client's call, if the registry answers.
+    /// Has `f` answer `client`, if the registry does.
     pub(crate) fn attempt<T>(
         self: &Arc<Self>,
+        client: u64,
+        kind: Kind,
         f: impl FnOnce(&mut State, Instant) -> T,
     ) -> Attempt<T> {
-        self.with(|state, now| match &state.condition {
-            Condition::Open => Attempt::Answered(f(state, now)),
-            Condition::Frozen { .. } => Attempt::Silence,
-            Condition::Refusing(error) => Attempt::Refused(error.clone()),
-            Condition::Killed => Attempt::Refused(Error::unavailable("the registry is down")),
+        self.with(|state, now| {
+            if state.silent_since(client).is_some() {
+                return Attempt::Silence;
+            }
+            let refusal = match &state.condition {
+                Condition::Refusing(error) => Some(error.clone()),
+                Condition::Killed => Some(Error::unavailable("the registry is down")),
+                _ if kind == Kind::Call => state.failures.take(client),
+                _ => None,
+            };
+            match refusal {
+                Some(error) => Attempt::Refused(error),
+                None => Attempt::Answered(f(state, now)),
+            }
         })
     }
 
@@ -189,15 +244,16 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// By which news are recognised.
-struct Mark {
+/// By what a change of the state is recognised.
+struct Version {
+    /// The history, its newest revision, and the oldest that was not compacted.
     revision: (u64, u64, u64),
     /// A lease without keys ends without a revision.
     leases: usize,
     next_expiry: Option<Instant>,
 }
 
-impl Mark {
+impl Version {
     fn of(state: &State) -> Self {
         let history = state.store.history();
         Self {
@@ -205,6 +261,12 @@ impl Mark {
             leases: state.store.leases().len(),
             next_expiry: state.store.next_expiry(),
         }
+    }
+
+    /// Whether somebody who waits may have something to do.
+    fn has_changed(&self, after: &Self) -> bool {
+        let what = |it: &Self| (it.revision, it.leases);
+        what(self) != what(after)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Watches: each is a place in the registry's history, and nothing is queued for it.
 
 use crate::{
-    news::Listener,
+    notify::Listener,
     session::Session,
-    shared::{Condition, Shared, State},
+    shared::{Shared, State},
 };
 use futures::stream;
 use sd_core::{Batch, Error, Gap, Prefix, Revision, Watch, WatchError};
@@ -11,20 +11,20 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long a watch keeps it to itself that others were written to.
+/// How long a watch waits before it reports progress that others' changes made.
 const PROGRESS_AFTER: Duration = Duration::from_secs(10);
 
 type Item = Result<Batch, WatchError>;
 
 /// Opens a watch.
-pub(crate) async fn follow(
+pub(crate) async fn open(
     session: &Session,
     prefix: &Prefix,
     after: &Revision,
 ) -> Result<Watch, WatchError> {
     let registry = session.registry();
-    // The place is made within the call: it is never there without somebody who gives it up.
-    let place = session
+    // Counted as open within the call: it is never there without somebody who closes it.
+    let opened = session
         .call(
             "watch_prefix",
             |calls| &mut calls.watches,
@@ -35,48 +35,48 @@ pub(crate) async fn follow(
                 Ok::<_, Gap>((id, revision))
             },
         )
-        .await
-        .map_err(WatchError::Interrupted)?;
-    let (id, revision) = place.map_err(WatchError::Gap)?;
+        .await?;
+    let (id, revision) = opened?;
     let options = session.options();
-    let follower = Follower {
-        seat: Seat {
+    let watcher = Watcher {
+        open: OpenWatch {
             registry: Arc::clone(registry),
             id,
         },
-        news: registry.news(),
+        client: session.id(),
+        changes: registry.listen(),
         stop: session.stop().clone(),
         prefix: prefix.clone(),
         disrupted_after: options.disrupted_after,
         interrupted_after: options.interrupted_after,
         since: Instant::now(),
         read: revision,
-        told: revision,
-        told_at: Instant::now(),
+        reported: revision,
+        reported_at: Instant::now(),
         disrupted: false,
     };
-    Ok(Watch::new(stream::unfold(
-        Some(follower),
-        async |follower| follower?.next().await,
-    )))
+    Ok(Watch::new(stream::unfold(Some(watcher), async |watcher| {
+        watcher?.next().await
+    })))
 }
 
 /// A watch under way.
 #[derive(Debug)]
-struct Follower {
-    seat: Seat,
-    news: Listener,
+struct Watcher {
+    open: OpenWatch,
+    client: u64,
+    changes: Listener,
     stop: CancellationToken,
     prefix: Prefix,
     disrupted_after: Duration,
     interrupted_after: Duration,
     /// When the watch was opened.
     since: Instant,
-    /// Up to where the history is read, and up to where its reader knows.
+    /// Up to where the history is read, and up to where that was reported.
     read: u64,
-    told: u64,
-    told_at: Instant,
-    /// Whether the last item said so.
+    reported: u64,
+    reported_at: Instant,
+    /// Whether the last item was a disruption.
     disrupted: bool,
 }
 
@@ -88,11 +88,11 @@ enum Step {
     Wait(Option<Instant>),
 }
 
-impl Follower {
+impl Watcher {
     async fn next(mut self) -> Option<(Item, Option<Self>)> {
         loop {
-            self.news.mark_heard();
-            let registry = Arc::clone(&self.seat.registry);
+            self.changes.mark_seen();
+            let registry = Arc::clone(&self.open.registry);
             let until = match registry.with(|state, now| self.step(state, now)) {
                 Step::Yield(batch) => return Some((Ok(batch), Some(self))),
                 Step::Disrupted(error) => {
@@ -110,7 +110,7 @@ impl Follower {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                () = self.news.changed() => {}
+                () = self.changes.changed() => {}
                 () = timer => {}
             }
         }
@@ -118,70 +118,70 @@ impl Follower {
 
     fn step(&mut self, state: &State, now: Instant) -> Step {
         if self.stop.is_cancelled() {
-            return Step::End(WatchError::Interrupted(Error::Closed));
+            return Step::End(Error::Closed.into());
         }
-        if !state.watchers.contains_key(&self.seat.id) {
-            return Step::End(WatchError::Interrupted(state.disconnected.clone()));
+        let is_open = state.watchers.contains_key(&self.open.id);
+        // Who is cut off hears of nothing.
+        if !is_open && !state.cut_off.contains_key(&self.client) {
+            return Step::End(state.disconnected.clone().into());
         }
-        match state.condition {
-            Condition::Frozen { since } => self.sit_out(since.max(self.since), now),
-            _ => self.read(state, now),
+        match state.silent_since(self.client) {
+            Some(since) => self.report_silence(since.max(self.since), now),
+            None => self.read(state, now),
         }
     }
 
     /// What to say of a registry that has been silent for so long.
-    fn sit_out(&mut self, since: Instant, now: Instant) -> Step {
+    fn report_silence(&mut self, since: Instant, now: Instant) -> Step {
         let silence = now.saturating_duration_since(since);
-        let error = Error::Timeout {
-            operation: "watch_prefix",
-            after: silence,
-        };
+        let error = Error::timeout("watch_prefix", silence);
         if !self.disrupted && silence >= self.disrupted_after {
             self.disrupted = true;
             return Step::Disrupted(error);
         }
         if silence >= self.interrupted_after {
-            return Step::End(WatchError::Interrupted(error));
+            return Step::End(error.into());
         }
-        Step::Wait(Some(match self.disrupted {
-            true => since + self.interrupted_after,
-            false => since + self.disrupted_after,
+        Step::Wait(since.checked_add(match self.disrupted {
+            true => self.interrupted_after,
+            false => self.disrupted_after,
         }))
     }
 
     /// What to say of a registry that answers.
     fn read(&mut self, state: &State, now: Instant) -> Step {
         let history = state.store.history();
+        let (visible, more_at) = state.watch_delay.visible(history.revision(), now);
         let mut changes = Vec::new();
-        while changes.is_empty() && self.read < history.revision() {
-            let Some(missed) = history.missed(self.read, &self.prefix) else {
-                return Step::End(WatchError::Gap(Gap::Compacted));
+        while changes.is_empty() && self.read < visible {
+            let Some(missed) = history.missed(self.read, visible, &self.prefix) else {
+                return Step::End(Gap::Compacted.into());
             };
             self.read = missed.upto;
             changes = missed.changes;
         }
         // A resume point that is about to be of no use is renewed at once.
-        let progress = self.told < self.read
-            && (now >= self.told_at + PROGRESS_AFTER || self.told < history.compacted());
+        let progress = self.reported < self.read
+            && (now >= self.reported_at + PROGRESS_AFTER || self.reported < history.compacted());
         if changes.is_empty() && !progress && !self.disrupted {
-            let due = (self.told < self.read).then(|| self.told_at + PROGRESS_AFTER);
-            return Step::Wait(due);
+            let due = (self.reported < self.read).then(|| self.reported_at + PROGRESS_AFTER);
+            return Step::Wait(due.into_iter().chain(more_at).min());
         }
         self.disrupted = false;
-        self.told = self.read;
-        self.told_at = now;
+        self.reported = self.read;
+        self.reported_at = now;
         Step::Yield(Batch::new(changes, history.token(self.read)))
     }
 }
 
-/// The place of a watch at the registry; dropping it gives it up.
+/// A watch as the registry counts it; closed when dropped.
 #[derive(Debug)]
-struct Seat {
+struct OpenWatch {
     registry: Arc<Shared>,
     id: u64,
 }
 
-impl Drop for Seat {
+impl Drop for OpenWatch {
     fn drop(&mut self) {
         self.registry
             .with(|state, _| state.watchers.remove(&self.id));

@@ -1,7 +1,7 @@
 //! The tasks behind registrations: keeping leases alive, and hearing of losses.
 
-use super::{Desk, Session};
-use crate::shared::State;
+use super::{Session, SessionState};
+use crate::shared::{Kind, State};
 use sd_core::{Error, LeaseId, Ttl};
 use std::sync::Arc;
 use tokio::time::sleep;
@@ -16,22 +16,21 @@ impl Session {
         stop: CancellationToken,
     ) {
         let kept = async {
-            let mut news = self.registry.news();
+            let mut changes = self.registry.listen();
             loop {
                 sleep(ttl.keep_alive_interval()).await;
                 self.send(|calls| &mut calls.keep_alives).await;
                 loop {
-                    news.mark_heard();
-                    let attempt =
-                        self.attempt_once(&mut Some(|_: &mut Desk, state: &mut State, now| {
-                            state.store.keep_alive(&lease, now)
-                        }));
-                    match attempt {
+                    changes.mark_seen();
+                    let keep_alive = |_: &mut SessionState, state: &mut State, now| {
+                        state.store.keep_alive(&lease, now)
+                    };
+                    match self.attempt_once(Kind::Upkeep, &mut Some(keep_alive)) {
                         Ok(Some(true)) => break,
                         Ok(Some(false)) | Err(Error::Closed) => return,
                         Ok(None) | Err(_) => {}
                     }
-                    news.changed().await;
+                    changes.changed().await;
                 }
             }
         };
@@ -45,23 +44,23 @@ impl Session {
         self.stop.run_until_cancelled(either).await;
     }
 
-    /// Reads the registry's news for the registrations, for as long as there are any.
+    /// Tells the registrations what the registry does, for as long as there are any.
     pub(super) async fn listen(self: Arc<Self>) {
         let heard = async {
-            let mut news = self.registry.news();
+            let mut changes = self.registry.listen();
             loop {
-                news.mark_heard();
+                changes.mark_seen();
                 {
-                    let mut desk = self.desk();
-                    if desk.book.is_empty() {
-                        desk.listening = false;
+                    let mut session = self.lock();
+                    if session.holdings.is_idle() {
+                        session.listening = false;
                         return;
                     }
-                    let _ = self
-                        .registry
-                        .attempt(|state, _| desk.book.catch_up(&state.store));
+                    let _ = self.registry.attempt(self.id, Kind::Upkeep, |state, _| {
+                        session.holdings.catch_up(&state.store);
+                    });
                 }
-                news.changed().await;
+                changes.changed().await;
             }
         };
         self.stop.run_until_cancelled(heard).await;

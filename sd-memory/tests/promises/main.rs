@@ -5,6 +5,7 @@
 
 mod leases;
 mod leftovers;
+mod partitions;
 mod registrations;
 mod troubles;
 mod watches;

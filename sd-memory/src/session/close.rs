@@ -1,20 +1,19 @@
 //! The end of a session.
 
 use super::Session;
-use crate::shared::Attempt;
-use sd_core::{LeaseId, Lost};
+use crate::shared::{Attempt, Kind};
+use sd_core::LeaseId;
 use tokio::time::timeout;
 
 impl Session {
     /// Ends the session and says nothing to the registry: its leases run out.
     pub(crate) fn abandon(&self) -> Vec<LeaseId> {
-        let mut desk = self.desk();
-        desk.closed = true;
-        let leases = desk.book.close(&Lost::Closed);
-        desk.removals.clear();
+        let mut session = self.lock();
+        let leases = session.holdings.close();
+        session.pending.clear();
         self.stop.cancel();
         self.tasks.close();
-        drop(desk);
+        drop(session);
         self.registry
             .with(|state, _| state.watchers.retain(|_, client| *client != self.id));
         leases
@@ -23,14 +22,10 @@ impl Session {
     /// Ends the session as well as can be done without waiting.
     pub(crate) fn drop_all(&self) {
         let leases = self.abandon();
-        if leases.is_empty() {
-            return;
+        if !leases.is_empty() {
+            let _ = self.revoke(&leases);
         }
-        let _ = self.registry.attempt(|state, _| {
-            for lease in &leases {
-                state.store.revoke(lease);
-            }
-        });
+        self.registry.with(|state, _| state.forget(self.id));
     }
 
     /// Ends the session, and waits until its leases are revoked, for a bounded time, and its tasks
@@ -38,18 +33,13 @@ impl Session {
     pub(crate) async fn close(&self) {
         let leases = self.abandon();
         let revoked = async {
-            let mut news = self.registry.news();
+            let mut changes = self.registry.listen();
             loop {
-                news.mark_heard();
-                let attempt = self.registry.attempt(|state, _| {
-                    for lease in &leases {
-                        state.store.revoke(lease);
-                    }
-                });
-                if matches!(attempt, Attempt::Answered(())) {
+                changes.mark_seen();
+                if matches!(self.revoke(&leases), Attempt::Answered(())) {
                     return;
                 }
-                news.changed().await;
+                changes.changed().await;
             }
         };
         if !leases.is_empty()
@@ -60,5 +50,14 @@ impl Session {
             tracing::warn!(leases = leases.len(), "closed with leases that run out");
         }
         self.tasks.wait().await;
+        self.registry.with(|state, _| state.forget(self.id));
+    }
+
+    fn revoke(&self, leases: &[LeaseId]) -> Attempt<()> {
+        self.registry.attempt(self.id, Kind::Upkeep, |state, _| {
+            for lease in leases {
+                state.store.revoke(lease);
+            }
+        })
     }
 }

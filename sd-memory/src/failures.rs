@@ -1,0 +1,80 @@
+//! Calls that are to fail, as many as were asked for. Pure.
+
+use sd_core::Error;
+
+/// The failures that are still to come, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<Failure>);
+
+#[derive(Debug)]
+struct Failure {
+    /// Whose calls fail; everybody's if `None`.
+    client: Option<u64>,
+    left: usize,
+    error: Error,
+}
+
+impl Failures {
+    /// The next `calls` calls of `client`, or of anybody, fail with `error`.
+    pub(crate) fn add(&mut self, client: Option<u64>, calls: usize, error: Error) {
+        self.0.push(Failure {
+            client,
+            left: calls,
+            error,
+        });
+        self.0.retain(|failure| failure.left > 0);
+    }
+
+    /// How the call that `client` makes now fails, if it does.
+    pub(crate) fn take(&mut self, client: u64) -> Option<Error> {
+        let place = self
+            .0
+            .iter()
+            .position(|failure| failure.client.is_none_or(|other| other == client))?;
+        let failure = &mut self.0[place];
+        failure.left -= 1;
+        match failure.left {
+            0 => Some(self.0.remove(place).error),
+            _ => Some(failure.error.clone()),
+        }
+    }
+
+    /// `client` is gone.
+    pub(crate) fn forget(&mut self, client: u64) {
+        self.0.retain(|failure| failure.client != Some(client));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_fails_once_and_with_the_error_asked_for_first() {
+        let mut failures = Failures::default();
+        failures.add(None, 0, Error::Closed);
+        failures.add(Some(1), 1, Error::unavailable("for one"));
+        failures.add(None, 2, Error::unavailable("for all"));
+        let met: Vec<_> = [2, 1, 1, 1]
+            .map(|client| failures.take(client).map(|error| error.to_string()))
+            .into_iter()
+            .flatten()
+            .collect();
+        assert!(
+            met[0].ends_with("for all") && met[1].ends_with("for one"),
+            "{met:?}"
+        );
+        assert_eq!(met.len(), 3);
+        assert!(failures.0.is_empty());
+    }
+
+    #[test]
+    fn the_failures_of_a_client_go_with_it() {
+        let mut failures = Failures::default();
+        failures.add(None, 1, Error::Closed);
+        failures.add(Some(1), usize::MAX, Error::Closed);
+        failures.forget(1);
+        assert!(failures.take(1).is_some());
+        assert!(failures.take(1).is_none());
+    }
+}

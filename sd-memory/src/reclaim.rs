@@ -1,0 +1,29 @@
+//! How a registration is put back, and how its client notices that its handle was dropped.
+
+use crate::{client::check_size, holdings::Mark, session::Session};
+use sd_core::{Bytes, Reclaim, Reclaimed, RegistrationId, Result, Service, async_trait};
+use std::sync::Arc;
+
+/// What a registration keeps of its client.
+#[derive(Debug)]
+pub(crate) struct MemoryReclaim {
+    pub(crate) session: Arc<Session>,
+    pub(crate) id: RegistrationId,
+    pub(crate) service: Service,
+    pub(crate) mark: Mark,
+}
+
+#[async_trait]
+impl Reclaim for MemoryReclaim {
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
+        check_size(&self.session, &self.service.key, &value)?;
+        let service = self.service.clone().with_value(value);
+        self.session.reclaim(&service, &self.mark).await
+    }
+}
+
+impl Drop for MemoryReclaim {
+    fn drop(&mut self) {
+        self.session.release(self.id);
+    }
+}
