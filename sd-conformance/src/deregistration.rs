@@ -6,7 +6,7 @@ use super::{
     check,
     stop::{Outcome, ensure},
 };
-use sd_core::{Deregistered, Lost};
+use sd_core::{Deregistered, Lost, Owner};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -46,6 +46,22 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         a_dropped_deregister_goes_on,
         "The entry goes also when the deregister future is dropped."
+    ),
+    check!(
+        an_owner_removes_only_what_it_registered,
+        "deregister of a service whose owner was superseded on the same client is NotOurs."
+    ),
+    check!(
+        a_deregistration_beside_its_successors_register_leaves_it_alone,
+        "Neither keeps the successor's register from succeeding nor removes what that puts."
+    ),
+    check!(
+        a_cancelled_register_withdraws_only_its_own,
+        "What is left of a dropped register future does not touch a successor's entry."
+    ),
+    check!(
+        a_service_without_an_owner_is_removed_whoever_registered_it,
+        "deregister without an owner removes what the client holds under the key."
     ),
 ];
 
@@ -195,5 +211,109 @@ async fn a_dropped_deregister_goes_on(bench: &Bench<'_>) -> Outcome {
     for registration in &held {
         bench.until_absent(registration.key()).await?;
     }
+    Ok(())
+}
+
+async fn an_owner_removes_only_what_it_registered(bench: &Bench<'_>) -> Outcome {
+    let client = bench.client().await?;
+    let old = bench.service("foo/a", "old")?.owned_by(Owner::new());
+    let new = bench.service("foo/a", "new")?.owned_by(Owner::new());
+    let before = bench.register(&client, &old).await?;
+    let after = bench.register(&client, &new).await?;
+
+    let removed = bench.deregister(&client, &old).await?;
+    drop(before);
+    bench.while_quiet().await;
+
+    ensure!(
+        removed == Deregistered::NotOurs,
+        "the old owner is told {removed:?}"
+    );
+    bench.ensure_stands(after.key(), "new").await?;
+    let lost = after.loss();
+    ensure!(lost.is_none(), "the successor hears {lost:?}");
+    let removed = bench.deregister(&client, &new).await?;
+    ensure!(
+        removed == Deregistered::Removed,
+        "the successor is told {removed:?}"
+    );
+    bench.ensure_absent(after.key()).await
+}
+
+async fn a_deregistration_beside_its_successors_register_leaves_it_alone(
+    bench: &Bench<'_>,
+) -> Outcome {
+    let client = bench.client().await?;
+    for round in 0..6 {
+        let path = format!("foo/{round}");
+        let old = bench.service(&path, "old")?.owned_by(Owner::new());
+        let new = bench.service(&path, "new")?.owned_by(Owner::new());
+        let _before = bench.register(&client, &old).await?;
+
+        // One begins first, and then the other.
+        let (registering, removing) = (
+            bench.register(&client, &new),
+            bench.deregister(&client, &old),
+        );
+        let (after, removed) = match round % 2 {
+            0 => tokio::join!(registering, removing),
+            _ => {
+                let (removed, after) = tokio::join!(removing, registering);
+                (after, removed)
+            }
+        };
+        let (after, removed) = (after?, removed?);
+        bench.while_quiet().await;
+
+        bench.ensure_stands(after.key(), "new").await?;
+        let lost = after.loss();
+        ensure!(
+            lost.is_none(),
+            "the successor hears {lost:?}, the old owner is told {removed:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn a_cancelled_register_withdraws_only_its_own(bench: &Bench<'_>) -> Outcome {
+    let client = bench.client().await?;
+    let mut held = Vec::new();
+    for patience in [0, 1, 2, 5] {
+        let path = format!("foo/{patience}");
+        let old = bench.service(&path, "old")?.owned_by(Owner::new());
+        let new = bench.service(&path, "new")?.owned_by(Owner::new());
+        let patience = Duration::from_millis(patience);
+        let _ = timeout(patience, client.register(&old)).await;
+        let after = bench.register(&client, &new).await?;
+        let removed = bench.deregister(&client, &old).await?;
+        ensure!(
+            removed == Deregistered::NotOurs,
+            "who gave up is told {removed:?}"
+        );
+        held.push(after);
+    }
+
+    bench.while_quiet().await;
+
+    for after in &held {
+        bench.ensure_stands(after.key(), "new").await?;
+        let lost = after.loss();
+        ensure!(lost.is_none(), "the successor hears {lost:?}");
+    }
+    Ok(())
+}
+
+async fn a_service_without_an_owner_is_removed_whoever_registered_it(bench: &Bench<'_>) -> Outcome {
+    let client = bench.client().await?;
+    let service = bench.service("foo/a", "a")?;
+    let owned = service.clone().owned_by(Owner::new());
+    let mut registration = bench.register(&client, &owned).await?;
+
+    let removed = bench.deregister(&client, &service).await?;
+
+    ensure!(removed == Deregistered::Removed, "it says {removed:?}");
+    bench.ensure_absent(registration.key()).await?;
+    let lost = bench.lost(&mut registration).await?;
+    ensure!(lost == Lost::Deregistered, "the handle hears {lost:?}");
     Ok(())
 }

@@ -72,6 +72,9 @@ wrong_clients! {
         the_same_value_from_somebody_else_is_not_ours,
         an_old_owner_does_not_remove_its_successor,
         deregister_of_the_unknown_removes_nothing,
+        an_owner_removes_only_what_it_registered,
+        a_deregistration_beside_its_successors_register_leaves_it_alone,
+        a_cancelled_register_withdraws_only_its_own,
     ],
     puts_after_deregister: PutsAfterDeregister => [
         deregister_is_bounded_while_the_registry_does_not_answer,
@@ -81,6 +84,17 @@ wrong_clients! {
     ],
     deregisters_without_bound: DeregistersWithoutBound => [
         deregister_is_bounded_while_the_registry_does_not_answer,
+    ],
+    owns_by_key: OwnsByKey => [
+        an_owner_removes_only_what_it_registered,
+        a_deregistration_beside_its_successors_register_leaves_it_alone,
+        a_cancelled_register_withdraws_only_its_own,
+    ],
+    stops_its_successor: StopsItsSuccessor => [
+        a_deregistration_beside_its_successors_register_leaves_it_alone,
+    ],
+    asks_for_the_owner: AsksForTheOwner => [
+        a_service_without_an_owner_is_removed_whoever_registered_it,
     ],
     outlives_its_owner: OutlivesItsOwner => [
         a_registration_is_gone_when_its_client_is_dropped_in_an_outage,
@@ -112,6 +126,7 @@ wrong_clients! {
         register_again_supersedes_the_registration_before,
         a_closed_client_says_closed,
         deregister_removes_the_entry,
+        a_service_without_an_owner_is_removed_whoever_registered_it,
         a_lost_lease_is_said_and_the_entry_reclaimed,
         a_deleted_key_is_said_and_the_entry_reclaimed,
         a_reclaimed_registration_is_held,
@@ -127,6 +142,7 @@ wrong_clients! {
         a_superseded_handle_ends_nothing,
         a_service_can_come_back_after_deregister,
         an_old_owner_does_not_remove_its_successor,
+        an_owner_removes_only_what_it_registered,
         a_reclaimed_registration_is_held,
         a_reclaimed_handle_may_be_dropped,
     ],

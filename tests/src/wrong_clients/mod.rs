@@ -3,10 +3,12 @@
 //! Every [`Flaw`] changes one answer of a correct client, as a plausible mistake would.
 
 mod lists;
+mod owners;
 mod registrations;
 mod watches;
 
 pub use lists::*;
+pub use owners::*;
 pub use registrations::*;
 pub use watches::*;
 

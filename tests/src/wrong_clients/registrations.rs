@@ -136,7 +136,10 @@ impl Flaw for TakesALeasePerService {
     async fn deregister(&self, _: &Right, service: &Service) -> Result<Deregistered> {
         let client = {
             let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let place = clients.iter().rposition(|(s, _)| s.key == service.key);
+            let is_asked = |owner| service.owner().is_none_or(|asked| owner == Some(asked));
+            let place = clients
+                .iter()
+                .rposition(|(s, _)| s.key == service.key && is_asked(s.owner()));
             place.map(|place| clients.remove(place).1)
         };
         match client {
