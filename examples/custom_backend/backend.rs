@@ -1,8 +1,9 @@
-//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 170 lines.
+//! The backend: a [`Client`] of the registry in a [`Directory`], in less than 150 lines.
 //!
-//! - **Calls** take turns within the process, in the order in which they were made, and wait for the
-//!   lock of the directory. Once they have it they wait for nothing more, so a call that is dropped
-//!   has had all of its effect or none, and no `register` puts anything after a later `deregister`.
+//! - **What the process holds** is in a [`Ledger`]: which registration has which key, what supersedes
+//!   it, and what is to be removed. What is left here is about files.
+//! - **Calls** take turns and wait for the lock of the directory. Once they have it they wait for
+//!   nothing more, so a call that is dropped has had all of its effect or none.
 //! - **Losses** are found by every call, before it does anything else; the keeper, the one task of a
 //!   client, is a call that is made ten times a second and does nothing else.
 //! - **Files** are read and written in place: work that is local and short.
@@ -17,15 +18,17 @@
 #[cfg(test)]
 mod conformance;
 
-use crate::directory::{Deed, Directory};
-use futures::FutureExt;
+use crate::directory::{Directory, Placed};
 use sd_core::{
-    Bytes, Client, Deregistered, Entry, Error, LeaseId, Lister, LossSender, Lost, LostLeases,
-    Poller, Prefix, Reclaim, Reclaimed, Registration, Result, Revision, Service, ServiceKey,
-    Snapshot, Ttl, Watch, WatchError, async_trait,
+    Bytes, Call, Client, Deregistered, Entry, Error, LeaseId, Ledger, Lister, Lost, Poller, Prefix,
+    Reclaim, Reclaimed, Registration, Removal, Result, Revision, Service, Snapshot, Watch,
+    WatchError, async_trait,
 };
-use std::{collections::HashMap, mem, path::Path, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -66,25 +69,36 @@ impl Client for DirectoryClient {
     }
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
-        let turn = self.0.open("watch_prefix", PATIENCE).await;
-        drop(turn.map_err(WatchError::Interrupted)?);
+        drop(self.0.open("watch_prefix", PATIENCE).await?);
         self.1.watch_prefix(prefix, after).await
     }
 
     async fn register(&self, service: &Service) -> Result<Registration> {
-        self.0.open("register", PATIENCE).await?.put(service)
+        let call = self.0.ledger(|ledger| ledger.register(service))?;
+        let directory = self.0.open("register", PATIENCE).await?;
+        self.0.ledger(|ledger| {
+            ledger.admit(&call)?;
+            self.0.put(call, &directory, ledger)
+        })
     }
 
     async fn deregister(&self, service: &Service) -> Result<Deregistered> {
+        let removal = self.0.ledger(|ledger| match ledger.is_closed() {
+            true => Err(Error::Closed),
+            false => Ok(ledger.deregister(service)),
+        })?;
+        let Some(removal) = removal else {
+            return Ok(Deregistered::NotOurs);
+        };
         // A task, so that it goes on when nobody waits for it any more.
-        let removal = self.0.clone().remove(service.key.clone());
-        let removed = timeout(PATIENCE, self.0.tasks.spawn(removal)).await;
+        let removing = self.0.tasks.spawn(self.0.clone().remove(removal));
+        let removed = timeout(PATIENCE, removing).await;
         let unconfirmed = Ok(Ok(Deregistered::Unconfirmed));
         removed.unwrap_or(unconfirmed).unwrap_or(Err(Error::Closed))
     }
 
     fn lease_id(&self) -> Option<LeaseId> {
-        self.0.lease.borrow().clone()
+        self.0.ledger(|ledger| ledger.lease_id())
     }
 }
 
@@ -92,146 +106,115 @@ impl Client for DirectoryClient {
 #[derive(Clone, Default)]
 struct Process {
     root: PathBuf,
-    held: Arc<Mutex<Holdings>>,
-    /// Says once what a thousand registrars need not say.
-    lost_leases: Arc<Mutex<LostLeases>>,
-    lease: watch::Sender<Option<LeaseId>>,
+    /// One call at a time, in the order in which they were made.
+    turns: Arc<tokio::sync::Mutex<()>>,
+    ledger: Arc<Mutex<Ledger<Placed>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// What a process has put down, and whom to tell when it is lost.
-type Holdings = HashMap<ServiceKey, (Deed, LossSender)>;
-
 impl Process {
+    fn ledger<T>(&self, f: impl FnOnce(&mut Ledger<Placed>) -> T) -> T {
+        f(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The keeper: looks until it is stopped, and then leaves nothing behind if it can.
     async fn keep(self) {
         while let Some(()) = self.stop.run_until_cancelled(sleep(LOOK)).await {
             let _ = self.open("look", PATIENCE).await;
         }
-        if let Ok(Ok(turn)) = timeout(PATIENCE, self.lock()).await {
-            for (deed, _) in turn.held.values() {
-                let _ = turn.directory.delete(deed);
-            }
+        let directory = timeout(PATIENCE, Directory::lock(&self.root, &self.turns)).await;
+        let removals = self.ledger(Ledger::close);
+        if let Ok(Ok(directory)) = directory {
+            carry_out(removals, &directory);
         }
-        self.held.lock().await.clear();
     }
 
-    async fn lock(&self) -> Result<Turn> {
-        let mut turn = Turn {
-            process: self.clone(),
-            held: self.held.clone().lock_owned().await,
-            lost_leases: self.lost_leases.clone().lock_owned().await,
-            directory: Directory::lock(&self.root).await?,
-        };
-        turn.catch_up();
-        Ok(turn)
+    /// The directory, locked, once all is known that happened in it.
+    async fn open(&self, operation: &'static str, limit: Duration) -> Result<Directory> {
+        let locked = timeout(limit, Directory::lock(&self.root, &self.turns));
+        let locked = self.stop.run_until_cancelled(locked).await;
+        let locked = locked.ok_or(Error::Closed)?;
+        let directory = locked.map_err(|_| Error::timeout(operation, limit))??;
+        self.ledger(|ledger| catch_up(ledger, &directory));
+        Ok(directory)
     }
 
-    async fn open(&self, operation: &'static str, after: Duration) -> Result<Turn> {
-        let turn = timeout(after, self.lock());
-        let turn = self.stop.run_until_cancelled(turn).await;
-        let turn = turn.ok_or(Error::Closed)?;
-        turn.unwrap_or(Err(Error::Timeout { operation, after }))
+    fn put(
+        &self,
+        call: Call,
+        directory: &Directory,
+        ledger: &mut Ledger<Placed>,
+    ) -> Result<Registration> {
+        let service = call.service().clone();
+        let lease = ledger.lease_for(service.ttl);
+        let placed = directory.put(&service, lease.unwrap_or_else(|| directory.new_lease()))?;
+        let reclaim = DirectoryReclaim(self.clone(), service, placed.clone());
+        let lease = placed.lease.clone();
+        let (registration, removals) = ledger.hold(call, &lease, placed, reclaim);
+        carry_out(removals, directory);
+        Ok(registration)
     }
 
-    /// Removes the service's entry, however long the directory is not to be had.
-    async fn remove(self, service: ServiceKey) -> Result<Deregistered> {
-        let mut turn = self.open("deregister", Duration::MAX).await?;
-        turn.lost_leases.forget(&service);
-        let Some((deed, loss)) = turn.held.remove(&service) else {
-            return Ok(Deregistered::NotOurs);
-        };
-        loss.send(Lost::Deregistered);
-        turn.directory.delete(&deed)?;
-        Ok(Deregistered::Removed)
+    /// Removes an entry, however long the directory is not to be had.
+    async fn remove(self, removal: Removal<Placed>) -> Result<Deregistered> {
+        let directory = self.open("deregister", Duration::MAX).await?;
+        match directory.delete(&removal.mark)? {
+            true => Ok(Deregistered::Removed),
+            false => Ok(Deregistered::NotOurs),
+        }
     }
 }
 
 #[async_trait]
 impl Lister for Process {
     async fn list(&self, prefix: &Prefix) -> Result<Vec<Entry>> {
-        self.open("list", PATIENCE).await?.directory.list(prefix)
+        self.open("list", PATIENCE).await?.list(prefix)
     }
 }
 
-/// A call's turn: the directory, locked, and what the process holds in it.
-struct Turn {
-    process: Process,
-    held: OwnedMutexGuard<Holdings>,
-    lost_leases: OwnedMutexGuard<LostLeases>,
-    directory: Directory,
-}
-
-impl Turn {
-    /// Moves the leases on, and lets go of what is lost or was dropped.
-    fn catch_up(&mut self) {
-        let mut expired = HashMap::<_, Vec<_>>::new();
-        for (service, (deed, loss)) in mem::take(&mut *self.held) {
-            let dropped = loss.dropped().now_or_never().is_some();
-            match self.directory.keep(&deed) {
-                Ok(Some(lost)) => {
-                    if lost == Lost::LeaseExpired {
-                        expired.entry(deed.lease).or_default().push(service);
-                    }
-                    loss.send(lost);
-                }
-                // What cannot be removed runs out, as does what cannot be moved on.
-                Ok(None) if dropped => drop(self.directory.delete(&deed)),
-                Ok(None) | Err(_) => drop(self.held.insert(service, (deed, loss))),
-            }
+/// Moves the leases on, tells what is lost, and removes what was dropped.
+fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
+    carry_out(ledger.release_dropped(), directory);
+    let held: Vec<_> = ledger.held().map(|(id, it)| (id, it.clone())).collect();
+    for (id, placed) in held {
+        match directory.keep(&placed) {
+            Ok(Some(Lost::LeaseExpired)) => ledger.lease_lost(&placed.lease),
+            Ok(Some(why)) => drop(ledger.lost(id, why)),
+            // What cannot be moved on runs out.
+            Ok(None) | Err(_) => {}
         }
-        for (lease, services) in expired {
-            self.lost_leases.lost(&lease, services);
-        }
-    }
-
-    /// The lease for services of this TTL, or one that is new.
-    fn lease(&self, ttl: Ttl) -> LeaseId {
-        let mut deeds = self.held.values().map(|(deed, _)| deed);
-        let known = deeds.find(|deed| deed.ttl == ttl);
-        known.map_or_else(|| self.directory.new_lease(), |deed| deed.lease.clone())
-    }
-
-    fn put(&mut self, service: &Service) -> Result<Registration> {
-        let deed = self.directory.put(service, self.lease(service.ttl))?;
-        self.lost_leases.stands(&service.key, &deed.lease);
-        let claim = Claim(self.process.clone(), service.clone(), deed.clone());
-        let (loss, registration) =
-            Registration::channel(deed.key.clone(), deed.lease.clone(), claim);
-        if let Some((before, loss)) = self.held.insert(service.key.clone(), (deed, loss)) {
-            // Under another key, if its lease was another.
-            let _ = self.directory.delete(&before);
-            loss.send(Lost::Superseded);
-        }
-        Ok(registration)
     }
 }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let leases = self.held.values().map(|(deed, _)| &deed.lease);
-        self.process.lease.send_replace(leases.max().cloned());
+/// What cannot be removed runs out.
+fn carry_out(removals: Vec<Removal<Placed>>, directory: &Directory) {
+    for removal in removals {
+        let _ = directory.delete(&removal.mark);
     }
 }
 
 /// With what a lost registration is put back.
-struct Claim(Process, Service, Deed);
+struct DirectoryReclaim(Process, Service, Placed);
 
 #[async_trait]
-impl Reclaim for Claim {
+impl Reclaim for DirectoryReclaim {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
-        let Self(process, service, deed) = self;
-        let mut turn = process.open("reclaim", PATIENCE).await?;
-        let key = service.key.under(&turn.lease(service.ttl));
-        match turn.directory.read(&key)? {
-            Some((owner, value)) if owner != deed.owner => {
-                turn.lost_leases.forget(&service.key);
-                Ok(Reclaimed::taken(value))
+        let Self(process, service, before) = self;
+        let service = service.clone().with_value(value);
+        let call = process.ledger(|ledger| ledger.reclaim(&service))?;
+        let directory = process.open("reclaim", PATIENCE).await?;
+        process.ledger(|ledger| {
+            ledger.admit(&call)?;
+            let key = ledger.key_for(&service);
+            let stands = key.map_or(Ok(None), |key| directory.read(&key))?;
+            match stands {
+                Some((owner, value)) if owner != before.owner => {
+                    ledger.taken(&call);
+                    Ok(Reclaimed::taken(value))
+                }
+                _ => process.put(call, &directory, ledger).map(Reclaimed::Held),
             }
-            _ => Ok(Reclaimed::Held(
-                turn.put(&service.clone().with_value(value))?,
-            )),
-        }
+        })
     }
 }

@@ -17,7 +17,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::time::sleep;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::sleep,
+};
 
 /// How long an entry that is over is left for its owner to find.
 const LINGER: Duration = Duration::from_secs(60);
@@ -29,11 +32,12 @@ pub(crate) struct Directory {
     root: PathBuf,
     now: SystemTime,
     _lock: File,
+    _turn: OwnedMutexGuard<()>,
 }
 
-/// What an entry was put down as.
+/// An entry as this process has placed it, and by what it knows it as its own.
 #[derive(Clone)]
-pub(crate) struct Deed {
+pub(crate) struct Placed {
     pub(crate) key: Key,
     pub(crate) lease: LeaseId,
     pub(crate) ttl: Ttl,
@@ -41,12 +45,20 @@ pub(crate) struct Deed {
 }
 
 impl Directory {
-    /// Waits for the lock, and for the directory if need be, for as long as it takes. Cancellation
-    /// safe.
-    pub(crate) async fn lock(root: &Path) -> Result<Self> {
+    /// Waits for its turn within the process, for the lock, and for the directory if need be, for as
+    /// long as it takes. Cancellation safe.
+    pub(crate) async fn lock(root: &Path, turns: &Arc<Mutex<()>>) -> Result<Self> {
+        let turn = turns.clone().lock_owned().await;
         loop {
             match Self::try_lock(root) {
-                Ok(Some(locked)) => return Ok(locked),
+                Ok(Some(lock)) => {
+                    return Ok(Self {
+                        root: root.into(),
+                        now: SystemTime::now(),
+                        _lock: lock,
+                        _turn: turn,
+                    });
+                }
                 Ok(None) => sleep(Duration::from_millis(1)).await,
                 Err(error) if error.is_transient() => sleep(Duration::from_millis(100)).await,
                 Err(error) => return Err(error),
@@ -54,14 +66,10 @@ impl Directory {
         }
     }
 
-    fn try_lock(root: &Path) -> Result<Option<Self>> {
+    fn try_lock(root: &Path) -> Result<Option<File>> {
         let lock = File::create(root.join(".lock")).map_err(failed)?;
         let locked = FileExt::try_lock_exclusive(&lock).map_err(failed)?;
-        Ok(locked.then(|| Self {
-            root: root.into(),
-            now: SystemTime::now(),
-            _lock: lock,
-        }))
+        Ok(locked.then_some(lock))
     }
 
     /// All that stands under `prefix`.
@@ -109,8 +117,8 @@ impl Directory {
     }
 
     /// Puts the service's entry on `lease`, whoever holds the key.
-    pub(crate) fn put(&self, service: &Service, lease: LeaseId) -> Result<Deed> {
-        let deed = Deed {
+    pub(crate) fn put(&self, service: &Service, lease: LeaseId) -> Result<Placed> {
+        let placed = Placed {
             key: service.key.under(&lease),
             owner: format!("lease {lease} {:016x}", fastrand::u64(..)),
             ttl: service.ttl,
@@ -118,34 +126,34 @@ impl Directory {
         };
         // Whole or not at all, even if the process dies here.
         let draft = self.root.join(".draft");
-        let content = [deed.owner.as_bytes(), b"\n", &service.value].concat();
+        let content = [placed.owner.as_bytes(), b"\n", &service.value].concat();
         fs::write(&draft, content)
-            .and_then(|()| self.keep_file(&draft, deed.ttl))
-            .and_then(|()| fs::rename(&draft, self.file(&deed.key)))
+            .and_then(|()| self.keep_file(&draft, placed.ttl))
+            .and_then(|()| fs::rename(&draft, self.file(&placed.key)))
             .map_err(failed)?;
-        Ok(deed)
+        Ok(placed)
     }
 
-    /// Lets the entry's lease live for its TTL from now on, or says why the entry is not what it was
-    /// put down as.
-    pub(crate) fn keep(&self, deed: &Deed) -> Result<Option<Lost>> {
-        Ok(match self.read(&deed.key)? {
-            Some((owner, _)) if owner == deed.owner => {
-                let kept = self.keep_file(&self.file(&deed.key), deed.ttl);
+    /// Lets the entry's lease live for its TTL from now on, or says why the entry is not what was
+    /// placed there.
+    pub(crate) fn keep(&self, placed: &Placed) -> Result<Option<Lost>> {
+        Ok(match self.read(&placed.key)? {
+            Some((owner, _)) if owner == placed.owner => {
+                let kept = self.keep_file(&self.file(&placed.key), placed.ttl);
                 kept.map(|()| None).map_err(failed)?
             }
             Some((_, value)) => Some(Lost::taken(value)),
             // It is over if there is something to remove.
-            None if self.remove(&deed.key)? => Some(Lost::LeaseExpired),
+            None if self.remove(&placed.key)? => Some(Lost::LeaseExpired),
             None => Some(Lost::KeyDeleted),
         })
     }
 
-    /// Removes the entry while it is what it was put down as.
-    pub(crate) fn delete(&self, deed: &Deed) -> Result<()> {
-        match self.read(&deed.key)? {
-            Some((owner, _)) if owner == deed.owner => self.remove(&deed.key).map(drop),
-            _ => Ok(()),
+    /// Removes the entry while it is what was placed there; `false` if it is not.
+    pub(crate) fn delete(&self, placed: &Placed) -> Result<bool> {
+        match self.read(&placed.key)? {
+            Some((owner, _)) if owner == placed.owner => self.remove(&placed.key),
+            _ => Ok(false),
         }
     }
 
@@ -175,9 +183,9 @@ pub(crate) fn file_name(key: &Key) -> String {
 /// Neither rights nor names get better by trying again; all else might.
 fn failed(error: io::Error) -> Error {
     let for_good = [ErrorKind::PermissionDenied, ErrorKind::InvalidFilename];
-    Error::Backend {
-        message: error.to_string(),
-        transient: !for_good.contains(&error.kind()),
-        source: Some(Arc::new(error)),
-    }
+    let told = match for_good.contains(&error.kind()) {
+        true => Error::permanent(error.to_string()),
+        false => Error::transient(error.to_string()),
+    };
+    told.with_source(error)
 }

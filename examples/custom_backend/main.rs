@@ -1,7 +1,7 @@
 //! A backend of one's own: the registry is a directory, shared by processes of one machine.
 //!
 //! Shows what it takes to put something else than etcd under the toolkit: the registry is
-//! [`directory.rs`](directory), the [`Client`](sd_core::Client) of it, in less than 170 lines, is
+//! [`directory.rs`](directory), the [`Client`](sd_core::Client) of it, in less than 150 lines, is
 //! [`backend.rs`](backend), and `backend/conformance.rs` runs the conformance suite against it.
 //!
 //! ```text

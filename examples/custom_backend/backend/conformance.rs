@@ -68,7 +68,7 @@ impl Harness for DirectoryHarness {
             .closed_by(async move { closing.close().await })
             .crashed_by(async move {
                 // It forgets what it holds, and so lets it be.
-                crashing.0.held.lock().await.clear();
+                drop(crashing.0.ledger(sd_core::Ledger::close));
                 crashing.close().await;
             }))
     }
@@ -169,7 +169,7 @@ async fn a_directory_keeps_the_contract() {
 }
 
 #[test]
-fn it_takes_less_than_170_lines() {
+fn it_takes_less_than_150_lines() {
     let source = include_str!("../backend.rs");
     let (_, source) = source
         .split_once("\nconst ")
@@ -179,5 +179,5 @@ fn it_takes_less_than_170_lines() {
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("//"))
         .count();
-    assert!(code < 170, "{code} lines of code");
+    assert!(code < 150, "{code} lines of code");
 }

@@ -323,6 +323,15 @@ impl<M> Ledger<M> {
         self.leases.of_ttl(ttl).cloned()
     }
 
+    /// The key that the service's entry has on that lease, or on any; `None` if only a lease still
+    /// to be granted completes it, so that nobody can hold it yet.
+    pub fn key_for(&self, service: &Service) -> Option<Key> {
+        match self.leases.of_ttl(service.ttl) {
+            Some(lease) => Some(service.key.under(lease)),
+            None => service.key.fixed().cloned(),
+        }
+    }
+
     /// What [`Client::lease_id`](crate::Client::lease_id) answers: the newest lease.
     pub fn lease_id(&self) -> Option<LeaseId> {
         self.leases.ids().next_back().cloned()

@@ -34,12 +34,7 @@ impl Session {
             |calls| &mut calls.reclaims,
             |session, state, now| {
                 session.holdings.ledger.admit(&call)?;
-                let lease = session.holdings.ledger.lease_for(service.ttl);
-                // A lease to come names a key that nobody can hold yet.
-                let key = match &lease {
-                    Some(lease) => Some(service.key.under(lease)),
-                    None => service.key.fixed().cloned(),
-                };
+                let key = session.holdings.ledger.key_for(service);
                 if let Some(stored) = key.and_then(|key| state.store.get(key.as_str()))
                     && !before.stands(&state.store)
                 {

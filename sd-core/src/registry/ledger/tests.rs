@@ -74,6 +74,10 @@ fn what_moved_to_another_lease_or_key_is_removed_where_it_stood() {
     assert_eq!(removals, [("a".into(), 1, Some(lease(1)))]);
 
     let suffixed = moved.with_key(Key::lease_suffixed("b").unwrap());
+    let key = |ledger: &Ledger<_>, ttl| ledger.key_for(&suffixed.clone().with_ttl(ttl));
+    assert_eq!(key(&ledger, Ttl::MAX).unwrap().as_str(), "b2");
+    assert_eq!(key(&ledger, Ttl::MIN), None);
+    assert_eq!(ledger.key_for(&service("a")).unwrap().as_str(), "a");
     let (_three, _) = register(&mut ledger, &suffixed, &lease(2), 3);
     let (_four, removals) = register(&mut ledger, &suffixed, &lease(4), 4);
     assert_eq!(removals, [("b2".into(), 3, None)]);
