@@ -12,7 +12,7 @@
 //! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
 //! | try again on another | [`Retry`] and [`RetryBudget`] |
 //! | read values of your own | [`Codec`] |
-//! | put another registry underneath | [`Client`], [`Ledger`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
+//! | put another registry underneath | [`Client`], [`Ledger`], [`Listing`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
 //!
 //! Each layer knows the one below by a trait and none above, so that any of them can be used alone.
@@ -62,9 +62,9 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registry::MockClient;
 pub use registry::{
     Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, Gap, Invalid, Key, LeaseId,
-    Ledger, Lister, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix, Reclaim,
-    Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service, ServiceKey,
-    Snapshot, Ttl, Watch, WatchError,
+    Ledger, Lister, Listing, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix,
+    Reclaim, Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service,
+    ServiceKey, Snapshot, Ttl, Watch, WatchError,
 };
 
 pub use support::Backoff;

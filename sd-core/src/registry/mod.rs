@@ -3,7 +3,7 @@
 //! [`Client`] is what a backend implements: etcd, memory, or anyone's own. The other files are the
 //! words it is spoken in: keys and prefixes, entries and revisions, leases, watches,
 //! registrations, errors. [`Poller`] makes a client of a registry that can only list.
-//! [`Ledger`] and [`LostLeases`] take work off the authors of backends.
+//! [`Ledger`], [`Listing`] and [`LostLeases`] take work off the authors of backends.
 //!
 //! What an entry *means* is decided in `instances`. This room imports none of the others.
 
@@ -13,6 +13,7 @@ mod error;
 mod key;
 mod lease;
 mod ledger;
+mod listing;
 mod lost_leases;
 #[cfg(feature = "mock")]
 mod mock;
@@ -31,6 +32,7 @@ pub use error::{Cause, Error, Invalid, Result};
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
 pub use ledger::{Call, Ledger, RegistrationId, Removal};
+pub use listing::Listing;
 pub use lost_leases::LostLeases;
 #[cfg(feature = "mock")]
 pub use mock::MockClient;

@@ -4,7 +4,6 @@
 //! and again and makes a [`Client`] of them, so that instancers and all that hangs on them need
 //! not know.
 
-mod listed;
 mod lists;
 mod polling;
 #[cfg(test)]
@@ -15,15 +14,15 @@ use super::{
     entry::{Entry, Snapshot},
     error::{Error, Result},
     lease::LeaseId,
+    listing::Listing,
     prefix::Prefix,
     registration::Registration,
     revision::Revision,
     service::Service,
-    watch::{Gap, Watch, WatchError},
+    watch::{Watch, WatchError},
 };
 use async_trait::async_trait;
 use futures::stream;
-use listed::Listed;
 use lists::Lists;
 use polling::{Polled, Polling};
 use std::{fmt, sync::Arc, time::Duration};
@@ -50,9 +49,9 @@ pub trait Lister: Send + Sync + 'static {
 
 /// A [`Client`] that polls a [`Lister`]: for discovery only, it cannot register.
 ///
-/// The state that was listed travels in the [`Revision`], and a watch compares with it what it
-/// lists next. So nothing is missed between a list and a watch, and the poller itself remembers
-/// nothing but what it has logged. It runs no task either: a watch polls while it is polled, and
+/// The state that was listed travels in the [`Revision`] as a [`Listing`], and a watch compares with
+/// it what it lists next. So nothing is missed between a list and a watch, and the poller itself
+/// remembers nothing but what it has logged. It runs no task either: a watch polls while it is polled, and
 /// dropping it is all there is to stop.
 ///
 /// What comes and goes between two polls is not seen. A list that fails or takes too long is
@@ -120,21 +119,12 @@ impl<L: Lister> Poller<L> {
 #[async_trait]
 impl<L: Lister> Client for Poller<L> {
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
-        let listed = self.lists.list(prefix, self.timeout).await?;
-        let entries = listed
-            .iter()
-            .map(|(key, value)| Entry::new(key.clone(), value.clone()));
-        Ok(Snapshot::new(
-            entries.collect(),
-            Listed::revision(prefix, &listed),
-        ))
+        let listing = self.lists.list(prefix, self.timeout).await?;
+        Ok(listing.snapshot())
     }
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
-        let known = after
-            .downcast_ref::<Listed>()
-            .and_then(|listed| listed.under(prefix))
-            .ok_or(Gap::ForeignToken)?;
+        let known = Listing::resume(after, prefix)?;
         let polling = Polling {
             lists: self.lists.clone(),
             prefix: prefix.clone(),

@@ -1,13 +1,14 @@
 //! Lists within a time, and what is said of those that fail.
 
-use super::{Lister, listed::Entries};
+use super::Lister;
 use crate::registry::{
     error::{Error, Result, chain},
+    listing::Listing,
     prefix::Prefix,
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -29,16 +30,11 @@ impl<L: Lister> Lists<L> {
     }
 
     /// All entries under `prefix`, within `limit`.
-    pub(super) async fn list(&self, prefix: &Prefix, limit: Duration) -> Result<Arc<Entries>> {
+    pub(super) async fn list(&self, prefix: &Prefix, limit: Duration) -> Result<Listing> {
         let listed = timeout(limit, self.lister.list(prefix)).await;
         let listed = listed.unwrap_or(Err(Error::timeout("list", limit)));
         self.log(prefix, listed.as_ref().err());
-        let entries = listed?
-            .into_iter()
-            .filter(|entry| prefix.matches(&entry.key));
-        Ok(Arc::new(
-            entries.map(|entry| (entry.key, entry.value)).collect(),
-        ))
+        Ok(Listing::new(prefix, listed?))
     }
 
     /// Of what it is to a client to say: that nobody answers, and that somebody does again.

@@ -1,11 +1,7 @@
 //! One watch: lists again and again, and says what changed.
 
-use super::{
-    Lister,
-    listed::{Entries, Listed, changes},
-    lists::Lists,
-};
-use crate::registry::{error::Error, prefix::Prefix, watch::Batch};
+use super::{Lister, lists::Lists};
+use crate::registry::{error::Error, listing::Listing, prefix::Prefix, watch::Batch};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -15,7 +11,7 @@ pub(super) struct Polling<L> {
     pub(super) prefix: Prefix,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
-    pub(super) known: Arc<Entries>,
+    pub(super) known: Listing,
     pub(super) disrupted: bool,
 }
 
@@ -32,12 +28,11 @@ impl<L: Lister> Polling<L> {
         loop {
             sleep(self.interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
             match self.lists.list(&self.prefix, self.timeout).await {
-                Ok(listed) => {
-                    let changes = changes(&self.known, &listed);
+                Ok(listing) => {
+                    let batch = self.known.batch_to(&listing);
                     let recovered = std::mem::take(&mut self.disrupted);
-                    if !changes.is_empty() || recovered {
-                        let batch = Batch::new(changes, Listed::revision(&self.prefix, &listed));
-                        self.known = listed;
+                    if !batch.changes.is_empty() || recovered {
+                        self.known = listing;
                         return Polled::Batch(batch, self);
                     }
                 }

@@ -1,16 +1,14 @@
 //! What a poller makes of what it lists.
 
-use super::{
-    listed::{Entries, changes},
-    *,
-};
+use super::*;
 use crate::{
-    registry::{key::Key, watch::Change},
-    support::{Lines, cases},
+    registry::{
+        key::Key,
+        watch::{Change, Gap},
+    },
+    support::Lines,
 };
-use bytes::Bytes;
 use futures::StreamExt;
-use proptest::prelude::*;
 use std::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -236,60 +234,4 @@ async fn nothing_can_be_registered() {
     ));
     assert!(poller.deregister(&service).await.is_err());
     assert_eq!(poller.lease_id(), None);
-}
-
-fn listed() -> impl Strategy<Value = Entries> {
-    let key = prop::sample::select(vec!["/a/1", "/a/2", "/a/b/1", "/a/b/2", "/ab/1"]);
-    let key = key.prop_map(|key| Key::new(key).unwrap());
-    let value = (0..3_u8).prop_map(|value| Bytes::from(vec![value]));
-    prop::collection::btree_map(key, value, 0..5)
-}
-
-fn apply(entries: &mut Entries, changes: &[Change]) {
-    for change in changes {
-        match change {
-            Change::Put(entry) => entries.insert(entry.key.clone(), entry.value.clone()),
-            Change::Delete(key) => entries.remove(key),
-        };
-    }
-}
-
-proptest! {
-    #![proptest_config(cases(1))]
-
-    #[test]
-    fn the_changes_lead_from_what_was_known_to_what_is_listed(
-        old in listed(),
-        new in listed(),
-    ) {
-        let changes = changes(&old, &new);
-        for change in &changes {
-            prop_assert_ne!(old.get(change.key()), new.get(change.key()));
-        }
-        let mut changed: Vec<_> = changes.iter().map(Change::key).collect();
-        changed.sort();
-        changed.dedup();
-        prop_assert_eq!(changed.len(), changes.len(), "a key that changes twice");
-        let mut entries = old;
-        apply(&mut entries, &changes);
-        prop_assert_eq!(entries, new);
-    }
-
-    #[test]
-    fn a_token_speaks_for_what_lies_under_its_prefix(
-        entries in listed(),
-        listed in prop::sample::select(vec!["/a", "/a/b", "/"]),
-        asked in prop::sample::select(vec!["/a", "/a/b", "/"]),
-    ) {
-        let (listed, asked) = (Prefix::new(listed).unwrap(), Prefix::new(asked).unwrap());
-        let under = |prefix: &Prefix| -> Entries {
-            let entries = entries.iter().filter(|(key, _)| prefix.matches(key));
-            entries.map(|(key, value)| (key.clone(), value.clone())).collect()
-        };
-        let token = Listed::revision(&listed, &Arc::new(under(&listed)));
-        let token = token.downcast_ref::<Listed>().unwrap();
-        let is_within = listed.matches(asked.as_str());
-        let known = token.under(&asked).map(|known| (*known).clone());
-        prop_assert_eq!(known, is_within.then(|| under(&asked)));
-    }
 }
