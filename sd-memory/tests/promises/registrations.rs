@@ -1,8 +1,8 @@
 //! Taking, losing and putting back a key.
 
-use crate::{A, B, registered, seconds, service, soon, value};
+use crate::{A, B, TTL, registered, seconds, service, soon, value};
 use sd_core::{
-    Client, Deregistered, Error, Invalid, Key, Lost, Reclaimed, Registration, Service, Ttl,
+    Client, Deregistered, Error, Invalid, Key, Lost, Owner, Reclaimed, Registration, Service, Ttl,
 };
 use sd_memory::{ClientOptions, Registry};
 
@@ -264,4 +264,73 @@ async fn what_etcd_would_refuse_is_refused_before_anything_happens() {
     let refused = fits.reclaim("0123456789+").await;
     assert_eq!(refused.unwrap_err().to_string(), too_large.to_string());
     assert_eq!(registry.calls(), calls);
+}
+
+/// Two parts of one program, with an owner each, that register the same key on one client.
+fn reload() -> [Service; 2] {
+    ["1", "2"].map(|value| service(A, value).owned_by(Owner::new()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_superseded_removes_nothing() {
+    let registry = Registry::new();
+    let client = registry.client();
+    let [old, new] = reload();
+    let before = client.register(&old).await.unwrap();
+    let after = client.register(&new).await.unwrap();
+
+    let removed = client.deregister(&old).await.unwrap();
+    drop(before);
+    assert_eq!(removed, Deregistered::NotOurs);
+    assert_eq!(
+        (after.loss(), value(&registry, A).as_deref()),
+        (None, Some("2"))
+    );
+    let removed = client.deregister(&new).await.unwrap();
+    assert_eq!(removed, Deregistered::Removed);
+    assert_eq!(registry.leases(), []);
+}
+
+/// The old one is told to go while the registry is silent, the new one waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_deregistration_that_waits_leaves_a_successor_that_waits_alone() {
+    for new_first in [true, false] {
+        let registry = Registry::new();
+        let patient = ClientOptions::default().with_request_timeout(seconds(60));
+        let client = registry.client_with(patient);
+        let [old, new] = reload();
+        let _before = client.register(&old).await.unwrap();
+        registry.freeze();
+        let (registering, removing) = (client.register(&new), client.deregister(&old));
+        let thaw = async {
+            tokio::time::sleep(seconds(1)).await;
+            registry.thaw();
+        };
+        let after = match new_first {
+            true => tokio::join!(registering, removing, thaw).0,
+            false => tokio::join!(removing, registering, thaw).1,
+        };
+        let after = after.unwrap();
+        tokio::time::sleep(2 * TTL).await;
+        assert_eq!(
+            (after.loss(), value(&registry, A).as_deref()),
+            (None, Some("2"))
+        );
+        assert_eq!(registry.leases(), [after.lease_id().clone()]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_registration_is_not_put_back_beside_its_successor() {
+    let registry = Registry::new();
+    let client = registry.client();
+    let [old, new] = reload();
+    let before = client.register(&old).await.unwrap();
+    let mut after = client.register(&new).await.unwrap();
+    registry.delete(A);
+    assert_eq!(soon(after.lost()).await, Lost::KeyDeleted);
+
+    assert!(matches!(before.reclaim("1").await, Err(Error::Closed)));
+    assert_eq!(value(&registry, A), None);
+    assert_eq!(reclaimed(&after, "2").await.loss(), None);
 }
