@@ -86,3 +86,27 @@ impl PartialEq for Service {
 }
 
 impl Eq for Service {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::key::Key;
+
+    #[test]
+    fn an_owner_makes_no_other_service_of_it() {
+        let service = Service::new("/services/hello/a", "10.0.0.1:80").unwrap();
+        let owned = service.clone().owned_by(Owner::new());
+        assert_eq!(owned, service);
+        let moved = owned.clone().with_key(Key::lease_suffixed("a").unwrap());
+        assert_eq!(moved.owner(), owned.owner());
+        assert_eq!(moved.key.fixed(), None);
+        assert_eq!(service.key.fixed(), Some(service.key.stem()));
+        for other in [
+            moved,
+            service.clone().with_value("10.0.0.2:80"),
+            service.clone().with_ttl(Ttl::MIN),
+        ] {
+            assert_ne!(other, service);
+        }
+    }
+}

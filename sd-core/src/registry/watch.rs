@@ -150,3 +150,35 @@ impl fmt::Debug for Watch {
         f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_interrupts_a_watch_and_a_gap_is_a_gap() {
+        let interrupted = WatchError::from(Error::Closed);
+        assert!(matches!(
+            interrupted,
+            WatchError::Interrupted(Error::Closed)
+        ));
+        let gap = WatchError::from(Gap::Compacted);
+        assert!(matches!(gap, WatchError::Gap(Gap::Compacted)));
+    }
+
+    #[test]
+    fn a_change_says_what_stands_under_its_key_now() {
+        let key = Key::new("/services/hello/a").unwrap();
+        let entry = Entry::new(key.clone(), "10.0.0.1:80").with_value("10.0.0.2:80");
+        let changes = [Change::Put(entry), Change::Delete(key.clone())];
+        let batch = Batch::new(changes.into(), Revision::new(7_u64)).with_skipped(2);
+        let told: Vec<_> = batch
+            .changes
+            .iter()
+            .map(|it| (it.key(), it.value()))
+            .collect();
+        let value = Bytes::from_static(b"10.0.0.2:80");
+        assert_eq!(told, [(&key, Some(&value)), (&key, None)]);
+        assert_eq!(batch.skipped, 2);
+    }
+}
