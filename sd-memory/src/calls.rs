@@ -1,4 +1,4 @@
-//! What clients asked of a registry, counted.
+//! Counters of clients' calls.
 
 /// How many calls of each kind the clients of a registry have made, answered or not.
 ///

@@ -33,8 +33,8 @@ impl MemoryClient {
         self.session().close().await;
     }
 
-    /// Ends as a process does that is killed: nothing is said to the registry, where the client's
-    /// entries stay until their leases run out. Every later call answers [`Error::Closed`].
+    /// Ends as a killed process does: the registry is told nothing, and the client's entries stay
+    /// until their leases run out. Every later call answers [`Error::Closed`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -68,10 +68,10 @@ impl MemoryClient {
 ///
 /// The registry goes on, and so do its other clients.
 impl MemoryClient {
-    /// Cuts the client off from the registry, as a network that drops every packet: its calls wait
-    /// for their timeout, its watches fall silent and are reported as disrupted and then as
-    /// interrupted. Its leases run out, as nothing keeps them alive, and it does not hear of that
-    /// before it is [reconnected](Self::reconnect).
+    /// Cuts the client off from the registry, as a network does that drops every packet. Its calls
+    /// wait for their timeout; its watches fall silent and report a disruption and then an
+    /// interruption. Its leases run out, since nothing keeps them alive. It learns of that when it is
+    /// [reconnected](Self::reconnect).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -98,15 +98,15 @@ impl MemoryClient {
     pub fn cut_off(&self) {
         let client = self.session().id();
         self.session().registry().change_condition(|state, now| {
-            if !state.cut_off.contains_key(&client) {
+            state.cut_off.entry(client).or_insert_with(|| {
                 tracing::warn!(client, "a client is cut off from the registry");
-                state.cut_off.insert(client, now);
-            }
+                now
+            });
         });
     }
 
-    /// Ends a [partition](Self::cut_off): calls that wait go through, and the client hears of what
-    /// it missed.
+    /// Ends a [partition](Self::cut_off): calls that wait go through, and the client learns what it
+    /// missed.
     pub fn reconnect(&self) {
         let client = self.session().id();
         self.session().registry().change_condition(|state, _| {

@@ -1,8 +1,8 @@
-//! Calls that are to fail, as many as were asked for. Pure.
+//! How many of the next calls fail, and with which error. No I/O, no clock.
 
 use sd_core::Error;
 
-/// The failures that are still to come, the oldest first.
+/// The failures that are left, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Vec<Failure>);
 
@@ -25,7 +25,7 @@ impl Failures {
         self.0.retain(|failure| failure.left > 0);
     }
 
-    /// How the call that `client` makes now fails, if it does.
+    /// The error that the call which `client` makes now fails with, if it fails.
     pub(crate) fn take(&mut self, client: u64) -> Option<Error> {
         let place = self
             .0

@@ -7,7 +7,7 @@ use crate::{
 use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};
 use std::time::Duration;
 
-/// # Others at work
+/// # What others do to the registry
 impl Registry {
     /// Puts `value` under `key` without a lease, as an operator would, and returns the revision.
     ///
@@ -171,10 +171,9 @@ impl Registry {
         });
     }
 
-    /// Answers the next `calls` calls of any client with `error`, and those after them as ever.
-    /// Nothing happens in calls that fail. What is asked of a client counts as a call: to list, to
-    /// watch, to register, to reclaim and to remove, but not the keep-alives that it sends by itself.
-    /// Zero adds none; failures that are still to come stay.
+    /// Answers the next `calls` calls of any client with `error`. Calls that fail have no effect.
+    /// Lists, watches that are opened, registrations, reclaims and removals count as calls;
+    /// keep-alives do not, and do not fail. Failures asked for before come first.
     ///
     /// A removal that fails with an error that [can pass](Error::is_transient) is tried again a
     /// second later, and counts again.
@@ -202,15 +201,15 @@ impl Registry {
             .change_condition(|state, _| state.failures.add(None, calls, error));
     }
 
-    /// Makes every call take this long from now on, keep-alives included; zero ends it. News of a
-    /// watch is not delayed: [`delay_watches`](Self::delay_watches) does that.
+    /// Makes every call take this long from now on, keep-alives included; zero ends it. What watches
+    /// report is not delayed: [`delay_watches`](Self::delay_watches) does that.
     pub fn delay(&self, by: Duration) {
         self.0.change_condition(|state, _| state.delay = by);
     }
 
-    /// Makes watches report every change this long after it was made, from now on; zero ends it and
-    /// shows them what is on its way. Lists show the present, as do calls. The end of a watch is not
-    /// delayed.
+    /// Makes watches report every change this long after it was made, from now on; zero ends it, and
+    /// watches report at once what was held back. Lists and other calls are not delayed, and neither
+    /// is the end of a watch.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,5 +1,4 @@
-//! What a client holds: its ledger, and what of it the registry still has. Pure: the registry is
-//! passed in.
+//! What a client holds, compared with what the registry has. No I/O; the registry is passed in.
 
 use crate::store::Store;
 use sd_core::{
@@ -10,7 +9,7 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// By what a client knows an entry as its own: same key, same lease, same modification.
+/// What tells a client's own entry from others: key, lease and modification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) key: Key,
@@ -42,7 +41,7 @@ impl Mark {
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     pub(crate) ledger: Ledger<Mark>,
-    /// End the keep-alives of the leases.
+    /// Dropping one ends the keep-alive of its lease.
     keep_alives: HashMap<LeaseId, DropGuard>,
     /// The history, and the revision in it, up to which the ledger agrees with the registry.
     read: (u64, u64),
@@ -150,7 +149,7 @@ impl Holdings {
         }
     }
 
-    /// Ends everything, and gives the leases.
+    /// Ends everything, and returns the leases to be revoked.
     pub(crate) fn close(&mut self) -> Vec<LeaseId> {
         self.keep_alives.clear();
         let removals = self.ledger.close().into_iter();

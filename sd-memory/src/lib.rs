@@ -1,10 +1,10 @@
 //! A service registry inside the process that behaves as etcd does, faults included.
 //!
 //! A service that registers itself or follows others has to be right when leases run out, when the
-//! registry is away, or when somebody else takes its key. None of that is tested against a mock,
-//! which knows no leases, and hardly against a real etcd, which takes its time. This registry has
-//! real leases, TTLs, revisions, compaction and watches, on tokio's clock: in a test with paused
-//! time an hour passes in no time. What goes wrong is [part of the API](Registry).
+//! registry is away, or when somebody else takes its key. A mock has no leases, and tests on a real
+//! etcd take as long as its leases do. This registry has real leases, TTLs, revisions, compaction
+//! and watches, on tokio's clock: with paused time, an hour takes no time in a test. Faults are
+//! [part of the API](Registry).
 //!
 //! ```
 //! use futures::StreamExt;

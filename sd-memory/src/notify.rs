@@ -9,7 +9,7 @@ use std::sync::{
 };
 use tokio::sync::Notify;
 
-/// The sending side. Nothing is queued: who looks late sees several changes as one.
+/// The sending side. Nothing is queued: a slow listener sees several changes as one.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier(Arc<Changes>);
 

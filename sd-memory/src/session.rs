@@ -1,4 +1,4 @@
-//! What one client has going on: its calls, the tasks behind its leases, and their end.
+//! The state of one client: its calls, the tasks that keep its leases alive, and their end.
 
 mod close;
 mod deregister;

@@ -1,5 +1,5 @@
-//! What clients, watches and handles of one registry share: one state behind one lock, and word to
-//! all who wait for it to change.
+//! What clients, watches and handles of one registry share: one state behind one lock, and a way to
+//! wait until it changes.
 
 use crate::{
     calls::Calls,
@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     Upkeep,
 }
 
-/// What a call met.
+/// How the registry treated a call.
 #[derive(Debug)]
 pub(crate) enum Attempt<T> {
     Answered(T),
@@ -69,7 +69,7 @@ pub(crate) struct State {
     pub(crate) cut_off: HashMap<u64, Instant>,
     /// The open watches, and the client of each.
     pub(crate) watchers: HashMap<u64, u64>,
-    /// What a watch is told that is open no more.
+    /// The error that watches end with which were closed.
     pub(crate) disconnected: Error,
     pub(crate) calls: Calls,
     /// The task that ends leases; it ends with the registry.
@@ -244,7 +244,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// By what a change of the state is recognised.
+/// What has to differ for a state to count as changed.
 struct Version {
     /// The history, its newest revision, and the oldest that was not compacted.
     revision: (u64, u64, u64),

@@ -1,4 +1,4 @@
-//! Watches: each is a place in the registry's history, and nothing is queued for it.
+//! Watches: each is a position in the registry's history. Nothing is queued for it.
 
 use crate::{
     notify::Listener,
@@ -80,7 +80,7 @@ struct Watcher {
     disrupted: bool,
 }
 
-/// What a look at the registry leads to.
+/// What the watch does next.
 enum Step {
     Yield(Batch),
     Disrupted(Error),
@@ -121,7 +121,7 @@ impl Watcher {
             return Step::End(Error::Closed.into());
         }
         let is_open = state.watchers.contains_key(&self.open.id);
-        // Who is cut off hears of nothing.
+        // A client that is cut off does not learn that its watch was closed.
         if !is_open && !state.cut_off.contains_key(&self.client) {
             return Step::End(state.disconnected.clone().into());
         }
@@ -131,7 +131,7 @@ impl Watcher {
         }
     }
 
-    /// What to say of a registry that has been silent for so long.
+    /// What to report of a registry that has been silent since then.
     fn report_silence(&mut self, since: Instant, now: Instant) -> Step {
         let silence = now.saturating_duration_since(since);
         let error = Error::timeout("watch_prefix", silence);
@@ -148,7 +148,7 @@ impl Watcher {
         }))
     }
 
-    /// What to say of a registry that answers.
+    /// What to report of a registry that answers.
     fn read(&mut self, state: &State, now: Instant) -> Step {
         let history = state.store.history();
         let (visible, more_at) = state.watch_delay.visible(history.revision(), now);
@@ -160,7 +160,7 @@ impl Watcher {
             self.read = missed.upto;
             changes = missed.changes;
         }
-        // A resume point that is about to be of no use is renewed at once.
+        // A resume point that was compacted is renewed at once.
         let progress = self.reported < self.read
             && (now >= self.reported_at + PROGRESS_AFTER || self.reported < history.compacted());
         if changes.is_empty() && !progress && !self.disrupted {

@@ -1,18 +1,18 @@
-//! News of watches that comes late. Pure: the time is passed in.
+//! Which changes are held back from watches. No I/O; the time is passed in.
 
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// Which revision watches may see by now.
+/// Holds back changes from watches for some time.
 #[derive(Debug, Default)]
 pub(crate) struct WatchDelay {
     by: Duration,
-    /// When the revisions came to be that watches do not see yet, and the newest one before each.
+    /// When revisions were made that watches do not see yet, and the newest revision before each.
     hidden: VecDeque<(Instant, u64)>,
 }
 
 impl WatchDelay {
-    /// Changes the delay, also of what is on its way.
+    /// Changes the delay, also of what is held back already.
     pub(crate) fn set(&mut self, by: Duration) {
         self.by = by;
         if by.is_zero() {
@@ -20,7 +20,7 @@ impl WatchDelay {
         }
     }
 
-    /// Revisions after `before` came to be. At most `limit` points in time are kept.
+    /// Notes that revisions after `before` were made. Keeps at most `limit` notes.
     pub(crate) fn add(&mut self, before: u64, now: Instant, limit: usize) {
         self.show_due(now);
         if self.by.is_zero() {
@@ -32,7 +32,7 @@ impl WatchDelay {
         self.hidden.push_back((now, before));
     }
 
-    /// There is another history.
+    /// Forgets everything, as the history is another one.
     pub(crate) fn clear(&mut self) {
         self.hidden.clear();
     }

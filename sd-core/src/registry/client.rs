@@ -15,33 +15,32 @@ use std::sync::Arc;
 
 /// A registry, seen by one process.
 ///
-/// Five methods are all that the layers above need, so that etcd, memory, and anybody's own
-/// backend look alike. What they promise beyond their signatures is stated here and checked by the
-/// crate `sd-conformance`, which an author of a backend runs in a test. [`Ledger`](crate::Ledger)
-/// keeps the books that all backends have to keep.
+/// The layers above need these five methods and nothing else, so etcd, memory and your own backend
+/// are interchangeable. This page states what the methods promise. The crate `sd-conformance` checks
+/// it; run it in a test of your backend. [`Ledger`](crate::Ledger) does the bookkeeping that every
+/// backend needs.
 ///
 /// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
 /// or connections offers a `close` of its own that also waits for their end.
 ///
 /// # What a client logs
-/// A thousand services and prefixes may hang on one client. What befalls all of them at once the
-/// client logs, once, and the layers above log at `DEBUG` what would only repeat it:
+/// One client may serve thousands of services and prefixes. It logs, once, the trouble that all of
+/// them share. The layers above log the same trouble at `DEBUG` only.
 ///
 /// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
 ///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
-///   `INFO` when it is over. An instancer or registrar that suffers it for more than 30 s says so
-///   itself.
+///   `INFO` when it is over. An instancer or registrar logs it too once it has lasted 30 s.
 /// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
-///   its services, `INFO` when they stand again. [`LostLeases`](crate::LostLeases) does that.
+///   its services, `INFO` when they are registered again. [`LostLeases`](crate::LostLeases) does that.
 ///
-/// What concerns one key or prefix alone (deleted, taken, a gap, a missing right, a full registry)
-/// the layers above log.
+/// The layers above log what concerns one key or prefix alone: deleted, taken, a gap, a missing
+/// right, a full registry.
 ///
 /// [`Error::Unavailable`]: crate::Error::Unavailable
 /// [`Error::Timeout`]: crate::Error::Timeout
 #[async_trait]
 pub trait Client: Send + Sync + 'static {
-    /// Every entry under `prefix`, read at one revision, however many there are. Entries whose keys
+    /// Reads every entry under `prefix` at one revision, however many there are. Entries whose keys
     /// are not UTF-8 are skipped and counted.
     ///
     /// Cancellation safe.
@@ -50,14 +49,13 @@ pub trait Client: Send + Sync + 'static {
     /// Whatever kept the registry from answering; see [`Error::is_transient`](crate::Error::is_transient).
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot>;
 
-    /// What changes under `prefix` after `after`, which came from a snapshot or a batch of a client
-    /// of the same registry, not necessarily this one.
+    /// Watches `prefix` for what changes after `after`, the revision of a snapshot or a batch. It may
+    /// come from another client of the same registry.
     ///
-    /// Batches that overlap nothing and miss nothing; what the registry changed at once is in one
-    /// batch. A registry that stops answering is reported first as
-    /// [`Disrupted`](WatchError::Disrupted), then as [`Interrupted`](WatchError::Interrupted):
-    /// silence is never an answer. A history that cannot be gone on with is a
-    /// [`Gap`](WatchError::Gap), here or as an item.
+    /// Batches neither overlap nor leave anything out. What the registry changed at once is in one
+    /// batch. A registry that stops answering is reported as [`Disrupted`](WatchError::Disrupted)
+    /// and later as [`Interrupted`](WatchError::Interrupted). If the history after `after` is not
+    /// available, that is a [`Gap`](WatchError::Gap), as the result or as an item.
     ///
     /// Cancellation safe.
     ///
@@ -105,7 +103,7 @@ pub trait Client: Send + Sync + 'static {
     fn lease_id(&self) -> Option<LeaseId>;
 }
 
-/// What became of a deregistration.
+/// The outcome of a deregistration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Deregistered {

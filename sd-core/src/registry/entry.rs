@@ -3,13 +3,13 @@
 use super::{key::Key, revision::Revision};
 use bytes::Bytes;
 
-/// A key and its value as they stand in the registry, not yet understood.
+/// A key and its value as the registry has them, not yet decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Where it stands.
+    /// The key.
     pub key: Key,
-    /// What stands there.
+    /// The value.
     pub value: Bytes,
 }
 
@@ -46,7 +46,7 @@ impl Entry {
 pub struct Snapshot {
     /// Every entry whose key is text, each key once, in no particular order.
     pub entries: Vec<Entry>,
-    /// When the entries were all there together; a watch goes on from here.
+    /// The revision at which all entries were read. A watch resumes from here.
     pub revision: Revision,
     /// How many entries were left out because their key is not UTF-8.
     pub skipped: u64,

@@ -17,7 +17,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct LeaseId(Arc<str>);
 
 impl LeaseId {
-    /// The lease that its backend calls `id`.
+    /// The lease with this id.
     pub fn new(id: impl AsRef<str>) -> Self {
         Self(id.as_ref().into())
     }
@@ -64,11 +64,10 @@ impl From<i64> for LeaseId {
     }
 }
 
-/// How long an entry stays once its owner is not heard of any more: whole seconds, from 2 s to
-/// 24 h.
+/// How long an entry stays after the last keep-alive of its owner: whole seconds, from 2 s to 24 h.
 ///
-/// A short one makes crashes visible sooner and costs more keep-alives (one every third of it); a
-/// registry that does not answer for longer loses the lease.
+/// A short one shows crashes sooner and costs more keep-alives, one every third of it. The lease is
+/// lost if the registry does not answer for longer.
 ///
 /// ```
 /// use sd_core::Ttl;
@@ -87,7 +86,7 @@ impl Ttl {
     pub const MIN: Self = Self(2);
     /// The longest, 24 h.
     pub const MAX: Self = Self(24 * 60 * 60);
-    /// What to take where nothing speaks against it: 15 s.
+    /// The default: 15 s.
     pub const DEFAULT: Self = Self(15);
 
     /// A time to live; parts of a second are rounded up.

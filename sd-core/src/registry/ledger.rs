@@ -1,4 +1,4 @@
-//! The ledger: which registration holds which key, and who hears that it holds it no more.
+//! The bookkeeping of a client: which registration holds which key, on which lease.
 
 mod calls;
 mod leases;
@@ -23,12 +23,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What one client holds, for authors of a [`Client`](crate::Client).
 ///
-/// Every backend keeps the same books: which registration holds which key, on which lease; that a
-/// later `register` supersedes an earlier one; that a deregistration ends what its owner
-/// registered and nothing else; that a call which began before it puts nothing after it; that a
-/// dropped handle removes its entry; which lease has lost its last service. A ledger does that, and
-/// tells each [`Registration`] what became of it. It knows no registry, waits for nothing and runs
-/// no task: the backend talks to its registry and reports the outcome.
+/// Every backend needs the same bookkeeping. It has to know which registration holds which key, on
+/// which lease. A later `register` supersedes an earlier one. A deregistration ends what its owner
+/// registered and nothing else, and calls that began before it must not put anything after it. A
+/// dropped handle removes its entry. A lease is revoked with its last service. The ledger does all
+/// that and tells each [`Registration`] when it is lost. It does no I/O, never waits and runs no
+/// task: the backend talks to its registry and reports the outcome.
 ///
 /// `M`, the *mark*, is what the backend recognises its own entry by, so that it removes that and no
 /// successor: in etcd the key, the lease and the modification revision.
@@ -44,8 +44,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// | the registry says that a lease is gone | [`lease_lost`](Self::lease_lost) | |
 /// | the client ends | [`close`](Self::close) | carries out the removals |
 ///
-/// A [`Removal`] is handed out once. It is the backend's to carry out, now or when the registry
-/// answers again.
+/// Each [`Removal`] is returned once. The backend carries it out, now or when the registry answers
+/// again.
 ///
 /// ```
 /// use sd_core::{Deregistered, LeaseId, Ledger, Lost, NoReclaim, Owner, Service};
@@ -89,21 +89,21 @@ pub struct Ledger<M> {
     closed: bool,
 }
 
-/// What is to be removed from the registry, as no registration stands behind it any more.
+/// An entry that is to be removed from the registry, since its registration has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal<M> {
     /// What was registered; its [owner](Service::owner) is always known.
     pub service: Service,
-    /// Where the entry was put.
+    /// The key of the entry.
     pub key: Key,
-    /// By what the backend knows the entry. To be removed only if that is what stands there.
+    /// The backend's mark of the entry. Remove the key only if the registry still has this entry.
     pub mark: M,
-    /// The lease, if the entry was the last on it: to be revoked.
+    /// The lease to be revoked, if the entry was the last on it.
     pub lease: Option<LeaseId>,
 }
 
-/// A registration that was not ended from here.
+/// A registration that has not ended: it is held, or lost and can be reclaimed.
 #[derive(Debug)]
 struct Held<M> {
     service: Service,
@@ -112,7 +112,7 @@ struct Held<M> {
     /// `None` once the lease is lost.
     lease: Option<LeaseId>,
     loss: LossSender,
-    /// Whether its handle was told of a loss. It can still be reclaimed, so its lease is kept.
+    /// Whether its handle was told of a loss. Its lease is kept, since it can be reclaimed.
     is_lost: bool,
 }
 
@@ -130,7 +130,7 @@ impl<M> Default for Ledger<M> {
     }
 }
 
-// === What the client's owner wants ===
+// === What the client is asked for ===
 
 impl<M> Ledger<M> {
     /// A call of [`Client::register`](crate::Client::register) begins. The order of these calls
@@ -220,13 +220,14 @@ impl<M> Ledger<M> {
         let superseded = before
             .into_iter()
             .filter_map(|id| self.end(id, Lost::Superseded))
-            // What stood under this key has been overwritten.
+            // Under this key, the new entry has overwritten the old one.
             .filter(|removal| removal.key != key || removal.lease.is_some())
             .collect();
         (registration, superseded)
     }
 
-    /// A reclaim found somebody else's entry: nobody waits for the service to come back.
+    /// A reclaim found somebody else's entry. The service does not count as [lost](LostLeases) with
+    /// its lease any more.
     pub fn taken(&mut self, call: &Call) {
         self.lost_leases.forget(&call.service().key);
     }
@@ -315,7 +316,7 @@ impl<M> Ledger<M> {
     }
 }
 
-// === What is held ===
+// === What the client holds ===
 
 impl<M> Ledger<M> {
     /// The lease for services of this TTL, if there is one.
@@ -323,8 +324,8 @@ impl<M> Ledger<M> {
         self.leases.of_ttl(ttl).cloned()
     }
 
-    /// The key that the service's entry has on that lease, or on any; `None` if only a lease still
-    /// to be granted completes it, so that nobody can hold it yet.
+    /// The key that the service's entry would have now. `None` if the key ends in the id of a lease
+    /// that is still to be granted, so that nobody can hold it yet.
     pub fn key_for(&self, service: &Service) -> Option<Key> {
         match self.leases.of_ttl(service.ttl) {
             Some(lease) => Some(service.key.under(lease)),
@@ -342,7 +343,7 @@ impl<M> Ledger<M> {
         self.leases.ids()
     }
 
-    /// The registrations that have lost nothing, the oldest first.
+    /// The registrations that are held and not lost, the oldest first.
     pub fn held(&self) -> impl Iterator<Item = (RegistrationId, &M)> {
         let registrations = self.registrations.iter();
         registrations
@@ -363,7 +364,7 @@ impl<M> Ledger<M> {
     }
 }
 
-// === How ===
+// === Internals ===
 
 impl<M> Ledger<M> {
     fn open(&self) -> Result<()> {

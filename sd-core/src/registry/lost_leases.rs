@@ -1,13 +1,13 @@
-//! What a client says of the leases that it lost.
+//! What a client logs of lost leases.
 
 use super::{key::ServiceKey, lease::LeaseId};
 use std::collections::HashSet;
 
-/// The lines of lost leases, for authors of a [`Client`](crate::Client): one when a lease is lost,
-/// however many services hung on it, and one when the last of them stands again.
+/// Logs lost leases, for authors of a [`Client`](crate::Client): one line when a lease is lost,
+/// however many services were on it, and one when the last of them is registered again.
 ///
-/// The registrars of those services say nothing of it themselves. Pure bookkeeping, one per client
-/// or per TTL.
+/// The registrars of those services do not log it. A [`Ledger`](crate::Ledger) uses one; a backend
+/// without a ledger keeps one per client or per TTL.
 ///
 /// ```
 /// use sd_core::{Key, LeaseId, LostLeases};
@@ -22,15 +22,15 @@ use std::collections::HashSet;
 /// ```
 #[derive(Debug, Default)]
 pub struct LostLeases {
-    /// Who is not back yet.
+    /// The services that are not registered again yet.
     waiting: HashSet<ServiceKey>,
-    /// How many are back since the first loss, and the lease of the last of them.
+    /// How many were registered again since the first loss, and on which lease the last of them.
     back: Option<(usize, LeaseId)>,
 }
 
 impl LostLeases {
-    /// The registry said that `lease` is gone, and these services with it: those whose registration
-    /// hears [`Lost::LeaseExpired`](crate::Lost::LeaseExpired) now.
+    /// The registry said that `lease` is gone. `services` are those whose registration reports
+    /// [`Lost::LeaseExpired`](crate::Lost::LeaseExpired) because of it.
     pub fn lost(&mut self, lease: &LeaseId, services: impl IntoIterator<Item = ServiceKey>) {
         let before = self.waiting.len();
         self.waiting.extend(services);
@@ -42,7 +42,7 @@ impl LostLeases {
         }
     }
 
-    /// The service was put on `lease`; of one that had lost none this is no news.
+    /// The service was put on `lease`. Ignored if it had lost none.
     pub fn stands(&mut self, service: &ServiceKey, lease: &LeaseId) {
         if self.waiting.remove(service) {
             let before = self.back.take().map_or(0, |(services, _)| services);
@@ -51,7 +51,7 @@ impl LostLeases {
         }
     }
 
-    /// Nobody wants the service back, or somebody else holds its key.
+    /// The service does not come back: it was given up, or somebody else holds its key.
     pub fn forget(&mut self, service: &ServiceKey) {
         if self.waiting.remove(service) {
             self.settle();

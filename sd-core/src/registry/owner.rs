@@ -1,16 +1,16 @@
-//! Owners: who ends a registration, where several on one client have the same key.
+//! Owners: who may end a registration, where several on one client have the same key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Whoever registers services and ends only what it registered: an identity that nobody else in
-/// this process has.
+/// The identity of whoever registers a service, unique in this process. It ends only what it
+/// registered.
 ///
-/// A key alone does not say whose a registration is. When a provider is reloaded, the old part of
-/// it deregisters while, or after, the new one registers the same key on the same client. With an
-/// owner each, [`Client::deregister`](crate::Client::deregister) of the old one removes nothing
-/// once the new one has taken the key over, and keeps no call of the new one from succeeding.
+/// A key alone does not say whose a registration is. When a provider is reloaded, its old part
+/// deregisters during or after the new part's registration of the same key on the same client. If
+/// each has an owner, [`Client::deregister`](crate::Client::deregister) of the old part removes
+/// nothing once the new part has registered, and does not stop a `register` of the new part.
 ///
 /// ```
 /// use sd_core::{Owner, Service};

@@ -1,11 +1,10 @@
-//! Polling: discovery from what can only be listed.
+//! Polling: discovery from registries that can only list.
 //!
-//! DNS and plain HTTP APIs answer what there is, not what changes. A [`Poller`] lists them again
-//! and again and makes a [`Client`] of them, so that instancers and all that hangs on them need
-//! not know.
+//! DNS and plain HTTP APIs answer what there is, not what changes. A [`Poller`] lists them
+//! repeatedly and is a [`Client`] like any other.
 
-mod lists;
-mod polling;
+mod bounded_lister;
+mod polling_watch;
 #[cfg(test)]
 mod tests;
 
@@ -22,44 +21,44 @@ use super::{
     watch::{Watch, WatchError},
 };
 use async_trait::async_trait;
+use bounded_lister::BoundedLister;
 use futures::stream;
-use lists::Lists;
-use polling::{Polled, Polling};
+use polling_watch::{Polled, PollingWatch};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Polls are this far apart at least,
+/// The shortest time between polls.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// and at most.
+/// The longest time between polls.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a backend that can only be listed has to offer.
+/// A registry that can only list.
 #[async_trait]
 pub trait Lister: Send + Sync + 'static {
-    /// All that there is under `prefix`. What lies elsewhere is ignored; of several entries with
-    /// one key the last counts.
+    /// Reads every entry under `prefix`. The poller ignores entries elsewhere; of several entries
+    /// with one key the last counts.
     ///
-    /// Must be cancellation safe: what takes too long is dropped.
+    /// Must be cancellation safe: a list that takes too long is dropped.
     ///
     /// # Errors
-    /// Whatever kept it from being listed. What [cannot pass](Error::is_transient) ends the watches
-    /// of the poller. "There is nothing" is not an error but an empty list, and the other way
-    /// round.
+    /// Whatever kept the registry from answering. An error that [cannot pass](Error::is_transient)
+    /// ends the poller's watches. If there are no entries, the list is empty; do not return an
+    /// empty list for a failure.
     async fn list(&self, prefix: &Prefix) -> Result<Vec<Entry>>;
 }
 
-/// A [`Client`] that polls a [`Lister`]: for discovery only, it cannot register.
+/// A [`Client`] that polls a [`Lister`]. For discovery only: it cannot register.
 ///
-/// The state that was listed travels in the [`Revision`] as a [`Listing`], and a watch compares with
-/// it what it lists next. So nothing is missed between a list and a watch, and the poller itself
-/// remembers nothing but what it has logged. It runs no task either: a watch polls while it is polled, and
-/// dropping it is all there is to stop.
+/// The [`Revision`] carries the state that was listed, as a [`Listing`]. A watch compares it with
+/// what it lists next, so nothing is missed between a list and a watch. The poller keeps no state
+/// but what it has logged, and runs no task: a watch lists while its stream is polled, and stops
+/// when it is dropped.
 ///
-/// What comes and goes between two polls is not seen. A list that fails or takes too long is
-/// reported as [`Disrupted`](WatchError::Disrupted), once for several in a row, and the watch goes
-/// on.
+/// An entry that comes and goes between two polls is not seen. A list that fails or takes too long
+/// is reported as [`Disrupted`](WatchError::Disrupted), once for several in a row, and the watch
+/// continues.
 ///
 /// ```
-/// use sd_core::{Entry, Error, Key, Lister, Poller, Prefix, Result, async_trait};
+/// use sd_core::{Entry, Error, Lister, Poller, Prefix, Result, async_trait};
 /// use std::{net::ToSocketAddrs, time::Duration};
 ///
 /// /// All addresses of a host, each with the same port.
@@ -78,7 +77,7 @@ pub trait Lister: Send + Sync + 'static {
 ///             .map_err(|error| Error::unavailable(error.to_string()))?;
 ///         addresses
 ///             .map(|address| {
-///                 let key = Key::new(format!("{prefix}{address}"))?;
+///                 let key = prefix.key(address.to_string())?;
 ///                 Ok(Entry::new(key, address.to_string()))
 ///             })
 ///             .collect()
@@ -92,7 +91,7 @@ pub trait Lister: Send + Sync + 'static {
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 pub struct Poller<L> {
-    lists: Arc<Lists<L>>,
+    lister: Arc<BoundedLister<L>>,
     interval: Duration,
     timeout: Duration,
 }
@@ -102,7 +101,7 @@ impl<L: Lister> Poller<L> {
     /// poll in step. Between 10 ms and a day.
     pub fn new(lister: L, interval: Duration) -> Self {
         Self {
-            lists: Arc::new(Lists::of(lister)),
+            lister: Arc::new(BoundedLister::new(lister)),
             interval: interval.clamp(SHORTEST, LONGEST),
             timeout: Duration::from_secs(5),
         }
@@ -119,14 +118,14 @@ impl<L: Lister> Poller<L> {
 #[async_trait]
 impl<L: Lister> Client for Poller<L> {
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
-        let listing = self.lists.list(prefix, self.timeout).await?;
+        let listing = self.lister.list(prefix, self.timeout).await?;
         Ok(listing.snapshot())
     }
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
         let known = Listing::resume(after, prefix)?;
-        let polling = Polling {
-            lists: self.lists.clone(),
+        let polling = PollingWatch {
+            lister: self.lister.clone(),
             prefix: prefix.clone(),
             interval: self.interval,
             timeout: self.timeout,

@@ -1,4 +1,4 @@
-//! Registrations: what a provider holds, and how it hears that it holds it no more.
+//! Registrations: a registered service, and how its owner learns that it is lost.
 
 use super::{
     error::{Error, Result},
@@ -10,13 +10,12 @@ use bytes::Bytes;
 use std::fmt;
 use tokio::sync::watch;
 
-/// Why a registration is not held any more. The registry *said* so: silence or an outage is never
-/// a loss.
+/// Why a registration is lost. The registry has *said* so: silence or an outage is never a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
     /// The lease ran out or was revoked. The client [logs it](crate::Client#what-a-client-logs),
-    /// once for all that hung on it.
+    /// once for all services on the lease.
     LeaseExpired,
     /// Somebody deleted the key; the lease may still live.
     KeyDeleted,
@@ -55,11 +54,11 @@ impl Lost {
     }
 }
 
-/// What became of a [`Registration::reclaim`].
+/// The outcome of a [`Registration::reclaim`].
 #[derive(Debug)]
 #[must_use = "dropping a registration that is held ends it"]
 pub enum Reclaimed {
-    /// The key is ours; the handle that follows the old one.
+    /// The key is ours. This handle replaces the old one.
     Held(Registration),
     /// Somebody else holds the key.
     #[non_exhaustive]
@@ -80,8 +79,8 @@ impl Reclaimed {
 
 /// How a backend puts a lost registration back.
 ///
-/// A backend hands one to [`Registration::channel`]. It lives as long as the registration, so its
-/// `Drop` is where a backend notices that the owner of the registration is gone.
+/// A backend passes one to [`Registration::channel`]. It is dropped with the registration, so its
+/// `Drop` is where a backend notices that the handle is gone.
 #[async_trait]
 pub trait Reclaim: Send + Sync + 'static {
     /// Puts `value` under the key if the key is absent or still ours (same lease, same
@@ -92,13 +91,12 @@ pub trait Reclaim: Send + Sync + 'static {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed>;
 }
 
-/// A registered service, as long as it is one.
+/// A handle of a registered service.
 ///
 /// The backend keeps the lease alive. When the registry says that the registration is gone,
-/// [`lost`](Self::lost) resolves and [`reclaim`](Self::reclaim) can put it back. Dropping the
-/// handle ends the registration as well as a drop can: the backend removes the entry in the
-/// background or lets it expire. To end it and know that it has ended, call
-/// [`Client::deregister`](crate::Client::deregister).
+/// [`lost`](Self::lost) resolves, and [`reclaim`](Self::reclaim) can put it back. Dropping the
+/// handle ends this registration and no other: the backend removes the entry in the background or
+/// lets it expire. [`Client::deregister`](crate::Client::deregister) also waits until it has ended.
 #[must_use = "dropping a registration ends it"]
 pub struct Registration {
     key: Key,
@@ -121,8 +119,8 @@ impl Registration {
         (LossSender(sender), registration)
     }
 
-    /// A registration that no backend stands behind: never lost, not to be reclaimed, and dropping
-    /// it does nothing. For scripted clients in tests.
+    /// A registration without a backend, for scripted clients in tests. It is never lost and cannot
+    /// be reclaimed; dropping it does nothing.
     pub fn detached(key: Key, lease: LeaseId) -> Self {
         let (sender, lost) = watch::channel(None);
         Self {
@@ -138,12 +136,12 @@ impl Registration {
         &self.key
     }
 
-    /// The lease that the entry hangs on.
+    /// The lease of the entry.
     pub fn lease_id(&self) -> &LeaseId {
         &self.lease
     }
 
-    /// Waits until the registration is lost and says why; stays pending for as long as it is held.
+    /// Waits until the registration is lost, and returns why. Pending while it is held.
     ///
     /// Cancellation safe, and may be called again: the answer stays the same.
     pub async fn lost(&mut self) -> Lost {
@@ -167,11 +165,10 @@ impl Registration {
     }
 
     /// Puts `value` under the key if the key is absent or still ours, on a new lease if the old one
-    /// is gone; answers who holds it otherwise. Also the way to change the value of a registration
-    /// that is held.
+    /// is gone. Returns the current value otherwise. Also changes the value of a registration that
+    /// is held. A registration that another owner's has superseded is not put back.
     ///
-    /// Cancellation safe: a call that was sent may still take effect, and is then undone or
-    /// followed up like any other by the next call.
+    /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.
     ///
     /// # Errors
     /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
@@ -190,17 +187,18 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// The backend's end of a [`Registration`]. Dropping it unsent says [`Lost::Closed`].
+/// The backend's side of a [`Registration`]. If it is dropped unused, the handle reports
+/// [`Lost::Closed`].
 #[derive(Debug)]
 pub struct LossSender(watch::Sender<Option<Lost>>);
 
 impl LossSender {
-    /// Says that the registration is lost.
+    /// Tells the handle that the registration is lost.
     pub fn send(self, why: Lost) {
         self.tell(why);
     }
 
-    /// [`send`](Self::send) for those who go on watching whether the handle is dropped.
+    /// [`send`](Self::send) that keeps the sender, to see whether the handle is dropped.
     pub(crate) fn tell(&self, why: Lost) {
         self.0.send_replace(Some(why));
     }

@@ -3,8 +3,8 @@
 use super::{error::Invalid, key::ServiceKey, lease::Ttl, owner::Owner};
 use bytes::Bytes;
 
-/// A service to be registered: its key, what subscribers get, and how long it stays after its
-/// provider fell silent.
+/// A service to be registered: its key, the value that subscribers get, and how long the entry stays
+/// after its provider stopped answering.
 ///
 /// ```
 /// use sd_core::{Key, Service, Ttl};
@@ -17,7 +17,7 @@ use bytes::Bytes;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Service {
-    /// Where the entry stands.
+    /// The key of the entry.
     pub key: ServiceKey,
     /// What subscribers get: an address, or whatever their [`Codec`](crate::Codec) reads.
     pub value: Bytes,
@@ -65,20 +65,20 @@ impl Service {
         self
     }
 
-    /// The same service, registered and deregistered in the name of `owner` alone; see [`Owner`].
+    /// The same service with an owner, whose `deregister` ends only what it registered; see [`Owner`].
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Self {
         self.owner = Some(owner);
         self
     }
 
-    /// In whose name the service is registered; `None` if whoever has the client may end it.
+    /// The owner; `None` if `deregister` ends whatever the client holds under the key.
     pub fn owner(&self) -> Option<Owner> {
         self.owner
     }
 }
 
-/// Two services are equal if key, value and time to live are, whoever owns them.
+/// Compares key, value and time to live. The owner is no part of it.
 impl PartialEq for Service {
     fn eq(&self, other: &Self) -> bool {
         (&self.key, &self.value, self.ttl) == (&other.key, &other.value, other.ttl)

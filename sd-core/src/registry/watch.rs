@@ -37,14 +37,14 @@ impl Change {
     }
 }
 
-/// Changes that belong together: whoever applies all of them holds what the registry held at
+/// Changes that belong together. A mirror to which all of them are applied equals the registry at
 /// `resume`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Batch {
-    /// What changed, oldest first. None at all is progress: the registry is alive, and a later
-    /// watch may go on from `resume`. What the registry changed at once is never split over two
-    /// batches; several changes of one key may be coalesced into the last.
+    /// What changed, oldest first. An empty batch is progress: the registry answers, and a later
+    /// watch may resume from `resume`. What the registry changed at once is never split over two
+    /// batches. Several changes of one key may be coalesced into the last.
     pub changes: Vec<Change>,
     /// Where to go on once the changes are applied.
     pub resume: Revision,
@@ -70,7 +70,7 @@ impl Batch {
     }
 }
 
-/// Why a watch has no news.
+/// Why a watch reports no changes.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WatchError {
@@ -79,12 +79,12 @@ pub enum WatchError {
     #[error("the registry does not answer")]
     Disrupted(#[source] Error),
 
-    /// The watch has ended; another one from the last `resume` misses nothing. If the error cannot
-    /// pass (missing rights), another one is of no use.
+    /// The watch has ended. Another one from the last `resume` misses nothing. If the error cannot
+    /// pass (missing rights), another one fails too.
     #[error("the watch was interrupted")]
     Interrupted(#[source] Error),
 
-    /// The watch has ended and no other can go on from the last `resume`: list again.
+    /// The watch has ended and no other can resume from the last `resume`: list again.
     #[error("the watch cannot be resumed: {0}")]
     Gap(Gap),
 }
@@ -102,7 +102,7 @@ impl From<Gap> for WatchError {
     }
 }
 
-/// Why the history behind a resume point is not to be had.
+/// Why the changes after a resume point are not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Gap {

@@ -1,4 +1,4 @@
-//! Calls under way, and which of them a deregistration has overtaken.
+//! Calls under way, and which of them a deregistration has cancelled.
 
 use crate::registry::{key::ServiceKey, owner::Owner, service::Service};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// A registration, from the call that is to make it on. Of two, the later is the greater.
+/// The id of a registration, which its call has from the beginning. A later call has a greater id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistrationId(u64);
 
@@ -40,12 +40,12 @@ impl Call {
     }
 }
 
-/// The order of calls, and the deregistrations that those under way have to mind.
+/// The order of calls, and the deregistrations that concern those under way.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// The last id that was given out.
     last: u64,
-    /// The newest call of a key and an owner that was overtaken; without an owner, of all owners.
+    /// The newest cancelled call of a key and an owner; without an owner, of all owners.
     cancelled: HashMap<(ServiceKey, Option<Owner>), RegistrationId>,
     under_way: Weak<()>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn begin(&mut self, service: &Service, is_reclaim: bool) -> Call {
         let under_way = self.under_way.upgrade().unwrap_or_else(|| {
-            // Nobody is left who would have to mind.
+            // No call is left that they concern.
             self.cancelled.clear();
             Arc::default()
         });
@@ -68,7 +68,7 @@ impl Calls {
         }
     }
 
-    /// Overtakes the calls for `service` that are under way: its owner's, or all if it has none.
+    /// Cancels the calls for `service` that are under way: its owner's, or all if it has none.
     pub(super) fn cancel(&mut self, service: &Service) {
         if self.under_way.strong_count() > 0 {
             let calls = (service.key.clone(), service.owner());
@@ -79,8 +79,8 @@ impl Calls {
     pub(super) fn is_cancelled(&self, call: &Call) -> bool {
         let key = &call.service.key;
         [None, call.service.owner()].into_iter().any(|owner| {
-            let overtaken = self.cancelled.get(&(key.clone(), owner));
-            overtaken.is_some_and(|last| call.id <= *last)
+            let newest = self.cancelled.get(&(key.clone(), owner));
+            newest.is_some_and(|last| call.id <= *last)
         })
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_calls_that_began_before_a_deregistration_mind_it() {
+    fn only_calls_that_began_before_a_deregistration_are_cancelled() {
         let mut calls = Calls::default();
         let before = calls.begin(&service("a"), false);
         let other = calls.begin(&service("b"), false);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn deregistrations_that_nobody_has_to_mind_are_forgotten() {
+    fn deregistrations_that_concern_no_call_are_forgotten() {
         let mut calls = Calls::default();
         drop(calls.begin(&service("a"), false));
         calls.cancel(&service("a"));

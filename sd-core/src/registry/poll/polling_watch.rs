@@ -1,13 +1,13 @@
-//! One watch: lists again and again, and says what changed.
+//! A watch of a poller: lists repeatedly and reports what changed.
 
-use super::{Lister, lists::Lists};
+use super::{Lister, bounded_lister::BoundedLister};
 use crate::registry::{error::Error, listing::Listing, prefix::Prefix, watch::Batch};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// One watch.
-pub(super) struct Polling<L> {
-    pub(super) lists: Arc<Lists<L>>,
+/// A watch of a poller.
+pub(super) struct PollingWatch<L> {
+    pub(super) lister: Arc<BoundedLister<L>>,
     pub(super) prefix: Prefix,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
@@ -15,19 +15,19 @@ pub(super) struct Polling<L> {
     pub(super) disrupted: bool,
 }
 
-/// What a poll brought, and with what to go on.
+/// What the watch reports, and the watch that continues.
 pub(super) enum Polled<L> {
-    Batch(Batch, Polling<L>),
-    Disrupted(Error, Polling<L>),
+    Batch(Batch, PollingWatch<L>),
+    Disrupted(Error, PollingWatch<L>),
     Interrupted(Error),
 }
 
-impl<L: Lister> Polling<L> {
-    /// Polls until there is something to say.
+impl<L: Lister> PollingWatch<L> {
+    /// Polls until there is something to report.
     pub(super) async fn next(mut self) -> Polled<L> {
         loop {
             sleep(self.interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
-            match self.lists.list(&self.prefix, self.timeout).await {
+            match self.lister.list(&self.prefix, self.timeout).await {
                 Ok(listing) => {
                     let batch = self.known.batch_to(&listing);
                     let recovered = std::mem::take(&mut self.disrupted);

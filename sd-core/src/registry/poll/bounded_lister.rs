@@ -1,4 +1,4 @@
-//! Lists within a time, and what is said of those that fail.
+//! Lists with a time limit, and logs outages.
 
 use super::Lister;
 use crate::registry::{
@@ -13,23 +13,23 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Where a poller and its watches list.
-pub(super) struct Lists<L> {
+/// The lister of a poller and its watches.
+pub(super) struct BoundedLister<L> {
     lister: L,
-    /// What cannot be listed, which was said. One line for each: one prefix may well be another
-    /// host than the next.
+    /// The prefixes whose outage was logged. One line for each, since every prefix may be another
+    /// host.
     failing: Mutex<HashSet<Prefix>>,
 }
 
-impl<L: Lister> Lists<L> {
-    pub(super) fn of(lister: L) -> Self {
+impl<L: Lister> BoundedLister<L> {
+    pub(super) fn new(lister: L) -> Self {
         Self {
             lister,
             failing: Mutex::default(),
         }
     }
 
-    /// All entries under `prefix`, within `limit`.
+    /// Lists `prefix`; a list that takes longer than `limit` fails.
     pub(super) async fn list(&self, prefix: &Prefix, limit: Duration) -> Result<Listing> {
         let listed = timeout(limit, self.lister.list(prefix)).await;
         let listed = listed.unwrap_or(Err(Error::timeout("list", limit)));
@@ -37,7 +37,7 @@ impl<L: Lister> Lists<L> {
         Ok(Listing::new(prefix, listed?))
     }
 
-    /// Of what it is to a client to say: that nobody answers, and that somebody does again.
+    /// Logs when an outage begins and when it is over.
     fn log(&self, prefix: &Prefix, error: Option<&Error>) {
         let outage = error.filter(|error| error.is_outage());
         let is_news = {
