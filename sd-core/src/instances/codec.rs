@@ -3,10 +3,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::instance::{Instance, Status};
+use super::{instance::Instance, json::Attributes, status::Status};
 use crate::registry::{Entry, Key};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
 
@@ -112,27 +111,6 @@ const LONGEST_ADDRESS: usize = 2048;
 /// JSON beyond this is not an instance, and parsing it would hold up its neighbours.
 const LONGEST_JSON: usize = 64 * 1024;
 
-#[derive(Serialize, Deserialize)]
-struct Json<'a> {
-    address: std::borrow::Cow<'a, str>,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    weight: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<Box<str>>,
-    #[serde(default)]
-    status: Status,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn is_one(weight: &u32) -> bool {
-    *weight == 1
-}
-
 impl Codec for DefaultCodec {
     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
         if !entry.value.starts_with(b"{") {
@@ -145,22 +123,13 @@ impl Codec for DefaultCodec {
         if entry.value.len() > LONGEST_JSON {
             return Err(CodecError::new("the value is too long for an instance"));
         }
-        let json: Json<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
+        let attributes: Attributes<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
             CodecError::new("the value is not an instance in JSON").with_source(error)
         })?;
-        if !is_address(&json.address) {
+        if !is_address(&attributes.address) {
             return Err(CodecError::new("the instance's address is not an address"));
         }
-        let mut instance = Instance::new(entry.key.clone(), json.address)
-            .with_weight(json.weight)
-            .with_status(json.status);
-        if let Some(zone) = json.zone {
-            instance = instance.with_zone(zone);
-        }
-        for (name, value) in json.metadata {
-            instance = instance.with_metadata(name, value);
-        }
-        Ok(instance)
+        Ok(attributes.into_instance(entry.key.clone()))
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -171,17 +140,7 @@ impl Codec for DefaultCodec {
         if *instance == plain {
             return Ok(Bytes::copy_from_slice(instance.address().as_bytes()));
         }
-        let json = Json {
-            address: instance.address().into(),
-            weight: instance.weight(),
-            zone: instance.zone().map(Into::into),
-            status: instance.status(),
-            metadata: instance
-                .all_metadata()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        };
-        let value = serde_json::to_vec(&json).map_err(|error| {
+        let value = serde_json::to_vec(&Attributes::of(instance)).map_err(|error| {
             CodecError::new("the instance cannot be written").with_source(error)
         })?;
         if value.len() > LONGEST_JSON {
@@ -201,7 +160,7 @@ impl Codec for DefaultCodec {
         // Field by field, as others may read some that this codec does not know. What is not UTF-8
         // cannot be taken over, and is left as it is.
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(value).ok()?;
-        let status = to_raw_value(&Status::Draining).ok()?;
+        let status = to_raw_value(Status::Draining.as_str()).ok()?;
         fields.insert("status".to_owned(), &status);
         let value = serde_json::to_vec(&fields).ok()?;
         (value.len() <= LONGEST_JSON).then(|| value.into())

@@ -1,21 +1,8 @@
 //! Instances: entries understood.
 
+use super::status::Status;
 use crate::registry::Key;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Whether an instance wants new calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Status {
-    /// It takes calls.
-    #[default]
-    Serving,
-    /// It finishes what it has and is about to go: no new calls, and its removal is not an
-    /// accident.
-    Draining,
-}
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///

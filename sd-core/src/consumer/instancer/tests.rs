@@ -1,16 +1,23 @@
 use super::*;
 use crate::{
-    async_trait,
-    consumer::{fixed::FixedInstancer, merge::MergedInstancer},
-    instances::Health,
-    registry::{
-        Batch, Change, Deregistered, Entry, Gap, Key, LeaseId, Registration, Revision, Service,
-        Snapshot, WatchError,
+    consumer::{
+        fixed::FixedInstancer,
+        merge::MergedInstancer,
+        testing::{delete, entry, key, names, prefix, put},
     },
+    instances::testing::{in_time, is_stopped, quiet, until},
+    registry::{
+        Batch, Change, Deregistered, Gap, LeaseId, Registration, Revision, Service, Snapshot,
+        Watch, WatchError,
+    },
+    support::{Lines, denied},
 };
-use futures::stream;
-use std::sync::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use futures::{FutureExt, StreamExt, stream};
+use std::sync::{Arc, Mutex};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
 
 type Item = Result<Batch, WatchError>;
 type Opened = Result<UnboundedReceiver<Item>, WatchError>;
@@ -87,7 +94,7 @@ impl Client for Scripted {
 impl Script {
     fn list(&self, revision: u64, names: &[&str]) {
         let snapshot = Snapshot {
-            entries: names.iter().map(|name| entry(name)).collect(),
+            entries: names.iter().map(|name| entry(name, "h:1")).collect(),
             revision: Revision::new(revision),
             skipped: 0,
         };
@@ -118,86 +125,17 @@ impl Script {
     }
 }
 
-fn prefix() -> Prefix {
-    Prefix::new("/svc").unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key::new(format!("/svc/{name}")).unwrap()
-}
-
-fn entry(name: &str) -> Entry {
-    Entry::new(key(name), "h:1")
-}
-
-fn put(revision: u64, name: &str) -> Item {
-    Ok(Batch::new(
-        vec![Change::Put(entry(name))],
-        Revision::new(revision),
-    ))
-}
-
-fn delete(revision: u64, name: &str) -> Item {
-    Ok(Batch::new(
-        vec![Change::Delete(key(name))],
-        Revision::new(revision),
-    ))
+/// A batch of one change.
+fn batch(revision: u64, change: Change) -> Item {
+    Ok(Batch::new(vec![change], Revision::new(revision)))
 }
 
 fn interrupted() -> WatchError {
     WatchError::Interrupted(Error::unavailable("broken pipe"))
 }
 
-fn denied() -> Error {
-    Error::PermissionDenied {
-        message: "no".into(),
-        source: None,
-    }
-}
-
-fn names(event: &Event) -> Vec<String> {
-    let names = event.instances().iter().map(|i| prefix().strip(i.key()));
-    names.map(|name| name.unwrap().to_owned()).collect()
-}
-
-/// What has to happen, sooner or later.
-async fn in_time<T>(happens: impl Future<Output = T>) -> T {
-    time::timeout(Duration::from_secs(3600), happens)
-        .await
-        .expect("it never happened")
-}
-
-/// The next state that fits, which has to come.
-async fn until(events: &mut Events, fits: impl Fn(&Event) -> bool) -> Event {
-    in_time(async {
-        loop {
-            let event = events.next().await.expect("the stream has ended");
-            if fits(&event) {
-                return event;
-            }
-        }
-    })
-    .await
-}
-
 async fn until_names(events: &mut Events, expected: &[&str]) -> Event {
     until(events, |event| names(event) == expected).await
-}
-
-/// Until every task waits for something that does not come.
-async fn quiet() {
-    // On paused time, the clock moves only when there is nothing else to do.
-    time::sleep(Duration::from_millis(1)).await;
-}
-
-fn is_stopped(event: &Event) -> bool {
-    matches!(
-        event.health(),
-        Health::Stale {
-            why: Trouble::Stopped,
-            ..
-        }
-    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,10 +148,10 @@ async fn it_lists_once_and_follows_by_deltas() {
     in_time(instancer.ready()).await.unwrap();
     until_names(&mut events, &["a"]).await;
     for (revision, name) in (2..).zip(["b", "c", "d"]) {
-        watch.send(put(revision, name)).unwrap();
-        until(&mut events, |e| names(e).last().unwrap() == name).await;
+        watch.send(batch(revision, put(name))).unwrap();
+        until(&mut events, |e| names(e).last() == Some(&name)).await;
     }
-    watch.send(delete(5, "a")).unwrap();
+    watch.send(batch(5, delete("a"))).unwrap();
     until_names(&mut events, &["b", "c", "d"]).await;
     assert_eq!(script.calls(), [Call::List, script.watched_after(1)]);
 }
@@ -225,12 +163,12 @@ async fn an_interruption_resumes_from_the_last_batch() {
     let mut events = instancer.subscribe();
     script.list(1, &["a"]);
     let watch = script.open();
-    watch.send(put(7, "b")).unwrap();
+    watch.send(batch(7, put("b"))).unwrap();
     watch.send(Err(interrupted())).unwrap();
     script.refuse_watch(interrupted());
     until(&mut events, |event| !event.health().is_live()).await;
     let watch = script.open();
-    watch.send(delete(8, "a")).unwrap();
+    watch.send(batch(8, delete("a"))).unwrap();
     let event = until(&mut events, |event| event.held().len() == 1).await;
     assert_eq!(names(&event), ["a", "b"]);
     until_names(&mut events, &["b"]).await;
@@ -309,7 +247,7 @@ async fn a_late_subscriber_gets_the_current_state_first() {
     let instancer = Instancer::new(client, prefix());
     script.list(1, &["a"]);
     let watch = script.open();
-    watch.send(put(2, "b")).unwrap();
+    watch.send(batch(2, put("b"))).unwrap();
     until_names(&mut instancer.subscribe(), &["a", "b"]).await;
     let mut late = instancer.subscribe();
     let first = late.next().now_or_never().flatten().unwrap();
@@ -328,7 +266,9 @@ async fn a_slow_subscriber_holds_nobody_up() {
     let mut eager = instancer.subscribe();
     let first = until_names(&mut slow, &["0"]).await;
     for revision in 1..=1_000 {
-        watch.send(put(revision, &revision.to_string())).unwrap();
+        watch
+            .send(batch(revision, put(&revision.to_string())))
+            .unwrap();
         let count = usize::try_from(revision).unwrap() + 1;
         until(&mut eager, |event| event.instances().len() == count).await;
     }
@@ -353,7 +293,9 @@ async fn batches_that_wait_become_one_state() {
     let first = until_names(&mut events, &[]).await;
     quiet().await;
     for revision in 1..=100 {
-        watch.send(put(revision, &revision.to_string())).unwrap();
+        watch
+            .send(batch(revision, put(&revision.to_string())))
+            .unwrap();
     }
     let next = in_time(events.next()).await.unwrap();
     assert_eq!(next.instances().len(), 100);
@@ -367,9 +309,8 @@ async fn a_registry_that_never_pauses_starves_nobody() {
     script.list(0, &[]);
     let watch = script.open();
     for revision in 1..=50_000_u64 {
-        let changed = Entry::new(key("a"), format!("h:{revision}"));
-        let batch = Batch::new(vec![Change::Put(changed)], Revision::new(revision));
-        watch.send(Ok(batch)).unwrap();
+        let changed = entry("a", format!("h:{revision}"));
+        watch.send(batch(revision, Change::Put(changed))).unwrap();
     }
     let mut versions = Vec::new();
     let mut events = instancer.subscribe();
@@ -463,10 +404,9 @@ async fn entries_left_out_are_counted() {
     let instancer = Instancer::new(client, prefix());
     script.list(1, &["a"]);
     let watch = script.open();
-    let garbage = Entry::new(key("b"), "garbage");
-    let batch = Batch::new(vec![Change::Put(garbage)], Revision::new(2_u64));
-    watch.send(Ok(batch)).unwrap();
-    watch.send(put(3, "c")).unwrap();
+    let garbage = Change::Put(entry("b", "garbage"));
+    watch.send(batch(2, garbage)).unwrap();
+    watch.send(batch(3, put("c"))).unwrap();
     until_names(&mut instancer.subscribe(), &["a", "c"]).await;
     assert_eq!(instancer.skipped(), 1);
 }
@@ -577,7 +517,7 @@ async fn a_dropped_subscription_leaves_nothing_behind() {
         _ = in_time(events.next()).await;
     }
     drop(first);
-    watch.send(delete(2, "a")).unwrap();
+    watch.send(batch(2, delete("a"))).unwrap();
     until_names(&mut instancer.subscribe(), &[]).await;
     assert!(instance.upgrade().is_none());
 }
@@ -588,4 +528,118 @@ fn it_can_be_shared_between_threads() {
     shared::<Instancer>();
     shared::<MergedInstancer>();
     shared::<FixedInstancer>();
+}
+
+#[test]
+fn nothing_waits_for_a_runtime_that_is_gone() {
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().build().unwrap()
+    };
+    let (theirs, ours) = (runtime(), runtime());
+    let (known, script) = script();
+    script.list(1, &["a"]);
+    let (unknown, _script) = self::script();
+    let (known, unknown) = theirs.block_on(async {
+        let known = Instancer::new(known, prefix());
+        known.ready().await.unwrap();
+        (known, Instancer::new(unknown, prefix()))
+    });
+    drop(theirs);
+    ours.block_on(async {
+        let ended = in_time(known.until(|event| event.instances().is_empty())).await;
+        assert!(is_stopped(ended.unwrap_err().last().unwrap()));
+        in_time(known.ready()).await.expect("it has a state");
+        let never = in_time(unknown.ready()).await;
+        assert!(matches!(never, Err(Error::Closed)), "{never:?}");
+        in_time(async { tokio::join!(known.stop(), unknown.stop()) }).await;
+    });
+}
+
+/// A client whose calls panic, as scripted: the list if there is none, else the watch.
+struct Panicking(Option<Snapshot>);
+
+#[async_trait]
+impl Client for Panicking {
+    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
+        Ok(self.0.clone().expect("a list"))
+    }
+
+    async fn watch_prefix(&self, _: &Prefix, _: &Revision) -> Result<Watch, WatchError> {
+        Ok(Watch::new(stream::poll_fn(|_| panic!("a watch"))))
+    }
+
+    async fn register(&self, _: &Service) -> Result<Registration> {
+        Err(Error::Closed)
+    }
+
+    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
+        Err(Error::Closed)
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
+    let lines = Lines::read();
+    let snapshot = Snapshot {
+        entries: vec![entry("a", "h:1")],
+        revision: Revision::new(1_u64),
+        skipped: 0,
+    };
+    let instancer = Instancer::new(Panicking(Some(snapshot)), prefix());
+    let mut events = instancer.subscribe();
+    let last = until(&mut events, |event| !event.health().is_live()).await;
+    assert_eq!(names(&last), ["a"]);
+    let why = "stale: the source's task panicked: a watch";
+    assert_eq!(last.health().to_string(), why);
+    assert!(in_time(events.next()).await.is_none());
+    let trouble = instancer.trouble();
+    assert!(
+        matches!(trouble, Some(Trouble::Panicked { .. })),
+        "{trouble:?}"
+    );
+    in_time(instancer.ready()).await.expect("it has a state");
+    in_time(instancer.stop()).await;
+    let said = lines.all();
+    let said = said.iter().filter(|line| line.starts_with("ERROR"));
+    let [said] = said.collect::<Vec<_>>()[..] else {
+        panic!("one line");
+    };
+    assert!(
+        said.contains("instancer") && said.contains("a watch"),
+        "{said}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_says_that_a_client_panicked_before_the_first_state() {
+    let instancer = Instancer::new(Panicking(None), prefix());
+    let ready = in_time(instancer.ready()).await;
+    let Err(Error::Panicked { message }) = ready else {
+        panic!("{ready:?}");
+    };
+    assert_eq!(message, "a list");
+    assert!(in_time(instancer.subscribe().next()).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instancer_is_awaited_as_any_source() {
+    let (client, script) = script();
+    let instancer: Arc<dyn Source> = Arc::new(Instancer::new(client, prefix()));
+    script.refuse_list(denied());
+    let ready = in_time(instancer.ready()).await;
+    assert!(
+        matches!(ready, Err(Error::PermissionDenied { .. })),
+        "{ready:?}"
+    );
+    script.list(1, &["a"]);
+    let watch = script.open();
+    watch.send(batch(2, put("b"))).unwrap();
+    let two = in_time(instancer.until(|event| event.instances().len() == 2)).await;
+    assert_eq!(names(&two.unwrap()), ["a", "b"]);
+    in_time(instancer.ready()).await.unwrap();
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
-    instances::{DefaultCodec, Instance, InstanceChange, Status},
-    registry::Gap,
+    consumer::testing::{delete, entry, held, key, names, prefix, put},
+    instances::{CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
+    registry::{Change, Entry, Gap, Key, chain},
+    support::{Lines, denied},
 };
 
 const GRACE: Duration = Duration::from_secs(15);
@@ -9,29 +11,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// A mirror and the time it is told.
 struct Bench {
-    mirror: Mirror,
+    mirror: Mirror<()>,
     now: Instant,
     revision: u64,
 }
 
-fn key(name: &str) -> Key {
-    Key::new(format!("/svc/{name}")).unwrap()
-}
-
-fn entry(name: &str, value: &str) -> Entry {
-    Entry::new(key(name), value.to_owned())
-}
-
-fn put(name: &str) -> Change {
-    Change::Put(entry(name, "h:1"))
-}
-
 fn draining(name: &str) -> Change {
     Change::Put(entry(name, r#"{"address":"h:1","status":"draining"}"#))
-}
-
-fn delete(name: &str) -> Change {
-    Change::Delete(key(name))
 }
 
 fn disrupted() -> WatchError {
@@ -48,9 +34,12 @@ fn gap() -> WatchError {
 
 impl Bench {
     fn with_grace(grace: Duration) -> Self {
-        let prefix = Prefix::new("/svc").unwrap();
+        Self::with(grace, PAUSE)
+    }
+
+    fn with(grace: Duration, longest_pause: Duration) -> Self {
         Self {
-            mirror: Mirror::new(prefix, Arc::new(DefaultCodec), grace, PAUSE),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, longest_pause),
             now: Instant::now(),
             revision: 0,
         }
@@ -83,7 +72,7 @@ impl Bench {
     }
 
     fn open(&mut self) -> Option<Event> {
-        self.mirror.opened(self.now);
+        self.mirror.opened((), self.now);
         self.mirror.take_event()
     }
 
@@ -106,27 +95,15 @@ impl Bench {
         self.mirror.take_event()
     }
 
-    fn next(&mut self) -> Next {
+    fn next(&mut self) -> Next<'_, ()> {
         self.mirror.next().1
     }
 
-    fn resume(&self) -> Next {
+    fn resume(&self) -> Next<'static, ()> {
         Next::Watch {
             after: Revision::new(self.revision),
         }
     }
-}
-
-fn names(event: &Event) -> Vec<&str> {
-    let names = event.instances().iter().map(|i| i.key().as_str());
-    names.map(|name| &name["/svc/".len()..]).collect()
-}
-
-fn held(event: &Event) -> Vec<&str> {
-    event
-        .held()
-        .map(|(k, _)| &k.as_str()["/svc/".len()..])
-        .collect()
 }
 
 fn why(health: &Health) -> String {
@@ -145,12 +122,12 @@ fn it_lists_once_and_watches_from_there() {
     let event = bench.list(&["a", "b"]).unwrap();
     assert_eq!((event.version(), names(&event)), (1, vec!["a", "b"]));
     assert!(event.health().is_live());
-    assert_eq!(bench.mirror.next(), (Duration::ZERO, bench.resume()));
+    assert_eq!((Duration::ZERO, bench.resume()), bench.mirror.next());
     assert!(bench.open().is_none());
-    assert_eq!(bench.mirror.next(), (Duration::ZERO, Next::Read));
+    assert_eq!(bench.mirror.next(), (Duration::ZERO, Next::Read(&mut ())));
     let event = bench.batch([put("c"), delete("a")]).unwrap();
     assert_eq!((event.version(), names(&event)), (2, vec!["b", "c"]));
-    assert_eq!(bench.next(), Next::Read);
+    assert_eq!(bench.next(), Next::Read(&mut ()));
 }
 
 #[test]
@@ -178,7 +155,7 @@ fn progress_is_no_event_but_moves_the_resume_point() {
     assert!(bench.batch([]).is_none());
     assert!(bench.batch([put("a")]).is_none(), "the same value again");
     bench.fail(interrupted());
-    assert_eq!(bench.next(), bench.resume());
+    assert_eq!(bench.resume(), bench.next());
 }
 
 #[test]
@@ -186,13 +163,13 @@ fn an_interruption_resumes_and_a_gap_lists_again() {
     let mut bench = Bench::watching(&["a"]);
     bench.batch([put("b")]);
     bench.fail(interrupted());
-    assert_eq!(bench.next(), bench.resume());
+    assert_eq!(bench.resume(), bench.next());
     bench.fail(interrupted());
-    assert_eq!(bench.next(), bench.resume(), "an attempt that failed");
+    assert_eq!(bench.resume(), bench.next(), "an attempt that failed");
     bench.fail(gap());
     assert_eq!(bench.next(), Next::List);
     bench.list(&["a"]);
-    assert_eq!(bench.next(), bench.resume());
+    assert_eq!(bench.resume(), bench.next());
     bench.open();
     bench.fail(gap());
     assert_eq!(bench.next(), Next::List);
@@ -207,7 +184,7 @@ fn a_watch_that_ends_silently_is_resumed() {
     let mut bench = Bench::watching(&["a"]);
     bench.mirror.watch_ended(bench.now);
     assert!(!bench.mirror.take_event().unwrap().health().is_live());
-    assert_eq!(bench.next(), bench.resume());
+    assert_eq!(bench.resume(), bench.next());
 }
 
 #[test]
@@ -215,7 +192,7 @@ fn a_disrupted_watch_is_kept() {
     let mut bench = Bench::watching(&["a"]);
     let event = bench.fail(disrupted()).unwrap();
     assert_eq!(names(&event), ["a"]);
-    assert_eq!(bench.mirror.next(), (Duration::ZERO, Next::Read));
+    assert_eq!(bench.mirror.next(), (Duration::ZERO, Next::Read(&mut ())));
     assert!(bench.batch([]).unwrap().health().is_live());
 }
 
@@ -226,7 +203,8 @@ fn a_disruption_instead_of_a_watch_is_an_attempt_that_failed() {
     assert!(!bench.fail(disrupted()).unwrap().health().is_live());
     let (pause, next) = bench.mirror.next();
     assert!(pause > Duration::ZERO);
-    assert_eq!(next, bench.resume());
+    let next = matches!(next, Next::Watch { after } if after == Revision::new(bench.revision));
+    assert!(next, "from where it was");
 }
 
 #[test]
@@ -328,10 +306,6 @@ fn an_attempt_that_only_seems_to_succeed_does_not_start_the_pauses_anew() {
 
 #[test]
 fn what_cannot_pass_is_tried_slowly() {
-    let denied = || Error::PermissionDenied {
-        message: "no".into(),
-        source: None,
-    };
     let mut bench = Bench::with_grace(GRACE);
     bench.mirror.list_failed(denied(), bench.now);
     assert!(bench.mirror.next().0 >= Duration::from_secs(1));
@@ -340,6 +314,42 @@ fn what_cannot_pass_is_tried_slowly() {
         bench.fail(WatchError::Interrupted(denied()));
     }
     assert!(bench.mirror.next().0 >= Duration::from_secs(15));
+}
+
+#[test]
+fn what_cannot_pass_is_never_tried_fast() {
+    let mut bench = Bench::watching(&["a"]);
+    let mut pauses = Vec::new();
+    for _ in 0..20 {
+        bench.fail(WatchError::Interrupted(denied()));
+        pauses.push(bench.mirror.next().0);
+    }
+    assert!(
+        pauses
+            .iter()
+            .all(|pause| *pause >= FIRST_HOPELESS_PAUSE / 2)
+    );
+    let later = &pauses[10..];
+    assert!(
+        later
+            .iter()
+            .all(|pause| *pause >= LONGEST_HOPELESS_PAUSE / 2)
+    );
+}
+
+#[test]
+fn no_option_makes_a_hot_loop() {
+    for (longest, least) in [
+        (Duration::ZERO, SHORTEST_LONGEST_PAUSE / 2),
+        (Duration::MAX, FIRST_PAUSE / 2),
+    ] {
+        let mut bench = Bench::with(GRACE, longest).listed_and_open(&["a"]);
+        for _ in 0..50 {
+            bench.fail(interrupted());
+            let pause = bench.mirror.next().0;
+            assert!(pause >= least, "{pause:?} of at most {longest:?}");
+        }
+    }
 }
 
 // === Health ===
@@ -578,7 +588,7 @@ fn what_cannot_be_read_is_counted_and_hides_nobody() {
         .unwrap();
     assert_eq!(names(&event), ["b"]);
     assert_eq!(
-        (bench.mirror.skipped(), bench.mirror.unreadable.len()),
+        (bench.mirror.skipped(), bench.mirror.shown.unreadable()),
         (2, 2)
     );
     bench.open();
@@ -586,7 +596,7 @@ fn what_cannot_be_read_is_counted_and_hides_nobody() {
     assert_eq!(bench.mirror.skipped(), 3);
     let event = bench.batch([put("a"), delete("c"), delete("d")]).unwrap();
     assert_eq!(names(&event), ["a", "b"]);
-    assert_eq!(bench.mirror.unreadable.len(), 0);
+    assert_eq!(bench.mirror.shown.unreadable(), 0);
 }
 
 #[test]
@@ -620,7 +630,7 @@ fn what_a_list_no_longer_has_is_not_remembered_as_unreadable() {
     bench.open();
     bench.fail(gap());
     bench.list_entries(vec![entry("b", "?")]);
-    assert_eq!(bench.mirror.unreadable.len(), 1);
+    assert_eq!(bench.mirror.shown.unreadable(), 1);
 }
 
 #[test]
@@ -628,7 +638,7 @@ fn a_million_unreadable_keys_are_not_all_remembered() {
     let mut bench = Bench::watching(&[]);
     bench.batch((0..3_000).map(|n| Change::Put(entry(&n.to_string(), "?"))));
     assert_eq!(bench.mirror.skipped(), 3_000);
-    assert!(bench.mirror.unreadable.len() <= 1024);
+    assert!(bench.mirror.shown.unreadable() <= 1024);
 }
 
 #[test]
@@ -643,7 +653,47 @@ fn a_codec_that_changes_the_key_is_not_trusted() {
         }
     }
     let mut bench = Bench::with_grace(GRACE);
-    bench.mirror.codec = Arc::new(Wrong);
+    bench.mirror.shown.set_codec(Wrong);
     assert!(bench.list(&["a"]).unwrap().instances().is_empty());
     assert_eq!(bench.mirror.skipped(), 1);
+}
+
+/// Panics on values that are not UTF-8.
+struct Careless;
+
+impl Codec for Careless {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        let text = std::str::from_utf8(&entry.value).expect("text");
+        Ok(Instance::new(entry.key.clone(), text))
+    }
+
+    fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {
+        Err(CodecError::new("never"))
+    }
+}
+
+#[test]
+fn a_codec_that_panics_costs_the_one_entry() {
+    let lines = Lines::read();
+    let bad = || Entry::new(key("bad"), vec![0xff, 0xfe]);
+    let mut bench = Bench::with_grace(GRACE);
+    bench.mirror.shown.set_codec(Careless);
+    let event = bench.list_entries(vec![bad(), entry("a", "h:1")]).unwrap();
+    assert_eq!(names(&event), ["a"]);
+    bench.open();
+    assert!(bench.batch([Change::Put(bad())]).is_none());
+    assert_eq!(
+        (bench.mirror.skipped(), bench.mirror.shown.unreadable()),
+        (2, 1)
+    );
+    let said = lines.all();
+    let said: Vec<_> = said
+        .iter()
+        .filter(|line| line.contains("skipped"))
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("the codec panicked: text"), "{said:?}");
+    let event = bench.batch([delete("bad"), put("b")]).unwrap();
+    assert_eq!(names(&event), ["a", "b"]);
+    assert_eq!(bench.mirror.shown.unreadable(), 0);
 }
