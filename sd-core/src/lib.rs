@@ -12,6 +12,7 @@
 //! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
 //! | try again on another | [`Retry`] and [`RetryBudget`] |
 //! | read values of your own | [`Codec`] |
+//! | find instances elsewhere | [`Source`] and [`EventPublisher`] |
 //! | put another registry underneath | [`Client`], [`Ledger`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
 //!

@@ -32,10 +32,10 @@ use source_health::{SourceHealth, can_pass};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The longest first pause after trouble that can pass.
+/// The first pause after trouble that can pass is at most this long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause after trouble that can pass is not shorter, so that no option makes a hot loop.
-const SHORTEST_LONGEST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest of these pauses is at least this long, so that no option makes a hot loop.
+const MIN_LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// The same for trouble that does not pass by itself. Rights can be granted and passwords
 /// corrected, so attempts never end, but they slow down.
 const FIRST_HOPELESS_PAUSE: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ impl<W> Mirror<W> {
         grace: Duration,
         longest_pause: Duration,
     ) -> Self {
-        let longest = longest_pause.max(SHORTEST_LONGEST_PAUSE);
+        let longest = longest_pause.max(MIN_LONGEST_PAUSE);
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {
             phase: Phase::Empty,

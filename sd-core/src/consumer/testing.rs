@@ -10,7 +10,7 @@ pub(super) fn prefix() -> Prefix {
 }
 
 pub(super) fn key(name: &str) -> Key {
-    Key::new(format!("/svc/{name}")).unwrap()
+    prefix().key(name).unwrap()
 }
 
 pub(super) fn entry(name: &str, value: impl Into<String>) -> Entry {

@@ -5,7 +5,7 @@ use super::{
     held::Held,
     set::Instances,
 };
-use crate::registry::Key;
+use crate::registry::{Key, chain};
 use imbl::OrdMap;
 use std::fmt;
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ impl Event {
             held: self.held.len(),
             stale: match &self.health {
                 Health::Live => None,
-                Health::Stale { why, .. } => Some(crate::registry::chain(why)),
+                Health::Stale { why, .. } => Some(chain(why)),
             },
         }
     }
@@ -123,10 +123,23 @@ impl fmt::Display for Event {
     }
 }
 
-/// The numbers of an [`Event`], made by [`Event::summary`].
+/// The numbers of an [`Event`], for a log or a status page that needs no 10,000 instances.
 ///
-/// With the feature `serde` it can be sent, as `{"version":7,"instances":3,"held":1,
-/// "stale":"the watch was interrupted: ..."}`. A live source has no `stale`.
+/// ```
+/// use sd_core::{Event, Instances};
+///
+/// let summary = Event::new(7, Instances::default()).summary();
+/// assert_eq!((summary.version, summary.instances, summary.held), (7, 0, 0));
+/// assert_eq!(summary.to_string(), "version 7: 0 instances, live");
+/// ```
+///
+/// # JSON
+/// With the feature `serde` a summary can be sent. The form is stable; a live source has no
+/// `stale`.
+///
+/// ```json
+/// {"version":7,"instances":3,"held":1,"stale":"the watch was interrupted: broken pipe"}
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! Subscriptions to a source.
 
-use super::{event::Event, publisher::EventPublisher, publisher::EventReader, source::SourceEnded};
+use super::{event::Event, source::SourceEnded};
 use futures::{Stream, StreamExt};
 use std::{
     fmt,
@@ -17,11 +17,12 @@ type Receiver = watch::Receiver<Option<Event>>;
 ///
 /// A slow reader skips the states in between and gets the newest. Nothing is queued, and no reader
 /// holds up its source. The stream ends when the source is stopped or dropped, after a last state
-/// that says so.
+/// that says so. Subscriptions are made by a [`Source`](crate::Source); a source of one's own has
+/// an [`EventPublisher`](crate::EventPublisher) make them.
 ///
 /// ```
 /// use futures::StreamExt;
-/// use sd_core::{Health, Source};
+/// use sd_core::Source;
 ///
 /// async fn log(source: impl Source) {
 ///     let mut events = source.subscribe();
@@ -38,12 +39,6 @@ pub struct Events {
 }
 
 impl Events {
-    /// A publisher, and the source that reads what it publishes. For sources of one's own; see
-    /// [`EventPublisher`].
-    pub fn channel() -> (EventPublisher, EventReader) {
-        EventPublisher::channel()
-    }
-
     pub(super) fn new(receiver: Receiver) -> Self {
         let mut unseen = receiver.clone();
         unseen.mark_changed();

@@ -5,13 +5,17 @@ use crate::{
         merge::MergedInstancer,
         testing::{delete, entry, key, names, prefix, put},
     },
-    instances::testing::{in_time, is_stopped, quiet, until},
+    instances::{
+        Codec, CodecError, Instance,
+        testing::{in_time, is_stopped, quiet, until},
+    },
     registry::{
-        Batch, Change, Deregistered, Gap, LeaseId, Registration, Revision, Service, Snapshot,
-        Watch, WatchError,
+        Batch, Change, Deregistered, Entry, Gap, LeaseId, Registration, Revision, Service,
+        Snapshot, Watch, WatchError,
     },
     support::{Lines, denied},
 };
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use std::sync::{Arc, Mutex};
 use tokio::{
@@ -93,11 +97,10 @@ impl Client for Scripted {
 
 impl Script {
     fn list(&self, revision: u64, names: &[&str]) {
-        let snapshot = Snapshot {
-            entries: names.iter().map(|name| entry(name, "h:1")).collect(),
-            revision: Revision::new(revision),
-            skipped: 0,
-        };
+        let snapshot = Snapshot::new(
+            names.iter().map(|name| entry(name, "h:1")).collect(),
+            Revision::new(revision),
+        );
         self.lists.send(Ok(snapshot)).unwrap();
     }
 
@@ -411,6 +414,36 @@ async fn entries_left_out_are_counted() {
     assert_eq!(instancer.skipped(), 1);
 }
 
+/// Panics on values that are not UTF-8.
+struct CarelessCodec;
+
+impl Codec for CarelessCodec {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        let text = std::str::from_utf8(&entry.value).unwrap();
+        Ok(Instance::new(entry.key.clone(), text))
+    }
+
+    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
+        Ok(Bytes::from(instance.address().to_owned()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_codec_that_panics_on_one_value_does_not_end_discovery() {
+    let (client, script) = script();
+    let builder = Instancer::builder(client, prefix()).codec(CarelessCodec);
+    let instancer = builder.build();
+    script.list(1, &["a"]);
+    let watch = script.open();
+    let bad = Entry::new(key("bad"), vec![0xff, 0xfe]);
+    watch.send(batch(2, Change::Put(bad))).unwrap();
+    watch.send(batch(3, put("b"))).unwrap();
+    let two = in_time(instancer.until(|event| event.instances().len() == 2)).await;
+    assert_eq!(names(&two.unwrap()), ["a", "b"]);
+    assert_eq!(instancer.skipped(), 1);
+    assert!(instancer.trouble().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_the_streams_after_a_last_state() {
     let (client, script) = script();
@@ -545,7 +578,12 @@ fn nothing_waits_for_a_runtime_that_is_gone() {
         known.ready().await.unwrap();
         (known, Instancer::new(unknown, prefix()))
     });
+    let lines = Lines::read();
     drop(theirs);
+    let said = lines.all();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let line = "INFO a background task has ended with its runtime task=\"instancer\"";
+    assert!(said.iter().all(|it| it == line), "{said:?}");
     ours.block_on(async {
         let ended = in_time(known.until(|event| event.instances().is_empty())).await;
         assert!(is_stopped(ended.unwrap_err().last().unwrap()));
@@ -585,11 +623,7 @@ impl Client for Panicking {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
     let lines = Lines::read();
-    let snapshot = Snapshot {
-        entries: vec![entry("a", "h:1")],
-        revision: Revision::new(1_u64),
-        skipped: 0,
-    };
+    let snapshot = Snapshot::new(vec![entry("a", "h:1")], Revision::new(1_u64));
     let instancer = Instancer::new(Panicking(Some(snapshot)), prefix());
     let mut events = instancer.subscribe();
     let last = until(&mut events, |event| !event.health().is_live()).await;

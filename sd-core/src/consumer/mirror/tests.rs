@@ -62,11 +62,7 @@ impl Bench {
 
     fn list_entries(&mut self, entries: Vec<Entry>) -> Option<Event> {
         self.revision += 1;
-        let snapshot = Snapshot {
-            entries,
-            revision: Revision::new(self.revision),
-            skipped: 0,
-        };
+        let snapshot = Snapshot::new(entries, Revision::new(self.revision));
         self.mirror.listed(snapshot, self.now);
         self.mirror.take_event()
     }
@@ -340,7 +336,7 @@ fn what_cannot_pass_is_never_tried_fast() {
 #[test]
 fn no_option_makes_a_hot_loop() {
     for (longest, least) in [
-        (Duration::ZERO, SHORTEST_LONGEST_PAUSE / 2),
+        (Duration::ZERO, MIN_LONGEST_PAUSE / 2),
         (Duration::MAX, FIRST_PAUSE / 2),
     ] {
         let mut bench = Bench::with(GRACE, longest).listed_and_open(&["a"]);
