@@ -75,7 +75,7 @@ impl FixedInstancer {
     }
 
     /// Removes the instance under `key`, if there is one.
-    pub fn remove(&self, key: impl AsRef<str>) {
+    pub fn remove<K: AsRef<str> + ?Sized>(&self, key: &K) {
         self.change(|state| {
             state.instances.remove(key);
         });

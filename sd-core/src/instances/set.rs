@@ -48,7 +48,7 @@ impl Instances {
     }
 
     /// The instance under `key`, which is a [`Key`] or a string.
-    pub fn get(&self, key: impl AsRef<str>) -> Option<&Arc<Instance>> {
+    pub fn get<K: AsRef<str> + ?Sized>(&self, key: &K) -> Option<&Arc<Instance>> {
         self.0.get(key.as_ref())
     }
 
@@ -79,7 +79,7 @@ impl Instances {
     }
 
     /// Removes the instance under `key`, and returns it.
-    pub fn remove(&mut self, key: impl AsRef<str>) -> Option<Arc<Instance>> {
+    pub fn remove<K: AsRef<str> + ?Sized>(&mut self, key: &K) -> Option<Arc<Instance>> {
         self.0.remove(key.as_ref())
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let all = set([("b", "h:2"), ("a", "h:1"), ("c", "h:3")]);
         let key = Key::new("b").unwrap();
         assert_eq!(all.get(&key), all.get("b"));
-        assert_eq!(all.get(String::from("b")).unwrap().address(), "h:2");
+        assert_eq!(all.get(&String::from("b")).unwrap().address(), "h:2");
         assert!(all.get("d").is_none() && all.get("").is_none());
         let mut names = Vec::new();
         for instance in &all {
