@@ -1,3 +1,8 @@
+//! Instancers on paused time, against a scripted client.
+
+mod endings;
+mod script;
+
 use super::*;
 use crate::{
     consumer::{
@@ -9,133 +14,14 @@ use crate::{
         Codec, CodecError, Instance,
         testing::{in_time, is_stopped, quiet, until},
     },
-    registry::{
-        Batch, Change, Deregistered, Entry, Gap, LeaseId, Registration, Revision, Service,
-        Snapshot, Watch, WatchError,
-    },
-    support::{Lines, denied},
+    registry::{Change, Entry, Gap, WatchError},
+    support::denied,
 };
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, stream};
-use std::sync::{Arc, Mutex};
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::Instant,
-};
-
-type Item = Result<Batch, WatchError>;
-type Opened = Result<UnboundedReceiver<Item>, WatchError>;
-
-/// A client that answers what the test sends, and waits while there is nothing.
-struct Scripted {
-    calls: Arc<Mutex<Vec<Call>>>,
-    lists: tokio::sync::Mutex<UnboundedReceiver<Result<Snapshot>>>,
-    watches: tokio::sync::Mutex<UnboundedReceiver<Opened>>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Call {
-    List,
-    Watch(Revision),
-}
-
-/// The test's side of it.
-struct Script {
-    calls: Arc<Mutex<Vec<Call>>>,
-    lists: UnboundedSender<Result<Snapshot>>,
-    watches: UnboundedSender<Opened>,
-}
-
-fn script() -> (Scripted, Script) {
-    let (lists, list_answers) = unbounded_channel();
-    let (watches, watch_answers) = unbounded_channel();
-    let calls = Arc::default();
-    let client = Scripted {
-        calls: Arc::clone(&calls),
-        lists: list_answers.into(),
-        watches: watch_answers.into(),
-    };
-    (
-        client,
-        Script {
-            calls,
-            lists,
-            watches,
-        },
-    )
-}
-
-#[async_trait]
-impl Client for Scripted {
-    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
-        self.calls.lock().unwrap().push(Call::List);
-        let answer = self.lists.lock().await.recv().await;
-        answer.unwrap_or(Err(Error::Closed))
-    }
-
-    async fn watch_prefix(&self, _: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
-        self.calls.lock().unwrap().push(Call::Watch(after.clone()));
-        let answer = self.watches.lock().await.recv().await;
-        let items = answer.unwrap_or(Err(WatchError::Interrupted(Error::Closed)))?;
-        Ok(Watch::new(stream::unfold(items, async |mut items| {
-            Some((items.recv().await?, items))
-        })))
-    }
-
-    async fn register(&self, _: &Service) -> Result<Registration> {
-        Err(Error::Closed)
-    }
-
-    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
-        Err(Error::Closed)
-    }
-
-    fn lease_id(&self) -> Option<LeaseId> {
-        None
-    }
-}
-
-impl Script {
-    fn list(&self, revision: u64, names: &[&str]) {
-        let snapshot = Snapshot::new(
-            names.iter().map(|name| entry(name, "h:1")).collect(),
-            Revision::new(revision),
-        );
-        self.lists.send(Ok(snapshot)).unwrap();
-    }
-
-    fn refuse_list(&self, error: Error) {
-        self.lists.send(Err(error)).unwrap();
-    }
-
-    /// Lets one watch be opened, and gives the end that feeds it.
-    fn open(&self) -> UnboundedSender<Item> {
-        let (sender, items) = unbounded_channel();
-        self.watches.send(Ok(items)).unwrap();
-        sender
-    }
-
-    fn refuse_watch(&self, error: WatchError) {
-        self.watches.send(Err(error)).unwrap();
-    }
-
-    fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    fn watched_after(&self, revision: u64) -> Call {
-        Call::Watch(Revision::new(revision))
-    }
-}
-
-/// A batch of one change.
-fn batch(revision: u64, change: Change) -> Item {
-    Ok(Batch::new(vec![change], Revision::new(revision)))
-}
-
-fn interrupted() -> WatchError {
-    WatchError::Interrupted(Error::unavailable("broken pipe"))
-}
+use futures::{FutureExt, StreamExt};
+use script::{Call, batch, interrupted, script};
+use std::sync::Arc;
+use tokio::time::Instant;
 
 async fn until_names(events: &mut Events, expected: &[&str]) -> Event {
     until(events, |event| names(event) == expected).await
@@ -445,98 +331,6 @@ async fn a_codec_that_panics_on_one_value_does_not_end_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_streams_after_a_last_state() {
-    let (client, script) = script();
-    let instancer = Arc::new(Instancer::new(client, prefix()));
-    script.list(1, &["a"]);
-    let watch = script.open();
-    let mut events = instancer.subscribe();
-    until_names(&mut events, &["a"]).await;
-    tokio::join!(instancer.stop(), instancer.stop());
-    in_time(instancer.stop()).await;
-    assert!(watch.is_closed());
-    let last = until(&mut events, is_stopped).await;
-    assert_eq!(names(&last), ["a"]);
-    assert!(in_time(events.next()).await.is_none());
-    assert!(is_stopped(&instancer.state().unwrap()));
-    let mut late = instancer.subscribe();
-    assert!(is_stopped(&in_time(late.next()).await.unwrap()));
-    assert!(in_time(late.next()).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_before_the_first_state_ends_the_streams_without_one() {
-    let (client, _script) = script();
-    let instancer = Instancer::new(client, prefix());
-    let mut events = instancer.subscribe();
-    let (ready, ()) = tokio::join!(instancer.ready(), instancer.stop());
-    assert!(matches!(ready, Err(Error::Closed)), "{ready:?}");
-    assert!(in_time(events.next()).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dropped_instancer_ends_its_watch_and_leaves_no_task() {
-    let tasks = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
-    let before = tasks();
-    let (client, script) = script();
-    let instancer = Instancer::new(client, prefix());
-    script.list(1, &["a"]);
-    let watch = script.open();
-    let mut events = instancer.subscribe();
-    until_names(&mut events, &["a"]).await;
-    quiet().await;
-    assert_eq!(tasks(), before + 1, "one task");
-    drop(instancer);
-    in_time(watch.closed()).await;
-    assert!(is_stopped(&in_time(events.next()).await.unwrap()));
-    assert!(in_time(events.next()).await.is_none());
-    assert!(script.lists.is_closed(), "the client is dropped too");
-    quiet().await;
-    assert_eq!(tasks(), before);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dropped_instancer_stops_in_the_middle_of_a_pause_or_a_call() {
-    let (client, script) = script();
-    let instancer = Instancer::new(client, prefix());
-    quiet().await;
-    drop(instancer);
-    in_time(script.lists.closed()).await;
-
-    let (client, script) = self::script();
-    script.refuse_list(denied());
-    let instancer = Instancer::new(client, prefix());
-    quiet().await;
-    let dropped = Instant::now();
-    drop(instancer);
-    in_time(script.lists.closed()).await;
-    assert_eq!(dropped.elapsed(), Duration::ZERO);
-}
-
-#[test]
-fn a_runtime_that_ends_ends_the_streams_too() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let (client, script) = script();
-    script.list(1, &["a"]);
-    let (_instancer, mut events) = runtime.block_on(async {
-        let instancer = Instancer::new(client, prefix());
-        let mut events = instancer.subscribe();
-        until_names(&mut events, &["a"]).await;
-        (instancer, events)
-    });
-    drop(runtime);
-    assert!(is_stopped(&events.next().now_or_never().flatten().unwrap()));
-    assert!(events.next().now_or_never().unwrap().is_none());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_dropped_subscription_leaves_nothing_behind() {
     let (client, script) = script();
     let instancer = Instancer::new(client, prefix());
@@ -561,103 +355,6 @@ fn it_can_be_shared_between_threads() {
     shared::<Instancer>();
     shared::<MergedInstancer>();
     shared::<FixedInstancer>();
-}
-
-#[test]
-fn nothing_waits_for_a_runtime_that_is_gone() {
-    let runtime = || {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_time().build().unwrap()
-    };
-    let (theirs, ours) = (runtime(), runtime());
-    let (known, script) = script();
-    script.list(1, &["a"]);
-    let (unknown, _script) = self::script();
-    let (known, unknown) = theirs.block_on(async {
-        let known = Instancer::new(known, prefix());
-        known.ready().await.unwrap();
-        (known, Instancer::new(unknown, prefix()))
-    });
-    let lines = Lines::read();
-    drop(theirs);
-    let said = lines.all();
-    assert_eq!(said.len(), 2, "{said:?}");
-    let line = "INFO a background task has ended with its runtime task=\"instancer\"";
-    assert!(said.iter().all(|it| it == line), "{said:?}");
-    ours.block_on(async {
-        let ended = in_time(known.until(|event| event.instances().is_empty())).await;
-        assert!(is_stopped(ended.unwrap_err().last().unwrap()));
-        in_time(known.ready()).await.expect("it has a state");
-        let never = in_time(unknown.ready()).await;
-        assert!(matches!(never, Err(Error::Closed)), "{never:?}");
-        in_time(async { tokio::join!(known.stop(), unknown.stop()) }).await;
-    });
-}
-
-/// A client whose calls panic, as scripted: the list if there is none, else the watch.
-struct Panicking(Option<Snapshot>);
-
-#[async_trait]
-impl Client for Panicking {
-    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
-        Ok(self.0.clone().expect("a list"))
-    }
-
-    async fn watch_prefix(&self, _: &Prefix, _: &Revision) -> Result<Watch, WatchError> {
-        Ok(Watch::new(stream::poll_fn(|_| panic!("a watch"))))
-    }
-
-    async fn register(&self, _: &Service) -> Result<Registration> {
-        Err(Error::Closed)
-    }
-
-    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
-        Err(Error::Closed)
-    }
-
-    fn lease_id(&self) -> Option<LeaseId> {
-        None
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
-    let lines = Lines::read();
-    let snapshot = Snapshot::new(vec![entry("a", "h:1")], Revision::new(1_u64));
-    let instancer = Instancer::new(Panicking(Some(snapshot)), prefix());
-    let mut events = instancer.subscribe();
-    let last = until(&mut events, |event| !event.health().is_live()).await;
-    assert_eq!(names(&last), ["a"]);
-    let why = "stale: the source's task panicked: a watch";
-    assert_eq!(last.health().to_string(), why);
-    assert!(in_time(events.next()).await.is_none());
-    let trouble = instancer.trouble();
-    assert!(
-        matches!(trouble, Some(Trouble::Panicked { .. })),
-        "{trouble:?}"
-    );
-    in_time(instancer.ready()).await.expect("it has a state");
-    in_time(instancer.stop()).await;
-    let said = lines.all();
-    let said = said.iter().filter(|line| line.starts_with("ERROR"));
-    let [said] = said.collect::<Vec<_>>()[..] else {
-        panic!("one line");
-    };
-    assert!(
-        said.contains("instancer") && said.contains("a watch"),
-        "{said}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn ready_says_that_a_client_panicked_before_the_first_state() {
-    let instancer = Instancer::new(Panicking(None), prefix());
-    let ready = in_time(instancer.ready()).await;
-    let Err(Error::Panicked { message }) = ready else {
-        panic!("{ready:?}");
-    };
-    assert_eq!(message, "a list");
-    assert!(in_time(instancer.subscribe().next()).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,19 +14,15 @@ pub(super) struct MergeState {
     sources: Vec<SourceState>,
     instances: Instances,
     held: OrdMap<Key, Held>,
-    version: u64,
 }
 
 /// The state of one source.
 enum SourceState {
     /// The source has no state yet.
-    Unknown {
-        since: Instant,
-    },
+    Unknown { since: Instant },
     /// The source ended before it had a state.
-    Ended {
-        since: Instant,
-    },
+    Ended { since: Instant },
+    /// The newest state of the source.
     Known(Event),
 }
 
@@ -61,7 +57,6 @@ impl MergeState {
                 .collect(),
             instances: Instances::default(),
             held: OrdMap::new(),
-            version: 0,
         }
     }
 
@@ -116,7 +111,7 @@ impl MergeState {
     }
 
     /// The next state of the union, if enough sources are known.
-    pub(super) fn event(&mut self) -> Option<Event> {
+    pub(super) fn event(&self) -> Option<Event> {
         let is_unknown = |source: &SourceState| matches!(source, SourceState::Unknown { .. });
         let too_few = if self.partial {
             self.sources.iter().all(is_unknown)
@@ -135,8 +130,8 @@ impl MergeState {
             .filter_map(stale)
             .min_by_key(|(since, _)| *since)
             .map_or(Health::Live, |(since, why)| Health::stale(since, why));
-        self.version += 1;
-        let event = Event::new(self.version, self.instances.clone());
+        // The publisher counts the versions.
+        let event = Event::new(0, self.instances.clone());
         Some(event.with_health(health).with_held_map(self.held.clone()))
     }
 }
