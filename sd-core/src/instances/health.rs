@@ -29,8 +29,8 @@ pub enum Trouble {
     /// The source was stopped or dropped, or its runtime has ended. It publishes nothing more.
     #[error("stopped")]
     Stopped,
-    /// The source's task panicked, in a client perhaps. It publishes nothing more.
-    #[error("the source's task panicked: {message}")]
+    /// The task of the source panicked, in its client perhaps. It publishes nothing more.
+    #[error("panicked: {message}")]
     Panicked {
         /// The message of the panic.
         message: String,

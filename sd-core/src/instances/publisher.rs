@@ -155,7 +155,7 @@ mod tests {
         });
         drop(publisher);
         let last = events.next().now_or_never().flatten().unwrap();
-        let why = "stale: the source's task panicked: oh";
+        let why = "stale: panicked: oh";
         assert_eq!(
             (last.version(), last.health().to_string().as_str()),
             (2, why)

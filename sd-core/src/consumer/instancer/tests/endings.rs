@@ -164,7 +164,7 @@ async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
     let mut events = instancer.subscribe();
     let last = until(&mut events, |event| !event.health().is_live()).await;
     assert_eq!(names(&last), ["a"]);
-    let why = "stale: the source's task panicked: a watch";
+    let why = "stale: panicked: a watch";
     assert_eq!(last.health().to_string(), why);
     assert!(in_time(events.next()).await.is_none());
     let trouble = instancer.trouble();
