@@ -64,7 +64,7 @@ impl FixedInstancer {
     /// Replaces all instances. Instances that are equal to those before are kept.
     pub fn set(&self, instances: impl IntoIterator<Item = Instance>) {
         let newer = instances.into_iter().collect();
-        self.change(|state| state.instances.replace(&newer));
+        self.change(|state| state.instances.update_to(&newer));
     }
 
     /// Adds `instance`, in place of the one under its key if there is one.

@@ -16,17 +16,16 @@ use tokio::{sync::watch, time::Instant};
 ///
 /// ```
 /// use sd_core::{Event, EventPublisher, EventReader, Instance, Instances, Key, Source};
-/// use std::time::Duration;
+/// use tokio::sync::mpsc;
 ///
-/// /// Asks a service of one's own for its instances, again and again.
-/// fn follow(ask: impl AsyncFn() -> Vec<Instance> + 'static) -> EventReader {
+/// /// A source of whole lists, which come from elsewhere.
+/// fn follow(mut lists: mpsc::Receiver<Vec<Instance>>) -> EventReader {
 ///     let (publisher, source) = EventPublisher::channel();
-///     tokio::task::spawn_local(async move {
+///     tokio::spawn(async move {
 ///         let mut instances = Instances::default();
-///         for version in 1.. {
-///             instances.replace(&ask().await.into_iter().collect());
-///             publisher.publish(Event::new(version, instances.clone()));
-///             tokio::time::sleep(Duration::from_secs(5)).await;
+///         while let Some(list) = lists.recv().await {
+///             instances.update_to(&list.into_iter().collect());
+///             publisher.publish(Event::new(0, instances.clone()));
 ///         }
 ///     });
 ///     source
@@ -34,12 +33,14 @@ use tokio::{sync::watch, time::Instant};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # tokio::task::LocalSet::new().run_until(async {
+/// let (sender, lists) = mpsc::channel(1);
+/// let source = follow(lists);
 /// let found = Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:80");
-/// let source = follow(async move || vec![found.clone()]);
+/// sender.send(vec![found]).await?;
 /// let event = source.until(|event| event.instances().len() == 1).await?;
 /// assert_eq!(event.version(), 1);
-/// # Ok(()) }).await }
+/// # Ok(())
+/// # }
 /// ```
 pub struct EventPublisher {
     current: watch::Sender<Option<Event>>,

@@ -87,7 +87,7 @@ impl Instances {
     ///
     /// For sources that are told whole sets: [`diff`](Self::diff) from a clone made before stays
     /// cheap, which it would not be with `newer` itself.
-    pub fn replace(&mut self, newer: &Self) {
+    pub fn update_to(&mut self, newer: &Self) {
         for change in self.clone().diff(newer) {
             match change {
                 InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
@@ -246,11 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_set_keeps_what_is_equal() {
+    fn an_updated_set_keeps_what_is_equal() {
         let before = set([("a", "h:1"), ("b", "h:1"), ("c", "h:1")]);
         let mut all = before.clone();
         let newer = set([("b", "h:1"), ("c", "h:2"), ("d", "h:1")]);
-        all.replace(&newer);
+        all.update_to(&newer);
         assert_eq!(all, newer);
         let kept = |name| Arc::ptr_eq(all.get(name).unwrap(), before.get(name).unwrap());
         assert!(kept("b") && !kept("c"));

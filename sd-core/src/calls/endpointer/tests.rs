@@ -53,7 +53,7 @@ impl Scripted {
     fn set(&self, instances: impl IntoIterator<Item = Instance>) {
         // As an instancer does: what did not change is shared with the state before.
         let mut next = self.instances();
-        next.replace(&instances.into_iter().collect());
+        next.update_to(&instances.into_iter().collect());
         self.publish(next, Health::Live);
     }
 
