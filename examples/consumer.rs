@@ -235,7 +235,7 @@ fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
     match (previous.map(Event::health), event.health()) {
         (Some(Health::Stale { .. }), Health::Stale { .. })
         | (None | Some(Health::Live), Health::Live) => {}
-        (_, Health::Stale { since, why }) => {
+        (_, Health::Stale { since, why, .. }) => {
             let since = diary.at(*since);
             news.push(format!("~ stale since {since}: {}", whole(why)));
         }

@@ -12,6 +12,7 @@
 //! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
 //! | try again on another | [`Retry`] and [`RetryBudget`] |
 //! | read values of your own | [`Codec`] |
+//! | find instances elsewhere | [`Source`] and [`EventPublisher`] |
 //! | put another registry underneath | [`Client`], [`Ledger`], [`Listing`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
 //!
@@ -34,6 +35,8 @@
 //! # Features
 //! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
 //! - `mock`: `MockClient`, for scripting a registry's answers call by call.
+//! - `serde`: [`Instance`], [`Status`] and [`EventSummary`] can be serialised and deserialised. (The
+//!   default codec needs serde in any case; the feature makes it part of the public API.)
 //!
 //! Everything needs a tokio runtime with time enabled.
 
@@ -54,8 +57,9 @@ pub use calls::{
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{
-    Codec, CodecError, DefaultCodec, Event, Events, Health, Held, Instance, InstanceChange,
-    Instances, Source, Status, Trouble,
+    Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader, EventSummary, Events,
+    Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source, SourceEnded, Status,
+    Trouble,
 };
 pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]

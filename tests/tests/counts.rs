@@ -105,7 +105,7 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     assert_eq!(new.version(), old.version() + 1);
     assert_eq!(new.instances().len(), 10_001);
     let diff: Vec<_> = old.instances().diff(new.instances()).collect();
-    let [InstanceChange::Added(added)] = diff[..] else {
+    let [InstanceChange::Added(added)] = &diff[..] else {
         panic!("{diff:?}");
     };
     assert_eq!(added.address(), "10.1.0.1:80");

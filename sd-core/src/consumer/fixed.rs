@@ -1,32 +1,28 @@
-//! A source that says what it is told: for tests, and for sources of one's own.
+//! A source whose states are set by hand.
 
-use super::cache::{EventCache, EventReader};
-use crate::{
-    instances::{Event, Events, Health, Instance, Instances, Source, Trouble},
-    registry::Key,
+use crate::instances::{
+    Event, EventPublisher, EventReader, Events, Health, Instance, Instances, Source, Trouble,
 };
-use imbl::OrdMap;
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::time::Instant;
 
 /// A [`Source`] whose states are set by hand.
 ///
-/// Stands in for an [`Instancer`](crate::Instancer) where instances are configured rather than
-/// registered, in tests, and behind a `Source` of one's own that gets its instances elsewhere: it
-/// fans states out in the same way, and its changes cost as little as there is to change. It needs
-/// no runtime.
+/// It stands in for an [`Instancer`](crate::Instancer) in tests, and where instances are configured
+/// rather than registered. It needs no runtime. A source that finds its instances by itself
+/// publishes them through an [`EventPublisher`].
 ///
 /// ```
-/// use sd_core::{FixedInstancer, Instance, Key, Source};
+/// use sd_core::{FixedInstancer, Instance, Key};
 ///
 /// let source = FixedInstancer::new([
 ///     Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:8080"),
 ///     Instance::new(Key::new("/services/hello/b")?, "10.0.0.2:8080"),
 /// ]);
-/// source.remove(&Key::new("/services/hello/a")?);
+/// source.remove("/services/hello/a");
 /// assert_eq!(source.state().map(|event| event.instances().len()), Some(1));
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
@@ -39,8 +35,7 @@ pub struct FixedInstancer {
 }
 
 struct State {
-    cache: EventCache,
-    version: u64,
+    publisher: EventPublisher,
     instances: Instances,
     health: Health,
 }
@@ -53,75 +48,63 @@ impl FixedInstancer {
         source
     }
 
-    /// A source that knows nothing yet and has no state, until it is told.
+    /// A source that knows nothing yet. It has no state before the first change.
     pub fn unknown() -> Self {
-        let cache = EventCache::new();
+        let (publisher, events) = EventPublisher::channel();
         Self {
-            events: cache.reader(),
+            events,
             state: Mutex::new(Some(State {
-                cache,
-                version: 0,
+                publisher,
                 instances: Instances::default(),
                 health: Health::Live,
             })),
         }
     }
 
-    /// Replaces all instances; those that are equal to what was there stay what they are.
+    /// Replaces all instances. Instances that are equal to those before are kept.
     pub fn set(&self, instances: impl IntoIterator<Item = Instance>) {
-        let wanted: Instances = instances.into_iter().collect();
-        self.change(|state| {
-            let old = state.instances.clone();
-            for change in old.diff(&wanted) {
-                match change {
-                    crate::instances::InstanceChange::Added(new)
-                    | crate::instances::InstanceChange::Updated { new, .. } => {
-                        state.instances.insert(new.clone());
-                    }
-                    crate::instances::InstanceChange::Removed(old) => {
-                        state.instances.remove(old.key());
-                    }
-                }
-            }
-        });
+        let newer = instances.into_iter().collect();
+        self.change(|state| state.instances.update_to(&newer));
     }
 
-    /// Adds `instance`, or puts it in the place of the one under its key.
+    /// Adds `instance`, in place of the one under its key if there is one.
     pub fn insert(&self, instance: Instance) {
         self.change(|state| {
-            state.instances.insert(instance.into());
+            state.instances.insert(instance);
         });
     }
 
     /// Removes the instance under `key`, if there is one.
-    pub fn remove(&self, key: &Key) {
+    pub fn remove<K: AsRef<str> + ?Sized>(&self, key: &K) {
         self.change(|state| {
             state.instances.remove(key);
         });
     }
 
-    /// Says whether the instances are up to date.
+    /// Sets the health.
     pub fn set_health(&self, health: Health) {
         self.change(|state| state.health = health);
     }
 
-    /// Says that the instances are not up to date from now on; if they are not already, since then.
+    /// Makes the source stale from now on. If it is stale already, it stays so for its first
+    /// reason.
     pub fn go_stale(&self, why: Trouble) {
         let now = Instant::now();
         self.change(|state| {
             if state.health.is_live() {
-                state.health = Health::Stale { since: now, why };
+                state.health = Health::stale(now, why);
             }
         });
     }
 
-    /// Ends all subscriptions after a last state that says so. Nothing can be changed from then on.
+    /// Ends all subscriptions after a last state that says so. Later changes do nothing.
     pub fn stop(&self) {
         let stopped = self.lock().take();
         drop(stopped);
     }
 
-    /// The current state; `None` if it knows nothing yet.
+    /// The current state. Does not wait. `None` before the first change of an
+    /// [`unknown`](Self::unknown) source.
     pub fn state(&self) -> Option<Event> {
         self.events.state()
     }
@@ -132,20 +115,18 @@ impl FixedInstancer {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        // Published under the lock, so that the order of the versions is that of the changes.
+        // Published under the lock, so that states are published in the order of the changes.
         if let Some(state) = &mut *self.lock() {
             change(state);
-            state.version += 1;
-            state.cache.publish(Event {
-                version: state.version,
-                instances: state.instances.clone(),
-                health: state.health.clone(),
-                held: OrdMap::new(),
-            });
+            // The publisher counts the versions.
+            let event = Event::new(0, state.instances.clone());
+            state
+                .publisher
+                .publish(event.with_health(state.health.clone()));
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<State>> {
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -171,7 +152,10 @@ impl fmt::Debug for FixedInstancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Error;
+    use crate::{
+        instances::testing::is_stopped,
+        registry::{Error, Key},
+    };
     use futures::{FutureExt, StreamExt};
     use std::sync::Arc;
 
@@ -248,13 +232,7 @@ mod tests {
         for events in [&mut events, &mut dropped] {
             let last = events.next().now_or_never().flatten().unwrap();
             assert_eq!(last.instances().len(), 1);
-            assert!(matches!(
-                last.health(),
-                Health::Stale {
-                    why: Trouble::Stopped,
-                    ..
-                }
-            ));
+            assert!(is_stopped(&last));
             assert!(events.next().now_or_never().unwrap().is_none());
         }
     }

@@ -19,22 +19,20 @@ pub const LISTS: &str = "sd_lists_total";
 /// Entries that could not be read.
 pub const ENTRIES_SKIPPED: &str = "sd_entries_skipped_total";
 
-/// What an instancer says of itself.
-pub(crate) struct SourceMeters {
+/// The metrics of the instances that an instancer shows.
+pub(crate) struct InstanceMeters {
     prefix: String,
     instances: Share,
     held: Share,
-    stale: Share,
 }
 
-impl SourceMeters {
+impl InstanceMeters {
     pub(crate) fn new(prefix: &str) -> Self {
-        let of = |name| Share::new(name, &[("prefix", prefix)]);
+        let labels = [("prefix", prefix)];
         Self {
             prefix: prefix.to_owned(),
-            instances: of(INSTANCES),
-            held: of(INSTANCES_HELD),
-            stale: of(SOURCES_STALE),
+            instances: Share::new(INSTANCES, &labels),
+            held: Share::new(INSTANCES_HELD, &labels),
         }
     }
 
@@ -50,6 +48,21 @@ impl SourceMeters {
     pub(crate) fn skipped(&self, entries: u64) {
         if entries > 0 {
             count(ENTRIES_SKIPPED, &[("prefix", &self.prefix)], entries);
+        }
+    }
+}
+
+/// The metrics of an instancer's health.
+pub(crate) struct HealthMeters {
+    prefix: String,
+    stale: Share,
+}
+
+impl HealthMeters {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            stale: Share::new(SOURCES_STALE, &[("prefix", prefix)]),
         }
     }
 

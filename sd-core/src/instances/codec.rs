@@ -3,20 +3,48 @@
 #[cfg(test)]
 mod tests;
 
-use super::instance::{Instance, Status};
+use super::{instance::Instance, json::Attributes, status::Status};
 use crate::registry::{Entry, Key};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
-/// What a codec cannot read is skipped, counted and logged by the layer above, and never hides its
-/// neighbours. Whatever stands in a registry may have been written by anybody: a codec answers with
-/// an error, it does not panic.
+/// Fleets write different values: plain addresses, JSON, a format of their own. A codec is all that
+/// has to know. Anybody may have written a value, so a codec returns an error for what it cannot
+/// read. The layer above then leaves the entry out, counts it and logs it once; no other entry is
+/// affected. A codec that panics costs the one entry as well.
+///
+/// ```
+/// use sd_core::{Bytes, Codec, CodecError, Entry, Instance, Key};
+///
+/// /// Values such as `10.0.0.1 8080`.
+/// struct HostAndPort;
+///
+/// impl Codec for HostAndPort {
+///     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+///         let text = std::str::from_utf8(&entry.value)
+///             .map_err(|error| CodecError::new("the value is not text").with_source(error))?;
+///         let (host, port) = text
+///             .split_once(' ')
+///             .ok_or_else(|| CodecError::new("the value is not a host and a port"))?;
+///         Ok(Instance::new(entry.key.clone(), format!("{host}:{port}")))
+///     }
+///
+///     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
+///         Ok(instance.address().replacen(':', " ", 1).into())
+///     }
+/// }
+///
+/// let entry = Entry::new(Key::new("/hello/a")?, "10.0.0.1 8080");
+/// let instance = HostAndPort.decode(&entry)?;
+/// assert_eq!(instance.address(), "10.0.0.1:8080");
+/// assert_eq!(HostAndPort.encode(&instance)?, entry.value);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Codec: Send + Sync + 'static {
-    /// The instance that `entry` describes; its key is the entry's.
+    /// The instance that `entry` describes, under the entry's key.
     ///
     /// # Errors
     /// [`CodecError`] if the value is not one of this codec's.
@@ -28,8 +56,8 @@ pub trait Codec: Send + Sync + 'static {
     /// [`CodecError`] if this codec has no way to write it.
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError>;
 
-    /// The same value with its instance announced as draining, or `None` where this codec cannot
-    /// say so.
+    /// The same value with its instance announced as draining; `None` where this codec cannot say
+    /// so.
     fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
         let entry = Entry::new(key.clone(), value.clone());
         let instance = self.decode(&entry).ok()?.with_status(Status::Draining);
@@ -53,7 +81,17 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
     }
 }
 
-/// Why a value was not understood, or an instance not written.
+/// Why a value could not be read, or an instance not written. An operator finds it in the log.
+///
+/// ```
+/// use sd_core::CodecError;
+/// use std::error::Error;
+///
+/// let cause = "x".parse::<u32>().expect_err("no number");
+/// let error = CodecError::new("the weight is not a number").with_source(cause);
+/// assert_eq!(error.to_string(), "the weight is not a number");
+/// assert!(error.source().is_some());
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct CodecError {
@@ -79,16 +117,16 @@ impl CodecError {
     }
 }
 
-/// Reads what go-kit registers and what this toolkit registers.
+/// Reads what go-kit registers and what this toolkit registers: plain addresses and JSON.
 ///
 /// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, `http://10.0.0.1:8080/path`.
 /// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining",
 ///   "metadata":{"version":"1.4.2"}}`, of which only the address is required. Unknown fields are
 ///   ignored.
 ///
-/// Writes a plain address where an address is all there is to say, so that go-kit consumers can
-/// read it, and JSON otherwise. Draining cannot be said of a value that was registered as a plain
-/// address, as those who read it might know nothing else.
+/// It writes a plain address where an instance has nothing else, so that go-kit consumers can read
+/// it, and JSON otherwise. An instance that was registered as a plain address cannot be announced
+/// as draining: its consumers may not read JSON.
 ///
 /// ```
 /// use sd_core::{Codec, DefaultCodec, Entry, Key, Status};
@@ -112,27 +150,6 @@ const LONGEST_ADDRESS: usize = 2048;
 /// JSON beyond this is not an instance, and parsing it would hold up its neighbours.
 const LONGEST_JSON: usize = 64 * 1024;
 
-#[derive(Serialize, Deserialize)]
-struct Json<'a> {
-    address: std::borrow::Cow<'a, str>,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    weight: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<Box<str>>,
-    #[serde(default)]
-    status: Status,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn is_one(weight: &u32) -> bool {
-    *weight == 1
-}
-
 impl Codec for DefaultCodec {
     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
         if !entry.value.starts_with(b"{") {
@@ -145,22 +162,13 @@ impl Codec for DefaultCodec {
         if entry.value.len() > LONGEST_JSON {
             return Err(CodecError::new("the value is too long for an instance"));
         }
-        let json: Json<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
+        let attributes: Attributes<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
             CodecError::new("the value is not an instance in JSON").with_source(error)
         })?;
-        if !is_address(&json.address) {
+        if !is_address(&attributes.address) {
             return Err(CodecError::new("the instance's address is not an address"));
         }
-        let mut instance = Instance::new(entry.key.clone(), json.address)
-            .with_weight(json.weight)
-            .with_status(json.status);
-        if let Some(zone) = json.zone {
-            instance = instance.with_zone(zone);
-        }
-        for (name, value) in json.metadata {
-            instance = instance.with_metadata(name, value);
-        }
-        Ok(instance)
+        Ok(attributes.into_instance(entry.key.clone()))
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -171,17 +179,7 @@ impl Codec for DefaultCodec {
         if *instance == plain {
             return Ok(Bytes::copy_from_slice(instance.address().as_bytes()));
         }
-        let json = Json {
-            address: instance.address().into(),
-            weight: instance.weight(),
-            zone: instance.zone().map(Into::into),
-            status: instance.status(),
-            metadata: instance
-                .all_metadata()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        };
-        let value = serde_json::to_vec(&json).map_err(|error| {
+        let value = serde_json::to_vec(&Attributes::of(instance)).map_err(|error| {
             CodecError::new("the instance cannot be written").with_source(error)
         })?;
         if value.len() > LONGEST_JSON {
@@ -198,10 +196,10 @@ impl Codec for DefaultCodec {
         if instance.status() == Status::Draining {
             return Some(value.clone());
         }
-        // Field by field, as others may read some that this codec does not know. What is not UTF-8
-        // cannot be taken over, and is left as it is.
+        // Field by field, as other readers may know fields that this codec does not. A value that is
+        // not UTF-8 cannot be rewritten so.
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(value).ok()?;
-        let status = to_raw_value(&Status::Draining).ok()?;
+        let status = to_raw_value(Status::Draining.as_str()).ok()?;
         fields.insert("status".to_owned(), &status);
         let value = serde_json::to_vec(&fields).ok()?;
         (value.len() <= LONGEST_JSON).then(|| value.into())

@@ -1,25 +1,13 @@
-//! Instances: entries understood.
+//! Instances: what entries mean.
 
+use super::status::Status;
 use crate::registry::Key;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Whether an instance wants new calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Status {
-    /// It takes calls.
-    #[default]
-    Serving,
-    /// It finishes what it has and is about to go: no new calls, and its removal is not an
-    /// accident.
-    Draining,
-}
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
-/// Its identity is its key: one address under two keys is two instances.
+/// Callers balance by its attributes rather than by what a registry holds. Its identity is its key:
+/// one address under two keys is two instances.
 ///
 /// ```
 /// use sd_core::{Instance, Key, Status};
@@ -31,6 +19,16 @@ pub enum Status {
 /// assert_eq!(instance.address(), "10.0.0.1:8080");
 /// assert_eq!(instance.status(), Status::Serving);
 /// # Ok::<(), sd_core::Invalid>(())
+/// ```
+///
+/// # JSON
+/// With the feature `serde` an instance can be logged and sent. The form is stable: that of the
+/// [default codec](crate::DefaultCodec) with the key before it. A weight of 1, no zone and no
+/// metadata are left out. Readers require `key` and `address` and ignore unknown fields.
+///
+/// ```json
+/// {"key":"/services/hello/a","address":"10.0.0.1:8080","weight":3,"zone":"eu-1",
+///  "status":"serving","metadata":{"version":"1.4.2"}}
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -83,12 +81,12 @@ impl Instance {
         self
     }
 
-    /// Where it is registered: its identity.
+    /// The key it is registered under: its identity.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Where it is called, such as `10.0.0.1:8080`.
+    /// The address it is called at, such as `10.0.0.1:8080`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -103,12 +101,12 @@ impl Instance {
         self.status
     }
 
-    /// Where it runs, for callers that prefer their own zone.
+    /// The zone it runs in, for callers that prefer their own.
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
     }
 
-    /// What else its provider says of it.
+    /// Another attribute, set by its provider.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }

@@ -38,12 +38,18 @@ impl BackgroundTask {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let running = TaskTracker::new();
+        let unfinished = Unfinished {
+            task: W::NAME,
+            stop: stop.clone(),
+            is_over: false,
+        };
         running.spawn(async move {
             let run = stopped.run_until_cancelled(work.run());
             if let Err(why) = catch_async(run).await {
                 tracing::error!(task = W::NAME, %why, "a background task has ended");
                 work.panicked(why);
             }
+            unfinished.finish();
         });
         running.close();
         Self {
@@ -59,6 +65,31 @@ impl BackgroundTask {
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
         self.running.wait().await;
+    }
+}
+
+/// Logs that the runtime dropped a task before its end, unless the task was told to stop.
+struct Unfinished {
+    task: &'static str,
+    stop: CancellationToken,
+    is_over: bool,
+}
+
+impl Unfinished {
+    fn finish(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_over && !self.stop.is_cancelled() {
+            // Not a warning: the end of a program drops its runtime, too.
+            tracing::info!(
+                task = self.task,
+                "a background task has ended with its runtime"
+            );
+        }
     }
 }
 
@@ -151,9 +182,16 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
+        let lines = Lines::read();
         let (task, seen) = runtime.block_on(async { start(Course::Endless) });
+        let (stopped, _) = runtime.block_on(async { start(Course::Endless) });
+        drop(stopped);
         drop(runtime);
         assert_eq!(*seen.lock().unwrap(), ["dropped"]);
+        assert_eq!(
+            lines.all(),
+            ["INFO a background task has ended with its runtime task=\"witness\""]
+        );
         drop(task);
     }
 }

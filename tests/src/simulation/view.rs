@@ -86,7 +86,7 @@ impl View {
             line.push_str(&said(&change));
             match change {
                 InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
-                    self.advance(new.key(), Some(new), truth)?;
+                    self.advance(new.key(), Some(&*new), truth)?;
                 }
                 InstanceChange::Removed(old) => {
                     let floor = self.advance(old.key(), None, truth)?;
@@ -171,7 +171,7 @@ fn health(health: &Health) -> &'static str {
     }
 }
 
-fn said(change: &InstanceChange<'_>) -> String {
+fn said(change: &InstanceChange) -> String {
     match change {
         InstanceChange::Added(new) => format!(" +{}", brief(new)),
         InstanceChange::Updated { new, .. } => format!(" ~{}", brief(new)),

@@ -214,15 +214,15 @@ impl Trail {
     fn follow(&mut self, shown: &Instances) -> Result<(), String> {
         for change in self.shown.diff(shown) {
             match change {
-                InstanceChange::Added(new) => is_new(&self.gone, new)?,
+                InstanceChange::Added(new) => is_new(&self.gone, &new)?,
                 InstanceChange::Updated { old, new } => {
-                    is_new(&self.gone, new)?;
-                    if life(new) < life(old) && life(new).is_some() {
+                    is_new(&self.gone, &new)?;
+                    if life(&new) < life(&old) && life(&new).is_some() {
                         return Err(format!("sees {new:?} after {old:?}"));
                     }
                 }
                 InstanceChange::Removed(old) => {
-                    if let Some(life) = life(old)
+                    if let Some(life) = life(&old)
                         && self.audit.has_ended(old.key(), life)
                     {
                         self.gone.insert(old.key().clone(), life);

@@ -49,7 +49,7 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
         assert!(is_live(&consumer));
         sleep(millis(2)).await;
         match consumer.instancer().state().unwrap().health() {
-            Health::Stale { since, why } => {
+            Health::Stale { since, why, .. } => {
                 assert_eq!(*since - start, seconds(2));
                 assert!(is_disruption(why), "{why:?}");
             }

@@ -71,11 +71,11 @@ impl<E> EndpointSet<E> {
         let mut abandoned = Vec::new();
         for change in known.diff(instances) {
             match change {
-                InstanceChange::Added(instance) => self.add(instance, first, now),
+                InstanceChange::Added(instance) => self.add(&instance, first, now),
                 InstanceChange::Updated { new, .. } => {
-                    abandoned.extend(self.update(new, now));
+                    abandoned.extend(self.update(&new, now));
                 }
-                InstanceChange::Removed(instance) => abandoned.extend(self.remove(instance)),
+                InstanceChange::Removed(instance) => abandoned.extend(self.remove(&instance)),
             }
         }
         // The reason for an empty table changes too, from unknown to empty.

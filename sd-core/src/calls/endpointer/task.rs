@@ -95,7 +95,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         for abandoned in self.set.apply(event.instances(), now) {
             self.runs.abort(abandoned);
         }
-        self.health = Some(event.health);
+        self.health = Some(event.health().clone());
     }
 
     /// Starts the factories that are due and takes what they made, until the rest has to be waited

@@ -7,8 +7,9 @@ use crate::{
         endpoint::Endpoint,
         factory::{BoxError, FactoryError, async_factory_fn, factory_fn},
     },
-    consumer::EventCache,
-    instances::{Event, Events, Health, Instance, Instances, Status, Trouble},
+    instances::{
+        Event, EventPublisher, EventReader, Events, Health, Instance, Instances, Status, Trouble,
+    },
     registry::{Error, Key, WatchError},
     support::Lines,
 };
@@ -17,7 +18,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use tokio::{
@@ -27,19 +28,15 @@ use tokio::{
 
 /// A source that a test sets.
 struct Scripted {
-    cache: Mutex<Option<EventCache>>,
-    reader: crate::consumer::EventReader,
-    version: AtomicU64,
+    publisher: Mutex<Option<EventPublisher>>,
+    reader: EventReader,
 }
 
 impl Scripted {
     fn new() -> Arc<Self> {
-        let cache = EventCache::new();
-        Arc::new(Self {
-            reader: cache.reader(),
-            cache: Mutex::new(Some(cache)),
-            version: AtomicU64::new(0),
-        })
+        let (publisher, reader) = EventPublisher::channel();
+        let publisher = Mutex::new(Some(publisher));
+        Arc::new(Self { publisher, reader })
     }
 
     fn of(instances: impl IntoIterator<Item = Instance>) -> Arc<Self> {
@@ -49,53 +46,30 @@ impl Scripted {
     }
 
     fn instances(&self) -> Instances {
-        self.reader
-            .state()
-            .map(|event| event.instances)
-            .unwrap_or_default()
+        let state = self.reader.state();
+        state.map_or_else(Instances::default, |event| event.instances().clone())
     }
 
     fn set(&self, instances: impl IntoIterator<Item = Instance>) {
         // As an instancer does: what did not change is shared with the state before.
         let mut next = self.instances();
-        let wanted: Instances = instances.into_iter().collect();
-        for change in next.clone().diff(&wanted) {
-            match change {
-                crate::instances::InstanceChange::Added(new)
-                | crate::instances::InstanceChange::Updated { new, .. } => {
-                    next.insert(new.clone());
-                }
-                crate::instances::InstanceChange::Removed(old) => {
-                    next.remove(old.key());
-                }
-            }
-        }
+        next.update_to(&instances.into_iter().collect());
         self.publish(next, Health::Live);
     }
 
     fn stale(&self) {
-        let instances = self.instances();
-        let health = Health::Stale {
-            since: Instant::now(),
-            why: Trouble::Watch(WatchError::Disrupted(Error::unavailable("frozen"))),
-        };
-        self.publish(instances, health);
+        let why = Trouble::Watch(WatchError::Disrupted(Error::unavailable("frozen")));
+        self.publish(self.instances(), Health::stale(Instant::now(), why));
     }
 
     fn publish(&self, instances: Instances, health: Health) {
-        let event = Event {
-            version: self.version.fetch_add(1, Ordering::Relaxed),
-            instances,
-            health,
-            held: Default::default(),
-        };
-        if let Some(cache) = &*self.cache.lock().unwrap() {
-            cache.publish(event);
+        if let Some(publisher) = &*self.publisher.lock().unwrap() {
+            publisher.publish(Event::new(0, instances).with_health(health));
         }
     }
 
     fn end(&self) {
-        self.cache.lock().unwrap().take();
+        self.publisher.lock().unwrap().take();
     }
 }
 

@@ -1,203 +1,30 @@
+//! Instancers on paused time, against a scripted client.
+
+mod endings;
+mod script;
+
 use super::*;
 use crate::{
-    async_trait,
-    consumer::{fixed::FixedInstancer, merge::MergedInstancer},
-    instances::Health,
-    registry::{
-        Batch, Change, Deregistered, Entry, Gap, Key, LeaseId, Registration, Revision, Service,
-        Snapshot, WatchError,
+    consumer::{
+        fixed::FixedInstancer,
+        merge::MergedInstancer,
+        testing::{delete, entry, key, names, prefix, put},
     },
+    instances::{
+        Codec, CodecError, Instance,
+        testing::{in_time, is_stopped, quiet, until},
+    },
+    registry::{Change, Entry, Gap, WatchError},
+    support::denied,
 };
-use futures::stream;
-use std::sync::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-type Item = Result<Batch, WatchError>;
-type Opened = Result<UnboundedReceiver<Item>, WatchError>;
-
-/// A client that answers what the test sends, and waits while there is nothing.
-struct Scripted {
-    calls: Arc<Mutex<Vec<Call>>>,
-    lists: tokio::sync::Mutex<UnboundedReceiver<Result<Snapshot>>>,
-    watches: tokio::sync::Mutex<UnboundedReceiver<Opened>>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Call {
-    List,
-    Watch(Revision),
-}
-
-/// The test's side of it.
-struct Script {
-    calls: Arc<Mutex<Vec<Call>>>,
-    lists: UnboundedSender<Result<Snapshot>>,
-    watches: UnboundedSender<Opened>,
-}
-
-fn script() -> (Scripted, Script) {
-    let (lists, list_answers) = unbounded_channel();
-    let (watches, watch_answers) = unbounded_channel();
-    let calls = Arc::default();
-    let client = Scripted {
-        calls: Arc::clone(&calls),
-        lists: list_answers.into(),
-        watches: watch_answers.into(),
-    };
-    (
-        client,
-        Script {
-            calls,
-            lists,
-            watches,
-        },
-    )
-}
-
-#[async_trait]
-impl Client for Scripted {
-    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
-        self.calls.lock().unwrap().push(Call::List);
-        let answer = self.lists.lock().await.recv().await;
-        answer.unwrap_or(Err(Error::Closed))
-    }
-
-    async fn watch_prefix(&self, _: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
-        self.calls.lock().unwrap().push(Call::Watch(after.clone()));
-        let answer = self.watches.lock().await.recv().await;
-        let items = answer.unwrap_or(Err(WatchError::Interrupted(Error::Closed)))?;
-        Ok(Watch::new(stream::unfold(items, async |mut items| {
-            Some((items.recv().await?, items))
-        })))
-    }
-
-    async fn register(&self, _: &Service) -> Result<Registration> {
-        Err(Error::Closed)
-    }
-
-    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
-        Err(Error::Closed)
-    }
-
-    fn lease_id(&self) -> Option<LeaseId> {
-        None
-    }
-}
-
-impl Script {
-    fn list(&self, revision: u64, names: &[&str]) {
-        let snapshot = Snapshot {
-            entries: names.iter().map(|name| entry(name)).collect(),
-            revision: Revision::new(revision),
-            skipped: 0,
-        };
-        self.lists.send(Ok(snapshot)).unwrap();
-    }
-
-    fn refuse_list(&self, error: Error) {
-        self.lists.send(Err(error)).unwrap();
-    }
-
-    /// Lets one watch be opened, and gives the end that feeds it.
-    fn open(&self) -> UnboundedSender<Item> {
-        let (sender, items) = unbounded_channel();
-        self.watches.send(Ok(items)).unwrap();
-        sender
-    }
-
-    fn refuse_watch(&self, error: WatchError) {
-        self.watches.send(Err(error)).unwrap();
-    }
-
-    fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    fn watched_after(&self, revision: u64) -> Call {
-        Call::Watch(Revision::new(revision))
-    }
-}
-
-fn prefix() -> Prefix {
-    Prefix::new("/svc").unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key::new(format!("/svc/{name}")).unwrap()
-}
-
-fn entry(name: &str) -> Entry {
-    Entry::new(key(name), "h:1")
-}
-
-fn put(revision: u64, name: &str) -> Item {
-    Ok(Batch::new(
-        vec![Change::Put(entry(name))],
-        Revision::new(revision),
-    ))
-}
-
-fn delete(revision: u64, name: &str) -> Item {
-    Ok(Batch::new(
-        vec![Change::Delete(key(name))],
-        Revision::new(revision),
-    ))
-}
-
-fn interrupted() -> WatchError {
-    WatchError::Interrupted(Error::unavailable("broken pipe"))
-}
-
-fn denied() -> Error {
-    Error::PermissionDenied {
-        message: "no".into(),
-        source: None,
-    }
-}
-
-fn names(event: &Event) -> Vec<String> {
-    let names = event.instances().iter().map(|i| prefix().strip(i.key()));
-    names.map(|name| name.unwrap().to_owned()).collect()
-}
-
-/// What has to happen, sooner or later.
-async fn in_time<T>(happens: impl Future<Output = T>) -> T {
-    time::timeout(Duration::from_secs(3600), happens)
-        .await
-        .expect("it never happened")
-}
-
-/// The next state that fits, which has to come.
-async fn until(events: &mut Events, fits: impl Fn(&Event) -> bool) -> Event {
-    in_time(async {
-        loop {
-            let event = events.next().await.expect("the stream has ended");
-            if fits(&event) {
-                return event;
-            }
-        }
-    })
-    .await
-}
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
+use script::{Call, batch, interrupted, script};
+use std::sync::Arc;
+use tokio::time::Instant;
 
 async fn until_names(events: &mut Events, expected: &[&str]) -> Event {
     until(events, |event| names(event) == expected).await
-}
-
-/// Until every task waits for something that does not come.
-async fn quiet() {
-    // On paused time, the clock moves only when there is nothing else to do.
-    time::sleep(Duration::from_millis(1)).await;
-}
-
-fn is_stopped(event: &Event) -> bool {
-    matches!(
-        event.health(),
-        Health::Stale {
-            why: Trouble::Stopped,
-            ..
-        }
-    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,10 +37,10 @@ async fn it_lists_once_and_follows_by_deltas() {
     in_time(instancer.ready()).await.unwrap();
     until_names(&mut events, &["a"]).await;
     for (revision, name) in (2..).zip(["b", "c", "d"]) {
-        watch.send(put(revision, name)).unwrap();
-        until(&mut events, |e| names(e).last().unwrap() == name).await;
+        watch.send(batch(revision, put(name))).unwrap();
+        until(&mut events, |e| names(e).last() == Some(&name)).await;
     }
-    watch.send(delete(5, "a")).unwrap();
+    watch.send(batch(5, delete("a"))).unwrap();
     until_names(&mut events, &["b", "c", "d"]).await;
     assert_eq!(script.calls(), [Call::List, script.watched_after(1)]);
 }
@@ -225,12 +52,12 @@ async fn an_interruption_resumes_from_the_last_batch() {
     let mut events = instancer.subscribe();
     script.list(1, &["a"]);
     let watch = script.open();
-    watch.send(put(7, "b")).unwrap();
+    watch.send(batch(7, put("b"))).unwrap();
     watch.send(Err(interrupted())).unwrap();
     script.refuse_watch(interrupted());
     until(&mut events, |event| !event.health().is_live()).await;
     let watch = script.open();
-    watch.send(delete(8, "a")).unwrap();
+    watch.send(batch(8, delete("a"))).unwrap();
     let event = until(&mut events, |event| event.held().len() == 1).await;
     assert_eq!(names(&event), ["a", "b"]);
     until_names(&mut events, &["b"]).await;
@@ -309,7 +136,7 @@ async fn a_late_subscriber_gets_the_current_state_first() {
     let instancer = Instancer::new(client, prefix());
     script.list(1, &["a"]);
     let watch = script.open();
-    watch.send(put(2, "b")).unwrap();
+    watch.send(batch(2, put("b"))).unwrap();
     until_names(&mut instancer.subscribe(), &["a", "b"]).await;
     let mut late = instancer.subscribe();
     let first = late.next().now_or_never().flatten().unwrap();
@@ -328,7 +155,9 @@ async fn a_slow_subscriber_holds_nobody_up() {
     let mut eager = instancer.subscribe();
     let first = until_names(&mut slow, &["0"]).await;
     for revision in 1..=1_000 {
-        watch.send(put(revision, &revision.to_string())).unwrap();
+        watch
+            .send(batch(revision, put(&revision.to_string())))
+            .unwrap();
         let count = usize::try_from(revision).unwrap() + 1;
         until(&mut eager, |event| event.instances().len() == count).await;
     }
@@ -353,7 +182,9 @@ async fn batches_that_wait_become_one_state() {
     let first = until_names(&mut events, &[]).await;
     quiet().await;
     for revision in 1..=100 {
-        watch.send(put(revision, &revision.to_string())).unwrap();
+        watch
+            .send(batch(revision, put(&revision.to_string())))
+            .unwrap();
     }
     let next = in_time(events.next()).await.unwrap();
     assert_eq!(next.instances().len(), 100);
@@ -367,9 +198,8 @@ async fn a_registry_that_never_pauses_starves_nobody() {
     script.list(0, &[]);
     let watch = script.open();
     for revision in 1..=50_000_u64 {
-        let changed = Entry::new(key("a"), format!("h:{revision}"));
-        let batch = Batch::new(vec![Change::Put(changed)], Revision::new(revision));
-        watch.send(Ok(batch)).unwrap();
+        let changed = entry("a", format!("h:{revision}"));
+        watch.send(batch(revision, Change::Put(changed))).unwrap();
     }
     let mut versions = Vec::new();
     let mut events = instancer.subscribe();
@@ -463,104 +293,41 @@ async fn entries_left_out_are_counted() {
     let instancer = Instancer::new(client, prefix());
     script.list(1, &["a"]);
     let watch = script.open();
-    let garbage = Entry::new(key("b"), "garbage");
-    let batch = Batch::new(vec![Change::Put(garbage)], Revision::new(2_u64));
-    watch.send(Ok(batch)).unwrap();
-    watch.send(put(3, "c")).unwrap();
+    let garbage = Change::Put(entry("b", "garbage"));
+    watch.send(batch(2, garbage)).unwrap();
+    watch.send(batch(3, put("c"))).unwrap();
     until_names(&mut instancer.subscribe(), &["a", "c"]).await;
     assert_eq!(instancer.skipped(), 1);
 }
 
+/// Panics on values that are not UTF-8.
+struct CarelessCodec;
+
+impl Codec for CarelessCodec {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        let text = std::str::from_utf8(&entry.value).unwrap();
+        Ok(Instance::new(entry.key.clone(), text))
+    }
+
+    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
+        Ok(Bytes::from(instance.address().to_owned()))
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_streams_after_a_last_state() {
+async fn a_codec_that_panics_on_one_value_does_not_end_discovery() {
     let (client, script) = script();
-    let instancer = Arc::new(Instancer::new(client, prefix()));
+    let builder = Instancer::builder(client, prefix()).codec(CarelessCodec);
+    let instancer = builder.build();
     script.list(1, &["a"]);
     let watch = script.open();
-    let mut events = instancer.subscribe();
-    until_names(&mut events, &["a"]).await;
-    tokio::join!(instancer.stop(), instancer.stop());
-    in_time(instancer.stop()).await;
-    assert!(watch.is_closed());
-    let last = until(&mut events, is_stopped).await;
-    assert_eq!(names(&last), ["a"]);
-    assert!(in_time(events.next()).await.is_none());
-    assert!(is_stopped(&instancer.state().unwrap()));
-    let mut late = instancer.subscribe();
-    assert!(is_stopped(&in_time(late.next()).await.unwrap()));
-    assert!(in_time(late.next()).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_before_the_first_state_ends_the_streams_without_one() {
-    let (client, _script) = script();
-    let instancer = Instancer::new(client, prefix());
-    let mut events = instancer.subscribe();
-    let (ready, ()) = tokio::join!(instancer.ready(), instancer.stop());
-    assert!(matches!(ready, Err(Error::Closed)), "{ready:?}");
-    assert!(in_time(events.next()).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dropped_instancer_ends_its_watch_and_leaves_no_task() {
-    let tasks = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
-    let before = tasks();
-    let (client, script) = script();
-    let instancer = Instancer::new(client, prefix());
-    script.list(1, &["a"]);
-    let watch = script.open();
-    let mut events = instancer.subscribe();
-    until_names(&mut events, &["a"]).await;
-    quiet().await;
-    assert_eq!(tasks(), before + 1, "one task");
-    drop(instancer);
-    in_time(watch.closed()).await;
-    assert!(is_stopped(&in_time(events.next()).await.unwrap()));
-    assert!(in_time(events.next()).await.is_none());
-    assert!(script.lists.is_closed(), "the client is dropped too");
-    quiet().await;
-    assert_eq!(tasks(), before);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dropped_instancer_stops_in_the_middle_of_a_pause_or_a_call() {
-    let (client, script) = script();
-    let instancer = Instancer::new(client, prefix());
-    quiet().await;
-    drop(instancer);
-    in_time(script.lists.closed()).await;
-
-    let (client, script) = self::script();
-    script.refuse_list(denied());
-    let instancer = Instancer::new(client, prefix());
-    quiet().await;
-    let dropped = Instant::now();
-    drop(instancer);
-    in_time(script.lists.closed()).await;
-    assert_eq!(dropped.elapsed(), Duration::ZERO);
-}
-
-#[test]
-fn a_runtime_that_ends_ends_the_streams_too() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let (client, script) = script();
-    script.list(1, &["a"]);
-    let (_instancer, mut events) = runtime.block_on(async {
-        let instancer = Instancer::new(client, prefix());
-        let mut events = instancer.subscribe();
-        until_names(&mut events, &["a"]).await;
-        (instancer, events)
-    });
-    drop(runtime);
-    assert!(is_stopped(&events.next().now_or_never().flatten().unwrap()));
-    assert!(events.next().now_or_never().unwrap().is_none());
+    let bad = Entry::new(key("bad"), vec![0xff, 0xfe]);
+    watch.send(batch(2, Change::Put(bad))).unwrap();
+    watch.send(batch(3, put("b"))).unwrap();
+    let two = in_time(instancer.until(|event| event.instances().len() == 2)).await;
+    assert_eq!(names(&two.unwrap()), ["a", "b"]);
+    assert_eq!(instancer.skipped(), 1);
+    assert!(instancer.trouble().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -577,7 +344,7 @@ async fn a_dropped_subscription_leaves_nothing_behind() {
         _ = in_time(events.next()).await;
     }
     drop(first);
-    watch.send(delete(2, "a")).unwrap();
+    watch.send(batch(2, delete("a"))).unwrap();
     until_names(&mut instancer.subscribe(), &[]).await;
     assert!(instance.upgrade().is_none());
 }
@@ -588,4 +355,22 @@ fn it_can_be_shared_between_threads() {
     shared::<Instancer>();
     shared::<MergedInstancer>();
     shared::<FixedInstancer>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instancer_is_awaited_as_any_source() {
+    let (client, script) = script();
+    let instancer: Arc<dyn Source> = Arc::new(Instancer::new(client, prefix()));
+    script.refuse_list(denied());
+    let ready = in_time(instancer.ready()).await;
+    assert!(
+        matches!(ready, Err(Error::PermissionDenied { .. })),
+        "{ready:?}"
+    );
+    script.list(1, &["a"]);
+    let watch = script.open();
+    watch.send(batch(2, put("b"))).unwrap();
+    let two = in_time(instancer.until(|event| event.instances().len() == 2)).await;
+    assert_eq!(names(&two.unwrap()), ["a", "b"]);
+    in_time(instancer.ready()).await.unwrap();
 }

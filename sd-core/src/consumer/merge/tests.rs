@@ -1,5 +1,12 @@
 use super::*;
-use crate::{consumer::fixed::FixedInstancer, instances::Instance};
+use crate::{
+    consumer::fixed::FixedInstancer,
+    instances::{
+        Health, Held, Instance, Instances,
+        testing::{in_time, is_stopped, quiet, until},
+    },
+    registry::{Error, Key},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time;
 
@@ -28,42 +35,8 @@ fn shown(event: &Event) -> Vec<String> {
         .collect()
 }
 
-/// What has to happen, sooner or later.
-async fn in_time<T>(happens: impl Future<Output = T>) -> T {
-    time::timeout(Duration::from_secs(3600), happens)
-        .await
-        .expect("it never happened")
-}
-
-/// The next state that fits, which has to come.
-async fn until(events: &mut Events, fits: impl Fn(&Event) -> bool) -> Event {
-    in_time(async {
-        loop {
-            let event = events.next().await.expect("the stream has ended");
-            if fits(&event) {
-                return event;
-            }
-        }
-    })
-    .await
-}
-
 async fn until_shown(events: &mut Events, expected: &[&str]) -> Event {
     until(events, |event| shown(event) == expected).await
-}
-
-async fn quiet() {
-    time::sleep(Duration::from_millis(1)).await;
-}
-
-fn is_stopped(event: &Event) -> bool {
-    matches!(
-        event.health(),
-        Health::Stale {
-            why: Trouble::Stopped,
-            ..
-        }
-    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,19 +112,10 @@ async fn it_is_stale_while_any_source_is() {
 #[test]
 fn what_one_registry_holds_is_not_held_because_another_lost_it() {
     let now = Instant::now();
-    let mut union = Union::new(false);
-    union.parts = vec![Part::Unknown { since: now }, Part::Unknown { since: now }];
-    let state = |version, address: &str, is_held: bool| Event {
-        version,
-        instances: [instance("a", address)].into_iter().collect(),
-        health: Health::Live,
-        held: is_held
-            .then(|| {
-                let why = outage("doubt");
-                (key("a"), Held { since: now, why })
-            })
-            .into_iter()
-            .collect(),
+    let mut union = MergeState::new(2, false, now);
+    let state = |version, address: &str, is_held: bool| {
+        let held = is_held.then(|| (key("a"), Held::new(now, outage("doubt"))));
+        Event::new(version, Instances::from_iter([instance("a", address)])).with_held(held)
     };
     let mut step = |index, event| {
         union.update(index, Some(event), now);
@@ -250,4 +214,29 @@ async fn dropping_it_leaves_no_task() {
     assert!(in_time(events.next()).await.is_none());
     quiet().await;
     assert_eq!(tasks(), before);
+}
+
+/// A source that panics when it is subscribed to.
+struct Panicking;
+
+impl Source for Panicking {
+    fn subscribe(&self) -> Events {
+        panic!("no events")
+    }
+
+    fn state(&self) -> Option<Event> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_ends_the_union() {
+    let [one, _] = unknown();
+    one.set([instance("a", "h:1")]);
+    let sources: [Arc<dyn Source>; 2] = [one.clone(), Arc::new(Panicking)];
+    let both = MergedInstancer::partial(sources);
+    let mut events = both.subscribe();
+    while in_time(events.next()).await.is_some() {}
+    in_time(both.stop()).await;
+    assert_eq!(Arc::strong_count(&one), 1, "the sources are dropped");
 }

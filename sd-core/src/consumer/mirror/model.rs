@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
-    instances::{DefaultCodec, Instance, Status},
-    registry::Gap,
+    consumer::testing::{entry as raw_entry, key as raw_key, prefix},
+    instances::{DefaultCodec, Instance, Instances, Status},
+    registry::{Change, Entry, Gap, Key},
     support::{cases, denied, down},
 };
 use proptest::prelude::*;
@@ -245,14 +246,13 @@ impl Promise {
 // === Both, and what lies between ===
 
 struct World {
-    mirror: Mirror,
+    /// Its watch is the generation of the registry that the watch is of.
+    mirror: Mirror<u32>,
     registry: Registry,
     promise: Promise,
     now: Instant,
     /// How far the mirror has been told.
     told: At,
-    /// The generation of the registry that the open watch is of.
-    watch: Option<u32>,
     /// Whether the mirror may list.
     must_list: bool,
     /// Whether the last attempt failed, and hopelessly.
@@ -265,7 +265,7 @@ struct World {
 }
 
 fn key(name: Name) -> Key {
-    Key::new(format!("/svc/{name}")).unwrap()
+    raw_key(&name.to_string())
 }
 
 fn name(key: &Key) -> Name {
@@ -279,7 +279,7 @@ fn entry(name: Name, written: Written) -> Entry {
         Kind::Draining => format!(r#"{{"address":"h:1","weight":{stamp},"status":"draining"}}"#),
         Kind::Garbage => "?".into(),
     };
-    Entry::new(key(name), value)
+    raw_entry(&name.to_string(), value)
 }
 
 fn read(instance: &Instance) -> (Name, Written) {
@@ -298,9 +298,8 @@ fn shown(instances: &Instances) -> BTreeMap<Name, Written> {
 impl World {
     fn new(grace: Duration) -> Self {
         let registry = Registry::default();
-        let prefix = Prefix::new("/svc").unwrap();
         Self {
-            mirror: Mirror::new(prefix, Arc::new(DefaultCodec), grace, LONGEST),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, LONGEST),
             told: registry.at(),
             registry,
             promise: Promise {
@@ -315,7 +314,6 @@ impl World {
                 healthy_since: None,
             },
             now: Instant::now(),
-            watch: None,
             must_list: true,
             failed: None,
             last: None,
@@ -344,14 +342,18 @@ impl World {
 
     fn step(&mut self, luck: Luck) {
         let (pause, next) = self.mirror.next();
+        let step: Box<dyn Fn(&mut Self)> = match next {
+            Next::List => Box::new(|world| world.list(luck)),
+            Next::Watch { after } => Box::new(move |world| world.open(luck, &after)),
+            Next::Read(generation) => {
+                let generation = *generation;
+                Box::new(move |world| world.read(luck, generation))
+            }
+        };
         self.check_pause(pause);
         self.now += pause;
         self.happened += 1;
-        match next {
-            Next::List => self.list(luck),
-            Next::Watch { after } => self.open(luck, &after),
-            Next::Read => self.read(luck),
-        }
+        step(self);
     }
 
     fn check_pause(&mut self, pause: Duration) {
@@ -396,13 +398,11 @@ impl World {
         if error(luck).is_some() || gap.is_some() {
             return self.fail_watch(luck, gap);
         }
-        self.watch = Some(self.registry.generation);
         self.promise.health(self.now);
-        self.mirror.opened(self.now);
+        self.mirror.opened(self.registry.generation, self.now);
     }
 
-    fn read(&mut self, luck: Luck) {
-        let generation = self.watch.expect("a watch is open");
+    fn read(&mut self, luck: Luck, generation: u32) {
         if generation != self.registry.generation {
             self.fail_watch(Luck::Interrupted, None);
         } else if error(luck).is_some() {
@@ -412,7 +412,7 @@ impl World {
         }
         self.promise.time(self.now);
         self.mirror.tick(self.now);
-        let held = self.mirror.stabiliser.held();
+        let held = self.mirror.shown.removals.held();
         let is_due = self.mirror.deadline().is_some_and(|at| at <= self.now);
         assert!(held.is_empty() || !is_due, "held for too long");
     }
@@ -449,10 +449,9 @@ impl World {
     }
 
     fn fail_watch(&mut self, luck: Luck, gap: Option<Gap>) {
-        let was_open = self.watch.is_some();
+        let was_open = self.mirror.watch().is_some();
         self.promise.trouble();
         if luck == Luck::Ended && gap.is_none() {
-            self.watch = None;
             self.failed = Some(false);
             return self.mirror.watch_ended(self.now);
         }
@@ -464,14 +463,15 @@ impl World {
         };
         self.must_list |= matches!(error, WatchError::Gap(_));
         if !(was_open && matches!(error, WatchError::Disrupted(_))) {
-            self.watch = None;
             self.failed = Some(luck == Luck::Refused && !self.must_list);
         }
+        let is_kept = was_open && matches!(error, WatchError::Disrupted(_));
         self.mirror.watch_failed(error, self.now);
+        assert_eq!(self.mirror.watch().is_some(), is_kept);
     }
 
     fn stray(&mut self) {
-        if !self.mirror.is_watching() {
+        if self.mirror.watch().is_none() {
             let changes = vec![Change::Put(entry(
                 0,
                 Written {
@@ -483,7 +483,7 @@ impl World {
                 .batch(Batch::new(changes, Revision::new("stray")), self.now);
         }
         if !matches!(self.mirror.phase, Phase::Listed { .. }) {
-            self.mirror.opened(self.now);
+            self.mirror.opened(u32::MAX, self.now);
         }
     }
 
@@ -517,17 +517,25 @@ impl World {
         let Self {
             mirror, promise, ..
         } = self;
-        assert_eq!(shown(&mirror.instances), promise.shown, "what is shown");
-        let held: BTreeSet<_> = mirror.stabiliser.held().keys().map(name).collect();
+        assert_eq!(
+            shown(mirror.shown.instances()),
+            promise.shown,
+            "what is shown"
+        );
+        let held: BTreeSet<_> = mirror.shown.removals.held().keys().map(name).collect();
         assert_eq!(held, promise.held, "what is held");
-        assert_eq!(mirror.health.is_live(), promise.is_live);
+        assert_eq!(mirror.health.published().is_live(), promise.is_live);
         assert_eq!(mirror.is_ready(), promise.is_ready);
         assert_eq!(mirror.skipped(), promise.skipped);
-        assert_eq!(mirror.unreadable.len(), promise.garbage.len());
+        assert_eq!(mirror.shown.unreadable(), promise.garbage.len());
         if !mirror.changed
             && let Some(last) = &self.last
         {
-            let current = (shown(&mirror.instances), held, mirror.health.is_live());
+            let current = (
+                shown(mirror.shown.instances()),
+                held,
+                mirror.health.published().is_live(),
+            );
             assert_eq!(state(last), current, "a change that nobody hears of");
         }
     }
@@ -537,7 +545,7 @@ impl World {
         for _ in 0..4 {
             self.on(&Op::Step(Luck::All));
         }
-        assert!(self.mirror.is_watching());
+        assert!(self.mirror.watch().is_some());
         assert!(self.mirror.trouble().is_none());
         self.now += self.promise.grace;
         self.on(&Op::Step(Luck::Progress));

@@ -1,4 +1,4 @@
-//! Which entries cannot be read at present, so that each is logged once.
+//! Entries that cannot be read, each of which is logged once.
 
 use crate::{
     instances::CodecError,
@@ -6,14 +6,14 @@ use crate::{
 };
 use std::collections::{HashMap, hash_map::Entry as Slot};
 
-/// Beyond this, entries are left out silently: who has so many of them knows by then.
+/// No more are remembered and logged. An operator with so many of them knows by then.
 const MOST: usize = 1024;
 
-/// The keys whose values the codec refused, with what it said last.
+/// The keys of unreadable entries, each with the last error of the codec.
 #[derive(Default)]
-pub(super) struct Unreadable(HashMap<Key, Box<str>>);
+pub(super) struct UnreadableEntries(HashMap<Key, Box<str>>);
 
-impl Unreadable {
+impl UnreadableEntries {
     /// `entry` could not be read.
     pub(super) fn note(&mut self, prefix: &Prefix, entry: &Entry, error: &CodecError) {
         let message = error.to_string().into_boxed_str();
@@ -38,7 +38,7 @@ impl Unreadable {
         }
     }
 
-    /// Forgets those whose entry is gone.
+    /// Keeps only the keys that `is_there`.
     pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
         self.0.retain(|key, _| is_there(key));
     }

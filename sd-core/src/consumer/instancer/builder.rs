@@ -1,0 +1,114 @@
+//! The options of an instancer.
+
+use super::{Instancer, progress::Progress, task::InstancerTask};
+use crate::{
+    consumer::mirror::Mirror,
+    instances::{Codec, DefaultCodec, EventPublisher},
+    registry::{Client, Prefix},
+    support::BackgroundTask,
+};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How long the registry has to have been healthy before it is believed that an instance is gone.
+const GRACE: Duration = Duration::from_secs(15);
+/// The longest pause between two attempts while the registry is down.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Options of an [`Instancer`], made by [`Instancer::builder`].
+///
+/// The defaults suit a fleet on etcd. A registry whose values have another format needs a codec, and
+/// providers that come back slowly need a longer grace period.
+///
+/// ```no_run
+/// use sd_core::{Client, DefaultCodec, Instancer, Prefix};
+/// use std::time::Duration;
+///
+/// # fn build(client: impl Client) -> Result<Instancer, sd_core::Invalid> {
+/// let instancer = Instancer::builder(client, Prefix::new("/services/hello")?)
+///     .codec(DefaultCodec)
+///     .grace(Duration::from_secs(30))
+///     .build();
+/// # Ok(instancer)
+/// # }
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct InstancerBuilder {
+    client: Box<dyn Client>,
+    prefix: Prefix,
+    codec: Arc<dyn Codec>,
+    grace: Duration,
+    longest_pause: Duration,
+}
+
+impl InstancerBuilder {
+    pub(super) fn new(client: Box<dyn Client>, prefix: Prefix) -> Self {
+        Self {
+            client,
+            prefix,
+            codec: Arc::new(DefaultCodec),
+            grace: GRACE,
+            longest_pause: LONGEST_PAUSE,
+        }
+    }
+
+    /// How entries are read. Default: [`DefaultCodec`].
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.codec = Arc::new(codec);
+        self
+    }
+
+    /// How long the registry has to have been healthy after trouble before removals apply.
+    /// Default: 15 s. With zero, removals always apply at once.
+    ///
+    /// It should be longer than the providers need to register again: three times their longest
+    /// pause between attempts.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The longest pause between two attempts while the registry is down. Default: 2 s; at least
+    /// 10 ms.
+    pub fn longest_pause(mut self, longest_pause: Duration) -> Self {
+        self.longest_pause = longest_pause;
+        self
+    }
+
+    /// Starts the instancer's task, and returns at once.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn build(self) -> Instancer {
+        let (publisher, events) = EventPublisher::channel();
+        let (progress, receiver) = watch::channel(Progress::default());
+        let mirror = Mirror::new(
+            self.prefix.clone(),
+            self.codec,
+            self.grace,
+            self.longest_pause,
+        );
+        let task = InstancerTask {
+            mirror,
+            client: self.client,
+            prefix: self.prefix,
+            publisher,
+            progress,
+        };
+        Instancer {
+            events,
+            progress: receiver,
+            task: BackgroundTask::spawn(task),
+        }
+    }
+}
+
+impl fmt::Debug for InstancerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstancerBuilder")
+            .field("prefix", &self.prefix)
+            .field("grace", &self.grace)
+            .field("longest_pause", &self.longest_pause)
+            .finish_non_exhaustive()
+    }
+}

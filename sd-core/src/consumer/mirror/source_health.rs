@@ -1,0 +1,128 @@
+//! Whether a mirror follows its registry, and what the log says of it.
+
+use crate::{
+    consumer::meters::HealthMeters,
+    instances::{Health, Trouble},
+    registry::{Error, Prefix, WatchError, chain},
+    support::{Gravity, Warnings},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The health of one source: what is published, the newest trouble, and the warnings given.
+///
+/// Methods that return a `bool` say whether the published health has changed.
+pub(super) struct SourceHealth {
+    prefix: Prefix,
+    published: Health,
+    trouble: Option<Trouble>,
+    warnings: Warnings,
+    meters: HealthMeters,
+}
+
+impl SourceHealth {
+    /// Live, until there is trouble.
+    pub(super) fn new(prefix: Prefix) -> Self {
+        Self {
+            meters: HealthMeters::new(prefix.as_str()),
+            prefix,
+            published: Health::Live,
+            trouble: None,
+            warnings: Warnings::default(),
+        }
+    }
+
+    /// The health that subscribers see. It names the first of several troubles in a row.
+    pub(super) fn published(&self) -> &Health {
+        &self.published
+    }
+
+    /// The newest trouble, until it is overcome.
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// The first list has succeeded.
+    pub(super) fn listed(&mut self) {
+        self.trouble = None;
+    }
+
+    /// An attempt failed, and the next one comes after `pause`. Before the first state
+    /// (`is_ready`) there is no health to publish.
+    pub(super) fn failed(
+        &mut self,
+        why: Trouble,
+        is_ready: bool,
+        pause: Duration,
+        now: Instant,
+    ) -> bool {
+        self.log(&why, is_ready, pause, now);
+        self.meters.disrupted(&why);
+        let is_first = is_ready && self.published.is_live();
+        if is_first {
+            self.published = Health::stale(now, why.clone());
+        }
+        self.trouble = Some(why);
+        is_first
+    }
+
+    /// The registry has answered.
+    pub(super) fn answered(&mut self, now: Instant) -> bool {
+        self.trouble = None;
+        self.meters.recovered();
+        let was_warned_of = self.warnings.end();
+        let Health::Stale { since, .. } = self.published else {
+            return false;
+        };
+        self.published = Health::Live;
+        let stale = now.saturating_duration_since(since);
+        if was_warned_of {
+            tracing::info!(prefix = %self.prefix, ?stale, "following again");
+        } else {
+            tracing::debug!(prefix = %self.prefix, ?stale, "following again");
+        }
+        true
+    }
+
+    /// Of a series of troubles the first is logged, and each that is graver than all before it. An
+    /// outage is logged by the client.
+    fn log(&mut self, why: &Trouble, is_ready: bool, pause: Duration, now: Instant) {
+        let (prefix, error) = (&self.prefix, chain(why));
+        let Some(cause) = cause(why) else {
+            tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
+            return;
+        };
+        if matches!(cause, Error::Closed) {
+            if self.trouble.is_none() {
+                tracing::info!(%prefix, "the client was closed, keeping what is known");
+            }
+            return;
+        }
+        match self.warnings.note(cause, now) {
+            Some(Gravity::Hopeless) => {
+                tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
+            }
+            Some(_) if is_ready => {
+                tracing::warn!(%prefix, error, ?pause, "not following, keeping what is known");
+            }
+            Some(_) => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
+            None => tracing::debug!(%prefix, error, ?pause, "not following"),
+        }
+    }
+}
+
+/// The error behind `why`. A gap has none.
+fn cause(why: &Trouble) -> Option<&Error> {
+    match why {
+        Trouble::List(error)
+        | Trouble::Watch(WatchError::Disrupted(error) | WatchError::Interrupted(error)) => {
+            Some(error)
+        }
+        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped | Trouble::Panicked { .. } => None,
+    }
+}
+
+/// Whether the next attempt may succeed without anybody changing something.
+pub(super) fn can_pass(why: &Trouble) -> bool {
+    cause(why).is_none_or(Error::is_transient)
+}

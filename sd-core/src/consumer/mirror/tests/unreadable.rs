@@ -1,0 +1,127 @@
+//! Entries that cannot be read.
+
+use super::*;
+
+#[test]
+fn what_cannot_be_read_is_counted_and_hides_nobody() {
+    let mut fixture = Fixture::with_grace(GRACE);
+    let event = fixture
+        .list_entries(vec![
+            entry("a", ""),
+            entry("b", "h:1"),
+            entry("c", "{\"x\":1}"),
+        ])
+        .unwrap();
+    assert_eq!(names(&event), ["b"]);
+    assert_eq!(
+        (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
+        (2, 2)
+    );
+    fixture.open();
+    assert!(fixture.batch([Change::Put(entry("d", "?"))]).is_none());
+    assert_eq!(fixture.mirror.skipped(), 3);
+    let event = fixture.batch([put("a"), delete("c"), delete("d")]).unwrap();
+    assert_eq!(names(&event), ["a", "b"]);
+    assert_eq!(fixture.mirror.shown.unreadable(), 0);
+}
+
+#[test]
+fn keys_that_are_not_text_are_counted() {
+    let mut fixture = Fixture::watching(&["a"]);
+    let mut batch = Batch::new(vec![], Revision::new(7_u64));
+    batch.skipped = 5;
+    fixture.mirror.batch(batch, fixture.now);
+    assert_eq!(fixture.mirror.skipped(), 5);
+    assert!(fixture.mirror.take_event().is_none());
+}
+
+#[test]
+fn a_value_that_becomes_unreadable_is_a_removal() {
+    let mut fixture = Fixture::watching(&["a", "b"]);
+    let event = fixture.batch([Change::Put(entry("a", "?"))]).unwrap();
+    assert_eq!(names(&event), ["b"]);
+    fixture.fail(disrupted());
+    let event = fixture.batch([Change::Put(entry("b", "?"))]).unwrap();
+    assert_eq!((names(&event), held(&event)), (vec!["b"], vec!["b"]));
+    fixture.fail(gap());
+    fixture.list_entries(vec![entry("b", "?")]);
+    fixture.open();
+    assert!(names(&fixture.wait(GRACE).unwrap()).is_empty());
+}
+
+#[test]
+fn what_a_list_no_longer_has_is_not_remembered_as_unreadable() {
+    let mut fixture = Fixture::with_grace(GRACE);
+    fixture.list_entries(vec![entry("a", "?"), entry("b", "?")]);
+    fixture.open();
+    fixture.fail(gap());
+    fixture.list_entries(vec![entry("b", "?")]);
+    assert_eq!(fixture.mirror.shown.unreadable(), 1);
+}
+
+#[test]
+fn a_million_unreadable_keys_are_not_all_remembered() {
+    let mut fixture = Fixture::watching(&[]);
+    fixture.batch((0..3_000).map(|n| Change::Put(entry(&n.to_string(), "?"))));
+    assert_eq!(fixture.mirror.skipped(), 3_000);
+    assert!(fixture.mirror.shown.unreadable() <= 1024);
+}
+
+#[test]
+fn a_codec_that_changes_the_key_is_not_trusted() {
+    struct Wrong;
+    impl Codec for Wrong {
+        fn decode(&self, _: &Entry) -> Result<Instance, CodecError> {
+            Ok(Instance::new(Key::new("elsewhere").unwrap(), "h:1"))
+        }
+        fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {
+            Err(CodecError::new("never"))
+        }
+    }
+    let mut fixture = Fixture::with_grace(GRACE);
+    fixture.mirror.shown.set_codec(Wrong);
+    assert!(fixture.list(&["a"]).unwrap().instances().is_empty());
+    assert_eq!(fixture.mirror.skipped(), 1);
+}
+
+/// Panics on values that are not UTF-8.
+struct Careless;
+
+impl Codec for Careless {
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        let text = std::str::from_utf8(&entry.value).expect("text");
+        Ok(Instance::new(entry.key.clone(), text))
+    }
+
+    fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {
+        Err(CodecError::new("never"))
+    }
+}
+
+#[test]
+fn a_codec_that_panics_costs_the_one_entry() {
+    let lines = Lines::read();
+    let bad = || Entry::new(key("bad"), vec![0xff, 0xfe]);
+    let mut fixture = Fixture::with_grace(GRACE);
+    fixture.mirror.shown.set_codec(Careless);
+    let event = fixture
+        .list_entries(vec![bad(), entry("a", "h:1")])
+        .unwrap();
+    assert_eq!(names(&event), ["a"]);
+    fixture.open();
+    assert!(fixture.batch([Change::Put(bad())]).is_none());
+    assert_eq!(
+        (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
+        (2, 1)
+    );
+    let said = lines.all();
+    let said: Vec<_> = said
+        .iter()
+        .filter(|line| line.contains("skipped"))
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("the codec panicked: text"), "{said:?}");
+    let event = fixture.batch([delete("bad"), put("b")]).unwrap();
+    assert_eq!(names(&event), ["a", "b"]);
+    assert_eq!(fixture.mirror.shown.unreadable(), 0);
+}

@@ -1,0 +1,41 @@
+//! What tests of this room share: keys, entries and changes under one prefix.
+
+use crate::{
+    instances::Event,
+    registry::{Change, Entry, Key, Prefix},
+};
+
+pub(super) fn prefix() -> Prefix {
+    Prefix::new("/svc").unwrap()
+}
+
+pub(super) fn key(name: &str) -> Key {
+    prefix().key(name).unwrap()
+}
+
+pub(super) fn entry(name: &str, value: impl Into<String>) -> Entry {
+    Entry::new(key(name), value.into())
+}
+
+pub(super) fn put(name: &str) -> Change {
+    Change::Put(entry(name, "h:1"))
+}
+
+pub(super) fn delete(name: &str) -> Change {
+    Change::Delete(key(name))
+}
+
+/// The names of all that is shown.
+pub(super) fn names(event: &Event) -> Vec<&str> {
+    let keys = event.instances().iter().map(|instance| instance.key());
+    keys.map(name).collect()
+}
+
+/// The names of those that are held.
+pub(super) fn held(event: &Event) -> Vec<&str> {
+    event.held().map(|(key, _)| name(key)).collect()
+}
+
+fn name(key: &Key) -> &str {
+    prefix().strip(key).unwrap()
+}

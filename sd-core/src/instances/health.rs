@@ -1,0 +1,91 @@
+//! Whether a source follows its registry, and what keeps it from doing so.
+
+use crate::registry::{Error, WatchError, chain};
+use std::fmt;
+use tokio::time::Instant;
+
+/// What keeps a source from following its registry: the phase that failed, and why.
+///
+/// Its [`Display`](fmt::Display) names the phase; `source()` leads to the causes.
+///
+/// ```
+/// use sd_core::{Error, Trouble};
+/// use std::error::Error as _;
+///
+/// let trouble = Trouble::List(Error::unavailable("connection refused"));
+/// assert_eq!(trouble.to_string(), "listing failed");
+/// let cause = trouble.source().map(ToString::to_string);
+/// assert_eq!(cause.as_deref(), Some("the registry is unavailable: connection refused"));
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The instances could not be listed.
+    #[error("listing failed")]
+    List(#[source] Error),
+    /// The watch failed or does not answer.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The source was stopped or dropped, or its runtime has ended. It publishes nothing more.
+    #[error("stopped")]
+    Stopped,
+    /// The task of the source panicked, in its client perhaps. It publishes nothing more.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// The message of the panic.
+        message: String,
+    },
+}
+
+/// Whether a source follows its registry.
+///
+/// An outage of the registry never empties a source; this says that there is one.
+///
+/// ```
+/// use sd_core::{Error, Health, Trouble};
+/// use tokio::time::Instant;
+///
+/// let why = Trouble::List(Error::unavailable("connection refused"));
+/// let health = Health::stale(Instant::now(), why);
+/// assert!(!health.is_live());
+/// assert_eq!(
+///     health.to_string(),
+///     "stale: listing failed: the registry is unavailable: connection refused"
+/// );
+/// assert_eq!(Health::Live.to_string(), "live");
+/// ```
+#[derive(Debug, Clone)]
+pub enum Health {
+    /// The instances are those that the registry holds.
+    Live,
+    /// The instances are those that were known last. Made with [`Health::stale`].
+    #[non_exhaustive]
+    Stale {
+        /// Since when.
+        since: Instant,
+        /// What happened; the first of several troubles in a row.
+        why: Trouble,
+    },
+}
+
+impl Health {
+    /// Stale since then, for this reason.
+    pub fn stale(since: Instant, why: Trouble) -> Self {
+        Self::Stale { since, why }
+    }
+
+    /// Whether the source follows its registry.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live)
+    }
+}
+
+/// `live`, or `stale: ` and the whole chain of causes.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("live"),
+            Self::Stale { why, .. } => write!(f, "stale: {}", chain(why)),
+        }
+    }
+}

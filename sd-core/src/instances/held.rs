@@ -1,0 +1,35 @@
+//! Removals that are held back.
+
+use super::health::Trouble;
+use tokio::time::Instant;
+
+/// Says of an instance that the registry has removed it, and that it is shown all the same.
+///
+/// A registry that has had an outage reports removals that are none: the leases of live providers
+/// have expired with it. An [`Instancer`](crate::Instancer) applies such removals only when the
+/// registry has been healthy for a grace period. See [`Event::held`](crate::Event::held).
+///
+/// ```
+/// use sd_core::Event;
+///
+/// fn report(event: &Event) {
+///     for (key, held) in event.held() {
+///         println!("{key} was removed {:?} ago, doubted: {}", held.since.elapsed(), held.why);
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Held {
+    /// When the registry reported the removal.
+    pub since: Instant,
+    /// The trouble that makes the removal doubtful.
+    pub why: Trouble,
+}
+
+impl Held {
+    /// A removal that was reported then, and is doubted because of `why`.
+    pub fn new(since: Instant, why: Trouble) -> Self {
+        Self { since, why }
+    }
+}

@@ -1,0 +1,154 @@
+//! The JSON of instances: of the default codec and, with the feature `serde`, of [`Instance`].
+
+use super::{instance::Instance, status::Status};
+use crate::registry::Key;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// An instance without its key. Only the address is required; unknown fields are ignored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Attributes<'a> {
+    pub(super) address: Cow<'a, str>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<Box<str>>,
+    #[serde(default, with = "StatusText")]
+    status: Status,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Status", rename_all = "lowercase")]
+enum StatusText {
+    Serving,
+    Draining,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn of(instance: &'a Instance) -> Self {
+        let metadata = instance.all_metadata();
+        Self {
+            address: instance.address().into(),
+            weight: instance.weight(),
+            zone: instance.zone().map(Into::into),
+            status: instance.status(),
+            metadata: metadata
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn into_instance(self, key: Key) -> Instance {
+        let mut instance = Instance::new(key, self.address)
+            .with_weight(self.weight)
+            .with_status(self.status);
+        if let Some(zone) = self.zone {
+            instance = instance.with_zone(zone);
+        }
+        for (name, value) in self.metadata {
+            instance = instance.with_metadata(name, value);
+        }
+        instance
+    }
+}
+
+#[cfg(feature = "serde")]
+mod public {
+    use super::*;
+    use serde::{Deserializer, Serializer, de};
+
+    /// `serving` or `draining`.
+    impl Serialize for Status {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            StatusText::serialize(self, serializer)
+        }
+    }
+
+    /// `serving` or `draining`.
+    impl<'de> Deserialize<'de> for Status {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            StatusText::deserialize(deserializer)
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct WithKey<'a> {
+        key: Cow<'a, str>,
+        #[serde(flatten)]
+        attributes: Attributes<'a>,
+    }
+
+    impl Serialize for Instance {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let key = self.key().as_str().into();
+            let attributes = Attributes::of(self);
+            WithKey { key, attributes }.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Instance {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let WithKey { key, attributes } = WithKey::deserialize(deserializer)?;
+            let key = Key::new(key).map_err(de::Error::custom)?;
+            Ok(attributes.into_instance(key))
+        }
+    }
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Instance, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn the_json_of_an_instance_is_fixed() {
+        let plain = Instance::new(Key::new("/hello/a").unwrap(), "10.0.0.1:80");
+        let rich = plain
+            .clone()
+            .with_weight(3)
+            .with_zone("eu-1")
+            .with_status(Status::Draining)
+            .with_metadata("version", "1.4.2");
+        for (instance, expected) in [
+            (
+                plain,
+                r#"{"key":"/hello/a","address":"10.0.0.1:80","status":"serving"}"#,
+            ),
+            (
+                rich,
+                concat!(
+                    r#"{"key":"/hello/a","address":"10.0.0.1:80","weight":3,"zone":"eu-1","#,
+                    r#""status":"draining","metadata":{"version":"1.4.2"}}"#
+                ),
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&instance).unwrap(), expected);
+            assert_eq!(read(expected).unwrap(), instance);
+        }
+    }
+
+    #[test]
+    fn only_key_and_address_are_required() {
+        let least = read(r#"{"address":"h:1","key":"a","later":[1]}"#).unwrap();
+        assert_eq!((least.weight(), least.status()), (1, Status::Serving));
+        assert!(read(r#"{"key":"a"}"#).is_err());
+        assert!(read(r#"{"address":"h:1"}"#).is_err());
+        assert!(
+            read(r#"{"key":"","address":"h:1"}"#).is_err(),
+            "an empty key"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! Sets of instances, and what differs between two of them.
+
+use super::instance::Instance;
+use crate::registry::Key;
+use imbl::{
+    OrdMap,
+    ordmap::{DiffItem, Values},
+    shared_ptr::DefaultSharedPtr,
+};
+use std::{fmt, iter::FusedIterator, sync::Arc};
+
+/// A set of instances, in the order of their keys.
+///
+/// A service can have 100,000 instances and change several times a second. This set is a
+/// persistent B-tree: a clone copies nothing, a changed clone shares all nodes but those on the way
+/// to the change, and [`diff`](Self::diff) reads only the nodes that are not shared.
+///
+/// ```
+/// use sd_core::{Instance, InstanceChange, Instances, Key};
+///
+/// let before: Instances = [Instance::new(Key::new("/hello/a")?, "10.0.0.1:80")]
+///     .into_iter()
+///     .collect();
+/// let mut after = before.clone();
+/// after.insert(Instance::new(Key::new("/hello/b")?, "10.0.0.2:80"));
+///
+/// assert_eq!(after.get("/hello/b").map(|it| it.address()), Some("10.0.0.2:80"));
+/// for instance in &after {
+///     println!("{}", instance.key());
+/// }
+/// for change in before.diff(&after) {
+///     assert!(matches!(change, InstanceChange::Added(new) if new.address() == "10.0.0.2:80"));
+/// }
+/// # Ok::<(), sd_core::Invalid>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Instances(OrdMap<Key, Arc<Instance>>);
+
+impl Instances {
+    /// The number of instances.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The instance under `key`, which is a [`Key`] or a string.
+    pub fn get<K: AsRef<str> + ?Sized>(&self, key: &K) -> Option<&Arc<Instance>> {
+        self.0.get(key.as_ref())
+    }
+
+    /// All instances in the order of their keys.
+    pub fn iter(&self) -> InstancesIter<'_> {
+        InstancesIter(self.0.values())
+    }
+
+    /// What changed from `self` to `newer`, in the order of the keys.
+    ///
+    /// The cost grows with the number of changes, not with the size of the sets, where one set was
+    /// made from the other.
+    pub fn diff(&self, newer: &Self) -> impl Iterator<Item = InstanceChange> {
+        self.0.diff(&newer.0).map(|item| match item {
+            DiffItem::Add(_, new) => InstanceChange::Added(new.clone()),
+            DiffItem::Update { old, new } => InstanceChange::Updated {
+                old: old.1.clone(),
+                new: new.1.clone(),
+            },
+            DiffItem::Remove(_, old) => InstanceChange::Removed(old.clone()),
+        })
+    }
+
+    /// Adds `instance`. Returns the instance that had its key before.
+    pub fn insert(&mut self, instance: impl Into<Arc<Instance>>) -> Option<Arc<Instance>> {
+        let instance = instance.into();
+        self.0.insert(instance.key().clone(), instance)
+    }
+
+    /// Removes the instance under `key`, and returns it.
+    pub fn remove<K: AsRef<str> + ?Sized>(&mut self, key: &K) -> Option<Arc<Instance>> {
+        self.0.remove(key.as_ref())
+    }
+
+    /// Makes `self` equal to `newer`, and keeps the instances that are equal in both.
+    ///
+    /// For sources that are told whole sets: [`diff`](Self::diff) from a clone made before stays
+    /// cheap, which it would not be with `newer` itself.
+    pub fn update_to(&mut self, newer: &Self) {
+        for change in self.clone().diff(newer) {
+            match change {
+                InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
+                    self.insert(new);
+                }
+                InstanceChange::Removed(old) => {
+                    self.remove(old.key());
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self).finish()
+    }
+}
+
+/// The last instance under a key wins.
+impl FromIterator<Instance> for Instances {
+    fn from_iter<I: IntoIterator<Item = Instance>>(instances: I) -> Self {
+        instances.into_iter().map(Arc::new).collect()
+    }
+}
+
+/// The last instance under a key wins.
+impl FromIterator<Arc<Instance>> for Instances {
+    fn from_iter<I: IntoIterator<Item = Arc<Instance>>>(instances: I) -> Self {
+        let instances = instances.into_iter();
+        Self(instances.map(|it| (it.key().clone(), it)).collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Instances {
+    type Item = &'a Arc<Instance>;
+    type IntoIter = InstancesIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The iterator of [`Instances::iter`].
+#[must_use = "iterators do nothing unless they are read"]
+pub struct InstancesIter<'a>(Values<'a, Key, Arc<Instance>, DefaultSharedPtr>);
+
+impl<'a> Iterator for InstancesIter<'a> {
+    type Item = &'a Arc<Instance>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for InstancesIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back()
+    }
+}
+
+impl ExactSizeIterator for InstancesIter<'_> {}
+
+impl FusedIterator for InstancesIter<'_> {}
+
+impl fmt::Debug for InstancesIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstancesIter")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One difference between two sets of instances. Owned: it shares its instances with the sets.
+///
+/// Every difference is one of these three, so that a `match` needs no fourth arm.
+///
+/// ```
+/// use sd_core::{InstanceChange, Instances};
+///
+/// /// For another task, which may outlive both sets.
+/// fn changes(before: &Instances, after: &Instances) -> Vec<InstanceChange> {
+///     before.diff(after).collect()
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceChange {
+    /// The instance is new.
+    Added(Arc<Instance>),
+    /// The instance under this key has changed.
+    Updated {
+        /// The instance before.
+        old: Arc<Instance>,
+        /// The instance now.
+        new: Arc<Instance>,
+    },
+    /// The instance is gone.
+    Removed(Arc<Instance>),
+}
+
+impl InstanceChange {
+    /// The key of the instance that changed.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Added(of) | Self::Updated { new: of, .. } | Self::Removed(of) => of.key(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(name: &str, address: &str) -> Instance {
+        Instance::new(Key::new(name).unwrap(), address)
+    }
+
+    fn set<const N: usize>(all: [(&str, &str); N]) -> Instances {
+        let all = all.into_iter();
+        all.map(|(name, address)| instance(name, address)).collect()
+    }
+
+    #[test]
+    fn a_set_is_read_by_key_by_string_and_in_order_from_both_ends() {
+        let all = set([("b", "h:2"), ("a", "h:1"), ("c", "h:3")]);
+        let key = Key::new("b").unwrap();
+        assert_eq!(all.get(&key), all.get("b"));
+        assert_eq!(all.get(&String::from("b")).unwrap().address(), "h:2");
+        assert!(all.get("d").is_none() && all.get("").is_none());
+        let mut names = Vec::new();
+        for instance in &all {
+            names.push(instance.key().as_str());
+        }
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(all.iter().len(), 3);
+        assert_eq!(all.iter().next_back().unwrap().key().as_str(), "c");
+    }
+
+    #[test]
+    fn a_change_outlives_the_sets() {
+        let changes: Vec<_> = {
+            let before = set([("a", "h:1"), ("b", "h:1")]);
+            let after = set([("b", "h:2"), ("c", "h:1")]);
+            before.diff(&after).collect()
+        };
+        let said = changes.iter().map(|change| match change {
+            InstanceChange::Added(_) => format!("+{}", change.key()),
+            InstanceChange::Updated { .. } => format!("~{}", change.key()),
+            InstanceChange::Removed(_) => format!("-{}", change.key()),
+        });
+        assert_eq!(said.collect::<Vec<_>>(), ["-a", "~b", "+c"]);
+    }
+
+    #[test]
+    fn an_updated_set_keeps_what_is_equal() {
+        let before = set([("a", "h:1"), ("b", "h:1"), ("c", "h:1")]);
+        let mut all = before.clone();
+        let newer = set([("b", "h:1"), ("c", "h:2"), ("d", "h:1")]);
+        all.update_to(&newer);
+        assert_eq!(all, newer);
+        let kept = |name| Arc::ptr_eq(all.get(name).unwrap(), before.get(name).unwrap());
+        assert!(kept("b") && !kept("c"));
+    }
+}

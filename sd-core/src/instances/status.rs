@@ -1,0 +1,41 @@
+//! Whether an instance wants new calls.
+
+use std::fmt;
+
+/// Whether an instance wants new calls.
+///
+/// A provider that is about to stop announces it, so that callers leave before it goes and its
+/// removal is not taken for an accident.
+///
+/// ```
+/// use sd_core::Status;
+///
+/// assert_eq!(Status::default(), Status::Serving);
+/// assert_eq!(Status::Draining.to_string(), "draining");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Status {
+    /// It takes calls.
+    #[default]
+    Serving,
+    /// It finishes the calls it has and is about to go. It wants no new ones, and its removal
+    /// applies at once.
+    Draining,
+}
+
+impl Status {
+    /// `serving` or `draining`, as the [default codec](crate::DefaultCodec) writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
