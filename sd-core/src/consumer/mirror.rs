@@ -24,7 +24,7 @@ use super::meters::SourceMeters;
 use crate::{
     instances::{Codec, CodecError, Event, Health, Instances, Trouble},
     registry::{Batch, Change, Entry, Error, Key, Prefix, Revision, Snapshot, WatchError, chain},
-    support::{Gravity, Warnings},
+    support::{Severity, Warnings},
 };
 use pace::Pace;
 use stabiliser::Stabiliser;
@@ -410,7 +410,7 @@ impl Mirror {
             return;
         }
         match self.warnings.note(cause, now) {
-            Some(Gravity::Hopeless) => {
+            Some(Severity::Permanent) => {
                 tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
             }
             Some(_) if self.is_ready() => {

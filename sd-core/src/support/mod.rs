@@ -19,4 +19,4 @@ pub(crate) use metering::{Share, count};
 pub(crate) use panics::{Panicked, catch, catch_async};
 #[cfg(test)]
 pub(crate) use properties::{cases, denied, down};
-pub(crate) use warnings::{Gravity, Warnings};
+pub(crate) use warnings::{Severity, Warnings};
