@@ -67,7 +67,7 @@ pub use registry::{
     Snapshot, Ttl, Watch, WatchError,
 };
 
-pub use support::Backoff;
+pub use support::{Backoff, StatusReceiver};
 
 /// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;
