@@ -1,127 +1,126 @@
-//! Keeping a registration: what to do next, whatever happens.
+//! The state machine of a registration.
 //!
-//! Of all that a provider asks of its registry, one thing is under way at a time: an [`Action`].
-//! [`Tenure`] is told what happens ([`Input`]) and answers with the action that takes the place of
-//! the one under way, if any. It does nothing itself, so that every order of events can be tried
-//! without a runtime.
+//! A provider asks one thing of its registry at a time: an [`Action`]. [`RegistrationState`] takes
+//! each [`Input`] and answers with the action that replaces the current one, if any. It does no I/O
+//! itself, so that tests can try every order of events without a runtime.
 //!
-//! Whatever it was asked before, nothing is put after [`Input::Deregister`] but the announcement of
-//! draining, and nothing at all after [`Action::Deregister`], until it is told to register again.
+//! After [`Input::Deregister`] nothing is put but the announcement of draining, and after
+//! [`Action::Deregister`] nothing at all, until the owner asks to register again.
 
 mod action;
-mod backoff;
+mod answers;
 #[cfg(test)]
 mod model;
-mod state;
-mod terms;
+mod options;
+mod phase;
+mod removal;
+mod retry_backoff;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub(crate) use action::{Action, Input};
-pub(crate) use terms::Terms;
+pub(crate) use options::Options;
 
 use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Deregistered, Error, Key, LeaseId, Lost, Result};
-use backoff::Backoff;
+use crate::registry::{Deregistered, Error, Result};
 use bytes::Bytes;
-use state::State;
+use phase::Phase;
+use retry_backoff::RetryBackoff;
 use std::fmt;
 use tokio::time::Instant;
-use value::{Value, is_hopeless};
+use value::Value;
 
-/// Taking a key back from somebody who takes it too becomes this many times as slow as other
-/// attempts.
+/// How many times slower than other attempts a key is retaken from somebody who retakes it too.
 const RETAKE_SLOWER: u32 = 75;
-/// The share of the time for deregistering that announcing it may take.
-const ANNOUNCING_SHARE: u32 = 4;
 
-/// The state of one registration, from the first attempt to the last word of the registry.
-pub(crate) struct Tenure {
-    terms: Terms,
-    state: State,
-    under_way: Action,
+/// The state of one registration.
+pub(crate) struct RegistrationState {
+    options: Options,
+    phase: Phase,
+    /// The current action.
+    action: Action,
     timer: Option<Instant>,
-    retry: Backoff,
-    retake: Backoff,
+    retry: RetryBackoff,
+    retake: RetryBackoff,
     value: Value,
-    /// What became of the last deregistration.
-    outcome: Option<Result<Deregistered>>,
-    /// Whether the client may hold an entry of ours.
-    owed: bool,
-    /// Whether to register again once deregistered.
-    again: bool,
+    /// The outcome of the last deregistration.
+    removed: Option<Result<Deregistered>>,
+    /// Whether the client may hold an entry of this registration.
+    may_hold_entry: bool,
+    /// Whether to register again after the deregistration.
+    register_next: bool,
 }
 
-impl Tenure {
-    /// A tenure that has not begun, of an entry with the value `wanted`.
-    pub(crate) fn new(terms: Terms, wanted: Bytes) -> Self {
-        let (min, max) = terms.backoff;
+impl RegistrationState {
+    /// The state before the first registration, of an entry with the value `wanted`.
+    pub(crate) fn new(options: Options, wanted: Bytes) -> Self {
+        let (min, max) = options.backoff;
         Self {
-            retry: Backoff::new(min, max),
-            retake: Backoff::new(min, max.saturating_mul(RETAKE_SLOWER)),
-            terms,
-            state: State::Ended(RegistrarStatus::Idle),
-            under_way: Action::Rest,
+            retry: RetryBackoff::new(min, max),
+            retake: RetryBackoff::new(min, max.saturating_mul(RETAKE_SLOWER)),
+            options,
+            phase: Phase::Ended(RegistrarStatus::Idle),
+            action: Action::Idle,
             timer: None,
             value: Value::new(wanted),
-            outcome: None,
-            owed: false,
-            again: false,
+            removed: None,
+            may_hold_entry: false,
+            register_next: false,
         }
     }
 
-    /// What is under way.
-    pub(crate) fn under_way(&self) -> &Action {
-        &self.under_way
+    /// The current action.
+    pub(crate) fn action(&self) -> &Action {
+        &self.action
     }
 
-    /// When to say [`Input::TimerFired`], if nothing else happens before.
+    /// When to send [`Input::TimerFired`], unless another input comes first.
     pub(crate) fn timer(&self) -> Option<Instant> {
         self.timer
     }
 
-    /// Whether nothing happens any more unless the owner says so.
+    /// Whether nothing is left to do until the owner asks for something.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended(_))
+        matches!(self.phase, Phase::Ended(_))
     }
 
-    /// What to tell the world.
+    /// The status to publish.
     pub(crate) fn status(&self) -> RegistrarStatus {
-        self.state.status()
+        self.phase.status()
     }
 
-    /// What to tell who asked to be registered; `None` while it is not decided.
-    pub(crate) fn registered(&self) -> Option<Result<()>> {
-        match &self.state {
-            State::Held { .. } => Some(Ok(())),
-            State::Registering { .. } | State::Reclaiming { .. } | State::Taken { .. } => None,
-            State::Announcing { .. } | State::Draining { .. } | State::Removing => {
-                (!self.again).then_some(Err(Error::Closed))
-            }
-            State::Ended(RegistrarStatus::Failed(error)) => Some(Err(error.clone())),
-            State::Ended(_) => Some(Err(Error::Closed)),
+    /// The answer to calls that register; `None` while it is open.
+    pub(crate) fn register_result(&self) -> Option<Result<()>> {
+        match &self.phase {
+            Phase::Registered { .. } => Some(Ok(())),
+            Phase::Registering { .. } | Phase::Reclaiming { .. } | Phase::Taken { .. } => None,
+            Phase::Removing(_) => (!self.register_next).then_some(Err(Error::Closed)),
+            Phase::Ended(RegistrarStatus::Failed(error)) => Some(Err(error.clone())),
+            Phase::Ended(_) => Some(Err(Error::Closed)),
         }
     }
 
-    /// What to tell who brought the newest value; `None` while it is not decided.
-    pub(crate) fn updated(&self) -> Option<Result<Updated>> {
-        match (&self.value.refused, &self.state) {
+    /// The answer to the call that brought the newest value; `None` while it is open.
+    pub(crate) fn update_result(&self) -> Option<Result<Updated>> {
+        match (&self.value.refused, &self.phase) {
             (Some(error), _) => Some(Err(error.clone())),
-            (None, State::Held { .. }) => self.value.is_written().then_some(Ok(Updated::Written)),
+            (None, Phase::Registered { .. }) => {
+                self.value.is_written().then_some(Ok(Updated::Written))
+            }
             (None, _) => Some(Ok(Updated::Remembered)),
         }
     }
 
-    /// What to tell who asked to be registered no more; `None` while it is not decided.
-    pub(crate) fn deregistered(&self) -> Option<Result<Deregistered>> {
-        self.outcome.clone()
+    /// The answer to calls that deregister; `None` while it is open.
+    pub(crate) fn deregister_result(&self) -> Option<Result<Deregistered>> {
+        self.removed.clone()
     }
 
-    /// Takes `input` into account. What is to be under way from now on; `None` if what is under way
-    /// goes on. An answer to something that is not under way is ignored.
+    /// Takes `input` into account. Returns the action that replaces the current one, or `None` if
+    /// the current one goes on. Ignores a completion of anything but the current action.
     pub(crate) fn on(&mut self, input: Input, now: Instant) -> Option<Action> {
-        match (input, &self.under_way) {
+        match (input, &self.action) {
             (Input::Register, _) => self.register(),
             (Input::Update(value), _) => self.update(value),
             (Input::Deregister, _) => self.deregister(now),
@@ -129,7 +128,7 @@ impl Tenure {
             (Input::Registered { key, lease }, Action::Register(sent))
             | (Input::Reclaimed { key, lease }, Action::Reclaim(sent)) => {
                 let sent = sent.clone();
-                self.entry_stands(key, lease, sent, now)
+                self.registered(key, lease, sent, now)
             }
             (Input::RegisterFailed(error), Action::Register(sent)) => {
                 let newest = *sent == self.value.wanted;
@@ -140,320 +139,134 @@ impl Tenure {
                 let newest = *sent == self.value.wanted;
                 self.reclaim_failed(error, newest, now)
             }
-            (Input::Lost(lost), Action::Hold) => self.lost(lost, now),
-            (Input::Deregistered(outcome), Action::Deregister) => self.gone(outcome),
+            (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
+            (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
             _ => None,
         }
     }
 
-    // === What the owner wants ===
+    /// Ends with `status`, whatever was going on, since the task that carries the actions out has
+    /// ended. Calls that deregister are answered with `removed`. The client may still hold the
+    /// entry. Does nothing if all was done.
+    pub(crate) fn abort(&mut self, status: RegistrarStatus, removed: Result<Deregistered>) {
+        if !self.has_ended() {
+            self.may_hold_entry = true;
+            self.register_next = false;
+            self.removed = Some(removed);
+            self.end(status);
+        }
+    }
+
+    // === Requests of the owner ===
 
     fn register(&mut self) -> Option<Action> {
-        match &self.state {
-            State::Ended(_) => {
+        match &self.phase {
+            Phase::Ended(_) => {
                 self.retry.reset();
-                self.begin()
+                self.begin_registering()
             }
-            // Asked for by name, so the key is taken over as a first registration would.
-            State::Taken { .. } => {
-                if !matches!(self.under_way, Action::Register(_)) {
-                    return self.begin();
+            // The owner asks for the key, so it is taken over as by a first registration.
+            Phase::Taken { .. } => {
+                if !matches!(self.action, Action::Register(_)) {
+                    return self.begin_registering();
                 }
-                self.state = State::Registering {
-                    attempt: 1,
-                    error: None,
-                };
+                self.phase = Phase::first_attempt();
                 None
             }
-            State::Announcing { .. } | State::Draining { .. } | State::Removing => {
-                self.again = true;
+            Phase::Removing(_) => {
+                self.register_next = true;
                 None
             }
-            State::Registering { .. } | State::Held { .. } | State::Reclaiming { .. } => None,
+            Phase::Registering { .. } | Phase::Registered { .. } | Phase::Reclaiming { .. } => None,
         }
     }
 
     fn update(&mut self, value: Bytes) -> Option<Action> {
         self.value.want(value);
-        match &self.state {
-            // After a failure the newer value waits as the one before would have.
-            State::Held { .. }
-                if self.under_way == Action::Hold
+        match &self.phase {
+            // After a failure the newer value waits as long as the one before.
+            Phase::Registered { .. }
+                if self.action == Action::AwaitLoss
                     && (self.timer.is_none() || self.value.is_written()) =>
             {
-                self.hold()
+                self.keep()
             }
             _ => None,
         }
     }
 
-    fn deregister(&mut self, now: Instant) -> Option<Action> {
-        self.again = false;
-        let deadline = now + self.terms.deregister_timeout;
-        match &self.state {
-            State::Announcing { .. } | State::Draining { .. } | State::Removing => None,
-            State::Ended(_) if self.owed => self.remove(deadline),
-            State::Ended(status) => {
-                self.outcome = Some(match status {
-                    RegistrarStatus::Deregistered(outcome) => Ok(*outcome),
-                    // The entry may stand until its lease ends, and nobody is left to ask.
-                    RegistrarStatus::Closed => Err(Error::Closed),
-                    _ => Ok(Deregistered::NotOurs),
-                });
-                None
-            }
-            State::Registering { .. } | State::Reclaiming { .. } | State::Taken { .. } => {
-                self.remove(deadline)
-            }
-            State::Held { key, .. } => {
-                let draining = self.terms.codec.draining(key, &self.value.wanted);
-                match draining.filter(|draining| !self.value.stands(draining)) {
-                    None => self.remove(deadline),
-                    Some(draining) => {
-                        self.outcome = None;
-                        self.state = State::Announcing { deadline };
-                        let until = now + self.terms.deregister_timeout / ANNOUNCING_SHARE;
-                        self.go(Action::Reclaim(draining), Some(until))
-                    }
-                }
-            }
-        }
-    }
-
-    // === What the registry says ===
-
-    fn entry_stands(
-        &mut self,
-        key: Key,
-        lease: LeaseId,
-        sent: Bytes,
-        now: Instant,
-    ) -> Option<Action> {
-        self.value.stands_now(sent);
-        if let State::Announcing { deadline } = self.state {
-            if self.terms.drain.is_zero() {
-                return self.remove(deadline);
-            }
-            self.state = State::Draining {
-                removal: deadline - now,
-            };
-            return self.go(Action::Hold, Some(now + self.terms.drain));
-        }
-        self.owed = true;
-        self.retry.succeeded(now);
-        self.retake.succeeded(now);
-        self.value.settle();
-        self.state = State::Held {
-            key,
-            lease,
-            error: None,
-        };
-        self.hold()
-    }
-
-    fn register_failed(&mut self, error: Error, newest: bool, now: Instant) -> Option<Action> {
-        let transient = error.is_transient();
-        // What was not answered may have been heard.
-        self.owed |= transient;
-        match &mut self.state {
-            State::Registering {
-                attempt,
-                error: last,
-            } if transient => {
-                *attempt += 1;
-                *last = Some(error);
-                let at = now + self.retry.failed(now);
-                self.go(Action::Rest, Some(at))
-            }
-            _ if matches!(error, Error::Closed) => self.end(RegistrarStatus::Closed),
-            State::Taken { retake_at, .. } => {
-                *retake_at = Some(now + self.retake.failed(now));
-                if newest {
-                    self.value.give_up_if_hopeless(&error);
-                }
-                self.wait_for_key(now)
-            }
-            _ => self.end(RegistrarStatus::Failed(error)),
-        }
-    }
-
-    fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
-        if let State::Draining { removal } = self.state {
-            return self.remove(now + removal);
-        }
-        match lost {
-            Lost::Taken { value } => self.taken(value, now),
-            Lost::Superseded => self.end(RegistrarStatus::Superseded),
-            Lost::Closed => self.end(RegistrarStatus::Closed),
-            Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
-            Lost::LeaseExpired | Lost::KeyDeleted => {
-                self.state = State::Reclaiming {
-                    lost,
-                    attempt: 1,
-                    error: None,
-                };
-                let at = now + self.retry.failed(now);
-                self.go(Action::Rest, Some(at))
-            }
-        }
-    }
-
-    fn taken(&mut self, value: Bytes, now: Instant) -> Option<Action> {
-        let retake_at = match self.state {
-            State::Announcing { deadline } => return self.remove(deadline),
-            State::Taken { retake_at, .. } => retake_at,
-            _ => {
-                self.retry.failed(now);
-                let retake = self.terms.retake;
-                retake.then(|| now + self.retake.failed(now))
-            }
-        };
-        self.state = State::Taken { value, retake_at };
-        self.wait_for_key(now)
-    }
-
-    fn reclaim_failed(&mut self, error: Error, newest: bool, now: Instant) -> Option<Action> {
-        if let State::Announcing { deadline } = self.state {
-            return self.remove(deadline);
-        }
-        if matches!(error, Error::Closed) {
-            return self.end(RegistrarStatus::Closed);
-        }
-        self.value.doubtful |= error.is_transient();
-        let may_go_on = !newest || self.value.give_up_if_hopeless(&error);
-        if let State::Taken { .. } = self.state {
-            return self.wait_for_key(now);
-        }
-        if let State::Held { .. } = self.state
-            && is_hopeless(&error)
-            && may_go_on
-        {
-            return self.hold();
-        }
-        let delay = match error.is_transient() {
-            true => self.retry.failed(now),
-            false => self.retry.longest(),
-        };
-        match &mut self.state {
-            State::Held { error: last, .. } => {
-                *last = Some(error.clone());
-                self.value.refuse(error, newest);
-                self.go(Action::Hold, Some(now + delay))
-            }
-            State::Reclaiming {
-                attempt,
-                error: last,
-                ..
-            } => {
-                *attempt += 1;
-                *last = Some(error);
-                self.go(Action::Rest, Some(now + delay))
-            }
-            _ => None,
-        }
-    }
-
-    fn gone(&mut self, outcome: Result<Deregistered>) -> Option<Action> {
-        self.owed = !matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
-        self.outcome = Some(outcome.clone());
-        if std::mem::take(&mut self.again) {
-            self.retry.reset();
-            return self.begin();
-        }
-        self.end(match outcome {
-            Ok(outcome) => RegistrarStatus::Deregistered(outcome),
-            Err(Error::Closed) => RegistrarStatus::Closed,
-            Err(error) => RegistrarStatus::Failed(error),
-        })
-    }
+    // === The timer ===
 
     fn timer_fired(&mut self, now: Instant) -> Option<Action> {
         self.timer.take_if(|at| *at <= now)?;
-        match &self.state {
-            State::Registering { .. } => self.go(Action::Register(self.value.wanted.clone()), None),
-            State::Reclaiming { .. } => self.go(Action::Reclaim(self.value.wanted.clone()), None),
-            State::Held { .. } => self.hold(),
-            State::Taken { retake_at, .. } => {
-                let action = match retake_at {
-                    Some(at) if *at <= now => Action::Register(self.value.wanted.clone()),
-                    _ => Action::Reclaim(self.value.wanted.clone()),
-                };
-                self.go(action, None)
-            }
-            State::Announcing { deadline } => {
-                let deadline = *deadline;
-                self.remove(deadline)
-            }
-            State::Draining { removal } => {
-                let deadline = now + *removal;
-                self.remove(deadline)
-            }
-            State::Removing => self.gone(Ok(Deregistered::Unconfirmed)),
-            State::Ended(_) => None,
+        let wanted = self.value.wanted.clone();
+        match self.phase {
+            Phase::Registering { .. } => self.begin(Action::Register(wanted), None),
+            Phase::Reclaiming { .. } => self.begin(Action::Reclaim(wanted), None),
+            Phase::Registered { .. } => self.keep(),
+            Phase::Taken { retake_at, .. } => match retake_at {
+                Some(at) if at <= now => self.begin(Action::Register(wanted), None),
+                _ => self.begin(Action::Reclaim(wanted), None),
+            },
+            Phase::Removing(step) => self.next_removal_step(step, now),
+            Phase::Ended(_) => None,
         }
     }
 
-    // === Where that leads ===
+    // === What follows ===
 
-    fn begin(&mut self) -> Option<Action> {
-        self.state = State::Registering {
-            attempt: 1,
-            error: None,
-        };
-        self.go(Action::Register(self.value.wanted.clone()), None)
+    fn begin_registering(&mut self) -> Option<Action> {
+        self.phase = Phase::first_attempt();
+        self.begin(Action::Register(self.value.wanted.clone()), None)
     }
 
-    /// Holds what stands, or writes what is newer.
-    fn hold(&mut self) -> Option<Action> {
+    /// Waits for a loss, or writes the newer value.
+    fn keep(&mut self) -> Option<Action> {
         if !self.value.is_written() {
-            return self.go(Action::Reclaim(self.value.wanted.clone()), None);
+            return self.begin(Action::Reclaim(self.value.wanted.clone()), None);
         }
-        if let State::Held { error, .. } = &mut self.state {
+        if let Phase::Registered { error, .. } = &mut self.phase {
             *error = None;
         }
-        self.go(Action::Hold, None)
+        self.begin(Action::AwaitLoss, None)
     }
 
     fn wait_for_key(&mut self, now: Instant) -> Option<Action> {
-        let look = now + self.retry.longest();
-        let at = match self.state {
-            State::Taken {
+        let next_look = now + self.retry.longest();
+        let at = match self.phase {
+            Phase::Taken {
                 retake_at: Some(at),
                 ..
-            } => at.min(look),
-            _ => look,
+            } => at.min(next_look),
+            _ => next_look,
         };
-        self.go(Action::Rest, Some(at))
-    }
-
-    fn remove(&mut self, deadline: Instant) -> Option<Action> {
-        self.outcome = None;
-        self.state = State::Removing;
-        self.go(Action::Deregister, Some(deadline))
+        self.begin(Action::Idle, Some(at))
     }
 
     fn end(&mut self, status: RegistrarStatus) -> Option<Action> {
-        self.owed &= matches!(
+        self.may_hold_entry &= matches!(
             status,
-            RegistrarStatus::Failed(_) | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
+            RegistrarStatus::Failed(_)
+                | RegistrarStatus::RuntimeEnded
+                | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );
         self.value.written = None;
-        self.state = State::Ended(status);
-        self.go(Action::Rest, None)
+        self.phase = Phase::Ended(status);
+        self.begin(Action::Idle, None)
     }
 
-    fn go(&mut self, action: Action, timer: Option<Instant>) -> Option<Action> {
-        self.under_way = action.clone();
+    fn begin(&mut self, action: Action, timer: Option<Instant>) -> Option<Action> {
+        self.action = action.clone();
         self.timer = timer;
         Some(action)
     }
 }
 
-impl fmt::Debug for Tenure {
+impl fmt::Debug for RegistrationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenure")
-            .field("state", &self.state)
-            .field("under_way", &self.under_way)
+        f.debug_struct("RegistrationState")
+            .field("phase", &self.phase)
+            .field("action", &self.action)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,12 @@
-//! What a tenure is bound to.
+//! The options of a registration.
 
-use crate::instances::Codec;
+use crate::{instances::Codec, registry::Key, support::catch};
+use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
-/// What a tenure is bound to, for as long as it lasts.
+/// The options of a [`RegistrationState`](super::RegistrationState).
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct Options {
     /// Whether to take a key back that somebody else took.
     pub(crate) retake: bool,
     /// The shortest and the longest delay between attempts.
@@ -14,6 +15,17 @@ pub(crate) struct Terms {
     pub(crate) deregister_timeout: Duration,
     /// How long draining is announced before the entry is removed.
     pub(crate) drain: Duration,
-    /// Says what announces draining.
+    /// Writes the value that announces draining.
     pub(crate) codec: Arc<dyn Codec>,
+}
+
+impl Options {
+    /// The value that announces draining; `None` where the codec cannot say so. A panic of the
+    /// codec is logged, and draining is not announced.
+    pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        catch(|| self.codec.draining(key, value)).unwrap_or_else(|why| {
+            tracing::error!(%key, %why, "the codec failed, draining is not announced");
+            None
+        })
+    }
 }
