@@ -115,7 +115,16 @@ impl Fixture {
             "closed",
             &[Register, registered(), Input::Lost(Lost::Closed)],
         );
+        add("aborted", &[Register, registered()]);
+        let (_, aborted) = fixtures.last_mut().expect("a fixture");
+        aborted.abort();
         fixtures
+    }
+
+    /// The runtime of the task has ended.
+    fn abort(&mut self) {
+        let removed = Ok(Deregistered::Unconfirmed);
+        self.state.abort(RegistrarStatus::RuntimeEnded, removed);
     }
 
     fn on(&mut self, input: Input) -> Option<Action> {
@@ -567,4 +576,40 @@ fn an_unconfirmed_removal_is_repeated() {
     assert_eq!(it.on(Input::Deregister), None);
     let outcome = it.state.deregister_result().unwrap().unwrap();
     assert_eq!(outcome, Deregistered::Removed);
+}
+
+#[test]
+fn whatever_is_under_way_an_abort_ends_it_and_answers_all() {
+    for (name, mut it) in Fixture::in_every_phase() {
+        let was_open = !it.state.has_ended();
+        it.abort();
+        assert!(it.state.has_ended() && it.state.timer().is_none(), "{name}");
+        assert!(it.state.register_result().is_some(), "{name}");
+        assert!(it.state.update_result().is_some(), "{name}");
+        if was_open {
+            let removed = it.state.deregister_result();
+            assert!(
+                matches!(removed, Some(Ok(Deregistered::Unconfirmed))),
+                "{name}"
+            );
+            assert!(
+                matches!(it.state.status(), RegistrarStatus::RuntimeEnded),
+                "{name}"
+            );
+            // The entry may be there, so it is removed if asked for.
+            assert_eq!(it.on(Input::Deregister), Some(Action::Deregister), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_registration_that_panicked_may_exist() {
+    let panicked = Error::Panicked {
+        message: "a bug".into(),
+    };
+    let mut it = Fixture::new();
+    it.on(Input::Register);
+    it.on(Input::RegisterFailed(panicked));
+    assert!(matches!(it.state.register_result(), Some(Err(_))));
+    assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));
 }
