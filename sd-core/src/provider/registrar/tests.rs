@@ -735,12 +735,13 @@ fn deregistering_is_bounded_on_a_runtime_that_is_not_driven() {
     });
     runtime().block_on(async {
         let asked = Instant::now();
-        let outcome = registrar.deregister().await.unwrap();
-        assert_eq!(outcome, Deregistered::Unconfirmed);
+        let outcome = timeout(Duration::from_secs(60), registrar.deregister()).await;
+        assert!(matches!(outcome, Ok(Ok(Deregistered::Unconfirmed))));
         assert!(asked.elapsed() <= Duration::from_secs(6));
         let asked = Instant::now();
-        let error = failing.register_within(Duration::from_secs(3)).await;
-        assert!(matches!(error, Err(Error::Unavailable { .. })));
+        let registered = failing.register_within(Duration::from_secs(3));
+        let registered = timeout(Duration::from_secs(60), registered).await;
+        assert!(matches!(registered, Ok(Err(Error::Unavailable { .. }))));
         assert!(asked.elapsed() <= Duration::from_secs(4));
     });
     let warning = "WARN deregistration unconfirmed: the task does not run service=/svc/a";
