@@ -52,7 +52,9 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// A client that panics has failed this one call ([`Error::Panicked`]). If the runtime ends before
 /// the task has deregistered, the status is [`RuntimeEnded`](RegistrarStatus::RuntimeEnded) and the
-/// entry ends with its lease; `register` then starts anew on another runtime.
+/// entry ends with its lease; `register` then starts anew on another runtime. While the runtime
+/// exists but is not driven (a current-thread runtime outside of `block_on`), the task stands still:
+/// `register` and `update` wait, `register_within` and `deregister` keep their bounds.
 ///
 /// ```
 /// # use sd_core::*;
