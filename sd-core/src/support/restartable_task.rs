@@ -13,7 +13,7 @@ use tokio_util::{
 
 /// Work that is kept between its runs. Whatever ends a run, the work can be started again.
 pub(crate) trait RestartableWork: Work {
-    /// The runtime has ended before the run did. Publishes that, and answers all who wait.
+    /// The runtime has ended before the run did. Publishes that, and answers all calls that wait.
     fn runtime_ended(&mut self);
 }
 
@@ -293,7 +293,7 @@ mod tests {
             assert!(it.task.start_again_if_running());
         });
         drop(old);
-        // Once for the run, and once for who had started it again.
+        // Once for the run, and once for the start during it.
         assert_eq!(it.reports(), ["runtime ended", "runtime ended"]);
         assert!(it.task.start().is_err());
         runtime().block_on(async {
