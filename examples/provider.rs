@@ -30,15 +30,12 @@ use lexopt::{
 };
 use process::{Diary, ETCD, endpoints, log, told_to_stop};
 use sd_core::{
-    BoxError, Codec, DefaultCodec, Instance, Key, Registrar, RegistrarStatus, Service, Ttl,
+    BoxError, Codec, DefaultCodec, Instance, Key, Registrar, RegistrarStatus, Service,
+    StatusReceiver, Ttl,
 };
 use sd_etcd::EtcdClient;
 use std::{future, io, net::SocketAddr, process::ExitCode, time::Duration};
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 
 /// How long it says that it is draining before it goes: time for consumers to hear of it.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -99,10 +96,9 @@ async fn keep_registered(registrar: &Registrar) -> Result<(), BoxError> {
 }
 
 /// Says what the registrar does, for as long as it does.
-async fn tell(mut status: watch::Receiver<RegistrarStatus>, diary: Diary) -> io::Result<()> {
+async fn tell(mut status: StatusReceiver<RegistrarStatus>, diary: Diary) -> io::Result<()> {
     while status.changed().await.is_ok() {
-        let status = status.borrow_and_update().clone();
-        match status {
+        match &*status.borrow_and_update() {
             RegistrarStatus::Registering { error: None, .. } => diary.note("registering"),
             RegistrarStatus::Registering {
                 error: Some(error), ..
@@ -117,7 +113,7 @@ async fn tell(mut status: watch::Receiver<RegistrarStatus>, diary: Diary) -> io:
                 error: Some(error), ..
             } => diary.note(format!("not back yet: {error}")),
             RegistrarStatus::Taken { value } => {
-                let owner = String::from_utf8_lossy(&value);
+                let owner = String::from_utf8_lossy(value);
                 diary.note(format!("somebody else has taken the key: {owner}"))
             }
             _ => Ok(()),

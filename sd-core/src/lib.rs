@@ -71,7 +71,7 @@ pub use registry::{
     ServiceKey, Snapshot, Ttl, Watch, WatchError,
 };
 
-pub use support::Backoff;
+pub use support::{Backoff, StatusReceiver};
 
 /// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
 pub use async_trait::async_trait;

@@ -19,7 +19,8 @@ fn taken_by(value: &'static str) -> impl Fn(&RegistrarStatus) -> bool {
 /// Waits until the provider says what `accept` likes.
 async fn says(provider: &Provider, what: &str, accept: impl Fn(&RegistrarStatus) -> bool) {
     let status = provider.registrar().status();
-    eventually(PATIENCE, what, async || status.borrow().clone(), accept).await;
+    let look = async || status.borrow();
+    eventually(PATIENCE, what, look, |status| accept(status)).await;
 }
 
 /// faults row 1

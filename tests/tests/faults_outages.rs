@@ -2,7 +2,7 @@
 
 use sd_core::{Registrar, RegistrarStatus, Service, Ttl};
 use sd_tests::{Consumer, Etcd, PATIENCE, Provider, RemoteProvider, View, eventually, throughout};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 const A: &str = "10.0.0.1:80";
@@ -86,11 +86,11 @@ async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_leas
     };
     let look = async || {
         let statuses = providers.each_ref().map(|it| it.registrar().status());
-        let statuses = statuses.map(|status| status.borrow().clone());
+        let statuses = statuses.map(|status| status.borrow());
         (consumer.view(), statuses)
     };
-    let nothing = |(view, statuses): &(View, [RegistrarStatus; 2])| {
-        both(view) && view.held.is_empty() && statuses.iter().all(RegistrarStatus::is_registered)
+    let nothing = |(view, statuses): &(View, [Arc<RegistrarStatus>; 2])| {
+        both(view) && view.held.is_empty() && statuses.iter().all(|it| it.is_registered())
     };
     throughout(outage, "both registered, undoubted", look, nothing).await;
 

@@ -109,8 +109,8 @@ async fn a_wrong_password_is_said_at_once_and_not_tried_in_a_storm() {
         assert!(message.contains("password"), "{message}");
     }
 
-    let status = registrar.status().borrow().clone();
-    assert!(matches!(status, RegistrarStatus::Failed(_)), "{status:?}");
+    let status = registrar.status().borrow();
+    assert!(matches!(*status, RegistrarStatus::Failed(_)), "{status:?}");
     sleep(Duration::from_secs(3)).await;
     let tried = etcd.metrics().await.since(&before).calls("Authenticate");
     assert!((3..=12).contains(&tried), "{tried} authentications");

@@ -1,10 +1,7 @@
 //! The metrics of registrars.
 
-use super::status::RegistrarStatus;
-use crate::{
-    registry::{Deregistered, Lost},
-    support::{Share, count},
-};
+use super::status::{RegistrarStatus, outcome_name};
+use crate::support::{Share, count};
 
 /// Registrars by state.
 pub const REGISTRATIONS: &str = "sd_registrations";
@@ -19,15 +16,15 @@ pub const REGISTRATION_TAKEN: &str = "sd_registration_taken_total";
 /// Deregistrations by outcome.
 pub const DEREGISTRATIONS: &str = "sd_deregistrations_total";
 
-/// What a registrar says of itself.
+/// The metrics of one registrar.
 #[derive(Default)]
 pub(crate) struct RegistrarMeters {
     state: Option<(&'static str, Share)>,
 }
 
 impl RegistrarMeters {
-    /// The status changed from `old` to `new`.
-    pub(crate) fn turned(&mut self, old: &RegistrarStatus, new: &RegistrarStatus) {
+    /// The status has changed from `old` to `new`.
+    pub(crate) fn status_changed(&mut self, old: &RegistrarStatus, new: &RegistrarStatus) {
         let state = state(new);
         if self.state.as_ref().map(|(name, _)| *name) != state {
             self.state = state.map(|name| {
@@ -40,7 +37,9 @@ impl RegistrarMeters {
             RegistrarStatus::Registering { error: Some(_), .. } => failed("register"),
             RegistrarStatus::Registered { error: Some(_), .. } => failed("update"),
             RegistrarStatus::Reclaiming { error: Some(_), .. } => failed("reclaim"),
-            RegistrarStatus::Reclaiming { lost, .. } => lost_to(lost),
+            RegistrarStatus::Reclaiming { lost, .. } => {
+                count(REGISTRATION_LOST, &[("reason", lost.reason())], 1);
+            }
             RegistrarStatus::Registered { .. } => {
                 let was_lost = matches!(
                     old,
@@ -52,13 +51,15 @@ impl RegistrarMeters {
             }
             RegistrarStatus::Taken { .. } => count(REGISTRATION_TAKEN, &[], 1),
             RegistrarStatus::Failed(_) => failed("register"),
-            RegistrarStatus::Deregistered(outcome) => deregistered(*outcome),
+            RegistrarStatus::Deregistered(outcome) => {
+                count(DEREGISTRATIONS, &[("outcome", outcome_name(*outcome))], 1);
+            }
             _ => {}
         }
     }
 }
 
-/// The states worth a gauge: those in which a registrar has something to do, or to answer for.
+/// The states with a gauge: those in which a registrar is busy, or needs somebody's attention.
 fn state(status: &RegistrarStatus) -> Option<&'static str> {
     match status {
         RegistrarStatus::Registering { .. } => Some("registering"),
@@ -67,24 +68,11 @@ fn state(status: &RegistrarStatus) -> Option<&'static str> {
         RegistrarStatus::Taken { .. } => Some("taken"),
         RegistrarStatus::Deregistering => Some("deregistering"),
         RegistrarStatus::Superseded => Some("superseded"),
-        RegistrarStatus::Failed(_) => Some("failed"),
+        RegistrarStatus::Failed(_) | RegistrarStatus::RuntimeEnded => Some("failed"),
         RegistrarStatus::Idle | RegistrarStatus::Deregistered(_) | RegistrarStatus::Closed => None,
     }
 }
 
 fn failed(phase: &'static str) {
     count(REGISTRATION_FAILURES, &[("phase", phase)], 1);
-}
-
-fn lost_to(lost: &Lost) {
-    count(REGISTRATION_LOST, &[("reason", lost.reason())], 1);
-}
-
-fn deregistered(outcome: Deregistered) {
-    let outcome = match outcome {
-        Deregistered::Removed => "removed",
-        Deregistered::NotOurs => "not_ours",
-        Deregistered::Unconfirmed => "unconfirmed",
-    };
-    count(DEREGISTRATIONS, &[("outcome", outcome)], 1);
 }

@@ -1,15 +1,15 @@
 //! Keeping a service registered.
 //!
 //! A [`Registrar`] asks its client to register, puts back what is lost, and removes what it
-//! registered. The decisions are a state machine without I/O; the registrar's task carries them
-//! out, one at a time.
+//! registered. `registration_state` decides what to do next, without I/O; the registrar's task
+//! carries that out, one action at a time.
 //!
 //! This room imports `registry`, `instances` and `support`, and nothing of `consumer` or `calls`.
 
 pub(crate) mod meters;
 mod registrar;
+mod registration_state;
 mod status;
-mod tenure;
 
 pub use registrar::{Registrar, RegistrarBuilder};
 pub use status::{RegistrarStatus, Updated};

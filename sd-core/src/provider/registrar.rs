@@ -1,45 +1,60 @@
 //! Registrars: keeping a provider registered.
 //!
-//! [`Client::register`](crate::Client::register) puts an entry down once. What a provider wants is
-//! that it stands for as long as the provider runs: registered when the registry comes up, put back
-//! when a lease is lost or an operator deletes the key, and gone when the provider goes.
+//! [`Client::register`](crate::Client::register) puts an entry once. A provider wants it to stay for
+//! as long as the provider runs: registered when the registry comes up, put back when a lease is
+//! lost or an operator deletes the key, and removed when the provider stops.
 
 mod builder;
+mod publisher;
+mod requests;
+mod status_log;
 mod task;
 #[cfg(test)]
 mod tests;
-mod voice;
 
 pub use builder::RegistrarBuilder;
 
 use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Client, Deregistered, Error, Invalid, Result, Service, ServiceKey};
-use bytes::Bytes;
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+use crate::{
+    registry::{Client, Deregistered, Error, Invalid, Result, Service, ServiceKey},
+    support::{RestartableTask, StatusReceiver},
 };
-use task::{Answer, Task, Wishes};
-use tokio::{runtime::Handle, select, sync::watch, time::timeout};
-use tokio_util::{sync::DropGuard, task::TaskTracker};
+use bytes::Bytes;
+use publisher::Answers;
+use requests::Requests;
+use std::{fmt, sync::Arc, time::Duration};
+use task::RegistrarTask;
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
-/// Keeps one service registered, from [`register`](Self::register) until it is told otherwise.
+/// How much longer than the task a caller waits for it. The task keeps its bounds itself unless its
+/// runtime is not driven.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Keeps one service registered, from [`register`](Self::register) until
+/// [`deregister`](Self::deregister).
 ///
-/// - **Lost** entries are put back ([`Registration::reclaim`](crate::Registration::reclaim)) with
-///   jittered, growing delays, and without end. An outage alone loses nothing: an old lease that
+/// - A **lost** entry is put back ([`Registration::reclaim`](crate::Registration::reclaim)), with
+///   growing, jittered delays and without end. An outage alone loses nothing: an old lease that
 ///   still lives is kept.
-/// - **Taken** keys are reported and waited for, not fought over, unless asked to
-///   ([`RegistrarBuilder::retake`]).
-/// - **Deregistering** wins every race, is bounded in time, and nothing is put after it. Where the
-///   codec can say so, draining is announced first, so that consumers do not take the removal for
-///   an accident.
+/// - A **taken** key is reported and waited for. [`RegistrarBuilder::retake`] takes it back.
+/// - **Deregistering** wins every race and is bounded in time, and nothing is put after it. It
+///   announces draining first if the codec can, so that consumers do not take the removal for an
+///   accident.
 ///
-/// One task does all this. It begins with `register`, ends when there is nothing left to keep, and
-/// begins anew with the next `register`. Dropping the registrar, or cancelling its
-/// [token](RegistrarBuilder::cancellation_token), deregisters in the background, bounded as
-/// [`deregister`](Self::deregister) is, and ends the task; if the runtime ends first, the lease
-/// runs out.
+/// A background task does all this. `register` spawns it on the runtime of its caller; it ends when
+/// nothing is left to keep, and the next `register` spawns it anew. Dropping the registrar, or
+/// cancelling its [token](RegistrarBuilder::cancellation_token), deregisters in the background,
+/// bounded as `deregister` is, and ends the task.
+///
+/// A client that panics has failed this one call ([`Error::Panicked`]). If the runtime ends before
+/// the task has deregistered, the status is [`RuntimeEnded`](RegistrarStatus::RuntimeEnded) and the
+/// entry ends with its lease; `register` then starts anew on another runtime. While the runtime
+/// exists but is not driven (a current-thread runtime outside of `block_on`), the task stands still:
+/// `register` and `update` wait, `register_within` and `deregister` keep their bounds.
 ///
 /// ```
 /// # use sd_core::*;
@@ -67,17 +82,15 @@ use tokio_util::{sync::DropGuard, task::TaskTracker};
 /// ```
 pub struct Registrar {
     key: ServiceKey,
-    wishes: watch::Sender<Wishes>,
-    answers: watch::Receiver<Answer>,
-    status: watch::Receiver<RegistrarStatus>,
-    /// The task while it does not run.
-    parked: Arc<Mutex<Option<Box<Task>>>>,
-    running: TaskTracker,
-    _stop: DropGuard,
+    requests: watch::Sender<Requests>,
+    answers: watch::Receiver<Answers>,
+    status: StatusReceiver<RegistrarStatus>,
+    deregister_limit: Duration,
+    task: RestartableTask<RegistrarTask>,
 }
 
 impl Registrar {
-    /// A registrar of `service` with the default options. Starts nothing, needs no runtime.
+    /// A registrar of `service` with the default options. Spawns nothing, needs no runtime.
     pub fn new(client: impl Client, service: Service) -> Self {
         Self::builder(client, service).build()
     }
@@ -87,30 +100,30 @@ impl Registrar {
         RegistrarBuilder::new(Arc::new(client), service)
     }
 
-    /// Registers the service and keeps it registered; resolves when it is. Takes the key over,
-    /// whoever holds it, also when it was [taken](RegistrarStatus::Taken) meanwhile.
+    /// Registers the service and keeps it registered; resolves when it is registered. Takes the key
+    /// over, whoever holds it, also if it was [taken](RegistrarStatus::Taken) meanwhile.
     ///
-    /// What can pass is tried again without limit, a registry that is not there included:
-    /// [`register_within`](Self::register_within) sets one. At once `Ok` where the service is
-    /// registered already; starts anew after [`deregister`](Self::deregister).
+    /// Tries again without limit while the error can pass, as while the registry cannot be reached;
+    /// [`register_within`](Self::register_within) sets a limit. Returns at once if the service is
+    /// registered already. Starts anew after [`deregister`](Self::deregister).
     ///
     /// Cancelling stops the waiting, not the trying: the registrar goes on until it is
     /// deregistered or dropped.
     ///
     /// # Errors
-    /// What [cannot pass](Error::is_transient): an invalid entry, refused credentials, missing
-    /// rights. Nothing is tried any more then. [`Error::Closed`] if it was deregistered or its
-    /// token cancelled meanwhile, or the client closed. [`Error::Invalid`] outside of a tokio
-    /// runtime.
+    /// An error that [cannot pass](Error::is_transient): an invalid entry, refused credentials,
+    /// missing rights, a client that panics. The registrar has given up then. [`Error::Closed`] if
+    /// it was deregistered or its token cancelled meanwhile, the client was closed, or the task's
+    /// runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
     pub async fn register(&self) -> Result<()> {
-        let call = self.wish(|wishes, call| wishes.register = call);
-        self.wake()?;
-        self.answer(call, |answer| answer.registered.clone())
+        let call = self.request(|requests, call| requests.register = call);
+        self.start()?;
+        self.answer(call, |answers| answers.registered.clone())
             .await?
     }
 
-    /// [`register`](Self::register), but gives up after `limit`: then the service is deregistered
-    /// in the background, and nothing is tried any more.
+    /// [`register`](Self::register), but gives up after `limit`, and then deregisters in the
+    /// background.
     ///
     /// Cancelling has the effect it has on `register`.
     ///
@@ -127,118 +140,118 @@ impl Registrar {
             | RegistrarStatus::Reclaiming { error, .. } => error.clone(),
             _ => None,
         };
-        let call = self.wish(|wishes, call| wishes.deregister = call);
-        self.wake()?;
-        self.answer(call, |_| Some(())).await?;
+        let call = self.request(|requests, call| requests.deregister = call);
+        self.start()?;
+        // Whether the task has taken note or not: it does so before it calls the client again.
+        let _ = timeout(GRACE, self.answer(call, |_| Some(()))).await;
         Err(error.unwrap_or(Error::Timeout {
             operation: "register",
             after: limit,
         }))
     }
 
-    /// Gives the service a new value, under the same lease; somebody else's entry is never
-    /// overwritten. Resolves when it is written, however long the registry is away, or at once if
-    /// the service is not registered at the moment; then it is remembered.
+    /// Gives the service a new value, under the same lease; never overwrites an entry of somebody
+    /// else. Resolves when the value is written, however long the registry is away. If the service
+    /// is not registered at the moment, it resolves at once, and the value is remembered.
     ///
     /// The value is the service's from the first poll on, whether or not the future is polled to
-    /// its end. Of several values the latest wins, and all who wait get its outcome.
+    /// its end. Of several values the latest wins, and all callers get its outcome.
     ///
     /// # Errors
-    /// What [cannot pass](Error::is_transient). A value that the registry would never take
-    /// ([`Error::Invalid`], [`Error::Unsupported`]) is given up and the one before stays; with any
-    /// other error it is tried again in the background, as [`status`](Self::status) shows.
+    /// An error that [cannot pass](Error::is_transient). A value that the registry can never accept
+    /// ([`Error::Invalid`], [`Error::Unsupported`]) is given up, and the one before stays. After any
+    /// other error the registrar tries again in the background, as [`status`](Self::status) shows.
     pub async fn update(&self, value: impl Into<Bytes>) -> Result<Updated> {
         let value = value.into();
-        let call = self.wish(|wishes, call| {
-            wishes.value = value;
-            wishes.update = call;
+        let call = self.request(|requests, call| {
+            requests.value = value;
+            requests.update = call;
         });
-        if self.is_parked() {
+        if !self.task.start_again_if_running() {
             return Ok(Updated::Remembered);
         }
-        self.answer(call, |answer| answer.updated.clone()).await?
+        self.answer(call, |answers| answers.updated.clone()).await?
     }
 
-    /// Removes the service, while it is ours, and stops keeping it; resolves when the registrar has
-    /// ended, and says what happened.
+    /// Removes the service's entry while it is ours, and stops keeping it. Resolves when the
+    /// registrar has ended, and says what happened.
     ///
-    /// Wins every race: what is under way is abandoned, and nothing is put afterwards, but that
-    /// draining is announced where the codec can say so. Takes no longer than the
+    /// Wins every race: gives up what is under way, and puts nothing afterwards but the
+    /// announcement of draining, if the codec can say so. Takes no longer than the
     /// [bound](RegistrarBuilder::deregister_timeout) plus the time of
-    /// [draining](RegistrarBuilder::drain); a registry that does not answer by then makes it
-    /// [`Deregistered::Unconfirmed`]. May be called again: what was removed stays removed, what was
-    /// unconfirmed is tried again. [`Deregistered::NotOurs`] if it was never registered.
+    /// [draining](RegistrarBuilder::drain), also if the runtime of the registrar's task is not
+    /// driven, but a second more then. [`Deregistered::Unconfirmed`] if there was no answer by
+    /// then. [`Deregistered::NotOurs`] if the service was never registered.
     ///
-    /// Goes on in the background when the future is dropped after its first poll.
+    /// May be called again: what was removed stays removed, and what was unconfirmed is tried
+    /// again. Goes on in the background if the future is dropped after its first poll.
     ///
     /// # Errors
-    /// What the client answers and [cannot pass](Error::is_transient). [`Error::Invalid`] outside
-    /// of a tokio runtime.
+    /// An error of the client that [cannot pass](Error::is_transient). [`Error::Invalid`] outside of
+    /// a tokio runtime.
     pub async fn deregister(&self) -> Result<Deregistered> {
-        let call = self.wish(|wishes, call| wishes.deregister = call);
-        self.wake()?;
-        let outcome = self
-            .answer(call, |answer| answer.deregistered.clone())
-            .await?;
+        let deadline = Instant::now() + self.deregister_limit + GRACE;
+        let call = self.request(|requests, call| requests.deregister = call);
+        self.start()?;
+        let answer = self.answer(call, |answers| answers.deregistered.clone());
+        let Ok(outcome) = timeout_at(deadline, answer).await else {
+            tracing::warn!(service = %self.key, "deregistration unconfirmed: the task does not run");
+            return Ok(Deregistered::Unconfirmed);
+        };
         let mut answers = self.answers.clone();
-        select! {
-            biased;
-            () = self.running.wait() => {}
-            // Somebody registers again already.
-            _ = answers.wait_for(|answer| !answer.ended) => {}
-        }
-        outcome
+        let ended = async {
+            select! {
+                () = self.task.ended() => {}
+                // Somebody registers again already.
+                _ = answers.wait_for(|answers| !answers.ended) => {}
+            }
+        };
+        let _ = timeout_at(deadline, ended).await;
+        outcome?
     }
 
-    /// What the registrar is doing, from now on. States that nobody looked at in time are skipped.
-    /// Closed once the registrar is dropped and has deregistered.
-    pub fn status(&self) -> watch::Receiver<RegistrarStatus> {
+    /// Follows what the registrar is doing. A receiver skips the states that nobody read in time,
+    /// and is closed once the registrar is dropped and has deregistered.
+    ///
+    /// ```
+    /// # use sd_core::*;
+    /// # async fn report(registrar: &Registrar) {
+    /// let mut status = registrar.status();
+    /// while status.changed().await.is_ok() {
+    ///     println!("{}", status.borrow_and_update());
+    /// }
+    /// # }
+    /// ```
+    pub fn status(&self) -> StatusReceiver<RegistrarStatus> {
         self.status.clone()
     }
 
-    /// Leaves a wish for the task and gives the number of the call.
-    fn wish(&self, wish: impl FnOnce(&mut Wishes, u64)) -> u64 {
+    /// Leaves a request for the task. Returns the number of the call.
+    fn request(&self, request: impl FnOnce(&mut Requests, u64)) -> u64 {
         let mut call = 0;
-        self.wishes.send_modify(|wishes| {
-            wishes.call += 1;
-            call = wishes.call;
-            wish(wishes, call);
+        self.requests.send_modify(|requests| {
+            requests.last_call += 1;
+            call = requests.last_call;
+            request(requests, call);
         });
         call
     }
 
-    /// Lets the task run.
-    fn wake(&self) -> Result<()> {
-        let runtime = Handle::try_current()
-            .map_err(|_| Invalid::Config("a registrar needs a tokio runtime".into()))?;
-        let parked = self
-            .parked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = parked {
-            let run = task.run(self.parked.clone());
-            self.running.spawn_on(run, &runtime);
-        }
-        Ok(())
+    /// Starts the task if it does not run.
+    fn start(&self) -> Result<()> {
+        self.task
+            .start()
+            .map_err(|_| Invalid::Config("a registrar needs a tokio runtime".into()).into())
     }
 
-    fn is_parked(&self) -> bool {
-        self.parked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-    }
-
-    /// Waits for what the task answers to `call`. Fails if it was ended from outside, with its
-    /// runtime.
-    async fn answer<T>(&self, call: u64, of: impl Fn(&Answer) -> Option<T>) -> Result<T> {
+    /// Waits for the task's answer to `call`.
+    async fn answer<T>(&self, call: u64, of: impl Fn(&Answers) -> Option<T>) -> Result<T> {
         let mut answers = self.answers.clone();
-        let decided = |answer: &Answer| (answer.seen >= call).then(|| of(answer)).flatten();
-        let answer = answers.wait_for(|answer| decided(answer).is_some()).await;
-        answer
+        let answer = |answers: &Answers| (answers.seen >= call).then(|| of(answers)).flatten();
+        let answers = answers.wait_for(|answers| answer(answers).is_some()).await;
+        answers
             .ok()
-            .and_then(|answer| decided(&answer))
+            .and_then(|answers| answer(&answers))
             .ok_or(Error::Closed)
     }
 }

@@ -1,40 +1,56 @@
-//! What a registrar is doing.
+//! The status of a registrar.
 
 use crate::registry::{Deregistered, Error, Key, LeaseId, Lost};
 use bytes::Bytes;
+use std::{fmt, mem};
+
+/// How much of a foreign value is shown and logged, in bytes.
+const SHOWN: usize = 128;
 
 /// What a [`Registrar`](crate::Registrar) is doing; see
 /// [`Registrar::status`](crate::Registrar::status).
+///
+/// `Display` writes it in a line for an operator.
+///
+/// ```
+/// use sd_core::{Error, RegistrarStatus};
+///
+/// let error = Some(Error::unavailable("connection refused"));
+/// let status = RegistrarStatus::Registering { attempt: 3, error };
+/// assert_eq!(
+///     status.to_string(),
+///     "registering, attempt 3: the registry is unavailable: connection refused"
+/// );
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum RegistrarStatus {
-    /// It was not told to register yet.
+    /// It has not been told to register.
     Idle,
-    /// It registers, for as long as it takes.
+    /// It registers, for as long as that takes.
     Registering {
-        /// Which attempt is being made or waited for, from 1.
+        /// The number of the attempt that is made or waited for, from 1.
         attempt: u32,
         /// Why the attempt before failed.
         error: Option<Error>,
     },
-    /// The entry stands.
+    /// The entry is in the registry.
     Registered {
-        /// Where it stands.
+        /// The key of the entry.
         key: Key,
-        /// The lease that it hangs on.
+        /// The lease of the entry.
         lease: LeaseId,
-        /// What keeps a [new value](crate::Registrar::update) from being written; it is tried
-        /// again.
+        /// Why a [new value](crate::Registrar::update) could not be written; it is tried again.
         error: Option<Error>,
     },
-    /// The entry was lost and is being put back, for as long as it takes.
+    /// The entry was lost and is put back, for as long as that takes.
     Reclaiming {
-        /// How it was lost.
+        /// Why it was lost.
         lost: Lost,
-        /// Which attempt is being made or waited for, from 1.
+        /// The number of the attempt that is made or waited for, from 1.
         attempt: u32,
-        /// Why the attempt before failed. Even what cannot pass by itself is tried again, at the
-        /// longest delay.
+        /// Why the attempt before failed. An error that cannot pass by itself is tried again too,
+        /// at the longest delay.
         error: Option<Error>,
     },
     /// Somebody else holds the key. The registrar waits until it is free, unless it
@@ -45,71 +61,172 @@ pub enum RegistrarStatus {
     },
     /// It announces draining or removes the entry.
     Deregistering,
-    /// The entry was removed, or as much of that as is known.
+    /// The registrar has deregistered, with this outcome.
     Deregistered(Deregistered),
-    /// A later `register` of the same key on the same client holds the key now. It is not fought.
+    /// A later `register` of the same key on the same client holds the key now. The registrar
+    /// leaves it alone.
     Superseded,
-    /// The registry refused for a reason that cannot pass.
+    /// The registry refused for a reason that cannot pass, or the client panicked.
     Failed(Error),
     /// The client was closed.
     Closed,
+    /// The runtime on which the registrar was started has ended before it had deregistered. Nobody
+    /// keeps the entry, and it ends with its lease at the latest. The next
+    /// [`register`](crate::Registrar::register) starts on the runtime of its caller.
+    RuntimeEnded,
 }
 
 impl RegistrarStatus {
-    /// Whether the entry stands.
+    /// Whether the entry is in the registry.
     pub fn is_registered(&self) -> bool {
         matches!(self, Self::Registered { .. })
     }
 
-    /// Whether `other` says the same.
+    /// Whether `other` has the same content. Errors are the same if their texts are.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let text = |error: &Option<Error>| error.as_ref().map(ToString::to_string);
         match (self, other) {
-            (Self::Idle, Self::Idle)
-            | (Self::Deregistering, Self::Deregistering)
-            | (Self::Superseded, Self::Superseded)
-            | (Self::Closed, Self::Closed) => true,
-            (
-                Self::Registering { attempt, error },
-                Self::Registering {
-                    attempt: other_attempt,
-                    error: other_error,
-                },
-            ) => attempt == other_attempt && text(error) == text(other_error),
-            (
-                Self::Registered { key, lease, error },
-                Self::Registered {
-                    key: other_key,
-                    lease: other_lease,
-                    error: other_error,
-                },
-            ) => (key, lease) == (other_key, other_lease) && text(error) == text(other_error),
-            (
-                Self::Reclaiming {
-                    lost,
-                    attempt,
-                    error,
-                },
-                Self::Reclaiming {
-                    lost: other_lost,
-                    attempt: other_attempt,
-                    error: other_error,
-                },
-            ) => (lost, attempt) == (other_lost, other_attempt) && text(error) == text(other_error),
             (Self::Taken { value }, Self::Taken { value: other }) => value == other,
-            (Self::Deregistered(what), Self::Deregistered(other)) => what == other,
-            (Self::Failed(error), Self::Failed(other)) => error.to_string() == other.to_string(),
-            _ => false,
+            _ => {
+                mem::discriminant(self) == mem::discriminant(other)
+                    && self.to_string() == other.to_string()
+            }
         }
     }
 }
 
-/// What became of a [`Registrar::update`].
+impl fmt::Display for RegistrarStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = match self {
+            Self::Idle => return f.write_str("not registered"),
+            Self::Registering { attempt, error } => {
+                write!(f, "registering, attempt {attempt}")?;
+                error
+            }
+            Self::Registered { key, lease, error } => {
+                write!(f, "registered as {key} on lease {lease}")?;
+                if error.is_some() {
+                    f.write_str(", new value not written")?;
+                }
+                error
+            }
+            Self::Reclaiming {
+                lost,
+                attempt,
+                error,
+            } => {
+                write!(f, "lost ({}), reclaiming, attempt {attempt}", lost.reason())?;
+                error
+            }
+            Self::Taken { value } => {
+                return write!(f, "key taken by somebody else: {:?}", shown(value));
+            }
+            Self::Deregistering => return f.write_str("deregistering"),
+            Self::Deregistered(outcome) => {
+                return write!(f, "deregistered ({})", outcome_name(*outcome));
+            }
+            Self::Superseded => {
+                return f.write_str("superseded by a later registration on the same client");
+            }
+            Self::Failed(error) => return write!(f, "failed: {error}"),
+            Self::Closed => return f.write_str("the client was closed"),
+            Self::RuntimeEnded => return f.write_str("the runtime of the registrar has ended"),
+        };
+        match error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The start of a foreign value, as text.
+pub(super) fn shown(value: &[u8]) -> String {
+    String::from_utf8_lossy(&value[..value.len().min(SHOWN)]).into_owned()
+}
+
+/// The outcome in a word, for metrics and operators.
+pub(super) fn outcome_name(outcome: Deregistered) -> &'static str {
+    match outcome {
+        Deregistered::Removed => "removed",
+        Deregistered::NotOurs => "not_ours",
+        Deregistered::Unconfirmed => "unconfirmed",
+    }
+}
+
+/// What became of a [`Registrar::update`](crate::Registrar::update).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Updated {
     /// The entry has the new value.
     Written,
     /// The service is not registered at the moment: not yet, not any more, or lost and not yet put
     /// back. It gets the new value when it is.
     Remembered,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_reads_the_status_in_a_line() {
+        let error = || Some(Error::unavailable("down"));
+        let registered = |error| RegistrarStatus::Registered {
+            key: Key::new("/a").unwrap(),
+            lease: LeaseId::from(7),
+            error,
+        };
+        let reclaiming = RegistrarStatus::Reclaiming {
+            lost: Lost::LeaseExpired,
+            attempt: 2,
+            error: error(),
+        };
+        let taken = RegistrarStatus::Taken {
+            value: vec![b'x'; 2 * SHOWN].into(),
+        };
+        for (status, line) in [
+            (RegistrarStatus::Idle, "not registered".into()),
+            (registered(None), "registered as /a on lease 7".into()),
+            (
+                registered(error()),
+                "registered as /a on lease 7, new value not written: \
+                 the registry is unavailable: down"
+                    .into(),
+            ),
+            (
+                reclaiming,
+                "lost (lease_expired), reclaiming, attempt 2: the registry is unavailable: down"
+                    .into(),
+            ),
+            (
+                taken,
+                format!("key taken by somebody else: \"{}\"", "x".repeat(SHOWN)),
+            ),
+            (
+                RegistrarStatus::Deregistered(Deregistered::NotOurs),
+                "deregistered (not_ours)".into(),
+            ),
+            (
+                RegistrarStatus::Failed(Error::Closed),
+                "failed: the client is closed".into(),
+            ),
+        ] {
+            assert_eq!(status.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn statuses_are_the_same_only_if_all_of_their_content_is() {
+        let taken = |last: u8| RegistrarStatus::Taken {
+            value: [&[b'x'; 2 * SHOWN][..], &[last]].concat().into(),
+        };
+        assert!(taken(1).same(&taken(1)));
+        assert!(!taken(1).same(&taken(2)));
+        let registering = |attempt| RegistrarStatus::Registering {
+            attempt,
+            error: None,
+        };
+        assert!(registering(1).same(&registering(1)));
+        assert!(!registering(1).same(&registering(2)));
+        assert!(!RegistrarStatus::Closed.same(&RegistrarStatus::RuntimeEnded));
+    }
 }

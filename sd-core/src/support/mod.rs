@@ -1,5 +1,6 @@
-//! What the rooms share: delays between attempts, the owner of a background task, panics in
-//! foreign code, warnings once per outage, and the way to the metrics. Imports `registry` at most.
+//! What the rooms share: delays between attempts, the owners of background tasks, panics in foreign
+//! code, published statuses, warnings once per outage, and the way to the metrics. Imports
+//! `registry` at most.
 
 mod background_task;
 mod backoff;
@@ -9,6 +10,8 @@ mod metering;
 mod panics;
 #[cfg(test)]
 mod properties;
+mod restartable_task;
+mod status_receiver;
 mod warnings;
 
 pub(crate) use background_task::{BackgroundTask, Work};
@@ -19,4 +22,6 @@ pub(crate) use metering::{Share, count};
 pub(crate) use panics::{Panicked, catch, catch_async};
 #[cfg(test)]
 pub(crate) use properties::{cases, denied, down};
-pub(crate) use warnings::{Gravity, Warnings};
+pub(crate) use restartable_task::{RestartableTask, RestartableWork};
+pub use status_receiver::StatusReceiver;
+pub(crate) use warnings::{Severity, Warnings};

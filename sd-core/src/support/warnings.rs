@@ -1,56 +1,57 @@
-//! What of a course of trouble is worth a warning.
+//! Which errors in a series are worth a warning.
 //!
-//! A registry that cannot be reached is the trouble of all that hang on one client, a thousand
-//! prefixes and services perhaps. The client [says it](crate::Client#what-a-client-logs) once, and
-//! each of them only if it lasts. What the registry answered to one of them is that one's own news.
+//! A registry that cannot be reached troubles all that use one client, a thousand prefixes and
+//! services perhaps. The client [logs it](crate::Client#what-a-client-logs) once, and each of them
+//! only if it lasts. An error that the registry answered concerns one of them alone, which logs it
+//! at once.
 
 use crate::registry::Error;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long trouble that the client tells of may last before those tell of it, too, who suffer it.
-const LASTING: Duration = Duration::from_secs(30);
+/// How long an outage may last before those that suffer it warn of it too.
+const LONG: Duration = Duration::from_secs(30);
 
-/// Why it is worth a warning, the gravest last.
+/// Why an error is worth a warning, the most severe reason last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Gravity {
-    /// The registry cannot be reached, and for long.
-    Lasting,
-    /// The registry answered, and not as it should.
-    Particular,
-    /// It does not pass by itself.
-    Hopeless,
+pub(crate) enum Severity {
+    /// The registry could not be reached for a long time.
+    LongOutage,
+    /// The registry answered with an error that can pass.
+    Refused,
+    /// The error cannot pass by itself.
+    Permanent,
 }
 
-/// The warnings that were given in one course of trouble.
+/// The warnings that were given in one series of errors.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
     since: Option<Instant>,
-    given: Option<Gravity>,
+    given: Option<Severity>,
 }
 
 impl Warnings {
-    /// Takes note of trouble. Says how grave it is if that is to be warned of: nothing is said
-    /// twice, and nothing less after what is graver.
-    pub(crate) fn note(&mut self, error: &Error, now: Instant) -> Option<Gravity> {
+    /// Takes note of an error. Returns its severity if it is worth a warning: none is given twice,
+    /// and none after a more severe one.
+    pub(crate) fn note(&mut self, error: &Error, now: Instant) -> Option<Severity> {
         let since = *self.since.get_or_insert(now);
-        let gravity = if !error.is_transient() {
-            Gravity::Hopeless
+        let severity = if !error.is_transient() {
+            Severity::Permanent
         } else if !error.is_outage() {
-            Gravity::Particular
-        } else if now.saturating_duration_since(since) >= LASTING {
-            Gravity::Lasting
+            Severity::Refused
+        } else if now.saturating_duration_since(since) >= LONG {
+            Severity::LongOutage
         } else {
             return None;
         };
-        if self.given >= Some(gravity) {
+        if self.given >= Some(severity) {
             return None;
         }
-        self.given = Some(gravity);
-        Some(gravity)
+        self.given = Some(severity);
+        Some(severity)
     }
 
-    /// The trouble is over. Whether there was a warning, so that the end is news as well.
+    /// The series is over. Whether there was a warning, so that its end is worth a line too.
     pub(crate) fn end(&mut self) -> bool {
         std::mem::take(self).given.is_some()
     }
@@ -77,27 +78,27 @@ mod tests {
         let mut warnings = Warnings::default();
         let start = Instant::now();
         assert_eq!(warnings.note(&outage(), start), None);
-        let soon = start + LASTING - Duration::from_millis(1);
+        let soon = start + LONG - Duration::from_millis(1);
         assert_eq!(warnings.note(&outage(), soon), None);
-        let late = start + LASTING;
-        assert_eq!(warnings.note(&outage(), late), Some(Gravity::Lasting));
-        assert_eq!(warnings.note(&outage(), late + LASTING), None);
+        let late = start + LONG;
+        assert_eq!(warnings.note(&outage(), late), Some(Severity::LongOutage));
+        assert_eq!(warnings.note(&outage(), late + LONG), None);
         assert!(warnings.end());
-        assert_eq!(warnings.note(&outage(), late + LASTING), None, "a new one");
+        assert_eq!(warnings.note(&outage(), late + LONG), None, "a new one");
         assert!(!warnings.end());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_registry_answers_is_said_at_once_and_once() {
+    async fn a_refusal_is_warned_of_at_once_and_once() {
         let mut warnings = Warnings::default();
         let now = Instant::now();
         warnings.note(&outage(), now);
-        let particular = warnings.note(&refusal(true), now);
-        assert_eq!(particular, Some(Gravity::Particular));
+        let refused = warnings.note(&refusal(true), now);
+        assert_eq!(refused, Some(Severity::Refused));
         assert_eq!(warnings.note(&refusal(true), now), None);
-        assert_eq!(warnings.note(&outage(), now + LASTING), None);
-        let hopeless = warnings.note(&refusal(false), now);
-        assert_eq!(hopeless, Some(Gravity::Hopeless));
+        assert_eq!(warnings.note(&outage(), now + LONG), None);
+        let permanent = warnings.note(&refusal(false), now);
+        assert_eq!(permanent, Some(Severity::Permanent));
         assert_eq!(warnings.note(&refusal(true), now), None);
         assert!(warnings.end());
     }

@@ -182,12 +182,11 @@ impl Offer {
         files: &mut Files,
     ) {
         let who = self.who;
-        let status = self.registrar.status().borrow().clone();
-        match status {
+        match &*self.registrar.status().borrow() {
             RegistrarStatus::Registered { key, lease, .. } if joined => {
                 let stored = registry.get(key.as_str());
                 let right = stored.as_ref().is_some_and(|stored| {
-                    stored.value == self.wish().value && stored.lease == Some(lease)
+                    stored.value == self.wish().value && stored.lease.as_ref() == Some(lease)
                 });
                 if !right {
                     let holds = stored.map(|stored| stored.value);
@@ -210,7 +209,7 @@ impl Offer {
                     files.violate(format!("{who} says that it is taken, which it is not"));
                 }
             }
-            other if joined => files.violate(format!("{who} is not back: {}", kind(&other))),
+            other if joined => files.violate(format!("{who} is not back: {}", kind(other))),
             RegistrarStatus::Registered { .. } => {
                 files.violate(format!("{who} is registered although it left"));
             }

@@ -12,17 +12,14 @@ use crate::{Consumer, Etcd, Provider, Proxy};
 use futures::StreamExt;
 use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, EndpointSource, Events, Instance, Key, Registrar,
-    RegistrarStatus, Service, Ttl,
+    RegistrarStatus, Service, StatusReceiver, Ttl,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Under which all of ours is.
@@ -370,7 +367,7 @@ impl World {
         let now = Instant::now() - self.began;
         let end = lines.len();
         for member in self.living() {
-            let status = member.provider.registrar().status().borrow().clone();
+            let status = member.provider.registrar().status().borrow();
             let (key, status) = (member.instance.key(), told(&status));
             lines.push(format!(
                 "{key} {status}; its client is at lease {:?}",
@@ -501,8 +498,8 @@ impl Member {
     /// Whether it stands at etcd as it believes; gives the lease.
     async fn look(&self, etcd: &Etcd) -> Result<Option<i64>, String> {
         let key = self.instance.key();
-        let status = self.provider.registrar().status().borrow().clone();
-        let RegistrarStatus::Registered { lease, .. } = status else {
+        let status = self.provider.registrar().status().borrow();
+        let RegistrarStatus::Registered { lease, .. } = &*status else {
             return Err(format!("the registrar of {key} is {status:?}"));
         };
         let lease = lease.as_str().parse().ok();
@@ -604,7 +601,7 @@ async fn look_over(consumer: Arc<Consumer>, mut trail: Trail) {
 }
 
 /// Records what becomes of a provider.
-async fn write_down(key: Key, mut status: watch::Receiver<RegistrarStatus>, record: Record) {
+async fn write_down(key: Key, mut status: StatusReceiver<RegistrarStatus>, record: Record) {
     loop {
         let now = told(&status.borrow_and_update());
         record.note(format!("{key} {now}"));

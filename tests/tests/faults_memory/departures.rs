@@ -30,10 +30,10 @@ async fn deregisters_while(begin: impl Fn(&Registry), end: impl Fn(&Registry), a
         let outcome = provider.registrar().deregister().await.unwrap();
         assert_eq!(outcome, Deregistered::Unconfirmed);
         assert_within(BOUND, start);
-        let status = provider.registrar().status().borrow().clone();
+        let status = provider.registrar().status().borrow();
         assert!(
             matches!(
-                status,
+                *status,
                 RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
             ),
             "{status:?}"
@@ -124,8 +124,8 @@ async fn deregistering_while_re_registering_wins() {
         registry.delay(millis(200));
         assert!(registry.expire_lease(&lease));
         sleep(millis(after)).await;
-        let status = provider.registrar().status().borrow().clone();
-        under_way += usize::from(matches!(status, RegistrarStatus::Reclaiming { .. }));
+        let status = provider.registrar().status().borrow();
+        under_way += usize::from(matches!(*status, RegistrarStatus::Reclaiming { .. }));
 
         let start = Instant::now();
         let outcome = consumer

@@ -226,8 +226,8 @@ async fn what_no_registry_takes_is_refused_before_anything_is_sent() {
         matches!(&refused, Error::Invalid(Invalid::TooLarge { key, .. }) if key == "/svc/large"),
         "{refused:?}"
     );
-    let status = registrar.status().borrow().clone();
-    assert!(matches!(status, RegistrarStatus::Failed(_)), "{status:?}");
+    let status = registrar.status().borrow();
+    assert!(matches!(*status, RegistrarStatus::Failed(_)), "{status:?}");
     // An update is refused likewise, and what stands stays.
     let update = provider.registrar().update(vec![b'x'; 2 * 1024 * 1024]);
     assert!(matches!(update.await, Err(Error::Invalid(_))));

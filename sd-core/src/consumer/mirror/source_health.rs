@@ -4,7 +4,7 @@ use crate::{
     consumer::meters::HealthMeters,
     instances::{Health, Trouble},
     registry::{Error, Prefix, WatchError, chain},
-    support::{Gravity, Warnings},
+    support::{Severity, Warnings},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ impl SourceHealth {
             return;
         }
         match self.warnings.note(cause, now) {
-            Some(Gravity::Hopeless) => {
+            Some(Severity::Permanent) => {
                 tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
             }
             Some(_) if is_ready => {

@@ -2,27 +2,24 @@
 
 use super::{
     Registrar,
-    task::{Answer, Task, Wishes},
-    voice::Voice,
+    publisher::{Answers, Publisher},
+    requests::Requests,
+    task::RegistrarTask,
 };
 use crate::{
     instances::{Codec, DefaultCodec},
     provider::{
-        meters::RegistrarMeters,
+        registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
-        tenure::{Tenure, Terms},
     },
     registry::{Client, Service},
+    support::{RestartableTask, StatusReceiver},
 };
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-/// What any time given is cut to, so that no sum of them overflows.
+/// The longest time that an option accepts, so that no sum of them overflows.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The options of a [`Registrar`], made by [`Registrar::builder`].
@@ -45,7 +42,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct RegistrarBuilder {
     client: Arc<dyn Client>,
     service: Service,
-    terms: Terms,
+    options: Options,
     stop: CancellationToken,
 }
 
@@ -54,7 +51,7 @@ impl RegistrarBuilder {
         Self {
             client,
             service,
-            terms: Terms {
+            options: Options {
                 retake: false,
                 backoff: (Duration::from_millis(100), Duration::from_secs(4)),
                 deregister_timeout: Duration::from_secs(5),
@@ -65,21 +62,21 @@ impl RegistrarBuilder {
         }
     }
 
-    /// What the consumers read the service's value with; used to announce draining. By default
-    /// [`DefaultCodec`].
+    /// The codec with which consumers read the service's value; it announces draining. By default
+    /// [`DefaultCodec`]. If it panics, draining is not announced, and the panic is logged.
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.terms.codec = Arc::new(codec);
+        self.options.codec = Arc::new(codec);
         self
     }
 
-    /// Whether to take the key back when somebody else has taken it. By default not: it is reported
-    /// and put back only once it is free.
+    /// Whether to take the key back when somebody else has taken it. By default not: the registrar
+    /// reports it, and registers again only once the key is free.
     ///
-    /// Each time it is taken again soon, the next attempt waits longer, up to 75 times the longest
-    /// delay of [`backoff`](Self::backoff), so that two who both insist do not wear the registry
-    /// out.
+    /// Each time the key is taken again soon, the next attempt waits longer, up to 75 times the
+    /// longest delay of [`backoff`](Self::backoff), so that two owners who retake one key from each
+    /// other do not overload the registry.
     pub fn retake(mut self, retake: bool) -> Self {
-        self.terms.retake = retake;
+        self.options.retake = retake;
         self
     }
 
@@ -87,26 +84,27 @@ impl RegistrarBuilder {
     /// 4 s. The first attempt after a loss comes within 100 ms.
     ///
     /// Keep the longest below a third of the consumers' grace period (15 s by default), so that
-    /// after an outage everybody is back before anybody is removed. Values are kept to between
-    /// 10 ms and an hour, the shortest to half of the longest.
+    /// after an outage all providers are back before consumers remove any. Values are clamped to
+    /// between 10 ms and an hour, and the shortest to half of the longest.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
-        self.terms.backoff = (min, max);
+        self.options.backoff = (min, max);
         self
     }
 
     /// How long [`Registrar::deregister`] may take, the time of [draining](Self::drain) not
-    /// counted; by default 5 s, at most a day. Announcing gets up to a quarter of it.
+    /// counted; by default 5 s, at most a day. Announcing takes up to a quarter of it.
     pub fn deregister_timeout(mut self, timeout: Duration) -> Self {
-        self.terms.deregister_timeout = timeout.min(A_DAY);
+        self.options.deregister_timeout = timeout.min(A_DAY);
         self
     }
 
     /// How long draining is announced before the entry is removed; at most a day. By default zero:
-    /// the removal follows at once, and consumers know all the same that it is not an accident.
-    /// Consumers send no new calls meanwhile, while the provider still serves those on their way.
-    /// Where draining could not be announced, nothing is waited for.
+    /// the removal follows at once, and consumers still know that it is no accident.
+    ///
+    /// Meanwhile consumers send no new calls, and the provider serves those that are on their way.
+    /// The registrar does not wait if draining could not be announced.
     pub fn drain(mut self, drain: Duration) -> Self {
-        self.terms.drain = drain.min(A_DAY);
+        self.options.drain = drain.min(A_DAY);
         self
     }
 
@@ -116,38 +114,36 @@ impl RegistrarBuilder {
         self
     }
 
-    /// The registrar. Starts nothing, needs no runtime.
+    /// Makes the registrar. Spawns no task, sends nothing, and needs no runtime.
+    ///
+    /// The first [`Registrar::register`] spawns the registrar's task, on the runtime of its caller.
+    /// The task ends when nothing is left to keep; the next `register` spawns it anew, and so does
+    /// a [`deregister`](Registrar::deregister), which may have to remove what an earlier task left.
     pub fn build(self) -> Registrar {
         let key = self.service.key.clone();
+        let deregister_limit = self.options.deregister_timeout + self.options.drain;
         let stop = self.stop.child_token();
-        let guard = stop.clone().drop_guard();
-        let (wishes, heard) = watch::channel(Wishes::of(self.service.value.clone()));
-        let (to_callers, answers) = watch::channel(Answer::default());
-        let (to_world, status) = watch::channel(RegistrarStatus::Idle);
-        let running = TaskTracker::new();
-        running.close();
-        let task = Task {
-            tenure: Tenure::new(self.terms, self.service.value.clone()),
+        let (requests, requested) = watch::channel(Requests::new(self.service.value.clone()));
+        let (to_callers, answers) = watch::channel(Answers::default());
+        let (to_observers, status) = StatusReceiver::channel(RegistrarStatus::Idle);
+        let task = RegistrarTask {
+            state: RegistrationState::new(self.options, self.service.value.clone()),
             client: self.client,
             service: self.service,
             registration: None,
-            wishes: heard,
-            answers: to_callers,
-            status: to_world,
+            requests: requested,
             seen: 0,
-            stop,
+            publisher: Publisher::new(to_observers, to_callers),
+            stop: stop.clone(),
             stopped: false,
-            voice: Voice::default(),
-            meters: RegistrarMeters::default(),
         };
         Registrar {
             key,
-            wishes,
+            requests,
             answers,
             status,
-            parked: Arc::new(Mutex::new(Some(Box::new(task)))),
-            running,
-            _stop: guard,
+            deregister_limit,
+            task: RestartableTask::new(task, stop),
         }
     }
 }

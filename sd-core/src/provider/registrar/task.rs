@@ -1,22 +1,17 @@
-//! The task of a registrar: does what its tenure says, one thing at a time.
+//! The background task of a registrar: carries out the actions of its state machine, one at a time.
 
-use super::voice::Voice;
-use crate::provider::status::{RegistrarStatus, Updated};
+use super::{publisher::Publisher, requests::Requests};
 use crate::{
     provider::{
-        meters::RegistrarMeters,
-        tenure::{Action, Input, Tenure},
+        registration_state::{Action, Input, RegistrationState},
+        status::RegistrarStatus,
     },
     registry::{
-        Client, Deregistered, Key, LeaseId, Lost, Reclaimed, Registration, Result, Service,
+        Client, Deregistered, Error, Key, LeaseId, Lost, Reclaimed, Registration, Result, Service,
     },
+    support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
-use bytes::Bytes;
-use std::{
-    future,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{future, mem, pin::pin, sync::Arc};
 use tokio::{
     select,
     sync::watch,
@@ -24,72 +19,23 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What the owner wants: for each kind of wish the number of the last call, and the latest value.
-/// A slot rather than a queue, so that nobody waits to be heard and nothing piles up.
-#[derive(Debug, Clone)]
-pub(super) struct Wishes {
-    pub(super) call: u64,
-    pub(super) register: u64,
-    pub(super) deregister: u64,
-    pub(super) update: u64,
-    pub(super) value: Bytes,
-}
-
-impl Wishes {
-    /// None so far, for a service of this value.
-    pub(super) fn of(value: Bytes) -> Self {
-        Self {
-            call: 0,
-            register: 0,
-            deregister: 0,
-            update: 0,
-            value,
-        }
-    }
-
-    /// What was wished after the call `seen`. A deregistration is never skipped, and only a later
-    /// registration outlives it, unless the registrar was `stopped`.
-    fn since(&self, seen: u64, stopped: bool) -> Vec<Input> {
-        let update = (self.update > seen).then(|| Input::Update(self.value.clone()));
-        let deregister = (self.deregister > seen).then_some(Input::Deregister);
-        let register = self.register > seen.max(self.deregister) && !stopped;
-        let register = register.then_some(Input::Register);
-        [update, deregister, register]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-}
-
-/// What there is to say to those who called, up to the call `seen`; `None` while it is not decided.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) seen: u64,
-    pub(super) registered: Option<Result<()>>,
-    pub(super) updated: Option<Result<Updated>>,
-    pub(super) deregistered: Option<Result<Deregistered>>,
-    pub(super) ended: bool,
-}
-
-pub(super) struct Task {
+pub(super) struct RegistrarTask {
     pub(super) client: Arc<dyn Client>,
     pub(super) service: Service,
-    pub(super) tenure: Tenure,
+    pub(super) state: RegistrationState,
     pub(super) registration: Option<Registration>,
-    pub(super) wishes: watch::Receiver<Wishes>,
-    pub(super) answers: watch::Sender<Answer>,
-    pub(super) status: watch::Sender<RegistrarStatus>,
+    pub(super) requests: watch::Receiver<Requests>,
     /// The last call that was taken into account.
     pub(super) seen: u64,
-    /// Cancelled when the owner is gone or has had enough.
+    pub(super) publisher: Publisher,
+    /// Cancelled when the registrar is dropped, or by the token that its owner gave it.
     pub(super) stop: CancellationToken,
+    /// Whether the stop was taken into account.
     pub(super) stopped: bool,
-    pub(super) voice: Voice,
-    pub(super) meters: RegistrarMeters,
 }
 
-/// How what was under way ended.
-enum Landed {
+/// How an action ended.
+enum Completion {
     Registered(Result<Registration>),
     Reclaimed(Result<Reclaimed>),
     Lost(Lost),
@@ -97,152 +43,178 @@ enum Landed {
     TimerFired,
 }
 
-impl Task {
-    /// Runs until there is nothing left to do, and then parks itself for the next wish.
-    pub(super) async fn run(mut self: Box<Self>, parked: Arc<Mutex<Option<Box<Self>>>>) {
-        loop {
-            if self.tenure.has_ended() {
-                let mut parked = parked.lock().unwrap_or_else(PoisonError::into_inner);
-                // Whoever wishes does so first and looks for a parked task then.
-                if !self.wishes.has_changed().unwrap_or(false) {
-                    *parked = Some(self);
-                    return;
-                }
-            }
+impl Work for RegistrarTask {
+    const NAME: &'static str = "registrar";
+
+    /// Runs until nothing is left to do.
+    async fn run(&mut self) {
+        while !self.state.has_ended() || self.requests.has_changed().unwrap_or(false) {
             self.step().await;
         }
     }
 
-    /// Sees one thing through, or drops it for another.
+    fn panicked(&mut self, why: Panicked) {
+        let error = Error::Panicked { message: why.0 };
+        self.abort(RegistrarStatus::Failed(error.clone()), Err(error));
+    }
+}
+
+impl RestartableWork for RegistrarTask {
+    fn runtime_ended(&mut self) {
+        let requests = self.requests.borrow_and_update().clone();
+        let seen = mem::replace(&mut self.seen, requests.last_call);
+        apply(&mut self.state, requests.since(seen, self.stopped));
+        let removed = Ok(Deregistered::Unconfirmed);
+        self.abort(RegistrarStatus::RuntimeEnded, removed);
+    }
+}
+
+impl RegistrarTask {
+    /// Carries out one action, or gives it up for another.
     async fn step(&mut self) {
-        let action = self.tenure.under_way().clone();
-        let landed = self.see_through(&action).await;
-        // Let go of only now: dropping a registration removes it too, and what the client would
-        // have said of it then would be worth less.
+        let action = self.state.action().clone();
+        let completion = self.complete(&action).await;
+        // Not dropped earlier: dropping a registration removes its entry too, and the client would
+        // then answer that there was none.
         if action == Action::Deregister {
             self.registration = None;
         }
-        if let Some(landed) = landed {
-            let input = self.input(landed);
-            tell(&mut self.tenure, [input]);
+        if let Some(completion) = completion {
+            let input = self.input(completion);
+            apply(&mut self.state, [input]);
             self.publish();
         }
-        if self.tenure.has_ended() {
+        if self.state.has_ended() {
             self.registration = None;
         }
     }
 
-    /// How `action` ended; `None` if the owner wants something else instead.
-    async fn see_through(&mut self, action: &Action) -> Option<Landed> {
+    /// How `action` ended; `None` if another one replaces it.
+    async fn complete(&mut self, action: &Action) -> Option<Completion> {
         let registration = self.registration.as_ref();
-        let mut flight = pin!(fly(action, &*self.client, &self.service, registration));
+        let mut completion = pin!(carry_out(
+            action,
+            &*self.client,
+            &self.service,
+            registration
+        ));
         loop {
-            // The owner first: no call is begun that is not wanted any more.
-            let wishes = select! {
+            // The owner first, so that no call begins that is not wanted any more.
+            let inputs = select! {
                 biased;
                 () = self.stop.cancelled(), if !self.stopped => {
                     self.stopped = true;
                     vec![Input::Deregister]
                 }
-                Ok(()) = self.wishes.changed() => {
-                    let wishes = self.wishes.borrow_and_update();
-                    let before = std::mem::replace(&mut self.seen, wishes.call);
-                    wishes.since(before, self.stopped)
+                Ok(()) = self.requests.changed() => {
+                    let requests = self.requests.borrow_and_update();
+                    let seen = mem::replace(&mut self.seen, requests.last_call);
+                    requests.since(seen, self.stopped)
                 }
-                landed = &mut flight => return Some(landed),
-                () = wait_until(self.tenure.timer()) => return Some(Landed::TimerFired),
+                completion = &mut completion => return Some(completion),
+                () = wait_until(self.state.timer()) => return Some(Completion::TimerFired),
             };
-            // A loss that is known already comes before what is wished.
+            // A loss that is known already comes before the requests.
             let lost = registration.and_then(Registration::loss);
-            let inputs = lost.map(Input::Lost).into_iter().chain(wishes);
-            let instead = tell(&mut self.tenure, inputs);
-            publish(
-                &self.service,
-                &self.tenure,
-                self.seen,
-                &self.status,
-                &self.answers,
-                (&mut self.voice, &mut self.meters),
-            );
-            if instead || self.tenure.has_ended() {
+            let inputs = lost.map(Input::Lost).into_iter().chain(inputs);
+            let replaced = apply(&mut self.state, inputs);
+            self.publisher
+                .publish(&self.service, &self.state, self.seen);
+            if replaced || self.state.has_ended() {
                 return None;
             }
         }
     }
 
-    /// What `landed` means to the tenure. Keeps the registration, if it brought one.
-    fn input(&mut self, landed: Landed) -> Input {
-        match landed {
-            Landed::Registered(Ok(registration)) => {
-                let (key, lease) = self.hold(registration);
+    /// The input that `completion` stands for. Keeps the registration, if there is a new one.
+    fn input(&mut self, completion: Completion) -> Input {
+        match completion {
+            Completion::Registered(Ok(registration)) => {
+                let (key, lease) = self.keep(registration);
                 Input::Registered { key, lease }
             }
-            Landed::Registered(Err(error)) => Input::RegisterFailed(error),
-            Landed::Reclaimed(Ok(Reclaimed::Held(registration))) => {
-                let (key, lease) = self.hold(registration);
+            Completion::Registered(Err(error)) => Input::RegisterFailed(error),
+            Completion::Reclaimed(Ok(Reclaimed::Held(registration))) => {
+                let (key, lease) = self.keep(registration);
                 Input::Reclaimed { key, lease }
             }
-            Landed::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
-            Landed::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
-            Landed::Lost(lost) => Input::Lost(lost),
-            Landed::Deregistered(outcome) => Input::Deregistered(outcome),
-            Landed::TimerFired => Input::TimerFired,
+            Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
+            Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
+            Completion::Lost(lost) => Input::Lost(lost),
+            Completion::Deregistered(outcome) => Input::Deregistered(outcome),
+            Completion::TimerFired => Input::TimerFired,
         }
     }
 
-    fn hold(&mut self, registration: Registration) -> (Key, LeaseId) {
-        let held = self.registration.insert(registration);
-        (held.key().clone(), held.lease_id().clone())
+    fn keep(&mut self, registration: Registration) -> (Key, LeaseId) {
+        let kept = self.registration.insert(registration);
+        (kept.key().clone(), kept.lease_id().clone())
+    }
+
+    /// Ends the registration, as nobody keeps it any more.
+    fn abort(&mut self, status: RegistrarStatus, removed: Result<Deregistered>) {
+        self.state.abort(status, removed);
+        self.publish();
+        let registration = self.registration.take();
+        if let Err(why) = catch(|| drop(registration)) {
+            tracing::error!(service = %self.service.key, %why, "dropping the registration failed");
+        }
     }
 
     fn publish(&mut self) {
-        publish(
-            &self.service,
-            &self.tenure,
-            self.seen,
-            &self.status,
-            &self.answers,
-            (&mut self.voice, &mut self.meters),
-        );
+        self.publisher
+            .publish(&self.service, &self.state, self.seen);
     }
 }
 
-/// Tells all that happened. Whether something else is to be under way.
-fn tell(tenure: &mut Tenure, inputs: impl IntoIterator<Item = Input>) -> bool {
+/// Applies the inputs. Whether another action replaces the current one.
+fn apply(state: &mut RegistrationState, inputs: impl IntoIterator<Item = Input>) -> bool {
     let now = Instant::now();
-    inputs.into_iter().fold(false, |instead, input| {
-        tenure.on(input, now).is_some() | instead
+    inputs.into_iter().fold(false, |replaced, input| {
+        state.on(input, now).is_some() | replaced
     })
 }
 
-/// Does what `action` says.
-async fn fly(
+async fn carry_out(
     action: &Action,
     client: &dyn Client,
     service: &Service,
     registration: Option<&Registration>,
-) -> Landed {
+) -> Completion {
     match (action, registration) {
-        (Action::Rest, _) => future::pending().await,
+        (Action::Idle, _) => future::pending().await,
         (Action::Register(value), _) => {
             let service = service.clone().with_value(value.clone());
-            Landed::Registered(client.register(&service).await)
+            Completion::Registered(caught(async { client.register(&service).await }).await)
         }
-        (Action::Deregister, _) => Landed::Deregistered(match client.deregister(service).await {
-            // Clients say that themselves; those that do not must not confuse their users.
-            Err(error) if error.is_transient() => {
-                tracing::warn!(service = %service.key, %error, "deregistering failed");
-                Ok(Deregistered::Unconfirmed)
-            }
-            outcome => outcome,
-        }),
-        (Action::Hold, Some(registration)) => Landed::Lost(registration.until_lost().await),
+        (Action::Deregister, _) => Completion::Deregistered(deregister(client, service).await),
+        (Action::AwaitLoss, Some(registration)) => {
+            Completion::Lost(registration.until_lost().await)
+        }
         (Action::Reclaim(value), Some(registration)) => {
-            Landed::Reclaimed(registration.reclaim(value.clone()).await)
+            Completion::Reclaimed(caught(registration.reclaim(value.clone())).await)
         }
-        // The tenure asks for neither before it was registered.
-        (Action::Hold | Action::Reclaim(_), None) => future::pending().await,
+        // The state machine asks for neither before there is a registration.
+        (Action::AwaitLoss | Action::Reclaim(_), None) => future::pending().await,
     }
+}
+
+async fn deregister(client: &dyn Client, service: &Service) -> Result<Deregistered> {
+    match caught(async { client.deregister(service).await }).await {
+        // A client answers `Unconfirmed` instead; one that does not must not confuse the caller.
+        Err(error) if error.is_transient() => {
+            tracing::warn!(service = %service.key, %error, "deregistering failed");
+            Ok(Deregistered::Unconfirmed)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Awaits a call of the client. A panic fails this call, not the task.
+async fn caught<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    catch_async(call)
+        .await
+        .unwrap_or_else(|Panicked(message)| Err(Error::Panicked { message }))
 }
 
 async fn wait_until(timer: Option<Instant>) {
@@ -250,32 +222,4 @@ async fn wait_until(timer: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => future::pending().await,
     }
-}
-
-/// Tells the world, then those who called.
-fn publish(
-    service: &Service,
-    tenure: &Tenure,
-    seen: u64,
-    status: &watch::Sender<RegistrarStatus>,
-    answers: &watch::Sender<Answer>,
-    (voice, meters): (&mut Voice, &mut RegistrarMeters),
-) {
-    let new = tenure.status();
-    status.send_if_modified(|old| {
-        let differs = !new.same(old);
-        if differs {
-            voice.tells(service, old, &new, Instant::now());
-            meters.turned(old, &new);
-            *old = new;
-        }
-        differs
-    });
-    answers.send_replace(Answer {
-        seen,
-        registered: tenure.registered(),
-        updated: tenure.updated(),
-        deregistered: tenure.deregistered(),
-        ended: tenure.has_ended(),
-    });
 }

@@ -1,3 +1,5 @@
+mod task_ends;
+
 use super::*;
 use crate::registry::{
     Key, LeaseId, LossSender, Lost, Prefix, Reclaim, Reclaimed, Registration, Revision, Snapshot,
@@ -5,8 +7,8 @@ use crate::registry::{
 };
 use async_trait::async_trait;
 use futures::FutureExt;
-use std::future::pending;
-use tokio::{runtime::Handle, time::Instant};
+use std::{future::pending, sync::Mutex};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 const KEY: &str = "/svc/a";
@@ -21,19 +23,29 @@ enum Call {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Well,
+enum Behaviour {
+    Ok,
     Down,
     Refusing,
     Frozen,
+    Panicking,
+    PanickingWhenDropped,
 }
 
-/// A registry of one key that does what it is told.
-#[derive(Clone)]
-struct Fake(Arc<Mutex<Inner>>);
+struct PanicsWhenDropped;
 
-struct Inner {
-    mood: Mood,
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a bug in a drop");
+    }
+}
+
+/// A client of a registry of one key, with a behaviour to choose.
+#[derive(Clone)]
+struct FakeClient(Arc<Mutex<FakeState>>);
+
+struct FakeState {
+    behaviour: Behaviour,
     calls: Vec<(Instant, Call)>,
     /// The value, and whether it is ours.
     entry: Option<(String, bool)>,
@@ -41,10 +53,10 @@ struct Inner {
     lease: i64,
 }
 
-impl Fake {
-    fn new(mood: Mood) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            mood,
+impl FakeClient {
+    fn new(behaviour: Behaviour) -> Self {
+        Self(Arc::new(Mutex::new(FakeState {
+            behaviour,
             calls: Vec::new(),
             entry: None,
             loss: None,
@@ -52,71 +64,76 @@ impl Fake {
         })))
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut FakeState) -> T) -> T {
         f(&mut self.0.lock().unwrap())
     }
 
-    fn set(&self, mood: Mood) {
-        self.with(|inner| inner.mood = mood);
+    fn set(&self, behaviour: Behaviour) {
+        self.with(|state| state.behaviour = behaviour);
     }
 
     fn calls(&self) -> Vec<Call> {
-        self.with(|inner| inner.calls.iter().map(|(_, call)| call.clone()).collect())
+        self.with(|state| state.calls.iter().map(|(_, call)| call.clone()).collect())
     }
 
     fn entry(&self) -> Option<String> {
-        self.with(|inner| inner.entry.clone().map(|(value, _)| value))
+        self.with(|state| state.entry.clone().map(|(value, _)| value))
     }
 
     /// Takes the entry away, or gives it to somebody else.
     fn lose(&self, why: Lost) {
-        self.with(|inner| {
-            inner.entry = match &why {
+        self.with(|state| {
+            state.entry = match &why {
                 Lost::Taken { value } => Some((String::from_utf8(value.to_vec()).unwrap(), false)),
                 _ => None,
             };
-            inner.loss.take().expect("a registration").send(why);
+            state.loss.take().expect("a registration").send(why);
         });
     }
 
-    /// Notes the call and answers for the registry's mood.
-    async fn hear(&self, call: Call) -> Result<()> {
-        let mood = self.with(|inner| {
-            inner.calls.push((Instant::now(), call));
-            inner.mood
+    /// Records the call and answers it.
+    async fn answer(&self, call: Call) -> Result<()> {
+        let behaviour = self.with(|state| {
+            state.calls.push((Instant::now(), call));
+            state.behaviour
         });
-        match mood {
-            Mood::Well => Ok(()),
-            Mood::Down => Err(Error::unavailable("down")),
-            Mood::Refusing => Err(Error::PermissionDenied {
+        match behaviour {
+            Behaviour::Ok => Ok(()),
+            Behaviour::Down => Err(Error::unavailable("down")),
+            Behaviour::Refusing => Err(Error::PermissionDenied {
                 message: "no".into(),
                 source: None,
             }),
-            Mood::Frozen => pending().await,
+            Behaviour::Frozen => pending().await,
+            Behaviour::Panicking => panic!("a bug"),
+            Behaviour::PanickingWhenDropped => {
+                let _guard = PanicsWhenDropped;
+                pending().await
+            }
         }
     }
 
     fn put(&self, value: String) -> Registration {
-        self.with(|inner| {
-            inner.lease += 1;
-            inner.entry = Some((value, true));
+        self.with(|state| {
+            state.lease += 1;
+            state.entry = Some((value, true));
             let key = Key::new(KEY).unwrap();
             let (loss, registration) =
-                Registration::channel(key, LeaseId::from(inner.lease), Back(self.clone()));
-            inner.loss = Some(loss);
+                Registration::channel(key, LeaseId::from(state.lease), FakeReclaim(self.clone()));
+            state.loss = Some(loss);
             registration
         })
     }
 }
 
-struct Back(Fake);
+struct FakeReclaim(FakeClient);
 
 #[async_trait]
-impl Reclaim for Back {
+impl Reclaim for FakeReclaim {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
         let value = String::from_utf8(value.to_vec()).unwrap();
-        self.0.hear(Call::Reclaim(value.clone())).await?;
-        match self.0.with(|inner| inner.entry.clone()) {
+        self.0.answer(Call::Reclaim(value.clone())).await?;
+        match self.0.with(|state| state.entry.clone()) {
             Some((value, false)) => Ok(Reclaimed::Taken {
                 value: value.into(),
             }),
@@ -126,7 +143,7 @@ impl Reclaim for Back {
 }
 
 #[async_trait]
-impl Client for Fake {
+impl Client for FakeClient {
     async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
         Ok(Snapshot {
             entries: Vec::new(),
@@ -141,15 +158,15 @@ impl Client for Fake {
 
     async fn register(&self, service: &Service) -> Result<Registration> {
         let value = String::from_utf8(service.value.to_vec()).unwrap();
-        self.hear(Call::Register(value.clone())).await?;
+        self.answer(Call::Register(value.clone())).await?;
         Ok(self.put(value))
     }
 
     async fn deregister(&self, _: &Service) -> Result<Deregistered> {
-        self.hear(Call::Deregister).await?;
-        Ok(self.with(|inner| match inner.entry {
+        self.answer(Call::Deregister).await?;
+        Ok(self.with(|state| match state.entry {
             Some((_, true)) => {
-                inner.entry = None;
+                state.entry = None;
                 Deregistered::Removed
             }
             _ => Deregistered::NotOurs,
@@ -165,8 +182,8 @@ fn service() -> Service {
     Service::new(KEY, VALUE).unwrap()
 }
 
-async fn registered() -> (Fake, Registrar) {
-    let fake = Fake::new(Mood::Well);
+async fn registered() -> (FakeClient, Registrar) {
+    let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::new(fake.clone(), service());
     registrar.register().await.unwrap();
     (fake, registrar)
@@ -193,7 +210,7 @@ async fn no_task_left() {
 
 #[test]
 fn making_one_needs_no_runtime() {
-    let registrar = Registrar::new(Fake::new(Mood::Well), service());
+    let registrar = Registrar::new(FakeClient::new(Behaviour::Ok), service());
     assert!(matches!(
         *registrar.status().borrow(),
         RegistrarStatus::Idle
@@ -204,7 +221,7 @@ fn making_one_needs_no_runtime() {
 
 #[tokio::test(start_paused = true)]
 async fn register_waits_for_a_registry_that_is_not_there() {
-    let fake = Fake::new(Mood::Down);
+    let fake = FakeClient::new(Behaviour::Down);
     let registrar = Arc::new(Registrar::new(fake.clone(), service()));
     let waiting = tokio::spawn({
         let registrar = registrar.clone();
@@ -212,7 +229,7 @@ async fn register_waits_for_a_registry_that_is_not_there() {
     });
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!waiting.is_finished() && fake.calls().len() > 100);
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     waiting.await.unwrap().unwrap();
     assert!(registrar.status().borrow().is_registered());
     let calls = fake.calls().len();
@@ -221,30 +238,30 @@ async fn register_waits_for_a_registry_that_is_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn register_returns_what_cannot_pass() {
-    let fake = Fake::new(Mood::Refusing);
+async fn register_returns_a_permanent_error() {
+    let fake = FakeClient::new(Behaviour::Refusing);
     let registrar = Registrar::new(fake.clone(), service());
     let error = registrar.register().await.unwrap_err();
     assert!(matches!(error, Error::PermissionDenied { .. }));
     no_task_left().await;
     assert_eq!(fake.calls().len(), 1);
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     registrar.register().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_register_goes_on() {
-    let fake = Fake::new(Mood::Down);
+    let fake = FakeClient::new(Behaviour::Down);
     let registrar = Registrar::new(fake.clone(), service());
     let limit = Duration::from_secs(5);
     assert!(timeout(limit, registrar.register()).await.is_err());
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     until(&registrar, RegistrarStatus::is_registered).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn register_within_gives_the_last_error_and_gives_up() {
-    let fake = Fake::new(Mood::Down);
+    let fake = FakeClient::new(Behaviour::Down);
     let registrar = Registrar::new(fake.clone(), service());
     let limit = Duration::from_secs(5);
     let error = registrar.register_within(limit).await.unwrap_err();
@@ -253,18 +270,18 @@ async fn register_within_gives_the_last_error_and_gives_up() {
         !matches!(status, RegistrarStatus::Deregistering)
     })
     .await;
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     let calls = fake.calls().len();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fake.calls().len(), calls);
 
-    fake.set(Mood::Frozen);
+    fake.set(Behaviour::Frozen);
     let error = registrar.register_within(limit).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { after, .. } if after == limit));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_lost_is_put_back() {
+async fn a_lost_entry_is_put_back() {
     let (fake, registrar) = registered().await;
     for lost in [Lost::LeaseExpired, Lost::KeyDeleted] {
         fake.lose(lost);
@@ -278,13 +295,13 @@ async fn what_is_lost_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_lost_in_an_outage_is_put_back_after_it() {
+async fn an_entry_lost_in_an_outage_is_put_back_after_it() {
     let (fake, registrar) = registered().await;
-    fake.set(Mood::Down);
+    fake.set(Behaviour::Down);
     fake.lose(Lost::LeaseExpired);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(fake.calls().len() < 2_000);
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     let back = Instant::now();
     until(&registrar, RegistrarStatus::is_registered).await;
     assert!(back.elapsed() < Duration::from_secs(5));
@@ -305,14 +322,14 @@ async fn a_taken_key_is_not_fought_over() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fake.entry().as_deref(), Some("x:1"));
 
-    fake.with(|inner| inner.entry = None);
+    fake.with(|state| state.entry = None);
     until(&registrar, RegistrarStatus::is_registered).await;
     assert_eq!(fake.entry().as_deref(), Some("h:2"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_taken_key_is_retaken_where_asked_for() {
-    let fake = Fake::new(Mood::Well);
+    let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::builder(fake.clone(), service())
         .retake(true)
         .build();
@@ -342,17 +359,17 @@ async fn a_new_value_is_written_under_the_same_registration() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_value_is_remembered_from_the_first_poll_on() {
-    let fake = Fake::new(Mood::Well);
+    let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::new(fake.clone(), service());
     assert_eq!(registrar.update("h:2").await.unwrap(), Updated::Remembered);
     registrar.register().await.unwrap();
     assert_eq!(fake.calls(), [Call::Register("h:2".into())]);
 
-    fake.set(Mood::Frozen);
+    fake.set(Behaviour::Frozen);
     let limit = Duration::from_secs(1);
     assert!(timeout(limit, registrar.update("h:3")).await.is_err());
     assert!(timeout(limit, registrar.update("h:4")).await.is_err());
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     fake.lose(Lost::KeyDeleted);
     registrar.deregister().await.unwrap();
     registrar.register().await.unwrap();
@@ -375,8 +392,8 @@ async fn deregistering_announces_removes_and_ends_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_registered_is_not_ours() {
-    let fake = Fake::new(Mood::Frozen);
+async fn a_service_that_was_never_registered_is_not_ours() {
+    let fake = FakeClient::new(Behaviour::Frozen);
     let registrar = Registrar::new(fake.clone(), service());
     let outcome = registrar.deregister().await.unwrap();
     assert_eq!(outcome, Deregistered::NotOurs);
@@ -385,14 +402,14 @@ async fn what_was_never_registered_is_not_ours() {
 
 #[tokio::test(start_paused = true)]
 async fn deregistering_is_bounded_whatever_is_under_way() {
-    for (mood, lost) in [
-        (Mood::Frozen, None),
-        (Mood::Down, None),
-        (Mood::Frozen, Some(Lost::LeaseExpired)),
-        (Mood::Down, Some(Lost::LeaseExpired)),
+    for (behaviour, lost) in [
+        (Behaviour::Frozen, None),
+        (Behaviour::Down, None),
+        (Behaviour::Frozen, Some(Lost::LeaseExpired)),
+        (Behaviour::Down, Some(Lost::LeaseExpired)),
     ] {
         let (fake, registrar) = registered().await;
-        fake.set(mood);
+        fake.set(behaviour);
         if let Some(lost) = lost {
             fake.lose(lost);
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -402,7 +419,7 @@ async fn deregistering_is_bounded_whatever_is_under_way() {
         assert_eq!(outcome, Deregistered::Unconfirmed);
         assert!(asked.elapsed() <= Duration::from_secs(5));
 
-        fake.set(Mood::Well);
+        fake.set(Behaviour::Ok);
         let calls = fake.calls().len();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(fake.calls().len(), calls);
@@ -412,7 +429,7 @@ async fn deregistering_is_bounded_whatever_is_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn deregistering_ends_a_registration_that_is_under_way() {
-    let fake = Fake::new(Mood::Frozen);
+    let fake = FakeClient::new(Behaviour::Frozen);
     let registrar = Arc::new(Registrar::new(fake.clone(), service()));
     let waiting = tokio::spawn({
         let registrar = registrar.clone();
@@ -423,7 +440,7 @@ async fn deregistering_ends_a_registration_that_is_under_way() {
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     let outcome = registrar.deregister().await.unwrap();
     assert_eq!(outcome, Deregistered::NotOurs);
     assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
@@ -434,8 +451,8 @@ async fn deregistering_ends_a_registration_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_wishes_heard_at_once_the_later_outlives_the_earlier() {
-    let fake = Fake::new(Mood::Well);
+async fn of_requests_seen_at_once_the_later_wins() {
+    let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::new(fake.clone(), service());
     let (registered, removed) = futures::join!(registrar.register(), registrar.deregister());
     assert!(matches!(registered, Err(Error::Closed)));
@@ -452,10 +469,10 @@ async fn of_wishes_heard_at_once_the_later_outlives_the_earlier() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_deregister_goes_on() {
     let (fake, registrar) = registered().await;
-    fake.set(Mood::Frozen);
+    fake.set(Behaviour::Frozen);
     let limit = Duration::from_millis(100);
     assert!(timeout(limit, registrar.deregister()).await.is_err());
-    fake.set(Mood::Well);
+    fake.set(Behaviour::Ok);
     until(&registrar, |status| {
         matches!(status, RegistrarStatus::Deregistered(Deregistered::Removed))
     })
@@ -479,8 +496,8 @@ async fn dropping_it_deregisters_and_ends_the_task() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_it_in_an_outage_ends_the_task_too() {
-    for mood in [Mood::Down, Mood::Frozen] {
-        let fake = Fake::new(mood);
+    for behaviour in [Behaviour::Down, Behaviour::Frozen] {
+        let fake = FakeClient::new(behaviour);
         let registrar = Registrar::new(fake.clone(), service());
         assert!(registrar.register_within(Duration::ZERO).await.is_err());
         drop(registrar);
@@ -491,7 +508,7 @@ async fn dropping_it_in_an_outage_ends_the_task_too() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_token_deregisters_for_good() {
     let token = CancellationToken::new();
-    let fake = Fake::new(Mood::Well);
+    let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::builder(fake.clone(), service())
         .cancellation_token(token.clone())
         .build();
@@ -505,7 +522,7 @@ async fn a_cancelled_token_deregisters_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loss_that_is_known_comes_before_what_is_wished() {
+async fn a_loss_that_is_known_comes_before_the_requests() {
     let (fake, registrar) = registered().await;
     fake.lose(Lost::Superseded);
     let outcome = registrar.deregister().await.unwrap();
@@ -516,7 +533,7 @@ async fn a_loss_that_is_known_comes_before_what_is_wished() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_ends_the_task() {
     let (fake, registrar) = registered().await;
-    fake.with(|inner| inner.loss = None);
+    fake.with(|state| state.loss = None);
     no_task_left().await;
     assert!(matches!(
         *registrar.status().borrow(),
@@ -526,7 +543,7 @@ async fn a_client_that_goes_away_ends_the_task() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_lost_at_once_are_spread_out() {
-    let fakes: Vec<_> = (0..1000).map(|_| Fake::new(Mood::Well)).collect();
+    let fakes: Vec<_> = (0..1000).map(|_| FakeClient::new(Behaviour::Ok)).collect();
     let registrars: Vec<_> = fakes
         .iter()
         .map(|fake| Registrar::new(fake.clone(), service()))
@@ -540,7 +557,7 @@ async fn a_thousand_lost_at_once_are_spread_out() {
     let mut tenths = [0; 11];
     for (fake, registrar) in fakes.iter().zip(&registrars) {
         assert!(registrar.status().borrow().is_registered());
-        let (at, _) = fake.with(|inner| inner.calls[1].clone());
+        let (at, _) = fake.with(|state| state.calls[1].clone());
         tenths[usize::try_from((at - began).as_millis()).unwrap() / 10] += 1;
     }
     assert!(tenths.iter().all(|tenth| *tenth < 200), "{tenths:?}");

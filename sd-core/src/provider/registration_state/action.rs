@@ -1,44 +1,44 @@
-//! What a tenure is told, and what it answers.
+//! The inputs and the actions of a [`RegistrationState`](super::RegistrationState).
 
 use crate::registry::{Deregistered, Error, Key, LeaseId, Lost, Result};
 use bytes::Bytes;
 
-/// What happened.
+/// What has happened.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The owner wants to be registered.
+    /// The owner asks to be registered.
     Register,
     /// The owner has a new value.
     Update(Bytes),
-    /// The owner wants to be registered no more.
+    /// The owner asks to be deregistered.
     Deregister,
-    /// [`Action::Register`] succeeded.
+    /// [`Action::Register`] has succeeded.
     Registered { key: Key, lease: LeaseId },
-    /// [`Action::Register`] failed.
+    /// [`Action::Register`] has failed.
     RegisterFailed(Error),
-    /// [`Action::Hold`] ended.
+    /// [`Action::AwaitLoss`] has ended.
     Lost(Lost),
-    /// [`Action::Reclaim`] succeeded.
+    /// [`Action::Reclaim`] has succeeded.
     Reclaimed { key: Key, lease: LeaseId },
-    /// [`Action::Reclaim`] found somebody else.
+    /// [`Action::Reclaim`] has found an entry of somebody else.
     Taken { value: Bytes },
-    /// [`Action::Reclaim`] failed.
+    /// [`Action::Reclaim`] has failed.
     ReclaimFailed(Error),
-    /// [`Action::Deregister`] ended.
+    /// [`Action::Deregister`] has ended.
     Deregistered(Result<Deregistered>),
-    /// The time of [`Tenure::timer`] has come.
+    /// The time of [`RegistrationState::timer`](super::RegistrationState::timer) has come.
     TimerFired,
 }
 
-/// What is to be under way.
+/// What the registrar is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing.
-    Rest,
+    /// Nothing, until the timer fires or the owner asks for something.
+    Idle,
     /// Register with this value, whoever holds the key.
     Register(Bytes),
     /// Wait for the loss of the registration.
-    Hold,
+    AwaitLoss,
     /// Reclaim the registration with this value.
     Reclaim(Bytes),
     /// Deregister.

@@ -1,24 +1,23 @@
-//! How far a tenure has come.
+//! The phases of a registration.
 
+use super::removal::Removal;
 use crate::{
     provider::status::RegistrarStatus,
     registry::{Error, Key, LeaseId, Lost},
 };
 use bytes::Bytes;
-use std::time::Duration;
 use tokio::time::Instant;
 
-/// How far it has come.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum Phase {
     /// Nothing to do, for the reason that the status gives.
     Ended(RegistrarStatus),
     Registering {
         attempt: u32,
         error: Option<Error>,
     },
-    /// Holding, or writing a newer value.
-    Held {
+    /// The entry is in the registry; a newer value may be on its way.
+    Registered {
         key: Key,
         lease: LeaseId,
         error: Option<Error>,
@@ -30,20 +29,22 @@ pub(super) enum State {
     },
     Taken {
         value: Bytes,
+        /// When to take the key back, if that is an option.
         retake_at: Option<Instant>,
     },
-    Announcing {
-        deadline: Instant,
-    },
-    Draining {
-        /// How long removing may take.
-        removal: Duration,
-    },
-    Removing,
+    Removing(Removal),
 }
 
-impl State {
-    /// What to tell the world.
+impl Phase {
+    /// The first attempt to register.
+    pub(super) fn first_attempt() -> Self {
+        Self::Registering {
+            attempt: 1,
+            error: None,
+        }
+    }
+
+    /// The status to publish.
     pub(super) fn status(&self) -> RegistrarStatus {
         match self {
             Self::Ended(status) => status.clone(),
@@ -51,7 +52,7 @@ impl State {
                 attempt: *attempt,
                 error: error.clone(),
             },
-            Self::Held { key, lease, error } => RegistrarStatus::Registered {
+            Self::Registered { key, lease, error } => RegistrarStatus::Registered {
                 key: key.clone(),
                 lease: lease.clone(),
                 error: error.clone(),
@@ -68,9 +69,7 @@ impl State {
             Self::Taken { value, .. } => RegistrarStatus::Taken {
                 value: value.clone(),
             },
-            Self::Announcing { .. } | Self::Draining { .. } | Self::Removing => {
-                RegistrarStatus::Deregistering
-            }
+            Self::Removing(_) => RegistrarStatus::Deregistering,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The tenure under any order of inputs, and against a model of a registry.
+//! The state machine under any order of inputs, and against a model of a registry.
 
 use super::*;
 use crate::{
     instances::{Codec, DefaultCodec},
-    registry::Invalid,
+    registry::{Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
 };
 use proptest::prelude::*;
@@ -17,21 +17,21 @@ const VALUES: [&str; 5] = [
     r#"{"address":"h:1","status":"draining"}"#,
     r#"{"address":"h:2"}"#,
     "h:3",
-    HOPELESS,
+    UNACCEPTABLE,
 ];
 /// Can never be written.
-const HOPELESS: &str = "too much";
+const UNACCEPTABLE: &str = "too much";
 
 fn value() -> impl Strategy<Value = Bytes> {
     let good = VALUES[0..4].to_vec();
     prop_oneof![
         9 => prop::sample::select(good).prop_map(Bytes::from),
-        1 => Just(Bytes::from(HOPELESS)),
+        1 => Just(Bytes::from(UNACCEPTABLE)),
     ]
 }
 
-fn terms() -> impl Strategy<Value = Terms> {
-    (any::<bool>(), 0..3_u64).prop_map(|(retake, drain)| Terms {
+fn options() -> impl Strategy<Value = Options> {
+    (any::<bool>(), 0..3_u64).prop_map(|(retake, drain)| Options {
         retake,
         backoff: (SHORTEST, LONGEST),
         deregister_timeout: BOUND,
@@ -40,7 +40,7 @@ fn terms() -> impl Strategy<Value = Terms> {
     })
 }
 
-impl fmt::Debug for Terms {
+impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "retake: {}, drain: {:?}", self.retake, self.drain)
     }
@@ -58,8 +58,8 @@ fn is_put(action: &Action) -> bool {
     matches!(action, Action::Register(_) | Action::Reclaim(_))
 }
 
-/// Whether the owner said it.
-fn is_word(input: &Input) -> bool {
+/// Whether it comes from the owner.
+fn is_request(input: &Input) -> bool {
     matches!(
         input,
         Input::Register | Input::Update(_) | Input::Deregister
@@ -77,14 +77,14 @@ fn is_answer(input: &Input) -> bool {
     )
 }
 
-/// Whether it is what comes of `action`.
+/// Whether it is how `action` ends.
 fn ends(input: &Input, action: &Action) -> bool {
     match action {
-        Action::Rest => false,
+        Action::Idle => false,
         Action::Register(_) => {
             matches!(input, Input::Registered { .. } | Input::RegisterFailed(_))
         }
-        Action::Hold => matches!(input, Input::Lost(_)),
+        Action::AwaitLoss => matches!(input, Input::Lost(_)),
         Action::Reclaim(_) => matches!(
             input,
             Input::Reclaimed { .. } | Input::Taken { .. } | Input::ReclaimFailed(_)
@@ -95,29 +95,29 @@ fn ends(input: &Input, action: &Action) -> bool {
 
 // === What may be put ===
 
-/// What the owner's last word leaves open.
+/// What may be put after the last request of the owner.
 #[derive(Debug, Clone, PartialEq)]
-enum Leave {
+enum Allowed {
     Anything,
     /// This value, once.
     Announcement(Option<Bytes>),
     Nothing,
 }
 
-/// What came of what.
+/// An input and the action that it led to.
 #[derive(Debug)]
-struct Story(
+struct Step(
     #[expect(dead_code, reason = "only shown")] Input,
     #[expect(dead_code, reason = "only shown")] Option<Action>,
 );
 
-/// Watches a tenure: what it may never do, whatever happens.
-struct Guarded {
-    tenure: Tenure,
+/// A state machine, checked for what it must never do.
+struct Checked {
+    state: RegistrationState,
     now: Instant,
-    leave: Leave,
-    /// Whether the owner asked for the key by name, whoever holds it.
-    by_name: bool,
+    allowed: Allowed,
+    /// Whether the owner asked for the key, whoever holds it.
+    take_over: bool,
     /// Whether the owner wants to be registered again once deregistered.
     again: bool,
     /// How many puts followed answers at once, one after the other.
@@ -126,14 +126,14 @@ struct Guarded {
     failures: u32,
 }
 
-impl Guarded {
-    fn new(terms: Terms) -> Self {
+impl Checked {
+    fn new(options: Options) -> Self {
         let now = Instant::now();
         Self {
-            tenure: Tenure::new(terms, Bytes::from(VALUES[0])),
+            state: RegistrationState::new(options, Bytes::from(VALUES[0])),
             now,
-            leave: Leave::Nothing,
-            by_name: false,
+            allowed: Allowed::Nothing,
+            take_over: false,
             again: false,
             in_a_row: 0,
             failures: 0,
@@ -141,88 +141,88 @@ impl Guarded {
     }
 
     fn on(&mut self, input: Input) -> Option<Action> {
-        let before = self.tenure.under_way().clone();
-        self.hear(&input);
-        let action = self.tenure.on(input.clone(), self.now);
-        let story = Story(input.clone(), action.clone());
-        if self.again && !matches!(self.tenure.status(), RegistrarStatus::Deregistering) {
+        let before = self.state.action().clone();
+        self.request(&input);
+        let action = self.state.on(input.clone(), self.now);
+        let step = Step(input.clone(), action.clone());
+        if self.again && !matches!(self.state.status(), RegistrarStatus::Deregistering) {
             self.again = false;
-            self.leave = Leave::Anything;
+            self.allowed = Allowed::Anything;
         }
         if let Some(action) = &action {
-            assert_eq!(action, self.tenure.under_way(), "{story:?}");
+            assert_eq!(action, self.state.action(), "{step:?}");
             let is_end = matches!(input, Input::Deregistered(_) | Input::TimerFired);
-            assert!(before != Action::Deregister || is_end, "dropped: {story:?}");
+            assert!(before != Action::Deregister || is_end, "dropped: {step:?}");
             if is_put(action) {
-                let is_called_for = is_word(&input) || is_answer(&input);
-                assert!(is_called_for || !is_put(&before), "two at once: {story:?}");
-                self.put(action, &story);
+                let is_called_for = is_request(&input) || is_answer(&input);
+                assert!(is_called_for || !is_put(&before), "two at once: {step:?}");
+                self.put(action, &step);
             }
             if *action == Action::Deregister {
-                self.leave = Leave::Nothing;
+                self.allowed = Allowed::Nothing;
             }
         }
-        // Or else what has ended would be begun again.
+        // Or else the action that has ended would be begun again.
         assert!(
             action.is_some() || !ends(&input, &before),
-            "goes on: {story:?}"
+            "goes on: {step:?}"
         );
-        self.pace(&input, action.as_ref(), &story);
-        self.check(&story);
+        self.check_delay(&input, action.as_ref(), &step);
+        self.check(&step);
         action
     }
 
-    fn hear(&mut self, input: &Input) {
+    fn request(&mut self, input: &Input) {
         match input {
             Input::Register => {
-                let status = self.tenure.status();
+                let status = self.state.status();
                 match status {
                     RegistrarStatus::Deregistering => self.again = true,
-                    _ => self.leave = Leave::Anything,
+                    _ => self.allowed = Allowed::Anything,
                 }
-                self.by_name |= !matches!(
+                self.take_over |= !matches!(
                     status,
                     RegistrarStatus::Registered { .. } | RegistrarStatus::Reclaiming { .. }
                 );
             }
             Input::Deregister => {
-                self.by_name = false;
+                self.take_over = false;
                 self.again = false;
-                if self.leave == Leave::Anything {
-                    let draining = DefaultCodec.draining(&key(), &self.tenure.value.wanted);
-                    self.leave = Leave::Announcement(draining);
+                if self.allowed == Allowed::Anything {
+                    let draining = DefaultCodec.draining(&key(), &self.state.value.wanted);
+                    self.allowed = Allowed::Announcement(draining);
                 }
             }
-            Input::Registered { .. } if matches!(self.tenure.under_way, Action::Register(_)) => {
-                self.by_name = false;
+            Input::Registered { .. } if matches!(self.state.action, Action::Register(_)) => {
+                self.take_over = false;
             }
-            // The key is in good hands, or nobody's any more.
+            // Another registration has the key, or there is no client any more.
             Input::Lost(Lost::Superseded | Lost::Closed | Lost::Deregistered)
-                if self.tenure.under_way == Action::Hold =>
+                if self.state.action == Action::AwaitLoss =>
             {
-                self.leave = Leave::Nothing;
+                self.allowed = Allowed::Nothing;
             }
             _ => {}
         }
     }
 
-    fn put(&mut self, action: &Action, story: &Story) {
-        match (&self.leave, action) {
-            (Leave::Anything, _) => {}
-            (Leave::Announcement(Some(draining)), Action::Reclaim(value)) => {
-                assert_eq!(value, draining, "{story:?}");
-                self.leave = Leave::Nothing;
+    fn put(&mut self, action: &Action, step: &Step) {
+        match (&self.allowed, action) {
+            (Allowed::Anything, _) => {}
+            (Allowed::Announcement(Some(draining)), Action::Reclaim(value)) => {
+                assert_eq!(value, draining, "{step:?}");
+                self.allowed = Allowed::Nothing;
             }
-            _ => panic!("nothing may be put: {story:?}"),
+            _ => panic!("nothing may be put: {step:?}"),
         }
         if matches!(action, Action::Register(_)) {
-            let may = self.by_name || self.tenure.terms.retake;
-            assert!(may, "taken from somebody: {story:?}");
+            let may = self.take_over || self.state.options.retake;
+            assert!(may, "taken from somebody: {step:?}");
         }
     }
 
-    /// Attempts that fail grow rarer, and only what somebody waits for is put at once.
-    fn pace(&mut self, input: &Input, action: Option<&Action>, story: &Story) {
+    /// Delays grow while attempts fail, and few puts follow an answer at once.
+    fn check_delay(&mut self, input: &Input, action: Option<&Action>, step: &Step) {
         let at_once = action.is_some_and(is_put);
         match input {
             Input::Register | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
@@ -231,47 +231,47 @@ impl Guarded {
         }
         if is_answer(input) && at_once {
             self.in_a_row += 1;
-            assert!(self.in_a_row <= 3, "a hot loop: {story:?}");
-        } else if action.is_some() || is_word(input) {
+            assert!(self.in_a_row <= 3, "a hot loop: {step:?}");
+        } else if action.is_some() || is_request(input) {
             self.in_a_row = 0;
         }
         let (Input::RegisterFailed(error) | Input::ReclaimFailed(error)) = input else {
             return;
         };
         let is_retried = matches!(
-            self.tenure.state,
-            State::Registering { .. }
-                | State::Reclaiming { .. }
-                | State::Held { error: Some(_), .. }
+            self.state.phase,
+            Phase::Registering { .. }
+                | Phase::Reclaiming { .. }
+                | Phase::Registered { error: Some(_), .. }
         );
         if !is_retried || at_once || action.is_none() {
             return;
         }
-        let delay = self.tenure.timer().expect("a timer") - self.now;
+        let delay = self.state.timer().expect("a timer") - self.now;
         let least = match (error.is_transient(), self.failures) {
             (false, _) => LONGEST / 2,
             (true, 0) => Duration::ZERO,
             (true, n) => (SHORTEST * 2_u32.pow(n.min(10) - 1)).min(LONGEST / 2),
         };
-        assert!((least..=LONGEST).contains(&delay), "{delay:?}: {story:?}");
+        assert!((least..=LONGEST).contains(&delay), "{delay:?}: {step:?}");
         self.failures += u32::from(error.is_transient());
     }
 
-    fn check(&self, story: &Story) {
-        let tenure = &self.tenure;
-        match &tenure.under_way {
-            Action::Rest => assert!(tenure.has_ended() != tenure.timer().is_some(), "{story:?}"),
-            Action::Deregister => assert!(tenure.timer().is_some(), "{story:?}"),
-            Action::Register(_) | Action::Reclaim(_) | Action::Hold => {
-                assert!(!tenure.has_ended(), "{story:?}");
+    fn check(&self, step: &Step) {
+        let state = &self.state;
+        match &state.action {
+            Action::Idle => assert!(state.has_ended() != state.timer().is_some(), "{step:?}"),
+            Action::Deregister => assert!(state.timer().is_some(), "{step:?}"),
+            Action::Register(_) | Action::Reclaim(_) | Action::AwaitLoss => {
+                assert!(!state.has_ended(), "{step:?}");
             }
         }
-        let most = match tenure.terms.retake {
+        let most = match state.options.retake {
             true => LONGEST * RETAKE_SLOWER,
             false => LONGEST.max(BOUND),
         };
-        let is_near = tenure.timer().is_none_or(|at| at <= self.now + most);
-        assert!(is_near, "as good as never: {story:?}");
+        let is_near = state.timer().is_none_or(|at| at <= self.now + most);
+        assert!(is_near, "too late: {step:?}");
     }
 }
 
@@ -317,12 +317,12 @@ fn input() -> impl Strategy<Value = Input> {
 
 // === A registry ===
 
-/// What happens in a world with a registry.
+/// What happens in a simulation.
 #[derive(Debug, Clone)]
 enum Op {
     Register,
     Update(Bytes),
-    /// The owner deregisters; a put that is under way is applied all the same, or not.
+    /// The owner deregisters. A put that is given up for it takes effect, or not.
     Deregister {
         applied: bool,
     },
@@ -330,12 +330,12 @@ enum Op {
     Vanish(Lost),
     /// Somebody else takes the key.
     Take,
-    /// Whoever else holds the key lets it go.
+    /// The other holder lets the key go.
     Leave,
     /// The registration ends for good.
     End(Lost),
-    /// What is under way ends, with this luck.
-    Answer(Luck),
+    /// The current action ends with this response.
+    Answer(Response),
     /// The time of the timer comes.
     Fire,
     /// The timer fires before its time.
@@ -344,22 +344,22 @@ enum Op {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Luck {
-    Well,
-    /// Not answered, and not applied.
-    Unheard,
-    /// Not answered, but applied.
-    Heard,
+enum Response {
+    Ok,
+    /// Not answered, and without effect.
+    LostBefore,
+    /// Not answered, but with effect.
+    LostAfter,
     Denied,
     Closed,
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let luck = prop_oneof![
-        8 => Just(Luck::Well),
-        2 => Just(Luck::Unheard),
-        2 => Just(Luck::Heard),
-        2 => Just(Luck::Denied),
+    let response = prop_oneof![
+        8 => Just(Response::Ok),
+        2 => Just(Response::LostBefore),
+        2 => Just(Response::LostAfter),
+        2 => Just(Response::Denied),
     ];
     let end = prop::sample::select(vec![Lost::Superseded, Lost::Closed]);
     let vanish = prop::sample::select(vec![Lost::LeaseExpired, Lost::KeyDeleted]);
@@ -371,8 +371,8 @@ fn op() -> impl Strategy<Value = Op> {
         20 => Just(Op::Take),
         20 => Just(Op::Leave),
         3 => end.prop_map(Op::End),
-        200 => luck.prop_map(Op::Answer),
-        2 => Just(Op::Answer(Luck::Closed)),
+        200 => response.prop_map(Op::Answer),
+        2 => Just(Op::Answer(Response::Closed)),
         100 => Just(Op::Fire),
         10 => Just(Op::FireEarly),
         20 => (0..10_000_u64).prop_map(Op::Pass),
@@ -380,30 +380,30 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Owner {
+enum Holder {
     Us,
-    Them,
+    Other,
 }
 
-struct World {
-    guarded: Guarded,
-    entry: Option<(Owner, Bytes)>,
-    /// What the registry has to say of the registration.
+struct Simulation {
+    checked: Checked,
+    entry: Option<(Holder, Bytes)>,
+    /// Why the registration is lost, until the state machine is told.
     loss: Option<Lost>,
     /// Whether the client holds one.
     is_held: bool,
-    /// Whether the client still tries to remove what it may have left.
+    /// Whether the client still tries to remove an entry that may be left.
     is_removing: bool,
     wants: bool,
-    /// Whether it was told something that it cannot overcome by itself.
+    /// Whether it met an error that it cannot overcome by itself.
     excused: bool,
     newest: Bytes,
 }
 
-impl World {
-    fn new(terms: Terms) -> Self {
+impl Simulation {
+    fn new(options: Options) -> Self {
         Self {
-            guarded: Guarded::new(terms),
+            checked: Checked::new(options),
             entry: None,
             loss: None,
             is_held: false,
@@ -414,29 +414,26 @@ impl World {
         }
     }
 
-    fn under_way(&self) -> Action {
-        self.guarded.tenure.under_way().clone()
+    fn action(&self) -> Action {
+        self.checked.state.action().clone()
     }
 
     fn tell(&mut self, input: Input) {
-        self.guarded.on(input);
-        if self.under_way() == Action::Deregister {
+        self.checked.on(input);
+        if self.action() == Action::Deregister {
             self.is_held = false;
             self.loss = None;
         }
-        let tenure = &self.guarded.tenure;
-        let has_given_up = self.wants && tenure.has_ended() && !self.excused;
-        assert!(!has_given_up, "gave up: {tenure:?}");
-        // What it says of the value is true, as far as it can know.
-        let is_written = matches!(tenure.updated(), Some(Ok(Updated::Written)));
+        let state = &self.checked.state;
+        let gave_up = self.wants && state.has_ended() && !self.excused;
+        assert!(!gave_up, "gave up: {state:?}");
+        // An update is reported as written only if it is, as far as the client can know.
+        let is_written = matches!(state.update_result(), Some(Ok(Updated::Written)));
         if is_written
             && self.loss.is_none()
-            && let Some((Owner::Us, value)) = &self.entry
+            && let Some((Holder::Us, value)) = &self.entry
         {
-            assert_eq!(
-                *value, tenure.value.wanted,
-                "said to be written: {tenure:?}"
-            );
+            assert_eq!(*value, state.value.wanted, "said to be written: {state:?}");
         }
     }
 
@@ -452,8 +449,8 @@ impl World {
                 self.tell(Input::Update(value));
             }
             Op::Deregister { applied } => {
-                let before = self.under_way();
-                let is_dropped = self.guarded.on(Input::Deregister).is_some();
+                let before = self.action();
+                let is_dropped = self.checked.on(Input::Deregister).is_some();
                 if applied && is_dropped {
                     self.apply(&before);
                 }
@@ -461,14 +458,14 @@ impl World {
                 self.excused = false;
             }
             Op::Vanish(why) => {
-                if matches!(self.entry, Some((Owner::Us, _))) {
+                if matches!(self.entry, Some((Holder::Us, _))) {
                     self.entry = None;
                     self.lose(why);
                 }
             }
             Op::Take => {
                 let value = Bytes::from("theirs");
-                self.entry = Some((Owner::Them, value.clone()));
+                self.entry = Some((Holder::Other, value.clone()));
                 self.lose(Lost::Taken { value });
             }
             Op::Leave => self.leave(),
@@ -478,45 +475,42 @@ impl World {
                     self.lose(why);
                 }
             }
-            Op::Answer(luck) => self.answer(luck),
+            Op::Answer(response) => self.answer(response),
             Op::Fire => {
-                if let Some(at) = self.guarded.tenure.timer() {
-                    self.guarded.now = self.guarded.now.max(at);
+                if let Some(at) = self.checked.state.timer() {
+                    self.checked.now = self.checked.now.max(at);
                     self.fire();
                 }
             }
             Op::FireEarly => {
-                let before = self.under_way();
-                let due = self.guarded.tenure.timer();
-                if due.is_none_or(|at| at > self.guarded.now) {
+                let before = self.action();
+                let due = self.checked.state.timer();
+                if due.is_none_or(|at| at > self.checked.now) {
                     self.tell(Input::TimerFired);
-                    assert_eq!(
-                        (self.under_way(), self.guarded.tenure.timer()),
-                        (before, due)
-                    );
+                    assert_eq!((self.action(), self.checked.state.timer()), (before, due));
                 }
             }
-            Op::Pass(millis) => self.guarded.now += Duration::from_millis(millis),
+            Op::Pass(millis) => self.checked.now += Duration::from_millis(millis),
         }
     }
 
     fn fire(&mut self) {
-        self.is_removing |= self.under_way() == Action::Deregister;
+        self.is_removing |= self.action() == Action::Deregister;
         self.tell(Input::TimerFired);
     }
 
     fn leave(&mut self) {
-        if matches!(self.entry, Some((Owner::Them, _))) {
+        if matches!(self.entry, Some((Holder::Other, _))) {
             self.entry = None;
         }
     }
 
-    /// What stands is another's from now on, or a client removed it that was closed.
+    /// Another registration has the entry from now on, or the closed client removed it.
     fn end(&mut self, why: &Lost) {
         let value = Bytes::from("theirs");
-        self.entry.take_if(|(owner, _)| *owner == Owner::Us);
+        self.entry.take_if(|(holder, _)| *holder == Holder::Us);
         if *why == Lost::Superseded {
-            self.entry = Some((Owner::Them, value));
+            self.entry = Some((Holder::Other, value));
         }
     }
 
@@ -526,47 +520,47 @@ impl World {
         }
     }
 
-    /// What a put does when the registry hears it.
+    /// The effect of a put on the registry.
     fn apply(&mut self, action: &Action) {
-        let free = !matches!(self.entry, Some((Owner::Them, _)));
+        let free = !matches!(self.entry, Some((Holder::Other, _)));
         match action {
-            Action::Register(value) => self.entry = Some((Owner::Us, value.clone())),
-            Action::Reclaim(value) if free => self.entry = Some((Owner::Us, value.clone())),
+            Action::Register(value) => self.entry = Some((Holder::Us, value.clone())),
+            Action::Reclaim(value) if free => self.entry = Some((Holder::Us, value.clone())),
             _ => return,
         }
         self.is_removing = false;
     }
 
-    fn answer(&mut self, luck: Luck) {
-        let action = self.under_way();
-        if luck == Luck::Closed && !matches!(action, Action::Rest | Action::Hold) {
+    fn answer(&mut self, response: Response) {
+        let action = self.action();
+        if response == Response::Closed && !matches!(action, Action::Idle | Action::AwaitLoss) {
             self.end(&Lost::Closed);
         }
         match &action {
             // Nothing to answer: time goes on.
-            Action::Rest => self.on(Op::Fire),
-            Action::Hold => {
+            Action::Idle => self.on(Op::Fire),
+            Action::AwaitLoss => {
                 if let Some(lost) = self.loss.take() {
                     self.is_held = false;
                     self.excused |= matches!(lost, Lost::Superseded | Lost::Closed);
                     self.tell(Input::Lost(lost));
                 }
             }
-            Action::Deregister => self.deregister(luck),
+            Action::Deregister => self.deregister(response),
             Action::Register(value) | Action::Reclaim(value) => {
-                let result = match luck {
-                    Luck::Closed => Err(Error::Closed),
-                    _ if *value == HOPELESS => Err(Error::Invalid(Invalid::EmptyKey)),
-                    Luck::Well | Luck::Heard => {
+                let result = match response {
+                    Response::Closed => Err(Error::Closed),
+                    _ if *value == UNACCEPTABLE => Err(Error::Invalid(Invalid::EmptyKey)),
+                    Response::Ok | Response::LostAfter => {
                         self.apply(&action);
-                        if luck == Luck::Well {
+                        if response == Response::Ok {
                             Ok(())
                         } else {
                             Err(down())
                         }
                     }
-                    Luck::Unheard => Err(down()),
-                    Luck::Denied => Err(denied()),
+                    Response::LostBefore => Err(down()),
+                    Response::Denied => Err(denied()),
                 };
                 self.put_ended(&action, result);
             }
@@ -576,7 +570,7 @@ impl World {
     fn put_ended(&mut self, action: &Action, result: Result<()>) {
         let is_register = matches!(action, Action::Register(_));
         let input = match (result, &self.entry) {
-            (Ok(()), Some((Owner::Them, value))) => Input::Taken {
+            (Ok(()), Some((Holder::Other, value))) => Input::Taken {
                 value: value.clone(),
             },
             (Ok(()), _) => {
@@ -589,7 +583,7 @@ impl World {
                 }
             }
             (Err(error), _) => {
-                let is_first = matches!(self.guarded.tenure.state, State::Registering { .. });
+                let is_first = matches!(self.checked.state.phase, Phase::Registering { .. });
                 let is_final = is_first && !error.is_transient();
                 self.excused |= is_final || matches!(error, Error::Closed);
                 match is_register {
@@ -601,77 +595,77 @@ impl World {
         self.tell(input);
     }
 
-    fn deregister(&mut self, luck: Luck) {
-        let is_ours = matches!(self.entry, Some((Owner::Us, _)));
-        if matches!(luck, Luck::Well | Luck::Heard) && is_ours {
+    fn deregister(&mut self, response: Response) {
+        let is_ours = matches!(self.entry, Some((Holder::Us, _)));
+        if matches!(response, Response::Ok | Response::LostAfter) && is_ours {
             self.entry = None;
         }
-        let outcome = match luck {
-            Luck::Well if is_ours => Ok(Deregistered::Removed),
-            Luck::Well => Ok(Deregistered::NotOurs),
-            Luck::Unheard | Luck::Heard => Ok(Deregistered::Unconfirmed),
-            Luck::Denied => Err(denied()),
-            Luck::Closed => Err(Error::Closed),
+        let outcome = match response {
+            Response::Ok if is_ours => Ok(Deregistered::Removed),
+            Response::Ok => Ok(Deregistered::NotOurs),
+            Response::LostBefore | Response::LostAfter => Ok(Deregistered::Unconfirmed),
+            Response::Denied => Err(denied()),
+            Response::Closed => Err(Error::Closed),
         };
         self.is_removing = matches!(outcome, Ok(Deregistered::Unconfirmed));
         self.excused |= outcome.is_err() && !self.wants;
         self.tell(Input::Deregistered(outcome));
     }
 
-    /// The registry answers from now on, and nobody else wants the key, unless it may be retaken.
-    fn be_kind(&mut self) {
-        let retakes = self.guarded.tenure.terms.retake;
+    /// The registry answers from now on, and nobody else holds the key, unless it may be retaken.
+    fn recover(&mut self) {
+        let retakes = self.checked.state.options.retake;
         if !retakes {
             self.leave();
         }
-        let since = self.guarded.now;
+        let since = self.checked.now;
         for step in 0.. {
-            assert!(step < 30, "no end: {:?}", self.guarded.tenure);
-            let idle = match self.under_way() {
-                Action::Rest => true,
-                Action::Hold => self.loss.is_none(),
+            assert!(step < 30, "no end: {:?}", self.checked.state);
+            let idle = match self.action() {
+                Action::Idle => true,
+                Action::AwaitLoss => self.loss.is_none(),
                 _ => false,
             };
             if !idle {
-                self.answer(Luck::Well);
-            } else if let Some(at) = self.guarded.tenure.timer() {
-                self.guarded.now = self.guarded.now.max(at);
+                self.answer(Response::Ok);
+            } else if let Some(at) = self.checked.state.timer() {
+                self.checked.now = self.checked.now.max(at);
                 self.fire();
             } else {
                 break;
             }
         }
         if self.is_removing {
-            self.entry.take_if(|(owner, _)| *owner == Owner::Us);
+            self.entry.take_if(|(holder, _)| *holder == Holder::Us);
         }
         let most = match retakes {
             true => LONGEST * (RETAKE_SLOWER + 1),
             false => 2 * LONGEST,
         };
-        let took = self.guarded.now - since;
-        let most = most + self.guarded.tenure.terms.drain;
+        let took = self.checked.now - since;
+        let most = most + self.checked.state.options.drain;
         assert!(took <= most, "{took:?} after the registry was back");
     }
 
     fn check_end(&self) {
-        let tenure = &self.guarded.tenure;
+        let state = &self.checked.state;
         if self.wants && !self.excused {
-            assert!(matches!(
-                tenure.status(),
-                RegistrarStatus::Registered { .. }
-            ));
-            let (owner, value) = self.entry.as_ref().expect("an entry");
-            assert_eq!(*owner, Owner::Us);
-            if self.newest == HOPELESS {
-                assert_ne!(*value, HOPELESS);
-                assert!(matches!(tenure.updated(), Some(Err(Error::Invalid(_)))));
+            assert!(matches!(state.status(), RegistrarStatus::Registered { .. }));
+            let (holder, value) = self.entry.as_ref().expect("an entry");
+            assert_eq!(*holder, Holder::Us);
+            if self.newest == UNACCEPTABLE {
+                assert_ne!(*value, UNACCEPTABLE);
+                assert!(matches!(
+                    state.update_result(),
+                    Some(Err(Error::Invalid(_)))
+                ));
             } else {
                 assert_eq!(*value, self.newest, "the newest value");
-                assert!(matches!(tenure.updated(), Some(Ok(Updated::Written))));
+                assert!(matches!(state.update_result(), Some(Ok(Updated::Written))));
             }
         } else if !self.wants && !self.excused {
-            assert!(tenure.has_ended());
-            assert!(!matches!(self.entry, Some((Owner::Us, _))), "came back");
+            assert!(state.has_ended());
+            assert!(!matches!(self.entry, Some((Holder::Us, _))), "came back");
         }
     }
 }
@@ -682,28 +676,28 @@ proptest! {
     /// Even inputs that no registry would give.
     #[test]
     fn nothing_is_put_after_deregistering_whatever_happens(
-        terms in terms(),
+        options in options(),
         inputs in prop::collection::vec((input(), any::<bool>()), 1..80),
     ) {
-        let mut guarded = Guarded::new(terms);
+        let mut checked = Checked::new(options);
         for (input, is_due) in inputs {
-            if is_due && let Some(at) = guarded.tenure.timer() {
-                guarded.now = guarded.now.max(at);
+            if is_due && let Some(at) = checked.state.timer() {
+                checked.now = checked.now.max(at);
             }
-            guarded.on(input);
+            checked.on(input);
         }
     }
 
     #[test]
-    fn once_the_registry_is_kind_the_owners_last_word_is_done(
-        terms in terms(),
+    fn once_the_registry_recovers_the_owners_last_request_is_fulfilled(
+        options in options(),
         ops in prop::collection::vec(op(), 1..80),
     ) {
-        let mut world = World::new(terms);
+        let mut simulation = Simulation::new(options);
         for op in ops {
-            world.on(op);
+            simulation.on(op);
         }
-        world.be_kind();
-        world.check_end();
+        simulation.recover();
+        simulation.check_end();
     }
 }

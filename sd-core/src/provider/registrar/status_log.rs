@@ -1,31 +1,28 @@
-//! What a registrar says in the log: one line per thing that changed.
+//! The log of a registrar: one line for each thing that changed.
 //!
-//! That it is registered is a line for each service, also of a thousand: the program asked for each,
-//! and the line says where it stands. What only repeats what the client
-//! [says](crate::Client#what-a-client-logs) of all services at once (it cannot reach the registry,
-//! it lost their lease) is at `DEBUG`.
+//! A service that is registered is a line, one of a thousand too: the program asked for each, and
+//! the line names its lease. What only repeats a [line of the
+//! client](crate::Client#what-a-client-logs) about all of its services (it cannot reach the
+//! registry, it lost a lease) is at `DEBUG`.
 
-use crate::provider::status::RegistrarStatus;
+use crate::provider::status::{RegistrarStatus, shown};
 use crate::{
     registry::{Deregistered, Error, Lost, Service, ServiceKey},
     support::Warnings,
 };
 use tokio::time::Instant;
 
-/// How much of a value is logged.
-const MOST_OF_A_VALUE: usize = 128;
-
-/// What was said of the trouble that there is, if there is any.
+/// Logs the changes of a status, and remembers which trouble it has warned of.
 #[derive(Debug, Default)]
-pub(super) struct Voice {
+pub(super) struct StatusLog {
     warnings: Warnings,
-    /// Of a loss that is this registration's alone.
-    loss: bool,
+    /// Whether it has warned of a loss of this service alone.
+    warned_of_loss: bool,
 }
 
-impl Voice {
-    /// The status of `service` changed from `old` to `new`.
-    pub(super) fn tells(
+impl StatusLog {
+    /// The status of `service` has changed from `old` to `new`.
+    pub(super) fn status_changed(
         &mut self,
         service: &Service,
         old: &RegistrarStatus,
@@ -50,8 +47,8 @@ impl Voice {
             }
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
-                // Both are to be forgotten.
-                if self.warnings.end() | std::mem::take(&mut self.loss) | is_first {
+                // Without short circuit: both warnings are over.
+                if self.warnings.end() | std::mem::take(&mut self.warned_of_loss) | is_first {
                     tracing::info!(%service, %key, %lease, "registered");
                 } else {
                     tracing::debug!(%service, %key, %lease, "registered again");
@@ -59,7 +56,7 @@ impl Voice {
             }
             RegistrarStatus::Reclaiming {
                 lost, attempt: 1, ..
-            } => self.tells_loss(service, lost),
+            } => self.lost(service, lost),
             RegistrarStatus::Reclaiming { attempt, error, .. } => match error {
                 Some(error) if self.warns(error, now) => {
                     tracing::warn!(%service, %error, "reclaiming failed, trying on");
@@ -67,8 +64,8 @@ impl Voice {
                 _ => tracing::debug!(%service, attempt, "reclaiming"),
             },
             RegistrarStatus::Taken { value } => {
-                self.loss = true;
-                let owner = String::from_utf8_lossy(&value[..value.len().min(MOST_OF_A_VALUE)]);
+                self.warned_of_loss = true;
+                let owner = shown(value);
                 tracing::warn!(%service, %owner, "somebody else took the key");
             }
             RegistrarStatus::Superseded => {
@@ -84,6 +81,10 @@ impl Voice {
             }
             RegistrarStatus::Deregistering => tracing::debug!(%service, "deregistering"),
             RegistrarStatus::Closed => tracing::info!(%service, "the client was closed"),
+            RegistrarStatus::RuntimeEnded => tracing::warn!(
+                %service, %ttl,
+                "the runtime has ended before the service was deregistered: the lease ends by itself"
+            ),
             RegistrarStatus::Idle => {}
         }
         if has_ended(new) {
@@ -95,18 +96,18 @@ impl Voice {
         self.warnings.note(error, now).is_some()
     }
 
-    fn tells_loss(&mut self, service: &ServiceKey, lost: &Lost) {
+    fn lost(&mut self, service: &ServiceKey, lost: &Lost) {
         let reason = lost.reason();
         if *lost == Lost::LeaseExpired {
             tracing::debug!(%service, "registration lost, putting it back");
         } else {
-            self.loss = true;
+            self.warned_of_loss = true;
             tracing::warn!(%service, reason, "registration lost, putting it back");
         }
     }
 }
 
-/// Whether the next registration is a course of its own.
+/// Whether the next registration begins without the warnings of this one.
 fn has_ended(status: &RegistrarStatus) -> bool {
     matches!(
         status,
@@ -114,6 +115,7 @@ fn has_ended(status: &RegistrarStatus) -> bool {
             | RegistrarStatus::Failed(_)
             | RegistrarStatus::Deregistered(_)
             | RegistrarStatus::Closed
+            | RegistrarStatus::RuntimeEnded
     )
 }
 
@@ -156,14 +158,14 @@ mod tests {
         })
     }
 
-    /// What is said of a registration that goes through `statuses`, as long apart as an attempt.
-    async fn said(statuses: impl IntoIterator<Item = RegistrarStatus>) -> Vec<String> {
+    /// The lines for a registration that goes through `statuses`, 4 s each.
+    async fn logged(statuses: impl IntoIterator<Item = RegistrarStatus>) -> Vec<String> {
         let lines = Lines::read();
         let service = Service::new("/a", "v").unwrap();
-        let mut voice = Voice::default();
+        let mut log = StatusLog::default();
         let mut old = RegistrarStatus::Idle;
         for new in statuses {
-            voice.tells(&service, &old, &new, Instant::now());
+            log.status_changed(&service, &old, &new, Instant::now());
             old = new;
             tokio::time::advance(std::time::Duration::from_secs(4)).await;
         }
@@ -183,11 +185,11 @@ mod tests {
             reclaiming(Lost::LeaseExpired, 2, down()),
             registered(2),
         ];
-        assert_eq!(said(course).await, ["INFO registered key=/a lease=1"]);
+        assert_eq!(logged(course).await, ["INFO registered key=/a lease=1"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loss_of_its_own_is_said_with_its_end() {
+    async fn a_loss_of_one_service_alone_is_logged_with_its_end() {
         let course = [
             registering(1, None),
             registered(1),
@@ -199,7 +201,7 @@ mod tests {
             registered(2),
         ];
         assert_eq!(
-            said(course).await,
+            logged(course).await,
             [
                 "INFO registered key=/a lease=1",
                 "WARN registration lost, putting it back reason=\"key_deleted\"",
@@ -215,7 +217,7 @@ mod tests {
         let attempts = (1..=20).map(|attempt| registering(attempt, down().filter(|_| attempt > 1)));
         let course = attempts.chain([registered(1)]);
         assert_eq!(
-            said(course).await,
+            logged(course).await,
             [
                 "WARN registering failed, trying on error=the registry is unavailable: down",
                 "INFO registered key=/a lease=1",
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reason_that_shows_late_is_said_once() {
+    async fn a_reason_that_shows_late_is_logged_once() {
         let course = [
             registered(1),
             reclaiming(Lost::LeaseExpired, 1, None),
@@ -235,7 +237,7 @@ mod tests {
             registered(2),
         ];
         assert_eq!(
-            said(course).await,
+            logged(course).await,
             [
                 "WARN reclaiming failed, trying on error=the registry is out of resources: full",
                 "INFO registered key=/a lease=2",

@@ -1,75 +1,67 @@
-//! How long to wait before the next attempt.
+//! Delays between attempts at one registration.
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use crate::support::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first attempt after a loss comes within this, so that a thousand registrations that are lost
-/// at once are spread out, and none of them stays away for long.
+/// The first attempt after a loss comes within this time. A thousand registrations that are lost at
+/// once are spread over it, and none of them stays away for long.
 const FIRST: Duration = Duration::from_millis(100);
 /// Shorter delays would be a hot loop.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// Longer delays would be as good as giving up.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Growing delays with jitter, none above a maximum.
+/// A [`Backoff`] that begins again only after a success that has lasted.
 ///
-/// A success alone does not start them anew: what is lost again right after it was won is tried
-/// again as slowly as what was never won. Only a success that lasted does.
+/// A registration that is lost right after each success is tried again as slowly as one that never
+/// succeeds.
 #[derive(Debug)]
-pub(super) struct Backoff {
-    growth: ExponentialBuilder,
-    delays: ExponentialBackoff,
-    max: Duration,
-    fresh: bool,
-    well_since: Option<Instant>,
+pub(super) struct RetryBackoff {
+    delays: Backoff,
+    first: bool,
+    succeeded_at: Option<Instant>,
 }
 
-impl Backoff {
-    /// Delays that grow from `min` to `max`, after a first one of next to nothing.
+impl RetryBackoff {
+    /// Delays that grow from `min` to `max`, after a first one of at most 100 ms.
     pub(super) fn new(min: Duration, max: Duration) -> Self {
         let max = max.clamp(2 * SHORTEST, LONGEST);
-        // The crate's jitter adds up to the delay itself, so half of what is meant is asked for.
-        let growth = ExponentialBuilder::new()
-            .with_min_delay(min.clamp(SHORTEST, max / 2))
-            .with_max_delay(max / 2)
-            .without_max_times()
-            .with_jitter();
+        // A delay of the backoff is at least half of its length.
+        let min = min.clamp(SHORTEST, max / 2);
         Self {
-            growth,
-            delays: growth.build(),
-            max,
-            fresh: true,
-            well_since: None,
+            delays: Backoff::new(2 * min, max),
+            first: true,
+            succeeded_at: None,
         }
     }
 
-    /// Says that an attempt succeeded.
+    /// An attempt has succeeded.
     pub(super) fn succeeded(&mut self, now: Instant) {
-        self.well_since.get_or_insert(now);
+        self.succeeded_at.get_or_insert(now);
     }
 
-    /// Says that an attempt failed, or that what was won is lost; how long to wait before the next.
+    /// An attempt has failed, or a registration is lost. Returns the delay before the next attempt.
     pub(super) fn failed(&mut self, now: Instant) -> Duration {
-        let lasted = self.well_since.take().map(|since| now - since);
-        if lasted.is_some_and(|lasted| lasted >= 2 * self.max) {
+        let lasted = self.succeeded_at.take().map(|since| now - since);
+        if lasted.is_some_and(|lasted| lasted >= 2 * self.delays.longest()) {
             self.reset();
         }
-        if std::mem::take(&mut self.fresh) {
-            return FIRST.min(self.max).mul_f64(fastrand::f64());
+        if std::mem::take(&mut self.first) {
+            return FIRST.min(self.delays.longest()).mul_f64(fastrand::f64());
         }
-        self.delays.next().unwrap_or(self.max).min(self.max)
+        self.delays.next_delay()
     }
 
-    /// The longest delay, for what is not expected to pass soon, with its jitter.
+    /// The longest delay, with its jitter, for trouble that is not expected to end soon.
     pub(super) fn longest(&self) -> Duration {
-        self.max.mul_f64(0.5 + fastrand::f64() / 2.0)
+        self.delays.longest().mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// Starts anew.
+    /// Begins again with the first delay.
     pub(super) fn reset(&mut self) {
-        self.delays = self.growth.build();
-        self.fresh = true;
+        self.delays.reset();
+        self.first = true;
     }
 }
 
@@ -84,7 +76,7 @@ mod tests {
     async fn delays_grow_up_to_the_maximum() {
         let now = Instant::now();
         for _ in 0..200 {
-            let mut backoff = Backoff::new(MIN, MAX);
+            let mut backoff = RetryBackoff::new(MIN, MAX);
             assert!(backoff.failed(now) <= FIRST);
             let mut at_least = MIN;
             for _ in 0..12 {
@@ -99,7 +91,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_success_counts_once_it_has_lasted() {
         let mut now = Instant::now();
-        let mut backoff = Backoff::new(MIN, MAX);
+        let mut backoff = RetryBackoff::new(MIN, MAX);
         for _ in 0..12 {
             backoff.failed(now);
         }
@@ -119,7 +111,7 @@ mod tests {
             (Duration::MAX, Duration::MAX),
             (MAX, MIN),
         ] {
-            let mut backoff = Backoff::new(min, max);
+            let mut backoff = RetryBackoff::new(min, max);
             backoff.failed(now);
             for _ in 0..50 {
                 assert!((SHORTEST..=LONGEST).contains(&backoff.failed(now)));

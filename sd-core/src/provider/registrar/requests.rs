@@ -1,0 +1,44 @@
+//! The requests of the owner to the registrar's task.
+
+use crate::provider::registration_state::Input;
+use bytes::Bytes;
+
+/// What the owner has asked for: for each kind of request the number of the last call, and the
+/// newest value.
+///
+/// A slot, not a queue: callers never wait to leave a request, and nothing piles up.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    /// The number of the last call of any kind.
+    pub(super) last_call: u64,
+    pub(super) register: u64,
+    pub(super) deregister: u64,
+    pub(super) update: u64,
+    pub(super) value: Bytes,
+}
+
+impl Requests {
+    /// None so far, for a service with this value.
+    pub(super) fn new(value: Bytes) -> Self {
+        Self {
+            last_call: 0,
+            register: 0,
+            deregister: 0,
+            update: 0,
+            value,
+        }
+    }
+
+    /// The requests after the call `seen`. A deregistration is never skipped. A registration is, if
+    /// a deregistration came after it or the registrar was `stopped`.
+    pub(super) fn since(&self, seen: u64, stopped: bool) -> Vec<Input> {
+        let update = (self.update > seen).then(|| Input::Update(self.value.clone()));
+        let deregister = (self.deregister > seen).then_some(Input::Deregister);
+        let register = self.register > seen.max(self.deregister) && !stopped;
+        let register = register.then_some(Input::Register);
+        [update, deregister, register]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}

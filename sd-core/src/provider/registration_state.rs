@@ -1,0 +1,272 @@
+//! The state machine of a registration.
+//!
+//! A provider asks one thing of its registry at a time: an [`Action`]. [`RegistrationState`] takes
+//! each [`Input`] and answers with the action that replaces the current one, if any. It does no I/O
+//! itself, so that tests can try every order of events without a runtime.
+//!
+//! After [`Input::Deregister`] nothing is put but the announcement of draining, and after
+//! [`Action::Deregister`] nothing at all, until the owner asks to register again.
+
+mod action;
+mod answers;
+#[cfg(test)]
+mod model;
+mod options;
+mod phase;
+mod removal;
+mod retry_backoff;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub(crate) use action::{Action, Input};
+pub(crate) use options::Options;
+
+use super::status::{RegistrarStatus, Updated};
+use crate::registry::{Deregistered, Error, Result};
+use bytes::Bytes;
+use phase::Phase;
+use retry_backoff::RetryBackoff;
+use std::fmt;
+use tokio::time::Instant;
+use value::Value;
+
+/// How many times slower than other attempts a key is retaken from somebody who retakes it too.
+const RETAKE_SLOWER: u32 = 75;
+
+/// The state of one registration.
+pub(crate) struct RegistrationState {
+    options: Options,
+    phase: Phase,
+    /// The current action.
+    action: Action,
+    timer: Option<Instant>,
+    retry: RetryBackoff,
+    retake: RetryBackoff,
+    value: Value,
+    /// The outcome of the last deregistration.
+    removed: Option<Result<Deregistered>>,
+    /// Whether the client may hold an entry of this registration.
+    may_hold_entry: bool,
+    /// Whether to register again after the deregistration.
+    register_next: bool,
+}
+
+impl RegistrationState {
+    /// The state before the first registration, of an entry with the value `wanted`.
+    pub(crate) fn new(options: Options, wanted: Bytes) -> Self {
+        let (min, max) = options.backoff;
+        Self {
+            retry: RetryBackoff::new(min, max),
+            retake: RetryBackoff::new(min, max.saturating_mul(RETAKE_SLOWER)),
+            options,
+            phase: Phase::Ended(RegistrarStatus::Idle),
+            action: Action::Idle,
+            timer: None,
+            value: Value::new(wanted),
+            removed: None,
+            may_hold_entry: false,
+            register_next: false,
+        }
+    }
+
+    /// The current action.
+    pub(crate) fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// When to send [`Input::TimerFired`], unless another input comes first.
+    pub(crate) fn timer(&self) -> Option<Instant> {
+        self.timer
+    }
+
+    /// Whether nothing is left to do until the owner asks for something.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// The status to publish.
+    pub(crate) fn status(&self) -> RegistrarStatus {
+        self.phase.status()
+    }
+
+    /// The answer to calls that register; `None` while it is open.
+    pub(crate) fn register_result(&self) -> Option<Result<()>> {
+        match &self.phase {
+            Phase::Registered { .. } => Some(Ok(())),
+            Phase::Registering { .. } | Phase::Reclaiming { .. } | Phase::Taken { .. } => None,
+            Phase::Removing(_) => (!self.register_next).then_some(Err(Error::Closed)),
+            Phase::Ended(RegistrarStatus::Failed(error)) => Some(Err(error.clone())),
+            Phase::Ended(_) => Some(Err(Error::Closed)),
+        }
+    }
+
+    /// The answer to the call that brought the newest value; `None` while it is open.
+    pub(crate) fn update_result(&self) -> Option<Result<Updated>> {
+        match (&self.value.refused, &self.phase) {
+            (Some(error), _) => Some(Err(error.clone())),
+            (None, Phase::Registered { .. }) => {
+                self.value.is_written().then_some(Ok(Updated::Written))
+            }
+            (None, _) => Some(Ok(Updated::Remembered)),
+        }
+    }
+
+    /// The answer to calls that deregister; `None` while it is open.
+    pub(crate) fn deregister_result(&self) -> Option<Result<Deregistered>> {
+        self.removed.clone()
+    }
+
+    /// Takes `input` into account. Returns the action that replaces the current one, or `None` if
+    /// the current one goes on. Ignores a completion of anything but the current action.
+    pub(crate) fn on(&mut self, input: Input, now: Instant) -> Option<Action> {
+        match (input, &self.action) {
+            (Input::Register, _) => self.register(),
+            (Input::Update(value), _) => self.update(value),
+            (Input::Deregister, _) => self.deregister(now),
+            (Input::TimerFired, _) => self.timer_fired(now),
+            (Input::Registered { key, lease }, Action::Register(sent))
+            | (Input::Reclaimed { key, lease }, Action::Reclaim(sent)) => {
+                let sent = sent.clone();
+                self.registered(key, lease, sent, now)
+            }
+            (Input::RegisterFailed(error), Action::Register(sent)) => {
+                let newest = *sent == self.value.wanted;
+                self.register_failed(error, newest, now)
+            }
+            (Input::Taken { value }, Action::Reclaim(_)) => self.taken(value, now),
+            (Input::ReclaimFailed(error), Action::Reclaim(sent)) => {
+                let newest = *sent == self.value.wanted;
+                self.reclaim_failed(error, newest, now)
+            }
+            (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
+            (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
+            _ => None,
+        }
+    }
+
+    /// Ends with `status`, whatever was going on, since the task that carries the actions out has
+    /// ended. Calls that deregister are answered with `removed`. The client may still hold the
+    /// entry. Does nothing if all was done.
+    pub(crate) fn abort(&mut self, status: RegistrarStatus, removed: Result<Deregistered>) {
+        if !self.has_ended() {
+            self.may_hold_entry = true;
+            self.register_next = false;
+            self.removed = Some(removed);
+            self.end(status);
+        }
+    }
+
+    // === Requests of the owner ===
+
+    fn register(&mut self) -> Option<Action> {
+        match &self.phase {
+            Phase::Ended(_) => {
+                self.retry.reset();
+                self.begin_registering()
+            }
+            // The owner asks for the key, so it is taken over as by a first registration.
+            Phase::Taken { .. } => {
+                if !matches!(self.action, Action::Register(_)) {
+                    return self.begin_registering();
+                }
+                self.phase = Phase::first_attempt();
+                None
+            }
+            Phase::Removing(_) => {
+                self.register_next = true;
+                None
+            }
+            Phase::Registering { .. } | Phase::Registered { .. } | Phase::Reclaiming { .. } => None,
+        }
+    }
+
+    fn update(&mut self, value: Bytes) -> Option<Action> {
+        self.value.want(value);
+        match &self.phase {
+            // After a failure the newer value waits as long as the one before.
+            Phase::Registered { .. }
+                if self.action == Action::AwaitLoss
+                    && (self.timer.is_none() || self.value.is_written()) =>
+            {
+                self.keep()
+            }
+            _ => None,
+        }
+    }
+
+    // === The timer ===
+
+    fn timer_fired(&mut self, now: Instant) -> Option<Action> {
+        self.timer.take_if(|at| *at <= now)?;
+        let wanted = self.value.wanted.clone();
+        match self.phase {
+            Phase::Registering { .. } => self.begin(Action::Register(wanted), None),
+            Phase::Reclaiming { .. } => self.begin(Action::Reclaim(wanted), None),
+            Phase::Registered { .. } => self.keep(),
+            Phase::Taken { retake_at, .. } => match retake_at {
+                Some(at) if at <= now => self.begin(Action::Register(wanted), None),
+                _ => self.begin(Action::Reclaim(wanted), None),
+            },
+            Phase::Removing(step) => self.next_removal_step(step, now),
+            Phase::Ended(_) => None,
+        }
+    }
+
+    // === What follows ===
+
+    fn begin_registering(&mut self) -> Option<Action> {
+        self.phase = Phase::first_attempt();
+        self.begin(Action::Register(self.value.wanted.clone()), None)
+    }
+
+    /// Waits for a loss, or writes the newer value.
+    fn keep(&mut self) -> Option<Action> {
+        if !self.value.is_written() {
+            return self.begin(Action::Reclaim(self.value.wanted.clone()), None);
+        }
+        if let Phase::Registered { error, .. } = &mut self.phase {
+            *error = None;
+        }
+        self.begin(Action::AwaitLoss, None)
+    }
+
+    fn wait_for_key(&mut self, now: Instant) -> Option<Action> {
+        let next_look = now + self.retry.longest();
+        let at = match self.phase {
+            Phase::Taken {
+                retake_at: Some(at),
+                ..
+            } => at.min(next_look),
+            _ => next_look,
+        };
+        self.begin(Action::Idle, Some(at))
+    }
+
+    fn end(&mut self, status: RegistrarStatus) -> Option<Action> {
+        self.may_hold_entry &= matches!(
+            status,
+            RegistrarStatus::Failed(_)
+                | RegistrarStatus::RuntimeEnded
+                | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
+        );
+        self.value.written = None;
+        self.phase = Phase::Ended(status);
+        self.begin(Action::Idle, None)
+    }
+
+    fn begin(&mut self, action: Action, timer: Option<Instant>) -> Option<Action> {
+        self.action = action.clone();
+        self.timer = timer;
+        Some(action)
+    }
+}
+
+impl fmt::Debug for RegistrationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrationState")
+            .field("phase", &self.phase)
+            .field("action", &self.action)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! The answers of the registry to the actions.
+
+use super::{Action, RegistrationState, phase::Phase, removal::Removal, value::is_unacceptable};
+use crate::{
+    provider::status::RegistrarStatus,
+    registry::{Deregistered, Error, Key, LeaseId, Lost},
+};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+impl RegistrationState {
+    pub(super) fn registered(
+        &mut self,
+        key: Key,
+        lease: LeaseId,
+        sent: Bytes,
+        now: Instant,
+    ) -> Option<Action> {
+        self.value.confirm(sent);
+        if let Phase::Removing(Removal::Announcing { deadline }) = self.phase {
+            return self.announced(deadline, now);
+        }
+        self.may_hold_entry = true;
+        self.retry.succeeded(now);
+        self.retake.succeeded(now);
+        self.value.clear_refusal();
+        self.phase = Phase::Registered {
+            key,
+            lease,
+            error: None,
+        };
+        self.keep()
+    }
+
+    pub(super) fn register_failed(
+        &mut self,
+        error: Error,
+        newest: bool,
+        now: Instant,
+    ) -> Option<Action> {
+        self.may_hold_entry |= may_have_taken_effect(&error);
+        match &mut self.phase {
+            Phase::Registering {
+                attempt,
+                error: last,
+            } if error.is_transient() => {
+                *attempt += 1;
+                *last = Some(error);
+                let at = now + self.retry.failed(now);
+                self.begin(Action::Idle, Some(at))
+            }
+            _ if matches!(error, Error::Closed) => self.end(RegistrarStatus::Closed),
+            Phase::Taken { retake_at, .. } => {
+                *retake_at = Some(now + self.retake.failed(now));
+                if newest {
+                    self.value.give_up_if_unacceptable(&error);
+                }
+                self.wait_for_key(now)
+            }
+            _ => self.end(RegistrarStatus::Failed(error)),
+        }
+    }
+
+    pub(super) fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
+        if let Phase::Removing(step) = self.phase {
+            return self.next_removal_step(step, now);
+        }
+        match lost {
+            Lost::Taken { value } => self.taken(value, now),
+            Lost::Superseded => self.end(RegistrarStatus::Superseded),
+            Lost::Closed => self.end(RegistrarStatus::Closed),
+            Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
+            Lost::LeaseExpired | Lost::KeyDeleted => {
+                self.phase = Phase::Reclaiming {
+                    lost,
+                    attempt: 1,
+                    error: None,
+                };
+                let at = now + self.retry.failed(now);
+                self.begin(Action::Idle, Some(at))
+            }
+        }
+    }
+
+    pub(super) fn taken(&mut self, value: Bytes, now: Instant) -> Option<Action> {
+        let retake_at = match self.phase {
+            Phase::Removing(step) => return self.next_removal_step(step, now),
+            Phase::Taken { retake_at, .. } => retake_at,
+            _ => {
+                self.retry.failed(now);
+                let retake = self.options.retake;
+                retake.then(|| now + self.retake.failed(now))
+            }
+        };
+        self.phase = Phase::Taken { value, retake_at };
+        self.wait_for_key(now)
+    }
+
+    pub(super) fn reclaim_failed(
+        &mut self,
+        error: Error,
+        newest: bool,
+        now: Instant,
+    ) -> Option<Action> {
+        if let Phase::Removing(step) = self.phase {
+            return self.next_removal_step(step, now);
+        }
+        if matches!(error, Error::Closed) {
+            return self.end(RegistrarStatus::Closed);
+        }
+        self.value.uncertain |= may_have_taken_effect(&error);
+        let may_keep = !newest || self.value.give_up_if_unacceptable(&error);
+        if let Phase::Taken { .. } = self.phase {
+            return self.wait_for_key(now);
+        }
+        if let Phase::Registered { .. } = self.phase
+            && is_unacceptable(&error)
+            && may_keep
+        {
+            return self.keep();
+        }
+        let delay = match error.is_transient() {
+            true => self.retry.failed(now),
+            false => self.retry.longest(),
+        };
+        match &mut self.phase {
+            Phase::Registered { error: last, .. } => {
+                *last = Some(error.clone());
+                self.value.refuse(error, newest);
+                self.begin(Action::AwaitLoss, Some(now + delay))
+            }
+            Phase::Reclaiming {
+                attempt,
+                error: last,
+                ..
+            } => {
+                *attempt += 1;
+                *last = Some(error);
+                self.begin(Action::Idle, Some(now + delay))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a put that ended so may have reached the registry.
+fn may_have_taken_effect(error: &Error) -> bool {
+    error.is_transient() || matches!(error, Error::Panicked { .. })
+}

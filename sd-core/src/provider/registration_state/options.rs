@@ -1,0 +1,31 @@
+//! The options of a registration.
+
+use crate::{instances::Codec, registry::Key, support::catch};
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+/// The options of a [`RegistrationState`](super::RegistrationState).
+#[derive(Clone)]
+pub(crate) struct Options {
+    /// Whether to take a key back that somebody else took.
+    pub(crate) retake: bool,
+    /// The shortest and the longest delay between attempts.
+    pub(crate) backoff: (Duration, Duration),
+    /// How long deregistering may take, the time of draining not counted.
+    pub(crate) deregister_timeout: Duration,
+    /// How long draining is announced before the entry is removed.
+    pub(crate) drain: Duration,
+    /// Writes the value that announces draining.
+    pub(crate) codec: Arc<dyn Codec>,
+}
+
+impl Options {
+    /// The value that announces draining; `None` where the codec cannot say so. A panic of the
+    /// codec is logged, and draining is not announced.
+    pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        catch(|| self.codec.draining(key, value)).unwrap_or_else(|why| {
+            tracing::error!(%key, %why, "the codec failed, draining is not announced");
+            None
+        })
+    }
+}

@@ -1,0 +1,615 @@
+use super::*;
+use crate::{
+    instances::DefaultCodec,
+    registry::{Invalid, Key, LeaseId, Lost},
+};
+use std::{sync::Arc, time::Duration};
+
+const VALUE: &str = r#"{"address":"h:1"}"#;
+const DRAINING: &str = r#"{"address":"h:1","status":"draining"}"#;
+const BOUND: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(4);
+
+fn options() -> Options {
+    Options {
+        retake: false,
+        backoff: (Duration::from_millis(100), LONGEST),
+        deregister_timeout: BOUND,
+        drain: Duration::ZERO,
+        codec: Arc::new(DefaultCodec),
+    }
+}
+
+/// A state and its clock.
+struct Fixture {
+    state: RegistrationState,
+    now: Instant,
+}
+
+impl Fixture {
+    fn with(options: Options) -> Self {
+        Self {
+            state: RegistrationState::new(options, Bytes::from(VALUE)),
+            now: Instant::now(),
+        }
+    }
+
+    fn new() -> Self {
+        Self::with(options())
+    }
+
+    fn registered() -> Self {
+        let mut it = Self::new();
+        it.on(Input::Register);
+        it.on(registered());
+        it
+    }
+
+    /// One in every phase, by name.
+    fn in_every_phase() -> Vec<(&'static str, Self)> {
+        let mut fixtures = Vec::new();
+        let mut add = |name, inputs: &[Input]| {
+            let mut it = Self::with(Options {
+                drain: Duration::from_secs(3),
+                ..options()
+            });
+            for input in inputs {
+                match input {
+                    Input::TimerFired => it.fire(),
+                    input => it.on(input.clone()),
+                };
+            }
+            fixtures.push((name, it));
+        };
+        let lost = || Input::Lost(Lost::LeaseExpired);
+        let taken = || Input::Lost(Lost::Taken { value: "x".into() });
+        use Input::{Deregister, Register, TimerFired, Update};
+        add("idle", &[]);
+        add("registering", &[Register]);
+        add(
+            "backing off",
+            &[Register, Input::RegisterFailed(transient())],
+        );
+        add("registered", &[Register, registered()]);
+        add("writing", &[Register, registered(), Update("h:2".into())]);
+        add(
+            "writing later",
+            &[
+                Register,
+                registered(),
+                Update("h:2".into()),
+                Input::ReclaimFailed(transient()),
+            ],
+        );
+        add("lost", &[Register, registered(), lost()]);
+        add("reclaiming", &[Register, registered(), lost(), TimerFired]);
+        add("taken", &[Register, registered(), taken()]);
+        add(
+            "looking again",
+            &[Register, registered(), taken(), TimerFired],
+        );
+        add(
+            "taking over",
+            &[Register, registered(), taken(), TimerFired, Register],
+        );
+        add("announcing", &[Register, registered(), Deregister]);
+        add(
+            "draining",
+            &[Register, registered(), Deregister, reclaimed()],
+        );
+        add("removing", &[Register, Deregister]);
+        add(
+            "removed",
+            &[
+                Register,
+                Deregister,
+                Input::Deregistered(Ok(Deregistered::Removed)),
+            ],
+        );
+        add("failed", &[Register, Input::RegisterFailed(permanent())]);
+        add(
+            "superseded",
+            &[Register, registered(), Input::Lost(Lost::Superseded)],
+        );
+        add(
+            "closed",
+            &[Register, registered(), Input::Lost(Lost::Closed)],
+        );
+        add("aborted", &[Register, registered()]);
+        let (_, aborted) = fixtures.last_mut().expect("a fixture");
+        aborted.abort();
+        fixtures
+    }
+
+    /// The runtime of the task has ended.
+    fn abort(&mut self) {
+        let removed = Ok(Deregistered::Unconfirmed);
+        self.state.abort(RegistrarStatus::RuntimeEnded, removed);
+    }
+
+    fn on(&mut self, input: Input) -> Option<Action> {
+        self.state.on(input, self.now)
+    }
+
+    /// Lets the time of the timer come.
+    fn fire(&mut self) -> Option<Action> {
+        self.now = self.state.timer().expect("a timer");
+        self.on(Input::TimerFired)
+    }
+
+    fn wait(&self) -> Duration {
+        self.state.timer().expect("a timer") - self.now
+    }
+}
+
+fn registered() -> Input {
+    Input::Registered {
+        key: Key::new("k").unwrap(),
+        lease: LeaseId::from(1),
+    }
+}
+
+fn reclaimed() -> Input {
+    Input::Reclaimed {
+        key: Key::new("k").unwrap(),
+        lease: LeaseId::from(2),
+    }
+}
+
+fn transient() -> Error {
+    Error::unavailable("down")
+}
+
+fn permanent() -> Error {
+    Error::PermissionDenied {
+        message: "no".into(),
+        source: None,
+    }
+}
+
+fn register(value: &str) -> Option<Action> {
+    Some(Action::Register(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+fn reclaim(value: &str) -> Option<Action> {
+    Some(Action::Reclaim(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+#[test]
+fn a_transient_error_is_retried_without_limit() {
+    let mut it = Fixture::new();
+    assert_eq!(it.on(Input::Register), register(VALUE));
+    for attempt in 2..100 {
+        let action = it.on(Input::RegisterFailed(transient()));
+        assert_eq!(action, Some(Action::Idle));
+        assert!(it.wait() <= LONGEST);
+        assert!(matches!(
+            it.state.status(),
+            RegistrarStatus::Registering { attempt: a, error: Some(_) } if a == attempt
+        ));
+        assert!(it.state.register_result().is_none());
+        assert_eq!(it.fire(), register(VALUE));
+    }
+    assert_eq!(it.on(registered()), Some(Action::AwaitLoss));
+    assert!(matches!(it.state.register_result(), Some(Ok(()))));
+}
+
+#[test]
+fn a_permanent_error_is_returned() {
+    let mut it = Fixture::new();
+    it.on(Input::Register);
+    assert_eq!(
+        it.on(Input::RegisterFailed(permanent())),
+        Some(Action::Idle)
+    );
+    assert!(matches!(
+        it.state.register_result(),
+        Some(Err(Error::PermissionDenied { .. }))
+    ));
+    assert!(it.state.timer().is_none());
+    assert_eq!(it.on(Input::Register), register(VALUE));
+}
+
+#[test]
+fn a_lost_registration_is_reclaimed_at_once_and_then_ever_more_slowly() {
+    for lost in [Lost::LeaseExpired, Lost::KeyDeleted] {
+        let mut it = Fixture::registered();
+        it.now += Duration::from_secs(60);
+        it.on(Input::Lost(lost));
+        assert!(it.wait() <= Duration::from_millis(100));
+        for _ in 0..10 {
+            assert_eq!(it.fire(), reclaim(VALUE));
+            it.on(Input::ReclaimFailed(transient()));
+        }
+        assert!((LONGEST / 2..=LONGEST).contains(&it.wait()));
+        it.fire();
+        assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+    }
+}
+
+#[test]
+fn a_registration_lost_again_and_again_is_not_reclaimed_in_a_hot_loop() {
+    let mut it = Fixture::registered();
+    let began = it.now;
+    for _ in 0..20 {
+        it.on(Input::Lost(Lost::KeyDeleted));
+        it.fire();
+        it.on(reclaimed());
+    }
+    assert!(it.now - began > 10 * LONGEST / 2);
+    it.now += 3 * LONGEST;
+    it.on(Input::Lost(Lost::KeyDeleted));
+    assert!(it.wait() <= Duration::from_millis(100));
+}
+
+#[test]
+fn after_a_registration_permanent_errors_are_retried_too() {
+    let mut it = Fixture::registered();
+    it.on(Input::Lost(Lost::LeaseExpired));
+    for _ in 0..50 {
+        it.fire();
+        it.on(Input::ReclaimFailed(permanent()));
+        assert!((LONGEST / 2..=LONGEST).contains(&it.wait()));
+    }
+    assert!(matches!(
+        it.state.status(),
+        RegistrarStatus::Reclaiming { attempt: 51, error: Some(error), .. } if !error.is_transient()
+    ));
+}
+
+#[test]
+fn a_taken_key_is_waited_for() {
+    let mut it = Fixture::registered();
+    it.on(Input::Lost(Lost::Taken { value: "x".into() }));
+    for _ in 0..50 {
+        assert!((LONGEST / 2..=LONGEST).contains(&it.wait()));
+        assert_eq!(it.fire(), reclaim(VALUE));
+        it.on(Input::Taken { value: "y".into() });
+        assert!(matches!(it.state.status(), RegistrarStatus::Taken { value } if value == "y"));
+    }
+    it.fire();
+    assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+}
+
+#[test]
+fn a_taken_key_is_taken_over_by_a_register_call() {
+    let mut it = Fixture::registered();
+    it.on(Input::Lost(Lost::Taken { value: "x".into() }));
+    assert_eq!(it.on(Input::Register), register(VALUE));
+    assert!(it.state.register_result().is_none());
+    assert_eq!(it.on(registered()), Some(Action::AwaitLoss));
+}
+
+#[test]
+fn two_owners_that_both_retake_slow_down() {
+    let mut it = Fixture::with(Options {
+        retake: true,
+        ..options()
+    });
+    it.on(Input::Register);
+    it.on(registered());
+    let began = it.now;
+    for _ in 0..30 {
+        it.on(Input::Lost(Lost::Taken { value: "x".into() }));
+        while it.fire() != register(VALUE) {
+            it.on(Input::Taken { value: "x".into() });
+        }
+        it.on(registered());
+        // The other one takes it back a while later.
+        it.now += Duration::from_secs(100);
+    }
+    let spent = it.now - began - 30 * Duration::from_secs(100);
+    assert!(spent > 15 * Duration::from_secs(150), "{spent:?}");
+}
+
+#[test]
+fn a_superseded_or_closed_registration_ends() {
+    for (lost, outcome) in [
+        (Lost::Superseded, Some(Deregistered::NotOurs)),
+        (Lost::Closed, None),
+        (Lost::Deregistered, Some(Deregistered::Removed)),
+    ] {
+        let mut it = Fixture::registered();
+        assert_eq!(it.on(Input::Lost(lost)), Some(Action::Idle));
+        assert!(it.state.has_ended() && it.state.timer().is_none());
+        assert_eq!(it.on(Input::Deregister), None);
+        // Whether the entry of a closed client is gone is not known.
+        assert_eq!(it.state.deregister_result().unwrap().ok(), outcome);
+    }
+}
+
+#[test]
+fn of_several_values_the_latest_is_written() {
+    let mut it = Fixture::registered();
+    assert_eq!(it.on(Input::Update("h:2".into())), reclaim("h:2"));
+    assert_eq!(it.on(Input::Update("h:3".into())), None);
+    assert_eq!(it.on(Input::Update("h:4".into())), None);
+    assert_eq!(it.on(reclaimed()), reclaim("h:4"));
+    assert!(it.state.update_result().is_none());
+    assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+    assert!(matches!(
+        it.state.update_result(),
+        Some(Ok(Updated::Written))
+    ));
+}
+
+#[test]
+fn a_value_that_cannot_be_written_yet_is_tried_again() {
+    let mut it = Fixture::registered();
+    it.on(Input::Update("h:2".into()));
+    for _ in 0..10 {
+        assert_eq!(
+            it.on(Input::ReclaimFailed(transient())),
+            Some(Action::AwaitLoss)
+        );
+        assert!(it.state.update_result().is_none());
+        assert!(matches!(
+            it.state.status(),
+            RegistrarStatus::Registered { error: Some(_), .. }
+        ));
+        assert_eq!(it.fire(), reclaim("h:2"));
+    }
+    it.on(Input::ReclaimFailed(permanent()));
+    assert!(matches!(it.state.update_result(), Some(Err(_))));
+    assert_eq!(it.fire(), reclaim("h:2"));
+    it.on(reclaimed());
+    assert!(matches!(
+        it.state.status(),
+        RegistrarStatus::Registered { error: None, .. }
+    ));
+}
+
+#[test]
+fn newer_values_do_not_shorten_the_delay_after_a_failure() {
+    let mut it = Fixture::registered();
+    let began = it.now;
+    it.on(Input::Update("h:0".into()));
+    for n in 1..20 {
+        it.on(Input::Update(format!("h:{n}").into()));
+        let action = it.on(Input::ReclaimFailed(transient()));
+        assert_eq!(action, Some(Action::AwaitLoss));
+        assert_eq!(it.on(Input::Update("h:99".into())), None);
+        assert_eq!(it.fire(), reclaim("h:99"));
+    }
+    assert!(it.now - began > 10 * LONGEST / 2);
+
+    // An unacceptable one does not delay the next.
+    it.on(Input::Update("h:2".into()));
+    let unacceptable = Input::ReclaimFailed(Error::Invalid(Invalid::EmptyKey));
+    assert_eq!(it.on(unacceptable), reclaim("h:2"));
+    assert!(it.state.update_result().is_none());
+}
+
+#[test]
+fn a_value_is_written_again_after_another_that_may_have_been_written() {
+    let mut it = Fixture::registered();
+    it.on(Input::Update("h:2".into()));
+    it.on(Input::ReclaimFailed(transient()));
+    it.on(Input::Update(VALUE.into()));
+    assert!(it.state.update_result().is_none());
+    assert_eq!(it.fire(), reclaim(VALUE));
+
+    // Even if that cannot be done, it is not tried in a hot loop.
+    let unsupported = Error::Unsupported {
+        operation: "reclaim",
+    };
+    let action = it.on(Input::ReclaimFailed(unsupported));
+    assert_eq!(action, Some(Action::AwaitLoss));
+    assert!(it.wait() >= LONGEST / 2);
+    assert_eq!(it.fire(), reclaim(VALUE));
+    assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+    assert!(matches!(
+        it.state.update_result(),
+        Some(Ok(Updated::Written))
+    ));
+}
+
+#[test]
+fn a_registration_that_may_exist_is_removed_even_after_giving_up() {
+    for (before, expected) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
+        let mut it = Fixture::new();
+        it.on(Input::Register);
+        if let Some(error) = before {
+            it.on(Input::RegisterFailed(error));
+            it.fire();
+        }
+        it.on(Input::RegisterFailed(permanent()));
+        assert_eq!(it.on(Input::Deregister), expected);
+    }
+}
+
+#[test]
+fn an_unacceptable_value_does_not_keep_the_entry_away() {
+    let unacceptable = || Error::Invalid(Invalid::Config("too large".into()));
+    let mut it = Fixture::registered();
+    it.on(Input::Update("h:2".into()));
+    assert_eq!(
+        it.on(Input::ReclaimFailed(unacceptable())),
+        Some(Action::AwaitLoss)
+    );
+    assert!(matches!(
+        it.state.update_result(),
+        Some(Err(Error::Invalid(_)))
+    ));
+
+    it.on(Input::Lost(Lost::LeaseExpired));
+    it.on(Input::Update("h:3".into()));
+    assert_eq!(it.fire(), reclaim("h:3"));
+    it.on(Input::ReclaimFailed(unacceptable()));
+    assert_eq!(it.fire(), reclaim(VALUE));
+    it.on(reclaimed());
+    let updated = it.state.update_result();
+    assert!(
+        matches!(updated, Some(Err(_))),
+        "the registry has the older one"
+    );
+}
+
+#[test]
+fn a_value_stays_given_up_whatever_becomes_of_the_older() {
+    let mut it = Fixture::registered();
+    it.on(Input::Update("h:2".into()));
+    it.on(Input::ReclaimFailed(transient()));
+    it.on(Input::Update("h:3".into()));
+    assert_eq!(it.fire(), reclaim("h:3"));
+    let unacceptable = Error::Invalid(Invalid::Config("too large".into()));
+    // The one before may have been written, so the oldest is written again.
+    assert_eq!(it.on(Input::ReclaimFailed(unacceptable)), reclaim(VALUE));
+    it.on(Input::ReclaimFailed(transient()));
+    assert_eq!(it.fire(), reclaim(VALUE));
+    it.on(reclaimed());
+    assert!(matches!(it.state.update_result(), Some(Err(_))));
+}
+
+#[test]
+fn a_value_is_remembered_while_not_registered() {
+    for (name, mut it) in Fixture::in_every_phase() {
+        it.on(Input::Update("h:9".into()));
+        if !["registered", "writing", "writing later"].contains(&name) {
+            let updated = it.state.update_result();
+            assert!(matches!(updated, Some(Ok(Updated::Remembered))), "{name}");
+        }
+        // The next put has the new value.
+        if it.state.has_ended() {
+            assert_eq!(it.on(Input::Register), register("h:9"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn deregistering_wins_in_every_phase() {
+    for (name, mut it) in Fixture::in_every_phase() {
+        let before = it.now;
+        let mut action = it.on(Input::Deregister);
+        let mut announced = 0;
+        while !it.state.has_ended() {
+            match action.take().unwrap_or_else(|| it.state.action().clone()) {
+                Action::Reclaim(value) => {
+                    assert!(
+                        std::str::from_utf8(&value).unwrap().contains("draining")
+                            || name == "announcing"
+                    );
+                    announced += 1;
+                    assert!(announced == 1, "{name}");
+                }
+                Action::Register(_) => panic!("{name} registers"),
+                Action::Idle | Action::AwaitLoss | Action::Deregister => {}
+            }
+            // Nobody answers anything.
+            action = it.fire();
+        }
+        assert!(it.state.deregister_result().is_some(), "{name}");
+        assert!(it.now - before <= BOUND + Duration::from_secs(3), "{name}");
+        assert!(matches!(it.state.register_result(), Some(Err(_))), "{name}");
+    }
+}
+
+#[test]
+fn draining_is_announced_for_the_time_given() {
+    for drain in [Duration::ZERO, Duration::from_secs(3)] {
+        let mut it = Fixture::with(Options { drain, ..options() });
+        it.on(Input::Register);
+        it.on(registered());
+        assert_eq!(it.on(Input::Deregister), reclaim(DRAINING));
+        it.now += Duration::from_secs(1);
+        if drain.is_zero() {
+            assert_eq!(it.on(reclaimed()), Some(Action::Deregister));
+        } else {
+            assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+            assert_eq!(it.wait(), drain);
+            assert_eq!(it.fire(), Some(Action::Deregister));
+        }
+        assert_eq!(it.wait(), Duration::from_secs(4));
+        it.on(Input::Deregistered(Ok(Deregistered::Removed)));
+        // The value that announced draining is not the service's.
+        assert_eq!(it.on(Input::Register), register(VALUE));
+    }
+}
+
+#[test]
+fn an_entry_is_removed_at_once_if_draining_cannot_be_announced() {
+    let mut plain = Fixture::registered();
+    plain.on(Input::Update("h:2".into()));
+    plain.on(reclaimed());
+    assert_eq!(plain.on(Input::Deregister), Some(Action::Deregister));
+
+    for answer in [
+        Input::ReclaimFailed(transient()),
+        Input::Taken { value: "x".into() },
+    ] {
+        let mut it = Fixture::registered();
+        it.on(Input::Deregister);
+        assert_eq!(it.on(answer), Some(Action::Deregister));
+    }
+    let mut silent = Fixture::registered();
+    silent.on(Input::Deregister);
+    assert_eq!(silent.wait(), BOUND / 4);
+    assert_eq!(silent.fire(), Some(Action::Deregister));
+    assert_eq!(silent.wait(), BOUND - BOUND / 4);
+}
+
+#[test]
+fn a_register_call_during_a_removal_comes_after_it() {
+    let mut it = Fixture::registered();
+    it.on(Input::Deregister);
+    assert_eq!(it.on(Input::Register), None);
+    assert!(it.state.register_result().is_none());
+    it.on(reclaimed());
+    let removed = Input::Deregistered(Ok(Deregistered::Removed));
+    assert_eq!(it.on(removed), register(VALUE));
+    assert!(matches!(
+        it.state.deregister_result(),
+        Some(Ok(Deregistered::Removed))
+    ));
+}
+
+#[test]
+fn an_unconfirmed_removal_is_repeated() {
+    let mut it = Fixture::registered();
+    it.on(Input::Deregister);
+    it.fire();
+    it.fire();
+    let outcome = it.state.deregister_result().unwrap().unwrap();
+    assert_eq!(outcome, Deregistered::Unconfirmed);
+    assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));
+    it.on(Input::Deregistered(Ok(Deregistered::Removed)));
+    assert_eq!(it.on(Input::Deregister), None);
+    let outcome = it.state.deregister_result().unwrap().unwrap();
+    assert_eq!(outcome, Deregistered::Removed);
+}
+
+#[test]
+fn whatever_is_under_way_an_abort_ends_it_and_answers_all() {
+    for (name, mut it) in Fixture::in_every_phase() {
+        let was_open = !it.state.has_ended();
+        it.abort();
+        assert!(it.state.has_ended() && it.state.timer().is_none(), "{name}");
+        assert!(it.state.register_result().is_some(), "{name}");
+        assert!(it.state.update_result().is_some(), "{name}");
+        if was_open {
+            let removed = it.state.deregister_result();
+            assert!(
+                matches!(removed, Some(Ok(Deregistered::Unconfirmed))),
+                "{name}"
+            );
+            assert!(
+                matches!(it.state.status(), RegistrarStatus::RuntimeEnded),
+                "{name}"
+            );
+            // The entry may be there, so it is removed if asked for.
+            assert_eq!(it.on(Input::Deregister), Some(Action::Deregister), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_registration_that_panicked_may_exist() {
+    let panicked = Error::Panicked {
+        message: "a bug".into(),
+    };
+    let mut it = Fixture::new();
+    it.on(Input::Register);
+    it.on(Input::RegisterFailed(panicked));
+    assert!(matches!(it.state.register_result(), Some(Err(_))));
+    assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));
+}
