@@ -8,7 +8,7 @@ fn error(code: Code, message: &str) -> EtcdError {
     EtcdError::GRpcStatus(Status::new(code, message))
 }
 
-/// Whether it may pass, and whether another member or a new connection is to be tried.
+/// Whether the error is transient, and whether another member or a new connection is tried.
 fn verdict(code: Code, message: &str) -> (bool, bool) {
     (
         translate(error(code, message)).is_transient(),
@@ -29,7 +29,7 @@ fn a_refused_token_is_renewed_on_a_new_connection() {
     }
 }
 
-/// In etcd's words (3.6.5; the last also on 3.4.23).
+/// As etcd words it (3.6.5; the last also 3.4.23).
 #[test]
 fn a_watch_is_denied_for_want_of_a_right_of_a_token_and_of_a_user() {
     for reason in [
@@ -138,7 +138,7 @@ fn an_error_says_all_its_causes() {
     assert!(message.contains("invalid peer certificate"), "{message}");
 }
 
-/// What etcd says, or nearly.
+/// Messages of etcd's, and similar ones.
 fn message() -> impl Strategy<Value = String> {
     let phrase = prop::sample::select(vec![
         "etcdserver: invalid auth token",
@@ -179,8 +179,8 @@ proptest! {
         prop_assert!(translate(keep_alive).is_transient());
     }
 
-    /// A reason that is known to nobody can pass only where another member may do better, or
-    /// room be made.
+    /// With an unknown message, an error is transient only if another member may succeed or space may
+    /// be freed.
     #[test]
     fn a_code_alone_says_enough(number in -1..20, message in "[0-9 ]{0,8}") {
         let (passes, is_members_fault) = verdict(Code::from(number), &message);

@@ -317,7 +317,7 @@ mod tests {
             asked += MS + INTERVAL;
         }
         assert!((1..15).contains(&requests), "{requests} for progress");
-        // And it is missed as any other word is.
+        // A missing answer to a read is a silence as well.
         assert_eq!(
             unheard(&mut liveness, asked, asked + 10 * INTERVAL),
             [

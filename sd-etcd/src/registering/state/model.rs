@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
-/// What becomes of the action that is in flight.
+/// The outcome of the action in flight.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     Answered,
-    /// It is carried out, and nobody hears of it.
+    /// It is carried out, and the answer is lost.
     Unheard,
     /// It is given up, and may be carried out later.
     Late,
@@ -30,13 +30,13 @@ enum Outcome {
 #[derive(Debug, Clone)]
 enum Step {
     Register(usize),
-    /// By the newest handle that there is.
+    /// Through the newest handle.
     Reclaim(usize),
     Deregister(usize),
     Drop(usize),
-    /// What is to be done begins, or what is in flight ends.
+    /// Start the next action, or end the one in flight.
     Act(Outcome),
-    /// One of those that were given up is carried out.
+    /// A request that was given up is carried out.
     Arrives(usize),
     StrangerPuts(usize),
     /// etcd ends the lease and says so.
@@ -141,7 +141,7 @@ impl Model {
     }
 
     fn carry_out(&mut self, request: &EtcdRequest) {
-        // Nobody hears what becomes of it.
+        // The answer is lost.
         let _ = match request {
             EtcdRequest::Grant(lease) => self.grant(*lease),
             EtcdRequest::Revoke(lease) => self.revoke(*lease),
@@ -150,7 +150,7 @@ impl Model {
     }
 }
 
-/// What somebody waits for.
+/// A put that is not answered yet.
 struct Asked {
     id: u64,
     value: Bytes,
@@ -162,7 +162,7 @@ struct Asked {
 struct Owner {
     held: Option<(u64, Registration)>,
     asked: Vec<Asked>,
-    /// The value that was confirmed last, and those that were given up since.
+    /// The last confirmed value, and the values of the puts that failed since.
     values: Vec<Bytes>,
 }
 
@@ -262,13 +262,13 @@ impl World {
         }));
     }
 
-    /// What the owners hear, and what the state hears of the handles that they drop by that.
+    /// Passes answers to the owners, and the requests of dropped handles to the state.
     fn listen(&mut self) {
         for owner in &mut self.owners {
             for asked in std::mem::take(&mut owner.asked) {
                 owner.hear(asked);
             }
-            // No stranger deletes anything here, so it would be one of our own.
+            // Only this client deletes keys in the model.
             let lost = owner.held.as_ref().and_then(|(_, held)| held.loss());
             assert_ne!(lost, Some(Lost::KeyDeleted));
         }
@@ -322,8 +322,8 @@ impl World {
         self.state.complete(completion, self.now);
     }
 
-    /// All arrives that was given up, leases that nobody keeps alive end, and then nothing goes wrong
-    /// any more.
+    /// Carries out all requests that were given up, ends all leases but the current one, and then
+    /// answers every request.
     fn settle(&mut self) {
         while !self.late.is_empty() {
             self.step(Step::Arrives(0));
@@ -352,7 +352,7 @@ impl World {
                     let is_new = owner.values.contains(&entry.value);
                     assert!(is_new, "{:?} not of {:?}", entry.value, owner.values);
                 }
-                // Its owner says what is to become of it.
+                // Its owner decides whether to reclaim it.
                 Some(_) => {}
                 None => assert!(
                     entry.is_none_or(|entry| entry.lease == 0),

@@ -68,7 +68,7 @@ impl Bench {
         answer
     }
 
-    /// What dropped handles have sent.
+    /// Passes on the requests of dropped handles.
     fn hear(&mut self) {
         while let Ok(op) = self.receiver.try_recv() {
             self.state.accept(op);
@@ -198,8 +198,7 @@ fn delete(key: &str, guard: Guard) -> Write {
     }
 }
 
-/// What etcd answers where something that we know nothing of stands on `lease`, and how it is to be
-/// written to then.
+/// The guard for an entry on `lease` that the ledger does not know, and etcd's answer with that entry.
 fn stands(lease: i64) -> (Guard, Written) {
     let found = Found {
         value: Bytes::new(),
@@ -441,7 +440,7 @@ fn a_key_that_somebody_holds_is_taken_over_as_it_was_found() {
     bench.answer(first, Ok(vec![refused]));
     let second = bench.transaction();
     assert_eq!(put_guards(&second), [theirs]);
-    // It has gone meanwhile.
+    // The entry is gone by now.
     bench.answer(second, Ok(vec![Written::Refused(None)]));
     let third = bench.transaction();
     assert_eq!(put_guards(&third), [Guard::Absent]);
@@ -497,7 +496,7 @@ fn a_handle_that_is_dropped_while_its_successor_fails_leaves_nothing() {
     assert_eq!(bench.transaction().removals(), ["a"]);
 }
 
-/// The older one finds what the newer one has put.
+/// Of two puts with the same guard, the later one finds what the earlier one has put.
 #[test]
 fn a_registration_replaces_what_we_know_to_stand() {
     let mut bench = Bench::new();
@@ -602,7 +601,7 @@ fn what_a_deregistration_waits_for_is_given_up_in_time_to_ask_another_member() {
         lease: removal.lease,
         modified: 7,
     };
-    // What the update would replace: it does nothing after this.
+    // The guard of the update: once the key is deleted, the update does nothing.
     assert_eq!(removal.writes, [delete("a", known)]);
     assert_eq!(bench.state.give_up_at(), None);
     bench.carry_out(removal);
@@ -722,7 +721,7 @@ fn a_lease_that_nobody_uses_is_revoked_with_all_that_may_hang_on_it() {
     let transaction = bench.transaction();
     bench.answer(transaction, Err(timed_out()));
     bench.pass(1);
-    // Either way it is gone: by its removal, or with its lease.
+    // The key goes by its removal or with its lease.
     while let Some(action) = bench.next() {
         match action {
             Action::Write(batch) => {

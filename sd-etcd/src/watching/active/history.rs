@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sd_core::Batch;
 use std::collections::BTreeMap;
 
-/// The last is not text.
+/// The last one is not UTF-8.
 const KEYS: [&[u8]; 4] = [b"/a", b"/b", b"/c", b"/\xff"];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ struct Held {
     modified: i64,
 }
 
-/// Which key, and its value and lease; none if it goes.
+/// A key, and its new value and lease; `None` deletes it.
 type Step = (usize, Option<(u8, i64)>);
 
 /// What a watch receives next.
@@ -26,9 +26,9 @@ type Step = (usize, Option<(u8, i64)>);
 enum Heard {
     /// The events of so many revisions, in so many fragments.
     Events(usize, usize),
-    /// That there is nothing new.
+    /// A progress notification.
     Notice,
-    /// That etcd answers again.
+    /// The end of a silence.
     Sign,
 }
 
@@ -54,7 +54,7 @@ fn heard() -> impl Strategy<Value = Heard> {
     ]
 }
 
-/// An etcd: its state at each revision, and what led there. It begins at revision 1, empty.
+/// An etcd: the state at each revision, and the events that led to it. Empty at revision 1.
 struct History {
     states: Vec<BTreeMap<usize, Held>>,
     events: Vec<Vec<PbEvent>>,
@@ -103,7 +103,7 @@ impl History {
         &self.states[revision as usize]
     }
 
-    /// What a mirror of that state holds: all that is text.
+    /// The mirror of that state: all keys that are UTF-8.
     fn mirror(&self, revision: i64) -> BTreeMap<String, u8> {
         let text = |key: usize| std::str::from_utf8(KEYS[key]).ok();
         let state = self.at(revision).iter();
@@ -112,7 +112,7 @@ impl History {
             .collect()
     }
 
-    /// Whether it is the history that the token knows: what [`Position::verify`] asks etcd.
+    /// Whether the witness is true of this history, as [`Position::verify`] asks etcd.
     fn confirms(&self, token: &ResumeToken) -> bool {
         match &token.witness {
             Witness::Nothing => self.at(token.revision).is_empty(),
@@ -152,7 +152,7 @@ fn active(token: ResumeToken) -> ActiveWatch {
     )
 }
 
-/// All that there is to read.
+/// Reads all items.
 fn unread(buffer: &WatchBuffer) -> Vec<Result<Batch, WatchError>> {
     std::iter::from_fn(|| buffer.next().now_or_never().flatten()).collect()
 }
@@ -170,7 +170,7 @@ fn apply(mirror: &mut BTreeMap<String, u8>, batch: &Batch) {
 proptest! {
     #![proptest_config(cases(4))]
 
-    /// Wherever it resumes, its mirror is right and its witness true.
+    /// At every resume point the mirror is right and the witness true.
     #[test]
     fn a_watch_follows_any_history(
         revisions in prop::collection::vec(revision(), 1..20),
@@ -191,7 +191,7 @@ proptest! {
             witness: Witness::among(&listed),
         });
         let mut mirror = history.mirror(start as i64);
-        // A watch begins with what is known already.
+        // etcd sends the events of the start revision again.
         let mut next = start;
         for heard in heard {
             match heard {
@@ -209,7 +209,7 @@ proptest! {
                     prop_assert!(active.apply(&options));
                 }
                 Heard::Notice => {
-                    // As of the last that was sent.
+                    // At the last revision that was sent.
                     active.advance(next as i64 - 1);
                 }
                 Heard::Sign => active.progress(),
@@ -226,7 +226,7 @@ proptest! {
         }
     }
 
-    /// Whatever comes, the resume point is never beyond what was handed over.
+    /// The resume point is never beyond what was handed over, whatever events come.
     #[test]
     fn a_watch_never_goes_on_from_where_it_was_not(
         responses in prop::collection::vec(prop::collection::vec(event(), 0..4), 1..8),
