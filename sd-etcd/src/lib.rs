@@ -1,10 +1,10 @@
 //! etcd behind the [`Client`](sd_core::Client) of `sd-core`: service discovery that outlives what
 //! production does to a registry.
 //!
-//! Any etcd client can put a key on a lease. What takes the work is everything after: the server that
-//! is frozen rather than down, the one that comes back empty with a revision counter that fits, the
-//! put that was given up and takes effect all the same. This backend is built for those, and its
-//! tests do them to real etcd processes.
+//! To put a key on a lease is the easy part. The work is in what happens later: a server that is
+//! frozen rather than down, a registry that comes back empty with a revision counter that fits, a put
+//! that was given up and takes effect all the same. This backend handles those, and its tests cause
+//! them on real etcd processes.
 //!
 //! ```no_run
 //! use sd_core::{Instancer, Prefix, Registrar, Service};
@@ -23,48 +23,39 @@
 //! # }
 //! ```
 //!
-//! # What it costs etcd
-//! Two connections per client, one of them only if it registers something; one watch stream for all
-//! watches, one lease and one keep-alive stream per TTL for all services. Every third of a TTL one
-//! request asks for the keys of the lease, to notice those that somebody deleted or took. While
-//! watches hear nothing, etcd is asked for a sign of life once in a second.
+//! # Load on etcd
+//! - Two connections per client. The second is made by the first registration.
+//! - One watch stream for all watches. While it is idle, one request per second asks etcd for
+//!   progress.
+//! - One lease and one keep-alive stream per TTL, for all services. Every third of the TTL one
+//!   request reads the keys of the lease, to notice those that somebody deleted or took.
 //!
 //! # Rights
-//! A consumer needs to read its prefix. A provider needs to read and write its keys; without the
-//! right to read them, it cannot notice that they were deleted.
+//! A consumer needs to read its prefix. A provider needs to read and write its keys. Without the
+//! right to read them it does not notice that they were deleted.
 //!
 //! # Features
 //! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
-//! - `tls`: TLS with a CA and a client certificate of your own; `tls-roots` trusts the system's CAs too.
+//! - `tls`: TLS with a CA and a client certificate of your own.
+//! - `tls-roots`: `tls`, and trust in the system's CAs.
 //!
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
-mod advice;
+// The rooms, and the way imports run: `builder` -> `client` -> `registering`, `watching` ->
+// `connection` -> `config` -> `errors`. `support` imports none of them. Each room's `mod.rs` says
+// what lives there.
 mod builder;
 mod client;
 mod config;
-mod departures;
-mod door;
-mod error;
-mod feed;
-mod hub;
-mod ledger;
-mod link;
-mod list;
-#[cfg(test)]
-mod properties;
-mod pulse;
-mod revision;
-mod session;
+mod connection;
+mod errors;
+mod registering;
+mod support;
 pub mod telemetry;
-mod tenancy;
-#[cfg(feature = "tls")]
-mod tls;
-mod txn;
-mod work;
+mod watching;
 
 pub use builder::EtcdClientBuilder;
 pub use client::EtcdClient;
 #[cfg(feature = "tls")]
-pub use tls::Tls;
+pub use config::Tls;

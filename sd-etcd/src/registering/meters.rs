@@ -1,0 +1,12 @@
+//! The metrics of leases and registrations.
+
+/// Leases that this process keeps alive.
+pub const LEASES: &str = "sd_etcd_leases";
+/// Leases that etcd said to be gone.
+pub const LEASES_LOST: &str = "sd_etcd_leases_lost_total";
+/// Keep-alive streams that broke or could not be opened.
+pub const KEEPALIVE_FAILURES: &str = "sd_etcd_keepalive_failures_total";
+/// Looks at the keys on a lease that etcd did not allow.
+pub const VERIFICATIONS_DENIED: &str = "sd_etcd_verifications_denied_total";
+/// Keys on a lease of ours that nobody held.
+pub const STRAY_KEYS: &str = "sd_etcd_stray_keys_total";

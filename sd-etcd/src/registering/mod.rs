@@ -1,0 +1,27 @@
+//! Registrations and the leases that carry them.
+//!
+//! One [`session`] per client and TTL holds one lease for any number of services:
+//!
+//! - `Requests` is what the client and its registrations ask of a session.
+//! - `SessionState`, without I/O, decides what to ask etcd next and what its answer means. Its parts
+//!   are the `Ledger` of held registrations and the `PendingRemovals`.
+//! - The session's task performs one `Action` at a time and hands its `Completion` back. Meanwhile it
+//!   renews the lease through `KeepAlive`.
+//! - Every write is guarded by what is believed to stand under its key.
+//!
+//! This room imports `connection`, `config`, `errors` and `support`, and nothing of `watching`.
+
+mod actions;
+mod keep_alive;
+mod ledger;
+pub(crate) mod meters;
+mod removals;
+mod requests;
+pub(crate) mod session;
+mod shared;
+mod state;
+mod transaction;
+mod write;
+
+pub(crate) use requests::Requests;
+pub(crate) use shared::Shared;

@@ -1,0 +1,192 @@
+//! What a session is asked for, and by which handle.
+
+use super::{shared::Shared, write};
+use crate::config::Options;
+use async_trait::async_trait;
+use bytes::Bytes;
+use sd_core::{Deregistered, Error, Invalid, Lost, Reclaim, Reclaimed, Result, ServiceKey};
+use std::sync::Arc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+/// The channel is unbounded: every handle has a bounded number of requests in it.
+pub(super) type Receiver = mpsc::UnboundedReceiver<Request>;
+
+pub(super) enum Request {
+    Put(PutRequest),
+    Remove {
+        service: ServiceKey,
+        why: Lost,
+        reply: Option<RemovalReply>,
+    },
+    /// The handle of registration `id` was dropped.
+    Dropped {
+        service: ServiceKey,
+        id: u64,
+    },
+}
+
+impl Request {
+    pub(super) fn service(&self) -> &ServiceKey {
+        match self {
+            Self::Put(put) => &put.service,
+            Self::Remove { service, .. } | Self::Dropped { service, .. } => service,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct PutRequest {
+    pub(super) id: u64,
+    pub(super) service: ServiceKey,
+    pub(super) value: Bytes,
+    /// The registration that it reclaims. `None` takes the key over.
+    pub(super) reclaims: Option<u64>,
+    pub(super) reply: oneshot::Sender<Result<Reclaimed>>,
+}
+
+impl PutRequest {
+    /// Whether its caller is gone.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    pub(super) fn answer(self, answer: Result<Reclaimed>) {
+        // Fails if the caller is gone.
+        let _ = self.reply.send(answer);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct RemovalReply {
+    pub(super) deadline: Instant,
+    pub(super) to: oneshot::Sender<Result<Deregistered>>,
+}
+
+impl RemovalReply {
+    pub(super) fn send(self, outcome: Result<Deregistered>) {
+        // Fails if the caller is gone. The removal goes on.
+        let _ = self.to.send(outcome);
+    }
+}
+
+/// Sends requests to a session. The session ends when it is told to, not with its last handle.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    sender: mpsc::UnboundedSender<Request>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: Arc<Options>,
+}
+
+impl Requests {
+    pub(super) fn new(shared: Arc<Shared>, options: Arc<Options>) -> (Self, Receiver) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let requests = Self {
+            sender,
+            shared,
+            options,
+        };
+        (requests, receiver)
+    }
+
+    /// Puts a service under its key, whoever holds that.
+    pub(crate) async fn register(&self, service: ServiceKey, value: Bytes) -> Result<Reclaimed> {
+        self.put(service, value, None).await
+    }
+
+    /// Removes a service and returns what became of it, before `deadline`.
+    pub(crate) async fn remove(
+        &self,
+        service: ServiceKey,
+        deadline: Instant,
+    ) -> Result<Deregistered> {
+        let (to, answer) = oneshot::channel();
+        self.send(Request::Remove {
+            service,
+            why: Lost::Deregistered,
+            reply: Some(RemovalReply { deadline, to }),
+        })?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Removes a service that another session holds by now. Does not wait.
+    pub(crate) fn supersede(&self, service: ServiceKey) {
+        // Fails if the session has ended, and holds nothing.
+        let _ = self.send(Request::Remove {
+            service,
+            why: Lost::Superseded,
+            reply: None,
+        });
+    }
+
+    pub(super) fn reclaimer(&self, id: u64, service: ServiceKey) -> Reclaimer {
+        let requests = self.clone();
+        Reclaimer {
+            id,
+            service,
+            requests,
+        }
+    }
+
+    async fn put(
+        &self,
+        service: ServiceKey,
+        value: Bytes,
+        reclaims: Option<u64>,
+    ) -> Result<Reclaimed> {
+        self.check_size(&service, &value)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Put(PutRequest {
+            id: self.shared.next_id(),
+            service,
+            value,
+            reclaims,
+            reply,
+        }))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    fn send(&self, request: Request) -> Result<()> {
+        self.sender.send(request).map_err(|_| Error::Closed)
+    }
+
+    /// etcd's limit is for the whole request, not for the value.
+    fn check_size(&self, service: &ServiceKey, value: &Bytes) -> Result<()> {
+        let limit = self.options.max_request_bytes;
+        let key = service.stem().as_str();
+        let size = write::max_size(&self.options.namespace.full(key), value);
+        if size <= limit {
+            return Ok(());
+        }
+        let key: String = key.chars().take(64).collect();
+        Err(Invalid::TooLarge { key, size, limit }.into())
+    }
+}
+
+/// The reclaiming half of a registration. Dropping it removes the service.
+pub(super) struct Reclaimer {
+    id: u64,
+    service: ServiceKey,
+    requests: Requests,
+}
+
+#[async_trait]
+impl Reclaim for Reclaimer {
+    async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
+        let service = self.service.clone();
+        self.requests.put(service, value, Some(self.id)).await
+    }
+}
+
+impl Drop for Reclaimer {
+    fn drop(&mut self) {
+        let service = self.service.clone();
+        // Fails if the session has ended, and holds nothing.
+        let _ = self.requests.send(Request::Dropped {
+            service,
+            id: self.id,
+        });
+    }
+}

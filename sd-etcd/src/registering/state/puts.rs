@@ -1,0 +1,258 @@
+//! Puts: sent a hundred at a time, and what becomes of them.
+
+use super::{InFlight, MAX_WRITES, SessionState, requests::Decision};
+use crate::{
+    errors,
+    registering::{
+        actions::{Action, LeaseError, QueuedPut, WriteBatch},
+        ledger::Held,
+        requests::PutRequest,
+        write::{self, Found, Guard, Written},
+    },
+};
+use sd_core::{Error, LeaseId, Lost, Reclaimed, Registration, Result};
+use std::collections::{HashSet, VecDeque};
+
+/// How often a put is sent for a key that others keep changing.
+const MAX_ATTEMPTS: u32 = 8;
+
+impl SessionState {
+    pub(super) fn next_puts(&mut self) -> Option<Action> {
+        while self
+            .queue
+            .front()
+            .is_some_and(|put| put.request.is_cancelled())
+        {
+            self.queue.pop_front();
+        }
+        if self.queue.is_empty() {
+            return None;
+        }
+        let Some(lease) = self.lease() else {
+            return Some(self.grant());
+        };
+        let puts = self.put_batch(lease);
+        if puts.is_empty() {
+            return None;
+        }
+        let services = puts.iter().map(|(put, ..)| put.request.service.clone());
+        self.in_flight = InFlight::Puts(services.collect());
+        Some(Action::Write(WriteBatch::Puts { lease, puts }))
+    }
+
+    /// Takes the next puts that fit into one transaction, every key once.
+    fn put_batch(&mut self, lease: i64) -> Vec<(QueuedPut, Vec<u8>, Guard)> {
+        let mut puts = Vec::new();
+        let mut keys = HashSet::new();
+        let mut bytes = 0;
+        let mut later = VecDeque::new();
+        while puts.len() < MAX_WRITES
+            && let Some(put) = self.queue.pop_front()
+        {
+            if put.request.is_cancelled() {
+                continue;
+            }
+            let guard = match self.decide(&put.request, put.learned) {
+                Decision::Send(guard) => guard,
+                Decision::Answer(answer) => {
+                    put.request.answer(answer);
+                    continue;
+                }
+            };
+            let key = self.full_key(&put.request.service, lease);
+            if self.removals.contains(&key) || keys.contains(&key) {
+                later.push_back(put);
+                continue;
+            }
+            let size = write::max_size(&key, &put.request.value);
+            let is_full = put.is_alone || bytes + size > self.options.max_request_bytes / 2;
+            if is_full && !puts.is_empty() {
+                self.queue.push_front(put);
+                break;
+            }
+            bytes += size;
+            keys.insert(key.clone());
+            let is_alone = put.is_alone;
+            puts.push((put, key, guard));
+            if is_alone {
+                break;
+            }
+        }
+        later.append(&mut self.queue);
+        self.queue = later;
+        puts
+    }
+
+    // === outcomes ===
+
+    pub(super) fn put(
+        &mut self,
+        lease: i64,
+        puts: Vec<(QueuedPut, Vec<u8>, Guard)>,
+        result: Result<Vec<Written>, LeaseError>,
+    ) {
+        let error = match result {
+            Ok(written) => {
+                for ((put, key, _), written) in puts.into_iter().zip(written) {
+                    match written {
+                        Written::Done { revision } => {
+                            self.registered(put.request, key, lease, revision);
+                        }
+                        Written::Refused(found) => self.refused(put, lease, found),
+                    }
+                }
+                return;
+            }
+            Err(LeaseError::NotFound) => {
+                self.lease_lost(lease);
+                for (put, ..) in puts.into_iter().rev() {
+                    self.try_again(put);
+                }
+                return;
+            }
+            Err(error) => Error::from(error),
+        };
+        if !error.is_transient() && puts.len() > 1 {
+            // One of them is at fault, and must not fail the others.
+            for (mut put, ..) in puts.into_iter().rev() {
+                put.is_alone = true;
+                self.queue.push_front(put);
+            }
+            return;
+        }
+        for (put, key, guard) in puts {
+            self.not_put(&put.request, key, guard, lease, &error);
+            put.request.answer(Err(error.clone()));
+        }
+    }
+
+    fn registered(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+        let service = put.service.clone();
+        if put.is_cancelled() {
+            self.put_for_nobody(put, key, lease, modified);
+        } else {
+            self.hand_over(put, key, lease, modified);
+        }
+        // The keep-alive may have been told first that the lease is gone.
+        if self.lease() == Some(lease) {
+            self.lost_leases.stands(&service, &LeaseId::from(lease));
+        } else if let Some(held) = self.ledger.get_mut(&service) {
+            held.lose(Lost::LeaseExpired);
+        }
+    }
+
+    /// Enters a registration and hands it to its caller.
+    fn hand_over(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+        let lease_id = LeaseId::from(lease);
+        let name = put.service.under(&lease_id);
+        let reclaimer = self.requests.reclaimer(put.id, put.service.clone());
+        let (loss, registration) = Registration::channel(name, lease_id, reclaimer);
+        let held = Held {
+            id: put.id,
+            key: key.clone(),
+            value: put.value.clone(),
+            lease,
+            modified,
+            loss: Some(loss),
+        };
+        let mut before = self.ledger.enter(put.service.clone(), held);
+        if let Some(before) = &before {
+            self.remove_old_key(before.key.clone(), before.lease, before.guard(), &key);
+        }
+        match put.reply.send(Ok(Reclaimed::Held(registration))) {
+            Ok(()) => {
+                if let Some(before) = &mut before {
+                    before.lose(Lost::Superseded);
+                }
+            }
+            // The caller has just gone. A reclaimed registration stays with the earlier handle. A new
+            // one goes with its own handle, which is dropped here.
+            Err(unwanted) => {
+                if put.reclaims.is_some()
+                    && let Some(before) = before
+                    && let Some(held) = self.ledger.get_mut(&put.service)
+                {
+                    held.id = before.id;
+                    held.loss = before.loss;
+                }
+                drop(unwanted);
+            }
+        }
+    }
+
+    /// Handles a put whose caller is gone. A reclaimed registration belongs to the earlier handle.
+    /// Anything else is removed again.
+    fn put_for_nobody(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+        let stands = Guard::Stands { lease, modified };
+        match self.ledger.get_mut(&put.service) {
+            Some(held) if put.reclaims == Some(held.id) => {
+                let guard = held.guard();
+                let old_key = std::mem::replace(&mut held.key, key.clone());
+                let old_lease = std::mem::replace(&mut held.lease, lease);
+                held.value = put.value;
+                held.modified = modified;
+                self.remove_old_key(old_key, old_lease, guard, &key);
+            }
+            Some(held) if held.key == key => {
+                // It has overwritten an earlier registration.
+                held.lose(Lost::Superseded);
+                self.ledger.remove(&put.service);
+                self.remove_key(key, lease, stands, None);
+            }
+            _ => self.remove_key(key, lease, stands, None),
+        }
+    }
+
+    /// Removes the key from before. A key with its lease's id at the end changes with the lease, and
+    /// the old one may still stand.
+    fn remove_old_key(&mut self, old: Vec<u8>, lease: i64, guard: Guard, new: &[u8]) {
+        if old != new {
+            self.remove_key(old, lease, guard, None);
+        }
+    }
+
+    fn refused(&mut self, mut put: QueuedPut, lease: i64, found: Option<Found>) {
+        let reclaims = put.request.reclaims;
+        let held = self.ledger.get_mut(&put.request.service);
+        let mut held = held.filter(|held| reclaims == Some(held.id));
+        let old_lease = held.as_ref().map(|held| held.lease);
+        put.learned = Some(match found {
+            None => Guard::Absent,
+            // On a lease of ours: a put of ours that was given up was carried out all the same.
+            Some(found)
+                if reclaims.is_none() || found.lease == lease || Some(found.lease) == old_lease =>
+            {
+                found.guard()
+            }
+            Some(Found { value, .. }) => {
+                if let Some(held) = &mut held {
+                    held.lose(Lost::taken(value.clone()));
+                }
+                self.lost_leases.forget(&put.request.service);
+                return put.request.answer(Ok(Reclaimed::taken(value)));
+            }
+        });
+        self.try_again(put);
+    }
+
+    fn try_again(&mut self, mut put: QueuedPut) {
+        put.attempts += 1;
+        if put.attempts <= MAX_ATTEMPTS {
+            return self.queue.push_front(put);
+        }
+        let error = errors::contended("the key or its lease changes too fast to be put");
+        put.request.answer(Err(error));
+    }
+
+    /// Handles a put that failed. If it may take effect all the same, its key is removed, unless a
+    /// registration is held there anyway.
+    fn not_put(&mut self, put: &PutRequest, key: Vec<u8>, guard: Guard, lease: i64, error: &Error) {
+        let is_refused = matches!(error, Error::Exhausted { .. }) || !error.is_transient();
+        let held = self.ledger.get(&put.service);
+        let is_held = held.is_some_and(|held| !held.is_lost() && held.key == key);
+        if !is_refused && !is_held {
+            self.remove_key(key.clone(), lease, Guard::Absent, None);
+            self.removals.put_given_up(&key, guard);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Requests: accepted, deferred or answered at once.
+
+use super::{InFlight, SessionState};
+use crate::registering::{
+    actions::QueuedPut,
+    ledger::Held,
+    requests::{PutRequest, RemovalReply, Request},
+    write::Guard,
+};
+use sd_core::{Deregistered, Error, Lost, Reclaimed, Result, ServiceKey};
+use std::collections::VecDeque;
+
+/// What becomes of a put that is about to be sent.
+pub(super) enum Decision {
+    Send(Guard),
+    Answer(Result<Reclaimed>),
+}
+
+impl SessionState {
+    pub(in crate::registering) fn accept(&mut self, request: Request) {
+        if self.has_to_wait(&request) {
+            if let Request::Remove { service, .. } = &request {
+                self.cancel_puts(service);
+            }
+            return self.deferred.push(request);
+        }
+        match request {
+            Request::Put(request) => match self.decide(&request, None) {
+                Decision::Send(_) => self.queue.push_back(QueuedPut {
+                    request,
+                    learned: None,
+                    attempts: 0,
+                    is_alone: false,
+                }),
+                Decision::Answer(answer) => request.answer(answer),
+            },
+            Request::Remove {
+                service,
+                why,
+                reply,
+            } => self.remove(&service, why, reply),
+            Request::Dropped { service, id } => {
+                let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
+                if is_held && let Some(held) = self.ledger.remove(&service) {
+                    self.lost_leases.forget(&service);
+                    let guard = held.guard();
+                    self.remove_key(held.key, held.lease, guard, None);
+                }
+            }
+        }
+    }
+
+    /// Whether a request concerns a put in flight: only its answer says whose the key is. A new put
+    /// has to wait only behind a request that waits.
+    fn has_to_wait(&self, request: &Request) -> bool {
+        let InFlight::Puts(services) = &self.in_flight else {
+            return false;
+        };
+        let service = request.service();
+        services.contains(service)
+            && match request {
+                Request::Remove { .. } | Request::Dropped { .. } => true,
+                Request::Put(_) => self.deferred.iter().any(|it| it.service() == service),
+            }
+    }
+
+    /// Decides whether to send a put, and with which guard: what was `learned` of its key, or what
+    /// the ledger says.
+    pub(super) fn decide(&self, request: &PutRequest, learned: Option<Guard>) -> Decision {
+        let held = self.ledger.get(&request.service);
+        if let Some(id) = request.reclaims {
+            match held {
+                // It was deregistered, or its handle dropped.
+                None => return Decision::Answer(Err(Error::Closed)),
+                Some(held) if held.id != id => {
+                    let value = held.value.clone();
+                    return Decision::Answer(Ok(Reclaimed::taken(value)));
+                }
+                Some(_) => {}
+            }
+        }
+        Decision::Send(learned.unwrap_or_else(|| held.map_or(Guard::Absent, Held::guard)))
+    }
+
+    fn remove(&mut self, service: &ServiceKey, why: Lost, reply: Option<RemovalReply>) {
+        self.cancel_puts(service);
+        self.lost_leases.forget(service);
+        if let Some(mut held) = self.ledger.remove(service) {
+            let guard = held.guard();
+            held.lose(why);
+            self.remove_key(held.key, held.lease, guard, reply);
+        } else if let Some(reply) = reply {
+            // Its removal may be pending already.
+            let key = self.full_key(service, self.lease().unwrap_or_default());
+            if let Err(reply) = self.removals.join(&key, reply) {
+                reply.send(Ok(Deregistered::NotOurs));
+            }
+        }
+    }
+
+    /// Cancels the puts of `service` that wait: a deregistration wins against every put before it.
+    /// A put in flight is waited for, and its entry removed.
+    fn cancel_puts(&mut self, service: &ServiceKey) {
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        let (cancelled, queue): (VecDeque<_>, _) =
+            queue.partition(|put| put.request.service == *service);
+        self.queue = queue;
+        for put in cancelled {
+            put.request.answer(Err(Error::Closed));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Transactions: many guarded writes in one round trip.
+
+use super::write::{Found, Write, Written};
+use crate::connection::{CallError, Connector};
+use etcd_client::{
+    Txn, TxnOp,
+    proto::{PbTxnOpResponse, PbTxnResponse},
+};
+use sd_core::Error;
+use std::time::Duration;
+
+/// The largest answer that is read. `etcd-client`'s default is 4 MiB, and a hundred values that were
+/// found instead of ours can be more. Where they are more than this, each write goes by itself.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Carries out `writes` at one revision, until `timeout` resolves. Their keys have to differ. Returns
+/// the outcomes in the same order.
+///
+/// Most of etcd 3.4 to 3.6 checks no rights within nested transactions (GHSA-rfx7-8w68-q57q), but
+/// checks those of both branches of the outer one. So the puts also stand in its other branch,
+/// without their values, where they are checked and never carried out. Removals do not: a key of
+/// ours may go, whatever became of the rights.
+pub(super) async fn write(
+    connector: &Connector,
+    timeout: impl Future<Output = Duration>,
+    writes: Vec<Write>,
+) -> Result<Vec<Written>, CallError> {
+    let count = writes.len();
+    let checks: Vec<TxnOp> = writes.iter().filter_map(Write::access_check).collect();
+    let operations: Vec<TxnOp> = writes.into_iter().map(Write::into_operation).collect();
+    let answer = connector
+        .call_until(timeout, "txn", async |connection| {
+            // Without conditions the first branch is taken.
+            let txn = Txn::new().and_then(operations).or_else(checks);
+            let kv = connection.client.kv_client();
+            kv.max_decoding_message_size(MAX_ANSWER).txn(txn).await
+        })
+        .await?;
+    decode(answer.0, count).ok_or_else(misfit)
+}
+
+/// Reads `keys`, in their order, if the answer has no more than `limit` bytes.
+pub(super) async fn read_keys(
+    connector: &Connector,
+    limit: usize,
+    keys: Vec<Vec<u8>>,
+) -> Result<Vec<Option<Found>>, CallError> {
+    let count = keys.len();
+    let operations: Vec<TxnOp> = keys.into_iter().map(|key| TxnOp::get(key, None)).collect();
+    let answer = connector
+        .call("txn", async |connection| {
+            let txn = Txn::new().and_then(operations);
+            let kv = connection.client.kv_client();
+            kv.max_decoding_message_size(limit).txn(txn).await
+        })
+        .await?;
+    let responses = answer.0.responses.into_iter();
+    let found: Vec<_> = responses.map(|response| found(response.response)).collect();
+    match found.len() == count {
+        true => Ok(found),
+        false => Err(misfit()),
+    }
+}
+
+fn misfit() -> CallError {
+    CallError::Other(Error::unavailable("etcd's answer does not fit the request"))
+}
+
+/// Returns the outcomes of `count` writes, or `None` if the answer does not fit. `op_responses()` of
+/// `etcd-client` 0.21 panics on an answer without content, so it is not used.
+fn decode(answer: PbTxnResponse, count: usize) -> Option<Vec<Written>> {
+    let revision = answer.header.as_ref()?.revision;
+    let written: Option<Vec<Written>> = answer
+        .responses
+        .into_iter()
+        .map(|response| match response.response? {
+            PbTxnOpResponse::ResponseTxn(nested) if nested.succeeded => {
+                Some(Written::Done { revision })
+            }
+            PbTxnOpResponse::ResponseTxn(nested) => {
+                let first = nested.responses.into_iter().next();
+                Some(Written::Refused(
+                    first.and_then(|response| found(response.response)),
+                ))
+            }
+            PbTxnOpResponse::ResponsePut(_)
+            | PbTxnOpResponse::ResponseRange(_)
+            | PbTxnOpResponse::ResponseDeleteRange(_) => None,
+        })
+        .collect();
+    written.filter(|written| written.len() == count)
+}
+
+fn found(response: Option<PbTxnOpResponse>) -> Option<Found> {
+    match response? {
+        PbTxnOpResponse::ResponseRange(range) => {
+            let entry = range.kvs.into_iter().next()?;
+            Some(Found {
+                value: entry.value.into(),
+                lease: entry.lease,
+                modified: entry.mod_revision,
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::cases;
+    use etcd_client::proto::{
+        PbDeleteResponse, PbKeyValue, PbPutResponse, PbRangeResponse, PbResponseHeader,
+        PbResponseOp,
+    };
+    use proptest::prelude::*;
+
+    const REVISION: i64 = 7;
+
+    /// The answer to one write, or what a broken server may say instead.
+    #[derive(Debug, Clone)]
+    enum Shape {
+        Nothing,
+        Put,
+        Deleted,
+        Range(Vec<Found>),
+        Txn(bool, Vec<Shape>),
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let found =
+            (any::<i64>(), any::<i64>(), "[a-z]{0,2}").prop_map(|(lease, modified, value)| Found {
+                value: value.into(),
+                lease,
+                modified,
+            });
+        let leaf = prop_oneof![
+            1 => Just(Shape::Nothing),
+            1 => Just(Shape::Put),
+            1 => Just(Shape::Deleted),
+            4 => prop::collection::vec(found, 0..3).prop_map(Shape::Range),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            let inner = prop::collection::vec(inner, 0..3);
+            (any::<bool>(), inner).prop_map(|(succeeded, inner)| Shape::Txn(succeeded, inner))
+        })
+    }
+
+    fn answer(shape: &Shape) -> PbResponseOp {
+        let response = match shape {
+            Shape::Nothing => None,
+            Shape::Put => Some(PbTxnOpResponse::ResponsePut(PbPutResponse::default())),
+            Shape::Deleted => Some(PbTxnOpResponse::ResponseDeleteRange(
+                PbDeleteResponse::default(),
+            )),
+            Shape::Range(found) => Some(PbTxnOpResponse::ResponseRange(PbRangeResponse {
+                kvs: found
+                    .iter()
+                    .map(|found| PbKeyValue {
+                        value: found.value.to_vec(),
+                        lease: found.lease,
+                        mod_revision: found.modified,
+                        ..PbKeyValue::default()
+                    })
+                    .collect(),
+                ..PbRangeResponse::default()
+            })),
+            Shape::Txn(succeeded, inner) => {
+                let mut nested = whole(inner, false);
+                nested.succeeded = *succeeded;
+                Some(PbTxnOpResponse::ResponseTxn(nested))
+            }
+        };
+        PbResponseOp { response }
+    }
+
+    fn whole(shapes: &[Shape], headed: bool) -> PbTxnResponse {
+        PbTxnResponse {
+            header: headed.then(|| PbResponseHeader {
+                revision: REVISION,
+                ..PbResponseHeader::default()
+            }),
+            responses: shapes.iter().map(answer).collect(),
+            ..PbTxnResponse::default()
+        }
+    }
+
+    fn meaning(shape: &Shape) -> Option<Written> {
+        let revision = REVISION;
+        match shape {
+            Shape::Txn(true, _) => Some(Written::Done { revision }),
+            Shape::Txn(false, inner) => Some(Written::Refused(match inner.first() {
+                Some(Shape::Range(found)) => found.first().cloned(),
+                _ => None,
+            })),
+            Shape::Nothing | Shape::Put | Shape::Deleted | Shape::Range(_) => None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(2))]
+
+        #[test]
+        fn an_answer_is_understood_as_a_whole_or_not_at_all(
+            shapes in prop::collection::vec(shape(), 0..4),
+            headed in prop::bool::weighted(0.9),
+            missing in 0..6_usize,
+        ) {
+            let meanings: Option<Vec<_>> = shapes.iter().map(meaning).collect();
+            let answer = whole(&shapes, headed);
+            let expected = meanings.filter(|_| headed);
+            prop_assert_eq!(decode(answer.clone(), shapes.len()), expected);
+            if missing != shapes.len() {
+                prop_assert_eq!(decode(answer, missing), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Guarded writes.
+//!
+//! A write that was given up may still be carried out, long after a later one was confirmed: it
+//! waits in the socket of a frozen member, or etcd takes up in any order what it finds at a thaw. So
+//! each write says what it believes to stand under its key, and does nothing if something else does.
+//! The answer says what stands, and the write can be sent again with that.
+
+use bytes::Bytes;
+use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    Absent,
+    /// The key is on this lease, with this modification.
+    Stands {
+        lease: i64,
+        modified: i64,
+    },
+}
+
+/// One write of a transaction. Keys include the namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Write {
+    Put {
+        key: Vec<u8>,
+        value: Bytes,
+        lease: i64,
+        guard: Guard,
+    },
+    Delete {
+        key: Vec<u8>,
+        guard: Guard,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It happened, at this revision.
+    Done { revision: i64 },
+    /// The guard did not hold. This stands under the key.
+    Refused(Option<Found>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) value: Bytes,
+    pub(super) lease: i64,
+    pub(super) modified: i64,
+}
+
+impl Found {
+    /// Returns the guard that holds as long as the entry stands.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::Stands {
+            lease: self.lease,
+            modified: self.modified,
+        }
+    }
+}
+
+impl Guard {
+    fn conditions(self, key: &[u8]) -> Vec<Compare> {
+        match self {
+            Self::Absent => vec![Compare::create_revision(key, CompareOp::Equal, 0)],
+            Self::Stands { lease, modified } => vec![
+                Compare::lease(key, CompareOp::Equal, lease),
+                Compare::mod_revision(key, CompareOp::Equal, modified),
+            ],
+        }
+    }
+}
+
+impl Write {
+    /// Returns the nested transaction that writes if the guard holds, and else reads the key.
+    pub(super) fn into_operation(self) -> TxnOp {
+        let (key, guard, write) = match self {
+            Self::Put {
+                key,
+                value,
+                lease,
+                guard,
+            } => {
+                let options = PutOptions::new().with_lease(lease);
+                let put = TxnOp::put(key.clone(), value, Some(options));
+                (key, guard, put)
+            }
+            Self::Delete { key, guard } => {
+                let delete = TxnOp::delete(key.clone(), None);
+                (key, guard, delete)
+            }
+        };
+        // With its value: for keys alone 3.7 does not say the lease.
+        TxnOp::txn(
+            Txn::new()
+                .when(guard.conditions(&key))
+                .and_then([write])
+                .or_else([TxnOp::get(key, None)]),
+        )
+    }
+
+    /// Returns a put of the same key for etcd to check the right to it.
+    pub(super) fn access_check(&self) -> Option<TxnOp> {
+        match self {
+            Self::Put { key, .. } => Some(TxnOp::put(key.clone(), "", None)),
+            Self::Delete { .. } => None,
+        }
+    }
+}
+
+/// Returns the most bytes that a request to put `value` under `key` takes. The key stands in the put,
+/// in the guard (twice), in the read of what stands, and in the access check; sometimes with the
+/// lease's id at its end.
+pub(super) fn max_size(key: &[u8], value: &[u8]) -> usize {
+    const REST: usize = 512;
+    5 * key.len() + value.len() + REST
+}

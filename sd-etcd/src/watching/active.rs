@@ -1,0 +1,143 @@
+//! A watch that etcd has started: where it is, and what it makes of etcd's events.
+
+#[cfg(test)]
+mod history;
+
+use super::{
+    buffer::WatchBuffer,
+    meters,
+    token::{Position, Witness},
+};
+use crate::{config::Options, support::GaugeGuard};
+use etcd_client::proto::{PbEvent, PbKeyValue};
+use sd_core::{Change, Entry, Error, Key, WatchError};
+use std::sync::Arc;
+
+pub(super) struct ActiveWatch {
+    /// Identifies it among the watches of this client.
+    pub(super) id: u64,
+    buffer: Arc<WatchBuffer>,
+    /// The revision that it was started from. Events up to it are known already.
+    started_from: i64,
+    position: Position,
+    /// Events of a response of which more is to come.
+    fragments: Vec<PbEvent>,
+    _gauge: GaugeGuard,
+}
+
+impl ActiveWatch {
+    /// Creates a watch that goes on from `position` and fills `buffer`.
+    pub(super) fn new(id: u64, position: Position, buffer: Arc<WatchBuffer>) -> Self {
+        Self {
+            id,
+            buffer,
+            started_from: position.token.revision,
+            position,
+            fragments: Vec::new(),
+            _gauge: GaugeGuard::new(meters::WATCHES),
+        }
+    }
+
+    pub(super) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Tells the reader that the watch is healthy, without changes.
+    pub(super) fn progress(&self) {
+        let resume = self.position.token.clone().into_revision();
+        self.buffer.push(Vec::new(), resume, 0);
+    }
+
+    pub(super) fn disrupt(&self, error: Error) {
+        self.buffer.disrupt(error);
+    }
+
+    pub(super) fn end(&self, error: WatchError) {
+        self.buffer.end(error);
+    }
+
+    /// Takes events of a response of which more may come.
+    pub(super) fn collect(&mut self, events: Vec<PbEvent>) {
+        if self.fragments.is_empty() {
+            self.fragments = events;
+        } else {
+            self.fragments.extend(events);
+        }
+    }
+
+    /// Whether events were collected and not applied yet.
+    pub(super) fn has_fragments(&self) -> bool {
+        !self.fragments.is_empty()
+    }
+
+    /// Handles etcd's own notice that there is nothing up to `revision`.
+    pub(super) fn advance(&mut self, revision: i64) {
+        if revision > self.position.token.revision {
+            self.position.token.revision = revision;
+            self.progress();
+        }
+    }
+
+    /// Applies the collected events. Returns `false` if that ended the buffer.
+    pub(super) fn apply(&mut self, options: &Options) -> bool {
+        let mut skipped = 0;
+        let token = &mut self.position.token;
+        let events = std::mem::take(&mut self.fragments);
+        let newest = events.iter().rposition(|event| event.r#type == 0);
+        let mut changes = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            let Some(entry) = event.kv else {
+                return self.reject("an event without a key");
+            };
+            let modified = entry.mod_revision;
+            if modified <= self.started_from {
+                continue;
+            }
+            if modified < token.revision {
+                return self.reject("an event of the past");
+            }
+            let change = match event.r#type {
+                0 => {
+                    if Some(index) == newest {
+                        let key = entry.key.as_slice().into();
+                        token.witness = Witness::put(key, modified, entry.lease);
+                    }
+                    put(options, entry)
+                }
+                1 => {
+                    token.witness.deleted(&entry.key, modified);
+                    key(options, &entry.key).map(Change::Delete)
+                }
+                _ => return self.reject("an event of an unknown kind"),
+            };
+            token.revision = modified;
+            match change {
+                Some(change) => changes.push(change),
+                None => skipped += 1,
+            }
+        }
+        if changes.is_empty() && skipped == 0 {
+            return true;
+        }
+        let resume = self.position.token.clone().into_revision();
+        self.buffer.push(changes, resume, skipped)
+    }
+
+    fn reject(&self, what: &str) -> bool {
+        self.end(WatchError::Interrupted(Error::Backend {
+            message: format!("etcd sent {what}"),
+            transient: true,
+            source: None,
+        }));
+        false
+    }
+}
+
+fn put(options: &Options, entry: PbKeyValue) -> Option<Change> {
+    let key = key(options, &entry.key)?;
+    Some(Change::Put(Entry::new(key, entry.value)))
+}
+
+fn key(options: &Options, raw: &[u8]) -> Option<Key> {
+    Key::new(options.namespace.strip(raw)?).ok()
+}

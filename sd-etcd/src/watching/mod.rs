@@ -1,0 +1,25 @@
+//! Listing and watching prefixes.
+//!
+//! - [`list`](list()) reads all entries of a prefix at one revision.
+//! - [`Requests`] opens watches, by asking the multiplexer for them.
+//! - The [`multiplexer`] is a task. It owns the one watch stream of the client, and feeds each watch
+//!   through a bounded buffer. It asks `liveness`, a state machine without I/O, when to probe etcd
+//!   and what its silence means.
+//! - A `ResumeToken` is this backend's `Revision`. It carries a witness of etcd's history, so that a
+//!   watch does not resume on a registry that was wiped.
+//!
+//! This room imports `connection`, `config`, `errors` and `support`, and nothing of `registering`.
+
+mod active;
+mod buffer;
+mod list;
+mod liveness;
+pub(crate) mod meters;
+pub(crate) mod multiplexer;
+mod requests;
+mod stream;
+mod token;
+mod watches;
+
+pub(crate) use list::list;
+pub(crate) use requests::Requests;

@@ -1,0 +1,336 @@
+//! The multiplexer: all watches of a client on one stream.
+//!
+//! One task owns the stream. It creates watches on it, passes etcd's events on to their buffers
+//! without ever waiting for a reader, and notices when etcd falls silent.
+
+use super::{
+    liveness::Action,
+    requests::{Opened, Request, Requests, closed, expired},
+    stream::{OpenStream, Stream, StreamEvent, open, send},
+    watches::Watches,
+};
+use crate::{config::Options, connection::Connector, errors, support::sleep_until_some};
+use etcd_client::{WatchResponse, proto::PbWatchResponse};
+use sd_core::{Error, Gap, WatchError};
+use std::sync::Arc;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The watch id in etcd's answer to a request for progress.
+const NO_WATCH: i64 = -1;
+
+/// Creates a multiplexer. The future runs until `stop` is cancelled, and then interrupts every watch.
+pub(crate) fn new(
+    connector: Arc<Connector>,
+    options: Arc<Options>,
+    stop: CancellationToken,
+) -> (Requests, impl Future<Output = ()> + Send) {
+    let (requests, receiver) = Requests::new(connector.clone(), options.clone());
+    let multiplexer = Multiplexer {
+        connector,
+        options,
+        watches: Watches::default(),
+        stream: Stream::Closed,
+    };
+    (requests, multiplexer.run(receiver, stop))
+}
+
+struct Multiplexer {
+    connector: Arc<Connector>,
+    options: Arc<Options>,
+    watches: Watches,
+    stream: Stream,
+}
+
+impl Multiplexer {
+    async fn run(
+        mut self,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+        stop: CancellationToken,
+    ) {
+        let mut epochs = self.connector.epochs();
+        loop {
+            let timer = self.timer();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = self.stream.next() => match event {
+                    StreamEvent::Opened(Ok(stream)) => self.opened(stream),
+                    StreamEvent::Opened(Err(error)) => self.interrupt(error),
+                    StreamEvent::Response(Some(Ok(response))) => self.respond(response).await,
+                    StreamEvent::Response(Some(Err(error))) => self.break_off(errors::translate(error)),
+                    StreamEvent::Response(None) => self.break_off(Error::unavailable("the stream ended")),
+                    StreamEvent::Read(answer) => self.was_read(answer),
+                },
+                request = requests.recv() => match request {
+                    Some(Request::Watch(watch)) => self.watches.add(watch),
+                    Some(Request::Cancel(id)) => {
+                        if let Some(watch_id) = self.watches.cancel(id) {
+                            self.cancel_at_etcd(watch_id).await;
+                        }
+                    }
+                    Some(Request::Reauthenticate) => self.reauthenticate(),
+                    None => break,
+                },
+                _ = epochs.changed() => self.reconnected(*epochs.borrow_and_update()),
+                () = sleep_until_some(timer) => self.tick().await,
+            }
+            self.proceed().await;
+        }
+        self.interrupt(Error::Closed);
+        requests.close();
+        while let Some(request) = requests.recv().await {
+            if let Request::Watch(watch) = request {
+                let _ = watch.opened.send(Err(closed()));
+            }
+        }
+    }
+
+    /// Creates the next watch, and opens the stream if it is closed. Closes a stream without
+    /// watches.
+    async fn proceed(&mut self) {
+        let is_open = matches!(self.stream, Stream::Open(_));
+        if matches!(self.stream, Stream::Opening(_)) || self.watches.creating.is_some() && is_open {
+            return;
+        }
+        let Some((key, options)) = self.watches.create_next(Instant::now()) else {
+            if self.watches.is_idle() {
+                self.stream = Stream::Closed;
+            }
+            return;
+        };
+        if let Stream::Open(stream) = &mut self.stream {
+            let sent = stream.requests.watch(key, Some(options));
+            if let Err(error) = send(sent).await {
+                self.break_off(error);
+            }
+        } else {
+            let opening = open(self.connector.clone(), self.options.clone(), key, options);
+            self.stream = Stream::Opening(Box::pin(opening));
+        }
+    }
+
+    fn opened(&mut self, stream: Box<OpenStream>) {
+        if stream.epoch != *self.connector.epochs().borrow() {
+            // The connection was given up while the stream was opened on it.
+            return self.interrupt(Error::unavailable("the connection was given up"));
+        }
+        if let Some(creating) = &mut self.watches.creating {
+            creating.sent_at = stream.liveness.last_message();
+        }
+        self.stream = Stream::Open(stream);
+    }
+
+    async fn cancel_at_etcd(&mut self, watch_id: i64) {
+        if let Stream::Open(stream) = &mut self.stream
+            && let Err(error) = send(stream.requests.cancel(watch_id)).await
+        {
+            self.break_off(error);
+        }
+    }
+
+    // === responses ===
+
+    async fn respond(&mut self, response: WatchResponse) {
+        let Stream::Open(stream) = &mut self.stream else {
+            return;
+        };
+        let response = response.0;
+        if stream.liveness.heard(Instant::now()) {
+            self.watches.recovered();
+        }
+        if response.created {
+            self.created(response).await;
+        } else if response.canceled {
+            self.cancelled(response).await;
+        } else if self.watches.active.contains_key(&response.watch_id) {
+            self.received(response).await;
+        } else if response.watch_id == NO_WATCH {
+            // It never advances a watch: it could overtake events before 3.4.25 and 3.5.8.
+            stream.liveness.progressed();
+        }
+        // Else it is a last response to a cancelled watch.
+    }
+
+    async fn created(&mut self, response: PbWatchResponse) {
+        let Stream::Open(stream) = &mut self.stream else {
+            return;
+        };
+        let Some(creating) = self.watches.creating.take() else {
+            return;
+        };
+        if response.canceled {
+            let is_denied = errors::denies_watch(&response.cancel_reason);
+            stream.has_denied |= is_denied;
+            let _ = creating.watch.opened.send(match is_denied {
+                true => Ok(Opened::Denied),
+                false => Err(cancel_error(&response)),
+            });
+            if response.compact_revision > 0 {
+                self.cancel_at_etcd(response.watch_id).await;
+            }
+        } else if creating.is_cancelled {
+            self.cancel_at_etcd(response.watch_id).await;
+        } else {
+            stream.learn(&creating.watch.position);
+            let epoch = stream.epoch;
+            self.watches
+                .created(response.watch_id, creating.watch, epoch);
+        }
+    }
+
+    async fn cancelled(&mut self, response: PbWatchResponse) {
+        if let Some(active) = self.watches.active.remove(&response.watch_id) {
+            active.end(cancel_error(&response));
+            // A stream keeps the token that it was opened with. Only a new connection gets another.
+            if errors::is_token_refused(&response.cancel_reason) {
+                self.break_off(errors::translate_cancel_reason(&response.cancel_reason));
+            }
+        }
+        if response.compact_revision > 0 {
+            // etcd keeps the watch until it is told otherwise, and answers no request for progress
+            // while one watch of the stream is behind.
+            self.cancel_at_etcd(response.watch_id).await;
+        }
+    }
+
+    async fn received(&mut self, response: PbWatchResponse) {
+        let Some(active) = self.watches.active.get_mut(&response.watch_id) else {
+            return;
+        };
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        let is_progress = response.events.is_empty() && !active.has_fragments();
+        active.collect(response.events);
+        if response.fragment {
+            return;
+        }
+        let is_alive = if is_progress {
+            active.advance(revision);
+            true
+        } else {
+            active.apply(&self.options)
+        };
+        if let Stream::Open(stream) = &mut self.stream {
+            stream.learn(active.position());
+        }
+        if !is_alive {
+            self.watches.active.remove(&response.watch_id);
+            self.cancel_at_etcd(response.watch_id).await;
+        }
+    }
+
+    /// Ends a stream that has denied a watch. The next one has the connection's current token.
+    fn reauthenticate(&mut self) {
+        if matches!(&self.stream, Stream::Open(stream) if stream.has_denied) {
+            self.interrupt(expired());
+        }
+    }
+
+    // === liveness ===
+
+    /// Returns when [`tick`](Self::tick) is due.
+    fn timer(&self) -> Option<Instant> {
+        let Stream::Open(stream) = &self.stream else {
+            return None;
+        };
+        if self.watches.is_idle() {
+            return None;
+        }
+        let probe = stream.liveness.timer();
+        Some(probe.min(self.create_deadline().unwrap_or(probe)))
+    }
+
+    /// Returns when etcd has to have answered a new watch, whatever else it says.
+    fn create_deadline(&self) -> Option<Instant> {
+        let creating = self.watches.creating.as_ref()?;
+        Some(creating.sent_at + self.options.request_timeout)
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        let create_deadline = self.create_deadline();
+        let Stream::Open(stream) = &mut self.stream else {
+            return;
+        };
+        let timeout = |after| Error::Timeout {
+            operation: "watch",
+            after,
+        };
+        if create_deadline.is_some_and(|deadline| deadline <= now) {
+            return self.break_off(timeout(self.options.request_timeout));
+        }
+        let sent = match stream.liveness.tick(now) {
+            Action::None => return,
+            Action::RequestProgress => send(stream.requests.request_progress()).await,
+            // Any answer to it proves that etcd is alive. This one also tells of a wiped etcd where
+            // a proxy hides that it was restarted.
+            Action::Read => {
+                let newest = self.watches.best_position();
+                return stream.read(&self.connector, &self.options, newest);
+            }
+            Action::ReportSilence { since } => {
+                self.watches.disrupt(&timeout(now - since));
+                // Newer etcds drop a request that comes while one watch of the stream is behind.
+                send(stream.requests.request_progress()).await
+            }
+            Action::GiveUp { since } => Err(timeout(now - since)),
+        };
+        if let Err(error) = sent {
+            self.break_off(error);
+        }
+    }
+
+    fn was_read(&mut self, answer: Result<(), WatchError>) {
+        let epoch = *self.connector.epochs().borrow();
+        let Stream::Open(stream) = &mut self.stream else {
+            return;
+        };
+        match answer {
+            Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) => {
+                // What the watches know by now may be of either history.
+                self.watches.end_with_gap(&gap);
+                self.interrupt(Error::unavailable(gap.to_string()));
+            }
+            // etcd did not answer: the connection ended.
+            _ if stream.epoch != epoch => {}
+            // etcd answered, whatever it says: even that the revision is compacted, or denied.
+            _ => {
+                stream.was_read();
+                if stream.liveness.was_read(Instant::now()) {
+                    self.watches.recovered();
+                }
+            }
+        }
+    }
+
+    // === the end of a stream ===
+
+    fn reconnected(&mut self, epoch: u64) {
+        if let Stream::Open(stream) = &self.stream
+            && stream.epoch != epoch
+        {
+            self.interrupt(Error::unavailable("the connection was given up"));
+        }
+    }
+
+    /// Gives up the connection, and with it every watch.
+    fn break_off(&mut self, error: Error) {
+        if let Stream::Open(stream) = &self.stream {
+            self.connector.give_up(stream.epoch, &error);
+        }
+        self.interrupt(error);
+    }
+
+    fn interrupt(&mut self, error: Error) {
+        self.stream = Stream::Closed;
+        self.watches.interrupt(&error);
+    }
+}
+
+fn cancel_error(response: &PbWatchResponse) -> WatchError {
+    if response.compact_revision > 0 {
+        WatchError::Gap(Gap::Compacted)
+    } else {
+        WatchError::Interrupted(errors::translate_cancel_reason(&response.cancel_reason))
+    }
+}

@@ -1,0 +1,138 @@
+//! What the client asks of the multiplexer.
+
+use super::{
+    buffer::WatchBuffer,
+    list::check_access,
+    token::{Position, ResumeToken},
+};
+use crate::{config::Options, connection::Connector};
+use futures::stream;
+use sd_core::{Error, Prefix, Revision, Watch, WatchError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::{mpsc, oneshot};
+
+pub(super) enum Request {
+    Watch(NewWatch),
+    /// Stop the watch with this id.
+    Cancel(u64),
+    /// Open another stream: this one has denied a watch that is allowed.
+    Reauthenticate,
+}
+
+pub(super) struct NewWatch {
+    /// Identifies it among the watches of this client.
+    pub(super) id: u64,
+    pub(super) position: Position,
+    pub(super) buffer: Arc<WatchBuffer>,
+    pub(super) opened: oneshot::Sender<Result<Opened, WatchError>>,
+}
+
+/// etcd's answer to a new watch.
+pub(super) enum Opened {
+    /// It is started, on the connection with this number.
+    OnConnection(u64),
+    /// It is denied on this stream. A stream keeps the credentials that it was opened with, and etcd
+    /// 3.4 says the same of a missing right and of an expired token.
+    Denied,
+}
+
+/// Sends requests to the multiplexer. The channel is unbounded, and every watch sends at most three
+/// requests.
+pub(crate) struct Requests {
+    sender: mpsc::UnboundedSender<Request>,
+    ids: AtomicU64,
+    connector: Arc<Connector>,
+    options: Arc<Options>,
+}
+
+impl Requests {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        options: Arc<Options>,
+    ) -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let requests = Self {
+            sender,
+            ids: AtomicU64::new(0),
+            connector,
+            options,
+        };
+        (requests, receiver)
+    }
+
+    /// Opens a watch of `prefix` that resumes at `after`.
+    ///
+    /// Returns once etcd has started it and has confirmed the witness. The witness is checked while
+    /// the watch is open on the same connection: so the process that confirms is the one that is
+    /// watched.
+    pub(crate) async fn watch(
+        &self,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let position = Position {
+            start: self.options.namespace.full(prefix.as_str()),
+            token: ResumeToken::of(after)?.clone(),
+        };
+        let (opened, answer) = oneshot::channel();
+        let reader = Reader {
+            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            buffer: Arc::new(WatchBuffer::new(self.options.max_message_bytes)),
+            requests: self.sender.clone(),
+        };
+        self.send(Request::Watch(NewWatch {
+            id: reader.id,
+            position: position.clone(),
+            buffer: reader.buffer.clone(),
+            opened,
+        }))?;
+        let epoch = match answer.await.map_err(|_| closed())?? {
+            Opened::OnConnection(epoch) => epoch,
+            Opened::Denied => {
+                // This is answered with a valid token: either it fails, or the stream's has expired.
+                check_access(&self.connector, &self.options, prefix).await?;
+                self.send(Request::Reauthenticate)?;
+                return Err(WatchError::Interrupted(expired()));
+            }
+        };
+        position.verify(&self.connector, &self.options).await?;
+        if *self.connector.epochs().borrow() != epoch {
+            return Err(WatchError::Interrupted(Error::unavailable(
+                "the connection was given up while the watch was started",
+            )));
+        }
+        Ok(Watch::new(stream::unfold(reader, async |reader| {
+            let item = reader.buffer.next().await?;
+            Some((item, reader))
+        })))
+    }
+
+    fn send(&self, request: Request) -> Result<(), WatchError> {
+        self.sender.send(request).map_err(|_| closed())
+    }
+}
+
+/// The reading end of a watch. Dropping it stops the watch at etcd.
+struct Reader {
+    id: u64,
+    buffer: Arc<WatchBuffer>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Fails if the multiplexer has ended, and all watches with it.
+        let _ = self.requests.send(Request::Cancel(self.id));
+    }
+}
+
+pub(super) fn closed() -> WatchError {
+    WatchError::Interrupted(Error::Closed)
+}
+
+pub(super) fn expired() -> Error {
+    Error::unavailable("the token of the watch stream has expired")
+}
