@@ -1,54 +1,79 @@
-//! A watch that is followed as a mirror of the registry would.
+//! A watch applied to a copy of what was listed, as a consumer does it.
 
-use super::{
-    bench::{Bench, Listed, listed},
-    stop::{Outcome, Stop, chain, ensure},
-    waiting::Waiting,
+use crate::{
+    clients::{Entries, entries_of},
+    context::Context,
+    deadline::Deadline,
+    error::{CheckError, CheckResult, ensure, with_causes},
 };
 use futures::{StreamExt, stream};
 use sd_core::{Batch, Change, Client, Gap, Key, Prefix, Revision, Snapshot, Watch, WatchError};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// What a watch has to say next.
+impl Context<'_> {
+    /// Lists, and watches from there.
+    pub(crate) async fn follow(
+        &self,
+        client: &Arc<dyn Client>,
+        prefix: &Prefix,
+    ) -> CheckResult<Follower<'_>> {
+        let snapshot = self.snapshot(client, prefix).await?;
+        self.follow_from(client, prefix, &snapshot).await
+    }
+
+    /// Watches from an earlier list.
+    pub(crate) async fn follow_from(
+        &self,
+        client: &Arc<dyn Client>,
+        prefix: &Prefix,
+        snapshot: &Snapshot,
+    ) -> CheckResult<Follower<'_>> {
+        let mirror = entries_of(snapshot)?;
+        Follower::start(self, client, prefix, mirror, &snapshot.revision).await
+    }
+}
+
+/// What a watch yields next.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum WatchItem {
     Batch,
     Disrupted,
     Interrupted,
     Gap(Gap),
-    /// The stream ended without a reason.
-    End,
-    Silence,
+    /// The stream has ended.
+    Ended,
+    /// Nothing came in time.
+    TimedOut,
 }
 
-/// A mirror of a prefix, and how it came about.
-pub(super) struct Follower<'b> {
-    bench: &'b Bench<'b>,
+/// A copy of what the registry holds under a prefix, kept up to date by a watch.
+pub(crate) struct Follower<'b> {
+    ctx: &'b Context<'b>,
     client: Arc<dyn Client>,
     prefix: Prefix,
     watch: Watch,
-    /// What the registry holds, by the watch's account.
-    pub(super) mirror: Listed,
-    /// Where a later watch goes on.
-    pub(super) resume: Revision,
+    /// What the registry holds, according to the watch.
+    pub(crate) mirror: Entries,
+    /// Where the next watch has to begin.
+    pub(crate) resume: Revision,
     /// All batches so far.
-    pub(super) batches: Vec<Batch>,
+    pub(crate) batches: Vec<Batch>,
 }
 
 impl<'b> Follower<'b> {
-    pub(super) async fn start(
-        bench: &'b Bench<'b>,
+    pub(crate) async fn start(
+        ctx: &'b Context<'b>,
         client: &Arc<dyn Client>,
         prefix: &Prefix,
-        mirror: Listed,
+        mirror: Entries,
         after: &Revision,
-    ) -> Outcome<Self> {
+    ) -> CheckResult<Self> {
         Ok(Self {
-            bench,
+            ctx,
             client: client.clone(),
             prefix: prefix.clone(),
-            watch: bench.watch(client, prefix, after).await?,
+            watch: ctx.watch(client, prefix, after).await?,
             mirror,
             resume: after.clone(),
             batches: Vec::new(),
@@ -56,56 +81,62 @@ impl<'b> Follower<'b> {
     }
 
     /// All changes so far, oldest first.
-    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
         self.batches.iter().flat_map(|batch| &batch.changes)
     }
 
     /// How often `key` was reported.
-    pub(super) fn reports_of(&self, key: &Key) -> usize {
+    pub(crate) fn reports_of(&self, key: &Key) -> usize {
         self.changes().filter(|change| change.key() == key).count()
     }
 
-    /// The next item as it comes, applied to the mirror.
-    pub(super) async fn next(&mut self, within: Duration) -> News {
+    /// The next item. A batch is applied to the mirror.
+    pub(crate) async fn next(&mut self, within: Duration) -> WatchItem {
         match timeout(within, self.watch.next()).await {
-            Err(_) => News::Silence,
-            Ok(None) => News::End,
+            Err(_) => WatchItem::TimedOut,
+            Ok(None) => WatchItem::Ended,
             Ok(Some(Ok(batch))) => {
                 self.apply(batch);
-                News::Batch
+                WatchItem::Batch
             }
-            Ok(Some(Err(WatchError::Disrupted(_)))) => News::Disrupted,
-            Ok(Some(Err(WatchError::Gap(gap)))) => News::Gap(gap),
+            Ok(Some(Err(WatchError::Disrupted(_)))) => WatchItem::Disrupted,
+            Ok(Some(Err(WatchError::Gap(gap)))) => WatchItem::Gap(gap),
             // `Interrupted`, and what a later version may add: the watch has ended.
-            Ok(Some(Err(_))) => News::Interrupted,
+            Ok(Some(Err(_))) => WatchItem::Interrupted,
         }
     }
 
-    /// Follows until `done`, over disruptions and interruptions, as a consumer would.
-    pub(super) async fn until(
+    /// Follows until `done`. Watches again after an interruption, as a consumer would.
+    pub(crate) async fn until(
         &mut self,
         what: &str,
         done: impl Fn(&Self) -> bool + Send,
-    ) -> Outcome {
-        let waiting = self.bench.waiting(self.bench.patience());
+    ) -> CheckResult {
+        let deadline = Deadline::after(self.ctx.timeout());
         while !done(self) {
-            match self.next(waiting.left()).await {
-                News::Batch | News::Disrupted => {}
-                News::Interrupted => {
-                    if let Some(gap) = self.resume(&waiting).await? {
-                        return Err(Stop::Broken(format!("{what}: a gap ({gap}) without cause")));
+            match self.next(deadline.left()).await {
+                WatchItem::Batch | WatchItem::Disrupted => {}
+                WatchItem::Interrupted => {
+                    if let Some(gap) = self.resume(&deadline).await? {
+                        return Err(CheckError::Failed(format!(
+                            "{what}: a gap ({gap}) without cause"
+                        )));
                     }
                 }
-                News::Gap(gap) => {
-                    return Err(Stop::Broken(format!("{what}: a gap ({gap}) without cause")));
-                }
-                News::End => {
-                    return Err(Stop::Broken(format!(
-                        "{what}: the watch ended, unexplained"
+                WatchItem::Gap(gap) => {
+                    return Err(CheckError::Failed(format!(
+                        "{what}: a gap ({gap}) without cause"
                     )));
                 }
-                News::Silence => {
-                    return Err(Stop::Broken(format!("{what}: the watch does not say so")));
+                WatchItem::Ended => {
+                    return Err(CheckError::Failed(format!(
+                        "{what}: the watch ended without a reason"
+                    )));
+                }
+                WatchItem::TimedOut => {
+                    return Err(CheckError::Failed(format!(
+                        "{what}: the watch does not report it"
+                    )));
                 }
             }
         }
@@ -113,81 +144,88 @@ impl<'b> Follower<'b> {
     }
 
     /// Follows until the mirror holds `key`.
-    pub(super) async fn until_seen(&mut self, key: &Key) -> Outcome {
+    pub(crate) async fn until_seen(&mut self, key: &Key) -> CheckResult {
         self.until(&format!("{key} was put"), |follower| {
             follower.mirror.contains_key(key)
         })
         .await
     }
 
-    /// Follows until the watch, or the next one, says that it cannot go on, or `done`.
-    pub(super) async fn until_gap_or(
+    /// Follows until `done` (`None`) or until this watch, or the next one, reports a gap.
+    pub(crate) async fn until_gap_or(
         &mut self,
         what: &str,
         done: impl Fn(&Self) -> bool + Send,
-    ) -> Outcome<Option<Gap>> {
-        let waiting = self.bench.waiting(self.bench.patience());
+    ) -> CheckResult<Option<Gap>> {
+        let deadline = Deadline::after(self.ctx.timeout());
         while !done(self) {
-            match self.next(waiting.left()).await {
-                News::Batch | News::Disrupted => {}
-                News::Gap(gap) => return Ok(Some(gap)),
-                News::Interrupted => {
-                    if let Some(gap) = self.resume(&waiting).await? {
+            match self.next(deadline.left()).await {
+                WatchItem::Batch | WatchItem::Disrupted => {}
+                WatchItem::Gap(gap) => return Ok(Some(gap)),
+                WatchItem::Interrupted => {
+                    if let Some(gap) = self.resume(&deadline).await? {
                         return Ok(Some(gap));
                     }
                 }
-                News::End => {
-                    return Err(Stop::Broken(format!(
-                        "{what}: the watch ended, unexplained"
+                WatchItem::Ended => {
+                    return Err(CheckError::Failed(format!(
+                        "{what}: the watch ended without a reason"
                     )));
                 }
-                News::Silence => {
-                    return Err(Stop::Broken(format!("{what}: silence instead of a gap")));
+                WatchItem::TimedOut => {
+                    return Err(CheckError::Failed(format!(
+                        "{what}: silence instead of a gap"
+                    )));
                 }
             }
         }
         Ok(None)
     }
 
-    /// The gap that a watch from `snapshot` finds, at once or before it is `done`.
-    pub(super) async fn gap_from(
-        bench: &'b Bench<'b>,
+    /// Watches from `snapshot` until `done` (`None`) or until the watch reports a gap.
+    pub(crate) async fn gap_from(
+        ctx: &'b Context<'b>,
         client: &Arc<dyn Client>,
         prefix: &Prefix,
         snapshot: &Snapshot,
         what: &str,
         done: impl Fn(&Self) -> bool + Send,
-    ) -> Outcome<Option<Gap>> {
+    ) -> CheckResult<Option<Gap>> {
         let mut follower = Self {
-            bench,
+            ctx,
             client: client.clone(),
             prefix: prefix.clone(),
             watch: Watch::new(stream::empty()),
-            mirror: listed(snapshot)?,
+            mirror: entries_of(snapshot)?,
             resume: snapshot.revision.clone(),
             batches: Vec::new(),
         };
-        match follower.resume(&bench.waiting(bench.patience())).await? {
+        match follower.resume(&Deadline::after(ctx.timeout())).await? {
             Some(gap) => Ok(Some(gap)),
             None => follower.until_gap_or(what, done).await,
         }
     }
 
-    /// Broken if the watch reports a change for a while.
-    pub(super) async fn ensure_quiet(&mut self) -> Outcome {
-        let (waiting, known) = (
-            self.bench.waiting(self.bench.quiet()),
+    /// Fails the check if the watch reports a change within the quiet period.
+    pub(crate) async fn ensure_quiet(&mut self) -> CheckResult {
+        let (deadline, known) = (
+            Deadline::after(self.ctx.quiet_period()),
             self.changes().count(),
         );
-        while !waiting.left().is_zero() {
-            match self.next(waiting.left()).await {
-                News::Batch | News::Disrupted | News::Silence => {}
-                News::Interrupted => {
-                    self.resume(&self.bench.waiting(self.bench.patience()))
-                        .await?;
+        while !deadline.left().is_zero() {
+            match self.next(deadline.left()).await {
+                WatchItem::Batch | WatchItem::Disrupted | WatchItem::TimedOut => {}
+                WatchItem::Interrupted => {
+                    self.resume(&Deadline::after(self.ctx.timeout())).await?;
                 }
-                News::Gap(gap) => return Err(Stop::Broken(format!("a gap ({gap}) without cause"))),
-                News::End => return Err(Stop::Broken("the watch ended, unexplained".into())),
+                WatchItem::Gap(gap) => {
+                    return Err(CheckError::Failed(format!("a gap ({gap}) without cause")));
+                }
+                WatchItem::Ended => {
+                    return Err(CheckError::Failed(
+                        "the watch ended without a reason".into(),
+                    ));
+                }
             }
             let unexpected = self.changes().nth(known);
             ensure!(unexpected.is_none(), "unexpected change: {unexpected:?}");
@@ -195,20 +233,20 @@ impl<'b> Follower<'b> {
         Ok(())
     }
 
-    /// Another watch from the last resume point, or the gap that forbids it. Keeps trying while the
-    /// registry cannot be reached.
-    async fn resume(&mut self, waiting: &Waiting) -> Outcome<Option<Gap>> {
+    /// Watches again from the last resume point; gives the gap if that is not possible. Retries while
+    /// the registry cannot be reached.
+    async fn resume(&mut self, deadline: &Deadline) -> CheckResult<Option<Gap>> {
         loop {
             let watch = self.client.watch_prefix(&self.prefix, &self.resume);
-            match self.bench.within("watch_prefix", watch).await? {
+            match self.ctx.within("watch_prefix", watch).await? {
                 Ok(watch) => {
                     self.watch = watch;
                     return Ok(None);
                 }
                 Err(WatchError::Gap(gap)) => return Ok(Some(gap)),
                 Err(error) => {
-                    let what = format!("no watch could be started ({})", chain(&error));
-                    waiting.on(what).await?;
+                    let what = format!("no watch could be started ({})", with_causes(&error));
+                    deadline.retry(what).await?;
                 }
             }
         }
@@ -221,8 +259,8 @@ impl<'b> Follower<'b> {
     }
 }
 
-/// What the mirror is after the batch.
-pub(super) fn apply(mirror: &mut Listed, batch: &Batch) {
+/// Applies the batch to the mirror.
+pub(crate) fn apply(mirror: &mut Entries, batch: &Batch) {
     for change in &batch.changes {
         match change.value() {
             Some(value) => mirror.insert(change.key().clone(), value.clone()),

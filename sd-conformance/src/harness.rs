@@ -1,45 +1,41 @@
-//! What the author of a backend provides: clients, and the means to disturb the registry.
+//! What the author of a backend implements: clients, and ways to read and disturb the registry.
 
+use crate::error::with_causes;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use sd_core::{Client, Key, LeaseId, Ttl, async_trait};
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
-/// What became of a means that the suite asked for.
-pub type Means<T = ()> = Result<T, Unmet>;
+/// The result of a call to a [`Harness`].
+pub type HarnessResult<T = ()> = Result<T, HarnessError>;
 
 /// Why a [`Harness`] did not do what the suite asked for.
 ///
-/// Every error turns into [`Failed`](Self::Failed) with `?`.
+/// Every [`std::error::Error`] turns into [`Failed`](Self::Failed) with `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unmet {
-    /// It has no such means; checks that need it are not run.
-    Absent,
-    /// It tried and failed; the check fails with it.
+#[non_exhaustive]
+pub enum HarnessError {
+    /// The harness cannot do this. Checks that need it are not run.
+    Unsupported,
+    /// The harness tried and failed; the check fails with it. Holds the error and its causes.
     Failed(String),
 }
 
-impl<E: StdError> From<E> for Unmet {
+impl<E: StdError> From<E> for HarnessError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Self::Failed(message)
+        Self::Failed(with_causes(&error))
     }
 }
 
-/// A client under test, as a process of its own would have it, and how it ends.
-pub struct Subject {
-    pub(super) client: Arc<dyn Client>,
-    pub(super) close: Option<BoxFuture<'static, ()>>,
-    pub(super) crash: Option<BoxFuture<'static, ()>>,
+/// A client under test, as a process of its own would have it, and the ways to end it.
+pub struct TestClient {
+    pub(crate) client: Arc<dyn Client>,
+    pub(crate) close: Option<BoxFuture<'static, ()>>,
+    pub(crate) crash: Option<BoxFuture<'static, ()>>,
 }
 
-impl Subject {
-    /// The client under test.
+impl TestClient {
+    /// A client without a way to close or to crash it; checks that need one are not run.
     pub fn new(client: Arc<dyn Client>) -> Self {
         Self {
             client,
@@ -48,15 +44,16 @@ impl Subject {
         }
     }
 
-    /// How the client is closed: `close` resolves when all that it started has ended.
+    /// Sets how the client is closed. `close` must resolve when everything that the client started has
+    /// ended.
     #[must_use]
     pub fn closed_by(mut self, close: impl Future<Output = ()> + Send + 'static) -> Self {
         self.close = Some(Box::pin(close));
         self
     }
 
-    /// How the client dies without a word: after `crash` it sends nothing any more, not even a
-    /// farewell.
+    /// Sets how the client crashes: `crash` must end it as `kill -9` would. It sends nothing any more
+    /// and revokes no lease.
     #[must_use]
     pub fn crashed_by(mut self, crash: impl Future<Output = ()> + Send + 'static) -> Self {
         self.crash = Some(Box::pin(crash));
@@ -64,145 +61,143 @@ impl Subject {
     }
 }
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for TestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subject")
+        f.debug_struct("TestClient")
             .field("closes", &self.close.is_some())
             .field("crashes", &self.crash.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// Where the revision counter of a rebuilt registry stands, seen from a client that knew the old
-/// one.
+/// How the revision of a [rebuilt](Harness::rebuild) registry compares with the revision before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    /// Before what the client knows: the registry started anew.
-    Behind,
-    /// Past what the client knows: strangers have written since the registry started anew.
-    Ahead,
+#[non_exhaustive]
+pub enum NewRevision {
+    /// Lower: the registry started anew.
+    Lower,
+    /// Higher: the registry started anew, and others have written to it since.
+    Higher,
 }
 
-/// A registry under test, from outside: how to make clients of it, and how to disturb it.
+/// A registry under test, from outside: makes clients, and reads and disturbs the registry.
 ///
-/// Only [`client`](Self::client) is required. A means that is left out answers
-/// [`Unmet::Absent`], and the checks that need it are not run. What the suite does by these means,
-/// it does as a stranger to all clients under test: neither their connections nor their leases are
-/// involved. When a means resolves, it has taken effect.
+/// Only [`client`](Self::client) is required. The other async methods answer
+/// [`HarnessError::Unsupported`] unless implemented, and checks that need them are not run. They must
+/// use neither the connections nor the leases of the clients under test, as another program would,
+/// and resolve once they have taken effect.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// A new client of the registry, as a new process would make it: it shares nothing with those
-    /// made before but the registry.
-    async fn client(&self) -> Means<Subject>;
+    /// A new client, as a new process would make it: it shares nothing with earlier clients but the
+    /// registry.
+    async fn client(&self) -> HarnessResult<TestClient>;
 
-    /// Where the suite may write; each check gets a path of its own below.
+    /// The path below which the suite writes. Each check uses a path of its own below it.
     fn root(&self) -> String {
         "/conformance".into()
     }
 
-    /// How long to wait for what must happen. Longer than it takes to notice that the registry does
-    /// not answer and to give up a deregistration, and than a third of [`ttl`](Self::ttl). Costs
-    /// time only where a promise is broken.
-    fn patience(&self) -> Duration {
+    /// How long to wait for what must happen. Must be longer than the client takes to notice that the
+    /// registry does not answer and to give up a deregistration, and longer than a third of
+    /// [`min_ttl`](Self::min_ttl). A long timeout costs time only where a promise is broken.
+    fn timeout(&self) -> Duration {
         Duration::from_secs(10)
     }
 
     /// How long to watch for what must not happen.
-    fn quiet(&self) -> Duration {
+    fn quiet_period(&self) -> Duration {
         Duration::from_millis(300)
     }
 
-    /// The shortest time to live that the registry grants; the suite waits for some multiples of
-    /// it.
-    fn ttl(&self) -> Ttl {
+    /// The shortest time to live that the registry grants. The suite waits for multiples of it.
+    fn min_ttl(&self) -> Ttl {
         Ttl::MIN
     }
 
-    /// How many entries are many: more than one page of a paged list.
-    fn many(&self) -> usize {
+    /// A number of entries that does not fit on one page, if the registry lists in pages.
+    fn many_entries(&self) -> usize {
         1_500
     }
 
-    /// How many bytes are a big value that the registry still takes.
-    fn big(&self) -> usize {
+    /// The size in bytes of a large value that the registry accepts.
+    fn large_value_len(&self) -> usize {
         512 * 1024
     }
 
-    /// How many bytes are a value that the registry refuses; `None` if there is no limit to speak
-    /// of.
-    fn too_big(&self) -> Option<usize> {
+    /// The size in bytes of a value that the registry refuses; `None` if it has no limit.
+    fn too_large_value_len(&self) -> Option<usize> {
         None
     }
 
-    /// How many checks may run side by side.
-    fn parallel(&self) -> usize {
+    /// How many checks run at once.
+    fn concurrency(&self) -> usize {
         64
     }
 
     /// Writes an entry without a lease.
-    async fn put(&self, _key: &Key, _value: Bytes) -> Means {
-        Err(Unmet::Absent)
+    async fn put(&self, _key: &Key, _value: Bytes) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
     /// Writes an entry whose key is not UTF-8.
-    async fn put_raw(&self, _key: &[u8], _value: Bytes) -> Means {
-        Err(Unmet::Absent)
+    async fn put_raw(&self, _key: &[u8], _value: Bytes) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Deletes an entry, whosever it is; none is fine too.
-    async fn delete(&self, _key: &Key) -> Means {
-        Err(Unmet::Absent)
+    /// Deletes an entry, whoever owns it. It is no error if there is none.
+    async fn delete(&self, _key: &Key) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Writes and deletes at once, at one revision. At most 100 keys, each named once.
-    async fn transact(&self, _puts: &[(Key, Bytes)], _deletes: &[Key]) -> Means {
-        Err(Unmet::Absent)
+    /// Writes and deletes at one revision. At most 100 keys, each of them once.
+    async fn transact(&self, _puts: &[(Key, Bytes)], _deletes: &[Key]) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// What stands under `key`. Without it the suite asks a client of its own.
-    async fn read(&self, _key: &Key) -> Means<Option<Bytes>> {
-        Err(Unmet::Absent)
+    /// The value under `key`. Unless implemented, the suite lists with a new client.
+    async fn read(&self, _key: &Key) -> HarnessResult<Option<Bytes>> {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Ends a lease before its time, with all that hangs on it.
-    async fn expire(&self, _lease: &LeaseId) -> Means {
-        Err(Unmet::Absent)
+    /// Ends a lease early and removes its entries, as an expiry does.
+    async fn expire(&self, _lease: &LeaseId) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// The leases that live in the registry.
-    async fn leases(&self) -> Means<Vec<LeaseId>> {
-        Err(Unmet::Absent)
+    /// All leases that have not expired.
+    async fn leases(&self) -> HarnessResult<Vec<LeaseId>> {
+        Err(HarnessError::Unsupported)
     }
 
-    /// How many watches the registry serves, those of strangers included.
-    async fn watchers(&self) -> Means<usize> {
-        Err(Unmet::Absent)
+    /// The number of open watches, those of other programs included.
+    async fn watchers(&self) -> HarnessResult<usize> {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Makes the registry forget its history up to now.
-    async fn compact(&self) -> Means {
-        Err(Unmet::Absent)
+    /// Drops the registry's history up to now.
+    async fn compact(&self) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Breaks the connections, and with them the watches, of all clients; new ones succeed.
-    async fn interrupt(&self) -> Means {
-        Err(Unmet::Absent)
+    /// Breaks the connections of all clients, and their watches with them. New connections succeed.
+    async fn interrupt(&self) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Keeps the registry from answering anybody, connections left open if possible, until
-    /// [`restore`](Self::restore). For long enough that a lease could expire, it need not.
-    async fn disrupt(&self) -> Means {
-        Err(Unmet::Absent)
+    /// Stops the registry from answering anybody until [`restore`](Self::restore), if possible with
+    /// connections left open. Whether leases expire meanwhile does not matter.
+    async fn disrupt(&self) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Ends the disruption.
-    async fn restore(&self) -> Means {
-        Err(Unmet::Absent)
+    /// Ends a [disruption](Self::disrupt).
+    async fn restore(&self) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 
-    /// Replaces the registry by an empty one at the same address, whose revision counter stands
-    /// where `counter` says. It answers when this resolves.
-    async fn rebuild(&self, _counter: Counter) -> Means {
-        Err(Unmet::Absent)
+    /// Replaces the registry by an empty one at the same address, with a revision as `revision` says.
+    /// Resolves when the new one answers.
+    async fn rebuild(&self, _revision: NewRevision) -> HarnessResult {
+        Err(HarnessError::Unsupported)
     }
 }

@@ -1,34 +1,34 @@
-//! What the suite found out.
+//! The verdicts of a run.
 
-use super::Check;
+use crate::check::Check;
 use std::fmt;
 
-/// What became of a check.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
-    /// The promise was kept.
+    /// The client kept the promise.
     Passed,
-    /// The promise was broken, and how.
+    /// The client broke the promise; says how.
     Failed(String),
-    /// The check could not be run, and why.
+    /// The check could not be run; says why.
     NotRun(String),
 }
 
-/// The verdicts on a backend. Its `Display` is a table: what failed, what was not run, what passed.
+/// The verdicts on a backend. `Display` writes them as a table: failed, not run, passed.
 #[derive(Debug, Clone)]
-#[must_use = "a report that nobody looks at might as well not have been made"]
+#[must_use = "a report fails no test until it is asserted"]
 pub struct Report {
     verdicts: Vec<(&'static Check, Verdict)>,
 }
 
 impl Report {
-    pub(super) fn new(mut verdicts: Vec<(&'static Check, Verdict)>) -> Self {
-        let place = |check: &Check| super::checks().position(|c| c.name() == check.name());
-        verdicts.sort_by_key(|(check, _)| place(check));
+    pub(crate) fn new(verdicts: Vec<(&'static Check, Verdict)>) -> Self {
         Self { verdicts }
     }
 
-    /// Every check that was asked for with its verdict, in the order of [`checks`](super::checks).
+    /// Every check that was run or should have been, with its verdict, in the order of
+    /// [`checks`](crate::checks()).
     pub fn verdicts(&self) -> impl ExactSizeIterator<Item = (&'static Check, &Verdict)> {
         self.verdicts
             .iter()
@@ -50,7 +50,8 @@ impl Report {
         self.names(|verdict| matches!(verdict, Verdict::NotRun(_)))
     }
 
-    /// For tests: all is well unless a check failed.
+    /// Panics if a check failed, for use in a test. Checks that were not run are no failure; assert on
+    /// [`not_run`](Self::not_run) if your harness should support all.
     ///
     /// # Panics
     /// With the whole table if a check failed.
@@ -101,14 +102,14 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let checks: Vec<_> = crate::checks().take(3).collect();
+        let checks: Vec<_> = crate::suite::checks().take(3).collect();
         Report::new(vec![
+            (checks[0], Verdict::Passed),
+            (checks[1], Verdict::Failed("it is gone".into())),
             (
                 checks[2],
                 Verdict::NotRun("the harness has no `put`".into()),
             ),
-            (checks[1], Verdict::Failed("it is gone".into())),
-            (checks[0], Verdict::Passed),
         ])
     }
 

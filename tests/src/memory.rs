@@ -1,6 +1,6 @@
 //! The memory registry under the conformance suite.
 
-use sd_conformance::{Counter, Harness, Means, Subject};
+use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, async_trait};
 use sd_memory::{MemoryClient, Registry};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ impl MemoryHarness {
     }
 
     /// What the suite holds if it is to use `client` by way of `shown`.
-    pub(crate) fn subject(client: MemoryClient, shown: Arc<dyn sd_core::Client>) -> Subject {
+    pub(crate) fn subject(client: MemoryClient, shown: Arc<dyn sd_core::Client>) -> TestClient {
         let (closing, crashing) = (client.clone(), client);
-        Subject::new(shown)
+        TestClient::new(shown)
             .closed_by(async move { closing.close().await })
             .crashed_by(async move { crashing.crash() })
     }
@@ -29,26 +29,26 @@ impl MemoryHarness {
 
 #[async_trait]
 impl Harness for MemoryHarness {
-    async fn client(&self) -> Means<Subject> {
+    async fn client(&self) -> HarnessResult<TestClient> {
         let client = self.registry.client();
         Ok(Self::subject(client.clone(), Arc::new(client)))
     }
 
-    fn too_big(&self) -> Option<usize> {
+    fn too_large_value_len(&self) -> Option<usize> {
         Some(2 * 1024 * 1024)
     }
 
-    async fn put(&self, key: &Key, value: Bytes) -> Means {
+    async fn put(&self, key: &Key, value: Bytes) -> HarnessResult {
         self.registry.put(key, value)?;
         Ok(())
     }
 
-    async fn delete(&self, key: &Key) -> Means {
+    async fn delete(&self, key: &Key) -> HarnessResult {
         self.registry.delete(key);
         Ok(())
     }
 
-    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> HarnessResult {
         let puts = puts
             .iter()
             .map(|(key, value)| Change::Put(Entry::new(key.clone(), value.clone())));
@@ -57,47 +57,47 @@ impl Harness for MemoryHarness {
         Ok(())
     }
 
-    async fn read(&self, key: &Key) -> Means<Option<Bytes>> {
+    async fn read(&self, key: &Key) -> HarnessResult<Option<Bytes>> {
         Ok(self.registry.get(key.as_str()).map(|stored| stored.value))
     }
 
-    async fn expire(&self, lease: &LeaseId) -> Means {
+    async fn expire(&self, lease: &LeaseId) -> HarnessResult {
         self.registry.expire_lease(lease);
         Ok(())
     }
 
-    async fn leases(&self) -> Means<Vec<LeaseId>> {
+    async fn leases(&self) -> HarnessResult<Vec<LeaseId>> {
         Ok(self.registry.leases())
     }
 
-    async fn watchers(&self) -> Means<usize> {
+    async fn watchers(&self) -> HarnessResult<usize> {
         Ok(self.registry.watchers())
     }
 
-    async fn compact(&self) -> Means {
+    async fn compact(&self) -> HarnessResult {
         self.registry.compact();
         Ok(())
     }
 
-    async fn interrupt(&self) -> Means {
+    async fn interrupt(&self) -> HarnessResult {
         self.registry.disconnect_watchers();
         Ok(())
     }
 
-    async fn disrupt(&self) -> Means {
+    async fn disrupt(&self) -> HarnessResult {
         self.registry.freeze();
         Ok(())
     }
 
-    async fn restore(&self) -> Means {
+    async fn restore(&self) -> HarnessResult {
         self.registry.thaw();
         Ok(())
     }
 
-    async fn rebuild(&self, counter: Counter) -> Means {
+    async fn rebuild(&self, revision: NewRevision) -> HarnessResult {
         let known = self.registry.revision();
         self.registry.rebuild_empty();
-        while counter == Counter::Ahead && self.registry.revision() <= known {
+        while revision == NewRevision::Higher && self.registry.revision() <= known {
             self.registry.put("/strangers", "at work")?;
         }
         Ok(())

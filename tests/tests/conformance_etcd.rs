@@ -1,7 +1,7 @@
 //! The etcd backend under the conformance suite, on a real etcd.
 
 use etcd_client::{Txn, TxnOp};
-use sd_conformance::{Counter, Harness, Means, Subject};
+use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{Bytes, Key, LeaseId, async_trait};
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, Proxy};
@@ -18,7 +18,7 @@ struct EtcdHarness {
 
 #[async_trait]
 impl Harness for EtcdHarness {
-    async fn client(&self) -> Means<Subject> {
+    async fn client(&self) -> HarnessResult<TestClient> {
         let proxy = Arc::new(Proxy::to(self.etcd.address()).await);
         self.proxies.lock().unwrap().push(proxy.clone());
         let client = EtcdClient::builder([proxy.endpoint()])
@@ -26,7 +26,7 @@ impl Harness for EtcdHarness {
             .deregister_timeout(Duration::from_secs(1))
             .build()?;
         let closing = client.clone();
-        Ok(Subject::new(Arc::new(client))
+        Ok(TestClient::new(Arc::new(client))
             .closed_by(async move { closing.close().await })
             .crashed_by(async move {
                 proxy.refuse().await;
@@ -34,30 +34,30 @@ impl Harness for EtcdHarness {
             }))
     }
 
-    fn too_big(&self) -> Option<usize> {
+    fn too_large_value_len(&self) -> Option<usize> {
         Some(2 * 1024 * 1024)
     }
 
-    fn parallel(&self) -> usize {
+    fn concurrency(&self) -> usize {
         16
     }
 
-    async fn put(&self, key: &Key, value: Bytes) -> Means {
+    async fn put(&self, key: &Key, value: Bytes) -> HarnessResult {
         self.etcd.put(key.as_str(), value).await;
         Ok(())
     }
 
-    async fn put_raw(&self, key: &[u8], value: Bytes) -> Means {
+    async fn put_raw(&self, key: &[u8], value: Bytes) -> HarnessResult {
         self.etcd.put(key, value).await;
         Ok(())
     }
 
-    async fn delete(&self, key: &Key) -> Means {
+    async fn delete(&self, key: &Key) -> HarnessResult {
         self.etcd.delete(key.as_str()).await;
         Ok(())
     }
 
-    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> HarnessResult {
         let puts = puts
             .iter()
             .map(|(key, value)| TxnOp::put(key.as_str(), value.clone(), None));
@@ -68,50 +68,50 @@ impl Harness for EtcdHarness {
         Ok(())
     }
 
-    async fn read(&self, key: &Key) -> Means<Option<Bytes>> {
+    async fn read(&self, key: &Key) -> HarnessResult<Option<Bytes>> {
         Ok(self.etcd.get(key.as_str()).await.map(Bytes::from))
     }
 
-    async fn expire(&self, lease: &LeaseId) -> Means {
+    async fn expire(&self, lease: &LeaseId) -> HarnessResult {
         self.etcd.revoke(lease.as_str().parse()?).await;
         Ok(())
     }
 
-    async fn leases(&self) -> Means<Vec<LeaseId>> {
+    async fn leases(&self) -> HarnessResult<Vec<LeaseId>> {
         let leases = self.etcd.leases().await;
         Ok(leases.into_iter().map(LeaseId::from).collect())
     }
 
-    async fn watchers(&self) -> Means<usize> {
+    async fn watchers(&self) -> HarnessResult<usize> {
         Ok(self.etcd.metrics().await.watchers() as usize)
     }
 
-    async fn compact(&self) -> Means {
+    async fn compact(&self) -> HarnessResult {
         self.etcd.compact().await;
         Ok(())
     }
 
-    async fn interrupt(&self) -> Means {
+    async fn interrupt(&self) -> HarnessResult {
         for proxy in self.proxies.lock().unwrap().iter() {
             proxy.drop_connections();
         }
         Ok(())
     }
 
-    async fn disrupt(&self) -> Means {
+    async fn disrupt(&self) -> HarnessResult {
         self.etcd.freeze();
         Ok(())
     }
 
-    async fn restore(&self) -> Means {
+    async fn restore(&self) -> HarnessResult {
         self.etcd.thaw();
         Ok(())
     }
 
-    async fn rebuild(&self, counter: Counter) -> Means {
+    async fn rebuild(&self, revision: NewRevision) -> HarnessResult {
         let known = self.etcd.revision().await;
         self.etcd.wipe().await;
-        if counter == Counter::Ahead {
+        if revision == NewRevision::Higher {
             while self.etcd.revision().await <= known + 1 {
                 self.etcd.put("/strangers", "busy").await;
             }

@@ -3,7 +3,7 @@
 
 use super::DirectoryClient;
 use crate::directory::file_name;
-use sd_conformance::{Harness, Means, Subject};
+use sd_conformance::{Harness, HarnessResult, TestClient};
 use sd_core::{Bytes, Key, LeaseId, async_trait};
 use std::{
     collections::BTreeSet,
@@ -33,7 +33,7 @@ impl DirectoryHarness {
         self.dir.path().join(file_name(key))
     }
 
-    async fn lock(&self) -> Means<File> {
+    async fn lock(&self) -> HarnessResult<File> {
         let lock = File::create(self.dir.path().join(".lock"))?;
         while !fs4::fs_std::FileExt::try_lock_exclusive(&lock)? {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -42,7 +42,7 @@ impl DirectoryHarness {
     }
 
     /// The files of living leases, and whose they are. To be called with the lock.
-    fn leased(&self) -> Means<Vec<(LeaseId, PathBuf)>> {
+    fn leased(&self) -> HarnessResult<Vec<(LeaseId, PathBuf)>> {
         let mut leased = Vec::new();
         for file in fs::read_dir(self.dir.path())? {
             let path = file?.path();
@@ -61,10 +61,10 @@ impl DirectoryHarness {
 
 #[async_trait]
 impl Harness for DirectoryHarness {
-    async fn client(&self) -> Means<Subject> {
+    async fn client(&self) -> HarnessResult<TestClient> {
         let client = Arc::new(DirectoryClient::new(self.dir.path()));
         let (closing, crashing) = (client.clone(), client.clone());
-        Ok(Subject::new(client)
+        Ok(TestClient::new(client)
             .closed_by(async move { closing.close().await })
             .crashed_by(async move {
                 // It forgets what it holds, and so lets it be.
@@ -75,23 +75,23 @@ impl Harness for DirectoryHarness {
 
     // There are no pages, and no limit but the disk's; and each of the clients reads the directory
     // ten times a second.
-    fn many(&self) -> usize {
+    fn many_entries(&self) -> usize {
         300
     }
 
-    fn parallel(&self) -> usize {
+    fn concurrency(&self) -> usize {
         16
     }
 
-    async fn put(&self, key: &Key, value: Bytes) -> Means {
+    async fn put(&self, key: &Key, value: Bytes) -> HarnessResult {
         self.transact(&[(key.clone(), value)], &[]).await
     }
 
-    async fn delete(&self, key: &Key) -> Means {
+    async fn delete(&self, key: &Key) -> HarnessResult {
         self.transact(&[], std::slice::from_ref(key)).await
     }
 
-    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> HarnessResult {
         let _lock = self.lock().await?;
         for (key, value) in puts {
             fs::write(self.file(key), value)?;
@@ -103,7 +103,7 @@ impl Harness for DirectoryHarness {
         Ok(())
     }
 
-    async fn expire(&self, lease: &LeaseId) -> Means {
+    async fn expire(&self, lease: &LeaseId) -> HarnessResult {
         let _lock = self.lock().await?;
         for (other, path) in self.leased()? {
             if other == *lease {
@@ -116,19 +116,19 @@ impl Harness for DirectoryHarness {
         Ok(())
     }
 
-    async fn leases(&self) -> Means<Vec<LeaseId>> {
+    async fn leases(&self) -> HarnessResult<Vec<LeaseId>> {
         let _lock = self.lock().await?;
         let leases: BTreeSet<_> = self.leased()?.into_iter().map(|(id, _)| id).collect();
         Ok(leases.into_iter().collect())
     }
 
     /// There is no history to forget.
-    async fn compact(&self) -> Means {
+    async fn compact(&self) -> HarnessResult {
         Ok(())
     }
 
     /// Somebody has the lock and does not give it back.
-    async fn disrupt(&self) -> Means {
+    async fn disrupt(&self) -> HarnessResult {
         let lock = self.lock().await?;
         *self
             .disrupted
@@ -137,7 +137,7 @@ impl Harness for DirectoryHarness {
         Ok(())
     }
 
-    async fn restore(&self) -> Means {
+    async fn restore(&self) -> HarnessResult {
         *self
             .disrupted
             .lock()

@@ -13,7 +13,7 @@ pub use registrations::*;
 pub use watches::*;
 
 use crate::MemoryHarness;
-use sd_conformance::{Counter, Harness, Means, Subject};
+use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{
     Bytes, Client, Deregistered, Key, LeaseId, Prefix, Registration, Result, Revision, Service,
     Snapshot, Watch, WatchError, async_trait,
@@ -96,7 +96,7 @@ pub struct FlawedHarness<F> {
 
 #[async_trait]
 impl<F: Flaw> Harness for FlawedHarness<F> {
-    async fn client(&self) -> Means<Subject> {
+    async fn client(&self) -> HarnessResult<TestClient> {
         let registry = self.right.registry().clone();
         let client = registry.client();
         let right = Right {
@@ -107,59 +107,59 @@ impl<F: Flaw> Harness for FlawedHarness<F> {
         Ok(MemoryHarness::subject(client, wrong))
     }
 
-    fn many(&self) -> usize {
+    fn many_entries(&self) -> usize {
         1_100
     }
 
-    fn too_big(&self) -> Option<usize> {
-        self.right.too_big()
+    fn too_large_value_len(&self) -> Option<usize> {
+        self.right.too_large_value_len()
     }
 
-    async fn put(&self, key: &Key, value: Bytes) -> Means {
+    async fn put(&self, key: &Key, value: Bytes) -> HarnessResult {
         self.right.put(key, value).await
     }
 
-    async fn delete(&self, key: &Key) -> Means {
+    async fn delete(&self, key: &Key) -> HarnessResult {
         self.right.delete(key).await
     }
 
-    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> Means {
+    async fn transact(&self, puts: &[(Key, Bytes)], deletes: &[Key]) -> HarnessResult {
         self.right.transact(puts, deletes).await
     }
 
-    async fn read(&self, key: &Key) -> Means<Option<Bytes>> {
+    async fn read(&self, key: &Key) -> HarnessResult<Option<Bytes>> {
         self.right.read(key).await
     }
 
-    async fn expire(&self, lease: &LeaseId) -> Means {
+    async fn expire(&self, lease: &LeaseId) -> HarnessResult {
         self.right.expire(lease).await
     }
 
-    async fn leases(&self) -> Means<Vec<LeaseId>> {
+    async fn leases(&self) -> HarnessResult<Vec<LeaseId>> {
         self.right.leases().await
     }
 
-    async fn watchers(&self) -> Means<usize> {
+    async fn watchers(&self) -> HarnessResult<usize> {
         self.right.watchers().await
     }
 
-    async fn compact(&self) -> Means {
+    async fn compact(&self) -> HarnessResult {
         self.right.compact().await
     }
 
-    async fn interrupt(&self) -> Means {
+    async fn interrupt(&self) -> HarnessResult {
         self.right.interrupt().await
     }
 
-    async fn disrupt(&self) -> Means {
+    async fn disrupt(&self) -> HarnessResult {
         self.right.disrupt().await
     }
 
-    async fn restore(&self) -> Means {
+    async fn restore(&self) -> HarnessResult {
         self.right.restore().await
     }
 
-    async fn rebuild(&self, counter: Counter) -> Means {
-        self.right.rebuild(counter).await
+    async fn rebuild(&self, revision: NewRevision) -> HarnessResult {
+        self.right.rebuild(revision).await
     }
 }

@@ -1,48 +1,48 @@
-//! How a check ends before its end.
+//! How a check ends early: a broken promise, or something missing that it needs.
 
 use sd_core::{Error, Invalid, WatchError};
 use std::error::Error as StdError;
 
-/// What a check, or a step of it, comes to.
-pub(super) type Outcome<T = ()> = Result<T, Stop>;
+/// The result of a check, or of a step of it.
+pub(crate) type CheckResult<T = ()> = Result<T, CheckError>;
 
 /// Why a check goes no further.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum CheckError {
     /// The promise is broken.
-    Broken(String),
+    Failed(String),
     /// The check cannot be run.
     NotRun(String),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for CheckError {
     fn from(error: Error) -> Self {
         match error {
             Error::Unsupported { operation } => {
                 Self::NotRun(format!("the backend does not support {operation}"))
             }
-            error => Self::Broken(chain(&error)),
+            error => Self::Failed(with_causes(&error)),
         }
     }
 }
 
-impl From<WatchError> for Stop {
+impl From<WatchError> for CheckError {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Interrupted(error @ Error::Unsupported { .. }) => error.into(),
-            error => Self::Broken(chain(&error)),
+            error => Self::Failed(with_causes(&error)),
         }
     }
 }
 
-impl From<Invalid> for Stop {
+impl From<Invalid> for CheckError {
     fn from(invalid: Invalid) -> Self {
-        Self::Broken(format!("the harness's settings do not do: {invalid}"))
+        Self::Failed(format!("the harness's settings are invalid: {invalid}"))
     }
 }
 
-/// The error and all that caused it.
-pub(super) fn chain(error: &dyn StdError) -> String {
+/// The error's message, followed by the messages of all its causes.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -52,12 +52,12 @@ pub(super) fn chain(error: &dyn StdError) -> String {
     message
 }
 
-/// Ends the check as broken, with a message, unless the condition holds.
+/// Fails the check, with a message, unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
-            return Err($crate::stop::Stop::Broken(format!($($message)+)));
+            return Err($crate::error::CheckError::Failed(format!($($message)+)));
         }
     };
 }
-pub(super) use ensure;
+pub(crate) use ensure;

@@ -1,11 +1,11 @@
-//! Where a watch begins: after what the list or the last batch said, and nowhere else.
+//! Where a watch begins: right after the list or batch whose revision it is given.
 
-use super::{
-    Check,
-    bench::{Bench, Listed},
-    check,
-    follower::{Follower, News, apply},
-    stop::{Outcome, Stop, ensure},
+use crate::{
+    check::{Check, check},
+    clients::Entries,
+    context::Context,
+    error::{CheckError, CheckResult, ensure},
+    follower::{Follower, WatchItem, apply},
 };
 use sd_core::{Change, Gap, Key, Revision, WatchError};
 
@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     check!(
         a_batch_leads_to_the_state_of_the_registry_at_its_resume,
-        "Whoever applies a batch holds what the registry held at its resume, and can go on from it."
+        "Applying a batch gives what the registry held at its resume, from where a watch can go on."
     ),
     check!(
         a_watch_resumed_from_a_batch_misses_and_repeats_nothing,
@@ -32,22 +32,20 @@ pub(super) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn a_change_between_list_and_watch_is_not_lost(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
+async fn a_change_between_list_and_watch_is_not_lost(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
     let [kept, changed, deleted, new] = ["kept", "changed", "deleted", "new"];
     for path in [kept, changed, deleted] {
-        bench
-            .put(&bench.key(&format!("foo/{path}"))?, "old")
-            .await?;
+        ctx.put(&ctx.key(&format!("foo/{path}"))?, "old").await?;
     }
-    let key = |path: &str| bench.key(&format!("foo/{path}"));
-    let snapshot = bench.snapshot(&client, &prefix).await?;
+    let key = |path: &str| ctx.key(&format!("foo/{path}"));
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
 
-    bench.put(&key(changed)?, "new").await?;
-    bench.put(&key(new)?, "new").await?;
-    bench.delete(&key(deleted)?).await?;
-    let mut follower = bench.follow_from(&client, &prefix, &snapshot).await?;
+    ctx.put(&key(changed)?, "new").await?;
+    ctx.put(&key(new)?, "new").await?;
+    ctx.delete(&key(deleted)?).await?;
+    let mut follower = ctx.follow_from(&client, &prefix, &snapshot).await?;
 
     let (changed, new, deleted) = (key(changed)?, key(new)?, key(deleted)?);
     follower
@@ -62,42 +60,44 @@ async fn a_change_between_list_and_watch_is_not_lost(bench: &Bench<'_>) -> Outco
     Ok(())
 }
 
-async fn a_batch_leads_to_the_state_of_the_registry_at_its_resume(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
-    let mut follower = bench.follow(&client, &prefix).await?;
-    let last = bench.key("foo/last")?;
+async fn a_batch_leads_to_the_state_of_the_registry_at_its_resume(
+    ctx: &Context<'_>,
+) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    let mut follower = ctx.follow(&client, &prefix).await?;
+    let last = ctx.key("foo/last")?;
     let writing = async {
         let mut draws = fastrand::Rng::with_seed(7);
         for n in 0..60 {
-            let key = bench.key(&format!("foo/{}", draws.u8(..6)))?;
+            let key = ctx.key(&format!("foo/{}", draws.u8(..6)))?;
             if draws.u8(..3) == 0 {
-                bench.delete(&key).await?;
+                ctx.delete(&key).await?;
             } else {
-                bench.put(&key, format!("{n}")).await?;
+                ctx.put(&key, format!("{n}")).await?;
             }
             if n % 6 == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        bench.put(&last, "last").await
+        ctx.put(&last, "last").await
     };
 
     futures::try_join!(writing, follower.until_seen(&last))?;
 
-    let expected = bench.list(&client, &prefix).await?;
+    let expected = ctx.list(&client, &prefix).await?;
     ensure!(
         follower.mirror == expected,
         "the mirror holds {:?}, the registry {expected:?}",
         follower.mirror
     );
     // From every few batches on, a watch of its own must lead to the same.
-    let mut mirror = Listed::new();
+    let mut mirror = Entries::new();
     for (n, batch) in follower.batches.iter().enumerate() {
         apply(&mut mirror, batch);
         if n % 12 == 3 {
             let mirror = mirror.clone();
-            let mut later = Follower::start(bench, &client, &prefix, mirror, &batch.resume).await?;
+            let mut later = Follower::start(ctx, &client, &prefix, mirror, &batch.resume).await?;
             later.until_seen(&last).await?;
             ensure!(
                 later.mirror == expected,
@@ -109,23 +109,23 @@ async fn a_batch_leads_to_the_state_of_the_registry_at_its_resume(bench: &Bench<
     Ok(())
 }
 
-async fn a_watch_resumed_from_a_batch_misses_and_repeats_nothing(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
-    let mut follower = bench.follow(&client, &prefix).await?;
+async fn a_watch_resumed_from_a_batch_misses_and_repeats_nothing(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    let mut follower = ctx.follow(&client, &prefix).await?;
     let keys = (0..5)
-        .map(|n| bench.key(&format!("foo/{n}")))
-        .collect::<Outcome<Vec<Key>>>()?;
+        .map(|n| ctx.key(&format!("foo/{n}")))
+        .collect::<CheckResult<Vec<Key>>>()?;
     let mut points = Vec::new();
     for key in &keys {
-        bench.put(key, "x").await?;
+        ctx.put(key, "x").await?;
         follower.until_seen(key).await?;
         points.push(follower.resume.clone());
     }
-    let last = keys.last().ok_or(Stop::Broken("no keys".into()))?;
+    let last = keys.last().ok_or(CheckError::Failed("no keys".into()))?;
 
     for (n, point) in points.iter().enumerate().take(keys.len() - 1) {
-        let mut later = Follower::start(bench, &client, &prefix, Listed::new(), point).await?;
+        let mut later = Follower::start(ctx, &client, &prefix, Entries::new(), point).await?;
         later.until_seen(last).await?;
         let reported: Vec<_> = later.changes().map(Change::key).collect();
         let expected: Vec<_> = keys[n + 1..].iter().collect();
@@ -134,45 +134,41 @@ async fn a_watch_resumed_from_a_batch_misses_and_repeats_nothing(bench: &Bench<'
             "after {n} it reports {reported:?} instead of {expected:?}"
         );
     }
-    let newest = Follower::start(bench, &client, &prefix, Listed::new(), &follower.resume);
+    let newest = Follower::start(ctx, &client, &prefix, Entries::new(), &follower.resume);
     newest.await?.ensure_quiet().await
 }
 
-async fn a_resume_token_is_good_for_another_client(bench: &Bench<'_>) -> Outcome {
-    let (first, second) = (bench.client().await?, bench.client().await?);
-    let prefix = bench.prefix("foo")?;
-    let [a, b, c] = [
-        bench.key("foo/a")?,
-        bench.key("foo/b")?,
-        bench.key("foo/c")?,
-    ];
-    bench.put(&a, "a").await?;
-    let snapshot = bench.snapshot(&first, &prefix).await?;
+async fn a_resume_token_is_good_for_another_client(ctx: &Context<'_>) -> CheckResult {
+    let (first, second) = (ctx.client().await?, ctx.client().await?);
+    let prefix = ctx.prefix("foo")?;
+    let [a, b, c] = [ctx.key("foo/a")?, ctx.key("foo/b")?, ctx.key("foo/c")?];
+    ctx.put(&a, "a").await?;
+    let snapshot = ctx.snapshot(&first, &prefix).await?;
     drop(first);
 
-    bench.put(&b, "b").await?;
-    let mut follower = bench.follow_from(&second, &prefix, &snapshot).await?;
+    ctx.put(&b, "b").await?;
+    let mut follower = ctx.follow_from(&second, &prefix, &snapshot).await?;
     follower.until_seen(&b).await?;
-    let third = bench.client().await?;
-    bench.put(&c, "c").await?;
+    let third = ctx.client().await?;
+    ctx.put(&c, "c").await?;
     let mirror = follower.mirror.clone();
     let resume = follower.resume.clone();
     drop((follower, second));
-    let mut follower = Follower::start(bench, &third, &prefix, mirror, &resume).await?;
+    let mut follower = Follower::start(ctx, &third, &prefix, mirror, &resume).await?;
     follower.until_seen(&c).await?;
     let again = follower.reports_of(&b);
     ensure!(again == 0, "it reports again what the token's batch held");
     Ok(())
 }
 
-async fn a_token_of_another_backend_is_a_gap(bench: &Bench<'_>) -> Outcome {
+async fn a_token_of_another_backend_is_a_gap(ctx: &Context<'_>) -> CheckResult {
     #[derive(Debug, PartialEq, Eq)]
     struct Stranger;
 
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
     let stranger = Revision::new(Stranger);
-    let watch = bench
+    let watch = ctx
         .within("watch_prefix", client.watch_prefix(&prefix, &stranger))
         .await?;
     let gap = match watch {
@@ -180,13 +176,15 @@ async fn a_token_of_another_backend_is_a_gap(bench: &Bench<'_>) -> Outcome {
         Err(error) => return Err(error.into()),
         Ok(_) => {
             let mut follower =
-                Follower::start(bench, &client, &prefix, Listed::new(), &stranger).await?;
-            match follower.next(bench.patience()).await {
-                News::Gap(gap) => match follower.next(bench.patience()).await {
-                    News::End => gap,
-                    news => return Err(Stop::Broken(format!("after the gap comes {news:?}"))),
+                Follower::start(ctx, &client, &prefix, Entries::new(), &stranger).await?;
+            match follower.next(ctx.timeout()).await {
+                WatchItem::Gap(gap) => match follower.next(ctx.timeout()).await {
+                    WatchItem::Ended => gap,
+                    news => {
+                        return Err(CheckError::Failed(format!("after the gap comes {news:?}")));
+                    }
                 },
-                news => return Err(Stop::Broken(format!("{news:?} instead of a gap"))),
+                news => return Err(CheckError::Failed(format!("{news:?} instead of a gap"))),
             }
         }
     };

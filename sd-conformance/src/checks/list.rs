@@ -1,10 +1,10 @@
 //! What a list shows.
 
-use super::{
-    Check,
-    bench::{Bench, Listed},
-    check,
-    stop::{Outcome, ensure},
+use crate::{
+    check::{Check, check},
+    clients::Entries,
+    context::Context,
+    error::{CheckError, CheckResult, ensure},
 };
 use bytes::Bytes;
 use futures::FutureExt;
@@ -39,7 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     check!(
         values_are_bytes,
-        "Values come back as they were put: any byte, and none at all."
+        "Values come back as they were put: any bytes, or none at all."
     ),
     check!(
         a_big_value_comes_back_whole,
@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     check!(
         a_value_over_the_limit_is_refused_at_once,
-        "What the registry would refuse is Error::Invalid, and nothing is sent."
+        "A value that the registry would refuse is Error::Invalid, and nothing is sent."
     ),
     check!(
         a_key_that_is_not_text_is_skipped_and_counted,
@@ -59,68 +59,68 @@ pub(super) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn a_list_shows_every_entry_under_the_prefix(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let mut expected = Listed::new();
+async fn a_list_shows_every_entry_under_the_prefix(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let mut expected = Entries::new();
     for path in ["foo/a", "foo/b", "foo/b/c", "foo/b/c/d"] {
-        expected.insert(bench.key(path)?, Bytes::from(path));
-        bench.put(&bench.key(path)?, path).await?;
+        expected.insert(ctx.key(path)?, Bytes::from(path));
+        ctx.put(&ctx.key(path)?, path).await?;
     }
 
-    let found = bench.list(&client, &bench.prefix("foo")?).await?;
+    let found = ctx.list(&client, &ctx.prefix("foo")?).await?;
 
     ensure!(found == expected, "{found:?} instead of {expected:?}");
     Ok(())
 }
 
-async fn a_list_ends_at_the_path_boundary(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
+async fn a_list_ends_at_the_path_boundary(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
     for path in ["foo", "foo/a", "foobar", "foobar/a", "fo/a", "foo-/a"] {
-        bench.put(&bench.key(path)?, path).await?;
+        ctx.put(&ctx.key(path)?, path).await?;
     }
 
-    let found = bench.list(&client, &bench.prefix("foo")?).await?;
+    let found = ctx.list(&client, &ctx.prefix("foo")?).await?;
 
     let keys: Vec<_> = found.into_keys().collect();
-    ensure!(keys == [bench.key("foo/a")?], "foo has {keys:?}");
+    ensure!(keys == [ctx.key("foo/a")?], "foo has {keys:?}");
     Ok(())
 }
 
-async fn a_raw_prefix_ends_anywhere(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
+async fn a_raw_prefix_ends_anywhere(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
     let paths = ["foo", "foo/a", "foobar"];
     for path in paths.iter().chain(&["fo", "fop"]) {
-        bench.put(&bench.key(path)?, *path).await?;
+        ctx.put(&ctx.key(path)?, *path).await?;
     }
 
-    let found = bench.list(&client, &bench.raw("foo")?).await?;
+    let found = ctx.list(&client, &ctx.raw_prefix("foo")?).await?;
 
     for path in paths {
-        let key = bench.key(path)?;
+        let key = ctx.key(path)?;
         ensure!(found.contains_key(&key), "{key} is not listed");
     }
     ensure!(found.len() == 3, "too much is listed: {found:?}");
     Ok(())
 }
 
-async fn an_empty_prefix_lists_nothing(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
+async fn an_empty_prefix_lists_nothing(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
 
-    let snapshot = bench.snapshot(&client, &prefix).await?;
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
 
     ensure!(snapshot.entries.is_empty(), "{:?}", snapshot.entries);
-    let mut follower = bench.follow_from(&client, &prefix, &snapshot).await?;
-    bench.put(&bench.key("foo/a")?, "a").await?;
-    follower.until_seen(&bench.key("foo/a")?).await
+    let mut follower = ctx.follow_from(&client, &prefix, &snapshot).await?;
+    ctx.put(&ctx.key("foo/a")?, "a").await?;
+    follower.until_seen(&ctx.key("foo/a")?).await
 }
 
-async fn many_entries_are_listed_completely(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let expected = many(bench)?;
-    bench.put_all(&expected).await?;
+async fn many_entries_are_listed_completely(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let expected = many(ctx)?;
+    ctx.put_all(&expected).await?;
 
-    let found = bench.list(&client, &bench.prefix("foo")?).await?;
+    let found = ctx.list(&client, &ctx.prefix("foo")?).await?;
 
     ensure!(
         found == expected,
@@ -131,23 +131,23 @@ async fn many_entries_are_listed_completely(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn a_list_is_read_at_one_revision(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let (first, last) = (bench.key("foo/0")?, bench.key("foo/z")?);
+async fn a_list_is_read_at_one_revision(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let (first, last) = (ctx.key("foo/0")?, ctx.key("foo/z")?);
     let both = |n: usize| [&first, &last].map(|key| (key.clone(), Bytes::from(n.to_string())));
-    bench.transact(&both(0), &[]).await?;
-    bench.put_all(&many(bench)?).await?;
-    let prefix = bench.prefix("foo")?;
+    ctx.transact(&both(0), &[]).await?;
+    ctx.put_all(&many(ctx)?).await?;
+    let prefix = ctx.prefix("foo")?;
 
     for round in 0..3 {
         let writing = async {
             for n in 0..20 {
-                bench.transact(&both(round * 20 + n), &[]).await?;
+                ctx.transact(&both(round * 20 + n), &[]).await?;
                 tokio::task::yield_now().await;
             }
-            Outcome::Ok(())
+            CheckResult::Ok(())
         };
-        let ((), found) = futures::try_join!(writing, bench.list(&client, &prefix))?;
+        let ((), found) = futures::try_join!(writing, ctx.list(&client, &prefix))?;
         let (first, last) = (found.get(&first), found.get(&last));
         ensure!(
             first.is_some() && first == last,
@@ -157,32 +157,32 @@ async fn a_list_is_read_at_one_revision(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-fn many(bench: &Bench<'_>) -> Outcome<Listed> {
-    (0..bench.harness().many())
+fn many(ctx: &Context<'_>) -> CheckResult<Entries> {
+    (0..ctx.harness().many_entries())
         .map(|n| {
             Ok((
-                bench.key(&format!("foo/k{n:06}"))?,
+                ctx.key(&format!("foo/k{n:06}"))?,
                 Bytes::from(n.to_string()),
             ))
         })
         .collect()
 }
 
-async fn values_are_bytes(bench: &Bench<'_>) -> Outcome {
-    let (provider, consumer) = (bench.client().await?, bench.client().await?);
-    let mut follower = bench.follow(&consumer, &bench.prefix("foo")?).await?;
+async fn values_are_bytes(ctx: &Context<'_>) -> CheckResult {
+    let (provider, consumer) = (ctx.client().await?, ctx.client().await?);
+    let mut follower = ctx.follow(&consumer, &ctx.prefix("foo")?).await?;
     let every: Bytes = (0..=u8::MAX).collect();
     let services = [
-        bench.service("foo/every", every)?,
-        bench.service("foo/none", Bytes::new())?,
+        ctx.service("foo/every", every)?,
+        ctx.service("foo/none", Bytes::new())?,
     ];
 
     let mut held = Vec::new();
     for service in &services {
-        held.push(bench.register(&provider, service).await?);
+        held.push(ctx.register(&provider, service).await?);
     }
 
-    let listed = bench.list(&consumer, &bench.prefix("foo")?).await?;
+    let listed = ctx.list(&consumer, &ctx.prefix("foo")?).await?;
     for (service, registration) in services.iter().zip(&held) {
         let (key, value) = (registration.key(), &service.value);
         follower.until_seen(key).await?;
@@ -193,18 +193,18 @@ async fn values_are_bytes(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn a_big_value_comes_back_whole(bench: &Bench<'_>) -> Outcome {
-    let (provider, consumer) = (bench.client().await?, bench.client().await?);
-    let mut follower = bench.follow(&consumer, &bench.prefix("foo")?).await?;
-    let value: Bytes = (0..bench.harness().big())
+async fn a_big_value_comes_back_whole(ctx: &Context<'_>) -> CheckResult {
+    let (provider, consumer) = (ctx.client().await?, ctx.client().await?);
+    let mut follower = ctx.follow(&consumer, &ctx.prefix("foo")?).await?;
+    let value: Bytes = (0..ctx.harness().large_value_len())
         .map(|n| n.to_le_bytes()[0])
         .collect();
-    let service = bench.service("foo/a", value.clone())?;
+    let service = ctx.service("foo/a", value.clone())?;
 
-    let registration = bench.register(&provider, &service).await?;
+    let registration = ctx.register(&provider, &service).await?;
 
     let key = registration.key();
-    let listed = bench.list(&consumer, &bench.prefix("foo")?).await?;
+    let listed = ctx.list(&consumer, &ctx.prefix("foo")?).await?;
     ensure!(listed.get(key) == Some(&value), "listed otherwise");
     follower.until_seen(key).await?;
     ensure!(
@@ -214,35 +214,35 @@ async fn a_big_value_comes_back_whole(bench: &Bench<'_>) -> Outcome {
     Ok(())
 }
 
-async fn a_value_over_the_limit_is_refused_at_once(bench: &Bench<'_>) -> Outcome {
-    let Some(size) = bench.harness().too_big() else {
-        return Err(super::Stop::NotRun(
-            "the harness has no `too_big` value".into(),
+async fn a_value_over_the_limit_is_refused_at_once(ctx: &Context<'_>) -> CheckResult {
+    let Some(size) = ctx.harness().too_large_value_len() else {
+        return Err(CheckError::NotRun(
+            "the harness has no `too_large_value_len`".into(),
         ));
     };
-    let client = bench.client().await?;
-    let service = bench.service("foo/a", vec![b'x'; size])?;
+    let client = ctx.client().await?;
+    let service = ctx.service("foo/a", vec![b'x'; size])?;
 
-    let refused = bench.within("register", client.register(&service)).await?;
+    let refused = ctx.within("register", client.register(&service)).await?;
 
     ensure!(
         matches!(refused, Err(Error::Invalid(Invalid::TooLarge { .. }))),
         "{size} bytes are not refused as too large: {refused:?}"
     );
-    bench.ensure_absent(&bench.key("foo/a")?).await
+    ctx.ensure_absent(&ctx.key("foo/a")?).await
 }
 
-async fn a_key_that_is_not_text_is_skipped_and_counted(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
-    let mut follower = bench.follow(&client, &prefix).await?;
+async fn a_key_that_is_not_text_is_skipped_and_counted(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    let mut follower = ctx.follow(&client, &prefix).await?;
     let unreadable = [prefix.as_str().as_bytes(), b"\xff\xfe"].concat();
-    let (before, after) = (bench.key("foo/a")?, bench.key("foo/b")?);
-    bench.put(&before, "a").await?;
-    bench.put_raw(&unreadable, "?").await?;
-    bench.put(&after, "b").await?;
+    let (before, after) = (ctx.key("foo/a")?, ctx.key("foo/b")?);
+    ctx.put(&before, "a").await?;
+    ctx.put_raw(&unreadable, "?").await?;
+    ctx.put(&after, "b").await?;
 
-    let snapshot = bench.snapshot(&client, &prefix).await?;
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
     follower.until_seen(&after).await?;
 
     let listed = snapshot.entries.len();
@@ -259,18 +259,18 @@ async fn a_key_that_is_not_text_is_skipped_and_counted(bench: &Bench<'_>) -> Out
     Ok(())
 }
 
-async fn a_cancelled_list_does_no_harm(bench: &Bench<'_>) -> Outcome {
-    let client = bench.client().await?;
-    let prefix = bench.prefix("foo")?;
-    bench.put(&bench.key("foo/a")?, "a").await?;
+async fn a_cancelled_list_does_no_harm(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    ctx.put(&ctx.key("foo/a")?, "a").await?;
 
-    for patience in [0, 0, 1, 2] {
-        let patience = Duration::from_millis(patience);
-        let _ = timeout(patience, client.get_entries(&prefix)).await;
+    for millis in [0, 0, 1, 2] {
+        let limit = Duration::from_millis(millis);
+        let _ = timeout(limit, client.get_entries(&prefix)).await;
     }
     let _ = client.get_entries(&prefix).now_or_never();
 
-    let found = bench.list(&client, &prefix).await?;
+    let found = ctx.list(&client, &prefix).await?;
     ensure!(found.len() == 1, "{found:?} is listed afterwards");
     Ok(())
 }

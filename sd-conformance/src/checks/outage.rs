@@ -1,0 +1,267 @@
+//! What clients report when the registry is in trouble.
+
+use crate::{
+    check::{Check, check},
+    context::Context,
+    deadline::Deadline,
+    error::{CheckError, CheckResult, ensure},
+    follower::{Follower, WatchItem},
+    harness::NewRevision,
+};
+use sd_core::Deregistered;
+use tokio::time::timeout;
+
+pub(super) const CHECKS: &[Check] = &[
+    check!(
+        exclusive a_compacted_history_is_a_gap,
+        "A watch from a revision whose history is forgotten is a gap, not silence."
+    ),
+    check!(
+        exclusive an_interrupted_watch_goes_on_without_loss,
+        "A watch from the last resume after an interruption misses and repeats nothing."
+    ),
+    check!(
+        exclusive a_registry_that_stops_answering_is_reported,
+        "A watch of a registry that does not answer says so, without a change to wait for."
+    ),
+    check!(
+        exclusive a_disruption_that_passes_is_said_to_be_over,
+        "After a disruption the watch says that the registry answers again, or ends."
+    ),
+    check!(
+        exclusive an_outage_is_not_a_loss,
+        "A registration is lost when the registry says so, not when it says nothing."
+    ),
+    check!(
+        exclusive a_registration_that_was_given_up_undoes_no_later_one,
+        "A register that was given up in an outage does not overwrite a later one."
+    ),
+    check!(
+        exclusive deregister_is_bounded_while_the_registry_does_not_answer,
+        "deregister then resolves to Unconfirmed; the entry goes, and no put follows."
+    ),
+    check!(
+        exclusive a_registration_is_gone_when_its_client_is_dropped_in_an_outage,
+        "A client that is dropped while the registry does not answer leaves nothing for ever."
+    ),
+    check!(
+        exclusive a_rebuilt_registry_is_a_gap,
+        "A registry that started anew is a gap, before and after its counter caught up."
+    ),
+    check!(
+        exclusive a_registry_rebuilt_past_the_watch_is_a_gap,
+        "A registry that started anew is a gap even if its counter is past the resume point."
+    ),
+];
+
+async fn a_compacted_history_is_a_gap(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    let key = ctx.key("foo/a")?;
+    ctx.put(&key, "0").await?;
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
+
+    for n in 1..4 {
+        ctx.put(&key, n.to_string()).await?;
+    }
+    ctx.delete(&key).await?;
+    ctx.compact().await?;
+    // A backend that knows the changes all the same has kept the promise too.
+    Follower::gap_from(
+        ctx,
+        &client,
+        &prefix,
+        &snapshot,
+        "the history was compacted",
+        |follower| follower.mirror.is_empty(),
+    )
+    .await?;
+
+    let mut follower = ctx.follow(&client, &prefix).await?;
+    ensure!(follower.mirror.is_empty(), "the new list is an old one");
+    ctx.put(&key, "again").await?;
+    follower.until_seen(&key).await
+}
+
+async fn an_interrupted_watch_goes_on_without_loss(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let mut follower = ctx.follow(&client, &ctx.prefix("foo")?).await?;
+    let mut keys = Vec::new();
+
+    for round in 0..3 {
+        for n in 0..3 {
+            let key = ctx.key(&format!("foo/{round}-{n}"))?;
+            ctx.put(&key, "x").await?;
+            if n == 0 {
+                follower.until_seen(&key).await?;
+                ctx.interrupt().await?;
+            }
+            keys.push(key);
+        }
+    }
+    for key in &keys {
+        follower.until_seen(key).await?;
+    }
+
+    for key in &keys {
+        let reports = follower.reports_of(key);
+        ensure!(reports == 1, "{key} is reported {reports} times");
+    }
+    Ok(())
+}
+
+async fn a_registry_that_stops_answering_is_reported(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let mut follower = ctx.follow(&client, &ctx.prefix("foo")?).await?;
+
+    ctx.disrupt().await?;
+    let deadline = Deadline::after(ctx.timeout());
+    loop {
+        match follower.next(deadline.left()).await {
+            WatchItem::Batch => {}
+            WatchItem::Disrupted | WatchItem::Interrupted => break,
+            news => return Err(CheckError::Failed(format!("of an outage it says {news:?}"))),
+        }
+    }
+    ctx.restore().await?;
+
+    let key = ctx.key("foo/a")?;
+    ctx.put(&key, "a").await?;
+    follower.until_seen(&key).await
+}
+
+async fn a_disruption_that_passes_is_said_to_be_over(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let mut follower = ctx.follow(&client, &ctx.prefix("foo")?).await?;
+
+    ctx.disrupt().await?;
+    let deadline = Deadline::after(ctx.timeout());
+    while !matches!(
+        follower.next(deadline.left()).await,
+        WatchItem::Disrupted | WatchItem::Interrupted | WatchItem::Ended | WatchItem::TimedOut
+    ) {}
+    ctx.restore().await?;
+
+    // No change comes: progress has to say it, or the end of the watch.
+    let deadline = Deadline::after(ctx.timeout());
+    loop {
+        match follower.next(deadline.left()).await {
+            WatchItem::Batch | WatchItem::Interrupted | WatchItem::Ended => return Ok(()),
+            WatchItem::Disrupted => {}
+            WatchItem::Gap(gap) => {
+                return Err(CheckError::Failed(format!("a gap ({gap}) without cause")));
+            }
+            WatchItem::TimedOut => {
+                return Err(CheckError::Failed("the watch does not say so".into()));
+            }
+        }
+    }
+}
+
+async fn an_outage_is_not_a_loss(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let service = ctx.service("foo/a", "a")?.with_ttl(ctx.long_ttl()?);
+    let registration = ctx.register(&client, &service).await?;
+
+    ctx.disrupt().await?;
+    ctx.wait_quiet_period().await;
+    let during = registration.loss();
+    ctx.restore().await?;
+    ctx.wait_quiet_period().await;
+
+    ensure!(during.is_none(), "silence is taken for a loss: {during:?}");
+    let after = registration.loss();
+    ensure!(after.is_none(), "an outage is taken for a loss: {after:?}");
+    ctx.ensure_value(registration.key(), "a").await
+}
+
+async fn a_registration_that_was_given_up_undoes_no_later_one(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let old = ctx.service("foo/a", "old")?.with_ttl(ctx.long_ttl()?);
+    let new = old.clone().with_value("new");
+    // Keeps the lease in use, if there is one for both.
+    let other = ctx.service("foo/b", "b")?.with_ttl(ctx.long_ttl()?);
+    let _other = ctx.register(&client, &other).await?;
+
+    ctx.disrupt().await?;
+    let given_up = timeout(ctx.timeout() / 2, client.register(&old)).await;
+    let is_registered = matches!(given_up, Ok(Ok(_)));
+    drop(given_up);
+    ctx.restore().await?;
+    ensure!(!is_registered, "it registers what nobody has confirmed");
+    let registration = ctx.register(&client, &new).await?;
+
+    ctx.wait_quiet_period().await;
+    ctx.ensure_value(registration.key(), "new").await?;
+    let lost = registration.loss();
+    ensure!(lost.is_none(), "the later one is lost: {lost:?}");
+    Ok(())
+}
+
+async fn deregister_is_bounded_while_the_registry_does_not_answer(
+    ctx: &Context<'_>,
+) -> CheckResult {
+    let client = ctx.client().await?;
+    let service = ctx.service("foo/a", "a")?.with_ttl(ctx.min_ttl());
+    let registration = ctx.register(&client, &service).await?;
+
+    ctx.disrupt().await?;
+    let outcome = ctx.deregister(&client, &service).await;
+    ctx.restore().await?;
+
+    let outcome = outcome?;
+    ensure!(
+        outcome == Deregistered::Unconfirmed,
+        "without an answer it says {outcome:?}"
+    );
+    ctx.until_absent(registration.key()).await?;
+    ctx.wait_quiet_period().await;
+    ctx.ensure_absent(registration.key()).await
+}
+
+async fn a_registration_is_gone_when_its_client_is_dropped_in_an_outage(
+    ctx: &Context<'_>,
+) -> CheckResult {
+    let client = ctx.client().await?;
+    let service = ctx.service("foo/a", "a")?.with_ttl(ctx.min_ttl());
+    let registration = ctx.register(&client, &service).await?;
+    let key = registration.key().clone();
+
+    ctx.disrupt().await?;
+    drop((client, registration));
+    ctx.wait_quiet_period().await;
+    ctx.restore().await?;
+
+    ctx.until_absent(&key).await
+}
+
+async fn a_rebuilt_registry_is_a_gap(ctx: &Context<'_>) -> CheckResult {
+    rebuilt(ctx, NewRevision::Lower).await
+}
+
+async fn a_registry_rebuilt_past_the_watch_is_a_gap(ctx: &Context<'_>) -> CheckResult {
+    rebuilt(ctx, NewRevision::Higher).await
+}
+
+async fn rebuilt(ctx: &Context<'_>, revision: NewRevision) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    let (old, new) = (ctx.key("foo/old")?, ctx.key("foo/new")?);
+    ctx.put(&old, "old").await?;
+    let mut running = ctx.follow(&client, &prefix).await?;
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
+
+    ctx.rebuild(revision).await?;
+    ctx.put(&new, "new").await?;
+
+    let gap = running.until_gap_or("rebuilt under a watch", |_| false);
+    ensure!(gap.await?.is_some(), "no gap");
+    let what = "rebuilt between two watches";
+    let gap = Follower::gap_from(ctx, &client, &prefix, &snapshot, what, |_| false);
+    ensure!(gap.await?.is_some(), "no gap");
+
+    let found = ctx.list(&client, &prefix).await?;
+    let keys: Vec<_> = found.into_keys().collect();
+    ensure!(keys == [new], "the new registry is said to hold {keys:?}");
+    Ok(())
+}
