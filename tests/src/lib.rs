@@ -28,44 +28,22 @@
 //! Everything here panics when it cannot do its job: it is for tests. Processes need real time;
 //! what is in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) is for a paused clock.
 
-mod admin;
-mod auth;
-mod cluster;
-mod connections;
-mod entries;
+pub mod cli;
+mod conformance;
 mod etcd;
 mod eventually;
 mod fleet;
-mod grpc_proxy;
-mod http;
-mod log;
-mod memory;
-mod memory_fleet;
-mod metrics;
-mod ports;
+mod network;
 mod process;
-mod proxy;
-mod quota;
-mod relay;
-mod setup;
 pub mod simulation;
 pub mod soak;
-mod tls;
-mod traffic;
-pub mod wrong_clients;
 
-pub use cluster::Cluster;
-pub use etcd::Etcd;
+pub use conformance::{EtcdHarness, MemoryHarness, wrong_clients};
+pub use etcd::{Ca, Certificate, Cluster, Etcd, GrpcProxy, Metrics, Setup};
 pub use eventually::{PATIENCE, eventually, throughout};
 pub use fleet::{Consumer, Provider, RemoteProvider, View};
-pub use grpc_proxy::GrpcProxy;
-pub use log::{Line, Log};
-pub use memory::MemoryHarness;
-pub use metrics::Metrics;
-pub use proxy::Proxy;
-pub use setup::Setup;
-pub use tls::{Ca, Certificate};
-pub use traffic::Traffic;
+pub use network::{Proxy, Traffic};
+pub use sd_test_support::{Line, Log};
 
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;

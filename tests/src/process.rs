@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -89,4 +89,12 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The last lines of a log.
+pub(crate) fn log_end(log: &Path) -> String {
+    let log = fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }

@@ -217,8 +217,7 @@ async fn shows(instancer: &Instancer, expected: &[&str]) {
 /// faults row 19
 #[tokio::test]
 async fn garbage_is_skipped_counted_and_logged_once_and_hides_nobody() {
-    let log = Log::default();
-    let _logging = tracing::subscriber::set_default(log.clone());
+    let log = Log::capture();
     let etcd = Etcd::start().await;
     let litter = async || {
         for (key, value) in garbage() {
@@ -273,8 +272,7 @@ async fn garbage_is_skipped_counted_and_logged_once_and_hides_nobody() {
 /// faults row 19, where more has changed than fits into one message by default.
 #[tokio::test]
 async fn large_garbage_does_not_keep_a_watch_from_resuming() {
-    let log = Log::default();
-    let _logging = tracing::subscriber::set_default(log.clone());
+    let log = Log::capture();
     let etcd = Etcd::start().await;
     etcd.put("/svc/a", "10.0.0.1:1").await;
     let proxy = Proxy::to(etcd.address()).await;

@@ -2,10 +2,11 @@
 //! process. Prints, and judges nothing: what a busy machine adds is not the toolkit's.
 
 use futures::future::join_all;
+use lexopt::ValueExt;
 use sd_core::{Registrar, Service, Ttl};
 use sd_etcd::EtcdClient;
-use sd_tests::{Consumer, Etcd, Metrics};
-use std::{collections::BTreeSet, error::Error, path::PathBuf, process::ExitCode, time::Duration};
+use sd_tests::{Consumer, Etcd, Metrics, cli};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::time::{Instant, sleep};
 
 const USAGE: &str = "usage: recovery [--services N] [--ttl SECONDS] [--etcd BIN]
@@ -34,38 +35,30 @@ struct Options {
     etcd: Option<PathBuf>,
 }
 
-fn options() -> Result<Option<Options>, Box<dyn Error>> {
-    use lexopt::prelude::*;
-    let mut options = Options {
-        services: 1000,
-        ttl: Ttl::from_secs(5)?,
-        etcd: None,
-    };
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("services") => options.services = parser.value()?.parse()?,
-            Long("ttl") => options.ttl = Ttl::from_secs(parser.value()?.parse()?)?,
-            Long("etcd") => options.etcd = Some(parser.value()?.into()),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
+impl Options {
+    fn parse() -> Result<Self, ExitCode> {
+        let options = Self {
+            services: 1000,
+            ttl: Ttl::from_secs(5).expect("a TTL"),
+            etcd: None,
+        };
+        cli::parse(USAGE, options, |options, name, parser| {
+            match name {
+                "services" => options.services = parser.value()?.parse()?,
+                "ttl" => options.ttl = Ttl::from_secs(parser.value()?.parse()?)?,
+                "etcd" => options.etcd = Some(parser.value()?.into()),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })
     }
-    Ok(Some(options))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("recovery: {error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match Options::parse() {
+        Ok(options) => options,
+        Err(exit) => return exit,
     };
     let mut setup = Etcd::setup();
     if let Some(binary) = &options.etcd {

@@ -1,13 +1,11 @@
-//! Runs simulations, any number of them; see `sd_tests::simulation`.
-//!
-//! ```text
-//! simulate [--seeds FROM..TO] [--hours H] [--history]
-//! ```
-//!
-//! A seed that breaks a promise prints the steps that it takes and its history, and ends the program
-//! with 1.
+//! Runs simulations, any number of them; see `sd_tests::simulation`. A seed that breaks a promise ends
+//! the program with 1, after the steps that are needed for it and its history.
 
-use sd_tests::simulation::{Plan, shrink, simulate};
+use lexopt::ValueExt;
+use sd_tests::{
+    cli,
+    simulation::{Plan, shrink, simulate},
+};
 use std::{
     ops::Range,
     process::ExitCode,
@@ -27,9 +25,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let Some(options) = options() else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let options = match Options::parse() {
+        Ok(options) => options,
+        Err(exit) => return exit,
     };
     let start = Instant::now();
     let (mut runs, mut lines) = (0_u32, 0);
@@ -57,27 +55,28 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn options() -> Option<Options> {
-    let mut options = Options {
-        seeds: 0..1000,
-        horizon: Duration::from_secs(3600),
-        history: false,
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--seeds" => {
-                let seeds = args.next()?;
-                let (from, to) = seeds.split_once("..")?;
-                options.seeds = from.parse().ok()?..to.parse().ok()?;
+impl Options {
+    fn parse() -> Result<Self, ExitCode> {
+        let options = Self {
+            seeds: 0..1000,
+            horizon: Duration::from_secs(3600),
+            history: false,
+        };
+        cli::parse(USAGE, options, |options, name, parser| {
+            match name {
+                "seeds" => {
+                    let seeds = parser.value()?.string()?;
+                    let (from, to) = seeds.split_once("..").ok_or("seeds are FROM..TO")?;
+                    options.seeds = from.parse()?..to.parse()?;
+                }
+                "hours" => {
+                    let hours: f64 = parser.value()?.parse()?;
+                    options.horizon = Duration::try_from_secs_f64(3600.0 * hours)?;
+                }
+                "history" => options.history = true,
+                _ => return Ok(false),
             }
-            "--hours" => {
-                let hours: f64 = args.next()?.parse().ok()?;
-                options.horizon = Duration::try_from_secs_f64(3600.0 * hours).ok()?;
-            }
-            "--history" => options.history = true,
-            _ => return None,
-        }
+            Ok(true)
+        })
     }
-    Some(options)
 }

@@ -1,10 +1,12 @@
 //! Soaks the toolkit in faults for as long as it is told to; see `sd_tests::soak`.
 
 use futures::FutureExt;
-use sd_tests::soak::{Broken, Fault, Soak, soak};
-use std::{
-    error::Error, panic::AssertUnwindSafe, path::PathBuf, process::ExitCode, time::Duration,
+use lexopt::ValueExt;
+use sd_tests::{
+    cli,
+    soak::{Broken, Fault, Soak, soak},
 };
+use std::{panic::AssertUnwindSafe, path::PathBuf, process::ExitCode, time::Duration};
 
 const USAGE: &str = "usage: soak [--minutes M] [--seed N] [--from F] [--only KINDS] [--etcd BIN]
 
@@ -27,52 +29,44 @@ struct Options {
     kinds: Vec<String>,
 }
 
-fn options() -> Result<Option<Options>, Box<dyn Error>> {
-    use lexopt::prelude::*;
-    let mut options = Options {
-        seed: u64::from(fastrand::u32(..)),
-        lasting: Duration::from_secs(600),
-        etcd: None,
-        first: 1,
-        kinds: Vec::new(),
-    };
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("minutes") => {
-                let minutes: f64 = parser.value()?.parse()?;
-                options.lasting = Duration::try_from_secs_f64(60.0 * minutes)?;
-            }
-            Long("seed") => options.seed = parser.value()?.parse()?,
-            Long("from") => options.first = parser.value()?.parse()?,
-            Long("only") => {
-                let kinds = parser.value()?.string()?;
-                options.kinds = kinds.split(',').map(str::to_owned).collect();
-                let is_none = |kind: &&String| !Fault::KINDS.contains(&kind.as_str());
-                if let Some(kind) = options.kinds.iter().find(is_none) {
-                    return Err(format!("there is no fault called {kind:?}").into());
+impl Options {
+    fn parse() -> Result<Self, ExitCode> {
+        let options = Self {
+            seed: u64::from(fastrand::u32(..)),
+            lasting: Duration::from_secs(600),
+            etcd: None,
+            first: 1,
+            kinds: Vec::new(),
+        };
+        cli::parse(USAGE, options, |options, name, parser| {
+            match name {
+                "minutes" => {
+                    let minutes: f64 = parser.value()?.parse()?;
+                    options.lasting = Duration::try_from_secs_f64(60.0 * minutes)?;
                 }
+                "seed" => options.seed = parser.value()?.parse()?,
+                "from" => options.first = parser.value()?.parse()?,
+                "only" => {
+                    let kinds = parser.value()?.string()?;
+                    options.kinds = kinds.split(',').map(str::to_owned).collect();
+                    let is_none = |kind: &&String| !Fault::KINDS.contains(&kind.as_str());
+                    if let Some(kind) = options.kinds.iter().find(is_none) {
+                        return Err(format!("there is no fault called {kind:?}").into());
+                    }
+                }
+                "etcd" => options.etcd = Some(parser.value()?.into()),
+                _ => return Ok(false),
             }
-            Long("etcd") => options.etcd = Some(parser.value()?.into()),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
+            Ok(true)
+        })
     }
-    Ok(Some(options))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("soak: {error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    let options = match Options::parse() {
+        Ok(options) => options,
+        Err(exit) => return exit,
     };
     let minutes = options.lasting.as_secs_f64() / 60.0;
     println!("seed {}, for {minutes} minutes", options.seed);

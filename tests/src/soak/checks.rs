@@ -1,7 +1,7 @@
 //! Whether all agree, and whether anything is left.
 
 use super::world::PREFIX;
-use crate::Etcd;
+use crate::etcd::Etcd;
 use std::{fs, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,

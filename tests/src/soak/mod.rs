@@ -35,7 +35,7 @@ mod world;
 
 pub use plan::{Cut, Fault, Plan, Who};
 
-use crate::Etcd;
+use crate::etcd::Etcd;
 use checks::{Ground, resident};
 use std::{fmt, path::PathBuf, time::Duration};
 use tokio::time::Instant;

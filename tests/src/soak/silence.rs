@@ -5,7 +5,7 @@
 //! cannot be told from the plan of the faults; so it is measured.
 
 use super::record::Record;
-use crate::Etcd;
+use crate::etcd::Etcd;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,

@@ -8,7 +8,11 @@ use super::{
     record::Record,
     silence::Silence,
 };
-use crate::{Consumer, Etcd, Provider, Proxy};
+use crate::{
+    etcd::Etcd,
+    fleet::{Consumer, Provider},
+    network::Proxy,
+};
 use futures::StreamExt;
 use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, EndpointSource, Events, Instance, Key, Registrar,

@@ -15,16 +15,14 @@ const MOST_LINES: usize = 4;
 pub(crate) struct Desk {
     pub(crate) log: Log,
     pub(crate) meters: Meters,
-    _logging: tracing::subscriber::DefaultGuard,
     _metering: metrics::LocalRecorderGuard<'static>,
 }
 
 impl Desk {
     pub(crate) fn open() -> Self {
-        let (log, meters) = (Log::default(), Meters::default());
+        let (log, meters) = (Log::capture(), Meters::default());
         let recorder: &'static Meters = Box::leak(Box::new(meters.clone()));
         Self {
-            _logging: tracing::subscriber::set_default(log.clone()),
             _metering: metrics::set_default_local_recorder(recorder),
             log,
             meters,

@@ -1,6 +1,6 @@
 //! Users, passwords and rights at an etcd.
 
-use crate::Etcd;
+use super::server::Etcd;
 use etcd_client::{Error, Permission, PermissionType, RoleRevokePermissionOptions};
 
 const ROOT: (&str, &str) = ("root", "the test's own");

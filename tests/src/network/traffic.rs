@@ -21,6 +21,7 @@ impl Traffic {
     }
 }
 
+/// Counts the traffic of a proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     connections: AtomicU64,
@@ -39,7 +40,7 @@ impl Counter {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn said(&self, messages: u64) {
+    pub(crate) fn sent(&self, messages: u64) {
         self.messages.fetch_add(messages, Ordering::Relaxed);
     }
 }

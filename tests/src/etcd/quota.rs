@@ -1,6 +1,6 @@
 //! An etcd that runs out of space.
 
-use crate::Etcd;
+use super::server::Etcd;
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions, DeleteOptions, Error};
 
 /// What takes the space; nobody else writes there.

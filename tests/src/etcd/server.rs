@@ -1,11 +1,9 @@
 //! One etcd process, its faults and its counters.
 
+use super::{admin::Admin, member::Member, metrics::Metrics, tls::ServerTls};
 use crate::{
-    Metrics, Setup,
-    admin::Admin,
-    connections::connections_to,
-    process::Process,
-    setup::{Member, ServerTls},
+    network::connections_to,
+    process::{Process, log_end},
 };
 use etcd_client::{Client, Error, StatusResponse};
 use std::{
@@ -38,14 +36,14 @@ pub struct Etcd {
 
 /// Why a start failed.
 #[derive(Debug)]
-pub(crate) enum Failed {
+pub(crate) enum StartError {
     /// Somebody else listens there; other ports may do.
     AddressInUse,
     /// What happened, and the end of the log.
     Other(String),
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddressInUse => f.write_str("etcd's address is in use"),
@@ -55,20 +53,6 @@ impl fmt::Display for Failed {
 }
 
 impl Etcd {
-    /// Starts the etcd that `ETCD_BIN` names, or else the one on the `PATH`, and waits until it
-    /// answers.
-    ///
-    /// # Panics
-    /// With the end of its log, if it does not start.
-    pub async fn start() -> Self {
-        Self::setup().start().await
-    }
-
-    /// To start another binary, or with more flags.
-    pub fn setup() -> Setup {
-        Setup::default()
-    }
-
     pub(crate) fn spawn(
         binary: &Path,
         mut flags: Vec<String>,
@@ -93,7 +77,7 @@ impl Etcd {
     }
 
     /// The URL for clients under test: `http://127.0.0.1:port`, or `https://127.0.0.1:port` with
-    /// [TLS](Setup::tls). The same after a restart.
+    /// [TLS](crate::Setup::tls). The same after a restart.
     pub fn endpoint(&self) -> String {
         let scheme = if self.encrypted { "https" } else { "http" };
         format!("{scheme}://{}", self.member.clients)
@@ -122,7 +106,7 @@ impl Etcd {
     /// # Panics
     /// If it runs already, or does not start.
     pub async fn start_again(&self) {
-        self.admin.begin_again().await;
+        self.admin.reset().await;
         self.spawn_again();
         if let Err(failed) = self.ready().await {
             panic!("{failed}");
@@ -224,7 +208,7 @@ impl Etcd {
     }
 
     /// Waits until it answers.
-    pub(crate) async fn ready(&self) -> Result<(), Failed> {
+    pub(crate) async fn ready(&self) -> Result<(), StartError> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if self.answers().await {
@@ -232,12 +216,12 @@ impl Etcd {
             }
             let exited = self.process().as_mut().is_none_or(Process::has_exited);
             if exited && self.log_end().contains("address already in use") {
-                return Err(Failed::AddressInUse);
+                return Err(StartError::AddressInUse);
             }
             if exited || Instant::now() > deadline {
                 let state = if exited { "has exited" } else { "is not ready" };
                 let why = format!("{} {state}; its log ends:\n{}", self, self.log_end());
-                return Err(Failed::Other(why));
+                return Err(StartError::Other(why));
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -295,10 +279,7 @@ impl Etcd {
     }
 
     fn log_end(&self) -> String {
-        let log = fs::read(self.log()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        log_end(&self.log())
     }
 }
 

@@ -1,12 +1,12 @@
-//! The memory registry under the conformance suite.
+//! The memory registry's harness.
 
 use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, async_trait};
 use sd_memory::{MemoryClient, Registry};
 use std::sync::Arc;
 
-/// A memory registry, all its clients, and every means that the suite can ask for but keys that are
-/// not text, which it cannot hold.
+/// A memory registry and its clients. Supports all that the suite can ask for but keys that are not
+/// UTF-8, which this registry cannot hold.
 #[derive(Debug, Default)]
 pub struct MemoryHarness {
     registry: Registry,
@@ -18,8 +18,8 @@ impl MemoryHarness {
         &self.registry
     }
 
-    /// What the suite holds if it is to use `client` by way of `shown`.
-    pub(crate) fn subject(client: MemoryClient, shown: Arc<dyn sd_core::Client>) -> TestClient {
+    /// `shown` for the suite to test, on top of `client`, which it closes and crashes.
+    pub(super) fn test_client(client: MemoryClient, shown: Arc<dyn sd_core::Client>) -> TestClient {
         let (closing, crashing) = (client.clone(), client);
         TestClient::new(shown)
             .closed_by(async move { closing.close().await })
@@ -31,7 +31,7 @@ impl MemoryHarness {
 impl Harness for MemoryHarness {
     async fn client(&self) -> HarnessResult<TestClient> {
         let client = self.registry.client();
-        Ok(Self::subject(client.clone(), Arc::new(client)))
+        Ok(Self::test_client(client.clone(), Arc::new(client)))
     }
 
     fn too_large_value_len(&self) -> Option<usize> {

@@ -1,13 +1,11 @@
-//! Those who register and those who look: the two sides that a fault is seen from.
+//! A consumer with a client of its own, and what it sees.
 
-use crate::{Etcd, PATIENCE, eventually, process::Process};
+use crate::eventually::{PATIENCE, eventually};
 use sd_core::{
-    Balancer, Client, EndpointSource, Endpointer, Instancer, Prefix, Registrar, RoundRobin,
-    Service, Ttl, factory_fn,
+    Balancer, Client, EndpointSource, Endpointer, Instancer, Prefix, RoundRobin, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,117 +17,6 @@ use tokio::time::timeout;
 /// How long removals wait after trouble in tests: longer than providers take to come back, short
 /// enough to wait for.
 const GRACE: Duration = Duration::from_secs(4);
-
-/// A process that has registered one service, with a client of its own.
-#[derive(Debug)]
-pub struct Provider<C = EtcdClient> {
-    client: C,
-    registrar: Registrar,
-    key: String,
-}
-
-impl Provider<EtcdClient> {
-    /// Registers `address` under `key` at the registry behind `endpoint`, with the shortest TTL.
-    ///
-    /// # Panics
-    /// If that takes too long.
-    pub async fn start(endpoint: impl Into<String>, key: &str, address: &'static str) -> Self {
-        let service = Service::new(key, address)
-            .expect("a key")
-            .with_ttl(Ttl::MIN);
-        Self::with(endpoint, key, |client| Registrar::new(client, service)).await
-    }
-
-    /// The same with a registrar of the test's own making.
-    pub async fn with(
-        endpoint: impl Into<String>,
-        key: &str,
-        registrar: impl FnOnce(EtcdClient) -> Registrar,
-    ) -> Self {
-        let client = EtcdClient::connect([endpoint]).expect("a URL");
-        Self::on(client, key, registrar).await
-    }
-
-    /// The same with a client of the test's own making.
-    pub async fn on(
-        client: EtcdClient,
-        key: &str,
-        registrar: impl FnOnce(EtcdClient) -> Registrar,
-    ) -> Self {
-        Self::of(client, key, registrar).await
-    }
-
-    /// The lease that its client speaks of, as etcd writes it.
-    pub fn lease(&self) -> Option<i64> {
-        self.client.lease_id()?.as_str().parse().ok()
-    }
-
-    /// Waits until etcd has its entry on the lease that its client speaks of; gives the lease.
-    pub async fn stands(&self, etcd: &Etcd) -> i64 {
-        let held = || async {
-            let entry = etcd.entry(self.key.as_str()).await;
-            (entry.map(|entry| entry.lease()), self.lease())
-        };
-        let stands = |(there, said): &(Option<i64>, Option<i64>)| there.is_some() && there == said;
-        let (lease, _) = eventually(PATIENCE, "the entry on our lease", held, stands).await;
-        lease.expect("it was waited for")
-    }
-}
-
-/// A provider that is a process of its own, to be frozen as such. Killed when dropped; its entry
-/// then stays until its lease ends.
-#[derive(Debug)]
-pub struct RemoteProvider(Process);
-
-impl RemoteProvider {
-    /// Starts `program`, which is given the registry's endpoint, the key and the address; its output
-    /// goes to the file `log`. It is registered when it is seen to be.
-    ///
-    /// # Panics
-    /// If it cannot be run.
-    pub fn start(program: &str, endpoint: String, key: &str, address: &str, log: &Path) -> Self {
-        let arguments = [endpoint, key.to_owned(), address.to_owned()];
-        Self(Process::spawn(Path::new(program), &arguments, log))
-    }
-
-    /// Stops it in its tracks (SIGSTOP); nothing of it runs any more.
-    pub fn freeze(&mut self) {
-        self.0.freeze();
-    }
-
-    /// Lets it go on (SIGCONT).
-    pub fn thaw(&mut self) {
-        self.0.thaw();
-    }
-}
-
-impl<C: Client + Clone> Provider<C> {
-    pub(crate) async fn of(client: C, key: &str, registrar: impl FnOnce(C) -> Registrar) -> Self {
-        let registrar = registrar(client.clone());
-        let registered = timeout(PATIENCE, registrar.register()).await;
-        registered.expect("registered in time").expect("registered");
-        Self {
-            client,
-            registrar,
-            key: key.to_owned(),
-        }
-    }
-
-    /// Its client.
-    pub fn client(&self) -> &C {
-        &self.client
-    }
-
-    /// What keeps it registered.
-    pub fn registrar(&self) -> &Registrar {
-        &self.registrar
-    }
-
-    /// The key that it registered.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-}
 
 /// A process that looks up the instances under one prefix, with a client of its own; ready from the
 /// start.

@@ -1,11 +1,7 @@
 //! The test's own calls to its etcd, told apart from those under test.
 
-use crate::{
-    http,
-    metrics::Calls,
-    relay::Relay,
-    setup::{Member, ServerTls},
-};
+use super::{http, member::Member, metrics::Calls, tls::ServerTls};
+use crate::network::Relay;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use std::{collections::HashSet, fmt, io, net::SocketAddr, time::Duration};
 use tokio::sync::{Mutex, MutexGuard};
@@ -68,7 +64,7 @@ impl Admin {
             session.count("Authenticate");
         }
         let answer = call(client).await;
-        if answer.as_ref().err().is_none_or(is_word_of_etcd) {
+        if answer.as_ref().err().is_none_or(is_from_etcd) {
             session.count(method);
         }
         answer
@@ -127,7 +123,7 @@ impl Admin {
     }
 
     /// A restarted etcd wants a new connection and counts from zero again.
-    pub(crate) async fn begin_again(&self) {
+    pub(crate) async fn reset(&self) {
         let mut session = self.session.lock().await;
         session.client = None;
         session.calls.clear();
@@ -147,7 +143,7 @@ impl Session {
 }
 
 /// Whether etcd itself says so, rather than the way to it.
-fn is_word_of_etcd(error: &Error) -> bool {
+fn is_from_etcd(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
 }
 

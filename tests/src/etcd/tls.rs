@@ -1,10 +1,10 @@
-//! Certificates of a private CA, made on the fly.
+//! Certificates of a private CA, made on the fly, and the files that an etcd needs of them.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
-use std::fmt;
+use std::{fmt, fs, path::Path};
 
 /// A private CA: signs the certificates of etcds and of clients.
 ///
@@ -87,5 +87,48 @@ fn named(name: &str) -> CertificateParams {
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ca").finish_non_exhaustive()
+    }
+}
+
+/// What an etcd, and the test's own client of it, need for TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerTls {
+    pub(crate) ca: String,
+    pub(crate) tester: Certificate,
+    server: Certificate,
+    /// Whether clients have to show a certificate.
+    pub(super) client_certificates: bool,
+}
+
+impl ServerTls {
+    /// A server and a client of the test's own, with certificates of `ca`.
+    pub(super) fn new(ca: &Ca) -> Self {
+        Self {
+            ca: ca.pem(),
+            server: ca.server(&["127.0.0.1", "localhost"]),
+            tester: ca.client("the test itself"),
+            client_certificates: false,
+        }
+    }
+
+    /// Writes the files for an etcd into `dir`, and gives the flags that name them.
+    pub(crate) fn install(&self, dir: &Path) -> Vec<String> {
+        let write = |name: &str, pem: &str| {
+            let path = dir.join(name);
+            fs::write(&path, pem).expect("a certificate can be written");
+            path.display().to_string()
+        };
+        let mut flags = vec![
+            format!(
+                "--cert-file={}",
+                write("cert.pem", &self.server.certificate)
+            ),
+            format!("--key-file={}", write("key.pem", &self.server.key)),
+        ];
+        if self.client_certificates {
+            flags.push(format!("--trusted-ca-file={}", write("ca.pem", &self.ca)));
+            flags.push("--client-cert-auth".to_owned());
+        }
+        flags
     }
 }

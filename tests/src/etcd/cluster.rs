@@ -1,6 +1,7 @@
 //! Several etcds that are one registry.
 
-use crate::{Etcd, PATIENCE, eventually};
+use super::server::Etcd;
+use crate::eventually::{PATIENCE, eventually};
 
 /// A cluster of three real etcds. Each member is an [`Etcd`] and is frozen, killed and looked at
 /// as such; it is gone when the cluster is dropped.

@@ -1,7 +1,7 @@
 //! What an etcd holds, read and changed by the test itself.
 
-use crate::{Etcd, KeyValue};
-use etcd_client::{CompactionOptions, GetOptions, PutOptions};
+use super::server::Etcd;
+use etcd_client::{CompactionOptions, GetOptions, KeyValue, PutOptions};
 use std::time::Duration;
 
 impl Etcd {

@@ -1,11 +1,13 @@
 //! etcd's own proxy.
 
+use super::server::Etcd;
 use crate::{
-    Etcd, PATIENCE, connections::ports_to, eventually, ports::free_ports, process::Process,
+    eventually::{PATIENCE, eventually},
+    network::{free_ports, ports_to},
+    process::{Process, log_end},
 };
 use std::{
     collections::HashSet,
-    fs,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -107,10 +109,7 @@ impl Drop for GrpcProxy {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let log = fs::read(self.dir.path().join("log")).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
-            let lines: Vec<&str> = log.lines().collect();
-            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            let end = log_end(&self.dir.path().join("log"));
             eprintln!("the log of the gRPC proxy ends:\n{end}");
         }
     }

@@ -1,6 +1,7 @@
-//! The same two sides at a registry in memory, on paused time.
+//! Providers and consumers of a registry in memory, for a paused clock.
 
-use crate::{Consumer, PATIENCE, Provider, throughout};
+use super::{consumer::Consumer, provider::Provider};
+use crate::eventually::{PATIENCE, eventually, throughout};
 use sd_core::{Client, LeaseId, Registrar, Service, Ttl};
 use sd_memory::{MemoryClient, Registry};
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Provider<MemoryClient> {
     pub async fn stands_in(&self, registry: &Registry) -> LeaseId {
         let standing = async || self.standing(registry);
         let what = format!("{} on our lease", self.key());
-        let lease = crate::eventually(PATIENCE, &what, standing, Option::is_some).await;
+        let lease = eventually(PATIENCE, &what, standing, Option::is_some).await;
         lease.expect("it was waited for")
     }
 }

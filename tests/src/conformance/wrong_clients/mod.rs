@@ -12,7 +12,7 @@ pub use owners::*;
 pub use registrations::*;
 pub use watches::*;
 
-use crate::MemoryHarness;
+use super::memory::MemoryHarness;
 use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{
     Bytes, Client, Deregistered, Key, LeaseId, Prefix, Registration, Result, Revision, Service,
@@ -104,7 +104,7 @@ impl<F: Flaw> Harness for FlawedHarness<F> {
             client: client.clone(),
         };
         let wrong = Arc::new(Wrong(right, F::default()));
-        Ok(MemoryHarness::subject(client, wrong))
+        Ok(MemoryHarness::test_client(client, wrong))
     }
 
     fn many_entries(&self) -> usize {

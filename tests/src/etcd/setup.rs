@@ -1,11 +1,11 @@
-//! How an etcd is to be started.
+//! How an etcd is started: which binary, with which flags.
 
-use crate::{Ca, Certificate, Etcd, etcd::Failed, ports::free_ports};
-use std::{
-    env, fs,
-    net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+use super::{
+    member::Member,
+    server::{Etcd, StartError},
+    tls::{Ca, ServerTls},
 };
+use std::{env, path::PathBuf};
 
 /// Between looking for free ports and listening on them, somebody else may take one.
 const ATTEMPTS: usize = 3;
@@ -38,6 +38,22 @@ impl Default for Setup {
     }
 }
 
+impl Etcd {
+    /// Starts the etcd that `ETCD_BIN` names, or else the one on the `PATH`, and waits until it
+    /// answers.
+    ///
+    /// # Panics
+    /// With the end of its log, if it does not start.
+    pub async fn start() -> Self {
+        Self::setup().start().await
+    }
+
+    /// A setup for another binary, or with more flags.
+    pub fn setup() -> Setup {
+        Setup::default()
+    }
+}
+
 impl Setup {
     /// Another binary than `ETCD_BIN` or the one on the `PATH`.
     pub fn binary(mut self, binary: impl Into<PathBuf>) -> Self {
@@ -53,12 +69,7 @@ impl Setup {
 
     /// TLS, with a certificate of this CA for `127.0.0.1` and `localhost`.
     pub fn tls(mut self, ca: &Ca) -> Self {
-        self.tls = Some(ServerTls {
-            ca: ca.pem(),
-            server: ca.server(&["127.0.0.1", "localhost"]),
-            tester: ca.client("the test itself"),
-            asks_for_certificates: false,
-        });
+        self.tls = Some(ServerTls::new(ca));
         self
     }
 
@@ -68,7 +79,7 @@ impl Setup {
     /// Without that.
     pub fn client_certificates(mut self) -> Self {
         let tls = self.tls.as_mut().expect("TLS is set up first");
-        tls.asks_for_certificates = true;
+        tls.client_certificates = true;
         self
     }
 
@@ -101,14 +112,14 @@ impl Setup {
         loop {
             match self.try_start_members().await {
                 Ok(members) => return members,
-                Err(Failed::AddressInUse) if attempt < ATTEMPTS => attempt += 1,
+                Err(StartError::AddressInUse) if attempt < ATTEMPTS => attempt += 1,
                 Err(failed) => panic!("{failed}"),
             }
         }
     }
 
-    async fn try_start_members<const N: usize>(&self) -> Result<[Etcd; N], Failed> {
-        let members = Member::some::<N>();
+    async fn try_start_members<const N: usize>(&self) -> Result<[Etcd; N], StartError> {
+        let members = Member::on_free_ports::<N>();
         let cluster: Vec<String> = members
             .iter()
             .map(|member| format!("{}=http://{}", member.name, member.peers))
@@ -149,63 +160,6 @@ impl Setup {
     }
 }
 
-/// What an etcd and the test itself need to talk TLS with each other.
-#[derive(Debug, Clone)]
-pub(crate) struct ServerTls {
-    pub(crate) ca: String,
-    pub(crate) tester: Certificate,
-    server: Certificate,
-    asks_for_certificates: bool,
-}
-
-impl ServerTls {
-    /// Writes the files for an etcd into `dir`, and gives the flags that name them.
-    pub(crate) fn install(&self, dir: &Path) -> Vec<String> {
-        let write = |name: &str, pem: &str| {
-            let path = dir.join(name);
-            fs::write(&path, pem).expect("a certificate can be written");
-            path.display().to_string()
-        };
-        let mut flags = vec![
-            format!(
-                "--cert-file={}",
-                write("cert.pem", &self.server.certificate)
-            ),
-            format!("--key-file={}", write("key.pem", &self.server.key)),
-        ];
-        if self.asks_for_certificates {
-            flags.push(format!("--trusted-ca-file={}", write("ca.pem", &self.ca)));
-            flags.push("--client-cert-auth".to_owned());
-        }
-        flags
-    }
-}
-
-/// Who a member is and where it listens.
-#[derive(Debug, Clone)]
-pub(crate) struct Member {
-    pub(crate) name: String,
-    pub(crate) clients: SocketAddr,
-    pub(crate) peers: SocketAddr,
-    /// For its health and its counters, where the clients' address talks TLS.
-    pub(crate) counters: SocketAddr,
-}
-
-impl Member {
-    fn some<const N: usize>() -> [Self; N] {
-        let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        std::array::from_fn(|index| {
-            let [clients, peers, counters] = free_ports();
-            Self {
-                name: format!("member-{index}"),
-                clients: on(clients),
-                peers: on(peers),
-                counters: on(counters),
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,14 +168,14 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_told_from_an_etcd_that_does_not_start() {
         let setup = Setup::default();
-        let [member] = Member::some();
+        let [member] = Member::on_free_ports();
         let _somebody = TcpListener::bind(member.peers).unwrap();
         let cluster = format!("{}=http://{}", member.name, member.peers);
 
         let etcd = Etcd::spawn(&setup.binary, setup.flags(&member, &cluster), member, None);
 
         let failed = etcd.ready().await.unwrap_err();
-        assert!(matches!(failed, Failed::AddressInUse), "{failed}");
+        assert!(matches!(failed, StartError::AddressInUse), "{failed}");
     }
 
     #[tokio::test]

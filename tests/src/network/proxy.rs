@@ -1,6 +1,6 @@
 //! A network that misbehaves.
 
-use crate::{
+use super::{
     ports::free_ports,
     traffic::{Counter, Frames, Traffic},
 };
@@ -35,14 +35,14 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<Conditions>,
     counter: Arc<Counter>,
     _acceptor: AbortOnDropHandle<()>,
 }
 
-/// What the network is like at the moment.
+/// The state of the network.
 #[derive(Debug, Clone, Default)]
-struct Weather {
+struct Conditions {
     stalled: bool,
     refusing: bool,
     delay: Duration,
@@ -56,13 +56,13 @@ impl Proxy {
         let [port] = free_ports();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = listen(address).await;
-        let (weather, forecast) = watch::channel(Weather::default());
+        let (conditions, receiver) = watch::channel(Conditions::default());
         let counter = Arc::new(Counter::default());
-        let acceptor = accept(listener, address, server, forecast, counter.clone());
+        let acceptor = accept(listener, address, server, receiver, counter.clone());
         let acceptor = tokio::spawn(acceptor);
         Self {
             address,
-            weather,
+            conditions,
             counter,
             _acceptor: AbortOnDropHandle::new(acceptor),
         }
@@ -82,33 +82,37 @@ impl Proxy {
     /// Forwards nothing any more, in neither direction: a cable is out. Connections stay open, new
     /// ones are accepted and silent.
     pub fn stall(&self) {
-        self.weather.send_modify(|weather| weather.stalled = true);
+        self.conditions
+            .send_modify(|conditions| conditions.stalled = true);
     }
 
     /// Takes no new connections: whoever tries is refused at once. Those that exist are served.
     pub async fn refuse(&self) {
-        self.weather.send_modify(|weather| weather.refusing = true);
+        self.conditions
+            .send_modify(|conditions| conditions.refusing = true);
         while TcpStream::connect(self.address).await.is_ok() {}
     }
 
     /// Forwards everything `delay` later than it came, in both directions and in order.
     pub fn delay(&self, delay: Duration) {
-        self.weather.send_modify(|weather| weather.delay = delay);
+        self.conditions
+            .send_modify(|conditions| conditions.delay = delay);
     }
 
     /// Resets all connections that have carried something, on both sides; what was on its way is
     /// lost.
     pub fn drop_connections(&self) {
-        self.weather.send_modify(|weather| weather.drops += 1);
+        self.conditions
+            .send_modify(|conditions| conditions.drops += 1);
     }
 
     /// Ends [`stall`](Self::stall), [`refuse`](Self::refuse) and [`delay`](Self::delay); what was
     /// held back is forwarded.
     pub fn resume(&self) {
-        self.weather.send_modify(|weather| {
-            *weather = Weather {
-                drops: weather.drops,
-                ..Weather::default()
+        self.conditions.send_modify(|conditions| {
+            *conditions = Conditions {
+                drops: conditions.drops,
+                ..Conditions::default()
             };
         });
     }
@@ -125,13 +129,13 @@ async fn accept(
     listener: TcpListener,
     address: SocketAddr,
     server: SocketAddr,
-    mut weather: watch::Receiver<Weather>,
+    mut conditions: watch::Receiver<Conditions>,
     counter: Arc<Counter>,
 ) {
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     loop {
-        if weather.borrow_and_update().refusing {
+        if conditions.borrow_and_update().refusing {
             // Only a closed port refuses.
             listener = None;
         } else if listener.is_none() {
@@ -146,9 +150,9 @@ async fn accept(
         tokio::select! {
             accepted = next => if let Ok((client, _)) = accepted {
                 counter.connected();
-                connections.spawn(serve(client, server, weather.clone(), counter.clone()));
+                connections.spawn(serve(client, server, conditions.clone(), counter.clone()));
             },
-            changed = weather.changed() => if changed.is_err() {
+            changed = conditions.changed() => if changed.is_err() {
                 return;
             },
             Some(_) = connections.join_next() => {}
@@ -160,10 +164,10 @@ async fn accept(
 async fn serve(
     mut client: TcpStream,
     server: SocketAddr,
-    mut weather: watch::Receiver<Weather>,
+    mut conditions: watch::Receiver<Conditions>,
     counter: Arc<Counter>,
 ) {
-    let drops = weather.borrow().drops;
+    let drops = conditions.borrow().drops;
     let Ok(mut upstream) = TcpStream::connect(server).await else {
         let _ = client.set_zero_linger();
         return;
@@ -175,12 +179,12 @@ async fn serve(
         let (from_client, to_client) = client.split();
         let (from_upstream, to_upstream) = upstream.split();
         let mut frames = Frames::new();
-        let count = |bytes: &[u8]| counter.said(frames.messages(bytes));
-        let there = forward(from_client, to_upstream, weather.clone(), count);
-        let back = forward(from_upstream, to_client, weather.clone(), |_| {});
+        let count = |bytes: &[u8]| counter.sent(frames.messages(bytes));
+        let there = forward(from_client, to_upstream, conditions.clone(), count);
+        let back = forward(from_upstream, to_client, conditions.clone(), |_| {});
         tokio::select! {
             ended = async { tokio::try_join!(there, back) } => ended.is_ok(),
-            _ = weather.wait_for(|weather| weather.drops != drops) => false,
+            _ = conditions.wait_for(|conditions| conditions.drops != drops) => false,
         }
     };
     if !is_done {
@@ -194,11 +198,11 @@ async fn serve(
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut weather: watch::Receiver<Weather>,
+    mut conditions: watch::Receiver<Conditions>,
     mut passes: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let (way, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(64);
-    let delays = weather.clone();
+    let delays = conditions.clone();
     let depart = async move {
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -213,10 +217,10 @@ async fn forward(
     let arrive = async move {
         while let Some((due, bytes)) = arrivals.recv().await {
             sleep_until(due).await;
-            let _ = weather.wait_for(|weather| !weather.stalled).await;
+            let _ = conditions.wait_for(|conditions| !conditions.stalled).await;
             to.write_all(&bytes).await?;
         }
-        let _ = weather.wait_for(|weather| !weather.stalled).await;
+        let _ = conditions.wait_for(|conditions| !conditions.stalled).await;
         to.shutdown().await
     };
     tokio::try_join!(depart, arrive).map(|_| ())

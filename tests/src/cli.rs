@@ -1,0 +1,93 @@
+//! The command lines of this package's programs.
+
+use lexopt::{Arg, Parser};
+use std::{error::Error, process::ExitCode};
+
+/// What a program's own options may fail with.
+pub type OptionResult = Result<bool, Box<dyn Error>>;
+
+/// The options of this program: `options`, changed by what stands on its command line.
+///
+/// `set` is called for each `--name`. It changes the options, takes the value, if there is one, from
+/// the parser, and returns whether the program has such an option.
+///
+/// # Errors
+/// The exit code with which the program has to end: 0 after `--help`, for which `usage` is printed,
+/// or 2 after a mistake, which is printed to stderr with the usage.
+pub fn parse<O>(
+    usage: &str,
+    options: O,
+    set: impl FnMut(&mut O, &str, &mut Parser) -> OptionResult,
+) -> Result<O, ExitCode> {
+    match parse_from(Parser::from_env(), options, set) {
+        Ok(Some(options)) => Ok(options),
+        Ok(None) => {
+            println!("{usage}");
+            Err(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{error}\n{usage}");
+            Err(ExitCode::from(2))
+        }
+    }
+}
+
+/// `None` if help is asked for.
+fn parse_from<O>(
+    mut parser: Parser,
+    mut options: O,
+    mut set: impl FnMut(&mut O, &str, &mut Parser) -> OptionResult,
+) -> Result<Option<O>, Box<dyn Error>> {
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Long(name) => {
+                let name = name.to_owned();
+                if !set(&mut options, &name, &mut parser)? {
+                    return Err(Arg::Long(&name).unexpected().into());
+                }
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lexopt::ValueExt;
+
+    fn number(arguments: &[&str]) -> Result<Option<u32>, String> {
+        let parser = Parser::from_args(arguments);
+        let options = parse_from(parser, 7, |number, name, parser| match name {
+            "number" => {
+                *number = parser.value()?.parse()?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        });
+        options.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_option_is_what_the_command_line_says_or_else_its_default() {
+        assert_eq!(number(&[]), Ok(Some(7)));
+        assert_eq!(number(&["--number", "8"]), Ok(Some(8)));
+        assert_eq!(number(&["--number=8", "--help"]), Ok(None));
+    }
+
+    #[test]
+    fn a_mistake_is_told() {
+        let mistakes = [
+            (&["--numbers=8"][..], "invalid option '--numbers'"),
+            (&["--number"], "missing argument for option '--number'"),
+            (&["8"], "unexpected argument \"8\""),
+        ];
+        for (arguments, told) in mistakes {
+            assert_eq!(number(arguments), Err(told.to_owned()));
+        }
+        let told = number(&["--number=x"]).unwrap_err();
+        assert!(told.contains("\"x\""), "{told}");
+    }
+}

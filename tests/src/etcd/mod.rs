@@ -1,0 +1,29 @@
+//! Real etcd processes: how they are started, what goes wrong with them, and what they hold and
+//! count.
+//!
+//! [`Setup`] starts an [`Etcd`] (`server`), the type that everything here is about. `entries`,
+//! `auth` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of
+//! them, [`GrpcProxy`] etcd's own proxy in front of one. A test's own calls go through `admin`, which
+//! keeps them out of [`Metrics`].
+//!
+//! Uses `network` and `process`; knows nothing of providers and consumers.
+
+mod admin;
+mod auth;
+mod cluster;
+mod entries;
+mod grpc_proxy;
+mod http;
+mod member;
+mod metrics;
+mod quota;
+mod server;
+mod setup;
+mod tls;
+
+pub use cluster::Cluster;
+pub use grpc_proxy::GrpcProxy;
+pub use metrics::Metrics;
+pub use server::Etcd;
+pub use setup::Setup;
+pub use tls::{Ca, Certificate};

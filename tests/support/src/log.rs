@@ -1,0 +1,114 @@
+//! The lines that the toolkit logs.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+    subscriber::DefaultGuard,
+};
+
+/// The log of this thread: what the workspace's crates log at `INFO` and above, for as long as this
+/// lives.
+///
+/// Not seen is what other threads log; a test with a current-thread runtime has none.
+#[derive(Debug)]
+pub struct Log {
+    lines: Lines,
+    _subscriber: DefaultGuard,
+}
+
+/// A line of the log. `Display` writes `LEVEL message field=value ...`.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its level.
+    pub level: Level,
+    /// Its message.
+    pub message: String,
+    /// The values of its fields by name. A string that was logged as such is quoted.
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Log {
+    /// Captures what is logged from now on.
+    pub fn capture() -> Self {
+        let lines = Lines::default();
+        let _subscriber = tracing::subscriber::set_default(lines.clone());
+        Self { lines, _subscriber }
+    }
+
+    /// The lines so far, the oldest first.
+    pub fn lines(&self) -> Vec<Line> {
+        self.lines.lock().clone()
+    }
+
+    /// The lines so far as text, to compare with what is expected.
+    pub fn text(&self) -> Vec<String> {
+        self.lines.lock().iter().map(Line::to_string).collect()
+    }
+
+    /// Forgets the lines so far.
+    pub fn clear(&self) {
+        self.lines.lock().clear();
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.level, self.message)?;
+        for (name, value) in &self.fields {
+            write!(f, " {name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<Line>>>);
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("sd_") && *metadata.level() <= Level::INFO
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.lock().push(Line {
+            level: *event.metadata().level(),
+            message: fields.0.remove("message").unwrap_or_default(),
+            fields: fields.0,
+        });
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Default)]
+struct Fields(BTreeMap<String, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
