@@ -2,7 +2,7 @@
 //! `./run simulate --seeds 0..100000`.
 
 use sd_tests::simulation::{
-    Deed, Plan,
+    Action, Plan,
     faults::{Fault, Outage},
     shrink, simulate,
 };
@@ -53,17 +53,17 @@ fn seeds_differ() {
 #[test]
 fn who_waits_for_a_key_may_hear_late_that_it_is_free() {
     let steps = [
-        (201_864, Deed::Join(4)),
-        (379_834, Deed::Crash(4)),
-        (619_856, Deed::Join(4)),
-        (619_856, Deed::Overtake(4)),
-        (712_612, Deed::Overtake(4)),
-        (873_981, Deed::Vanish(4)),
-        (991_853, Deed::Join(4)),
-        (1_028_064, Deed::Overtake(4)),
-        (1_030_175, Deed::Fault(Fault::Begin(Outage::Freeze))),
-        (1_039_160, Deed::Fault(Fault::End)),
-        (1_043_825, Deed::Fault(Fault::Begin(Outage::Kill))),
+        (201_864, Action::Join(4)),
+        (379_834, Action::Crash(4)),
+        (619_856, Action::Join(4)),
+        (619_856, Action::Overtake(4)),
+        (712_612, Action::Overtake(4)),
+        (873_981, Action::Vanish(4)),
+        (991_853, Action::Join(4)),
+        (1_028_064, Action::Overtake(4)),
+        (1_030_175, Action::Fault(Fault::Begin(Outage::Freeze))),
+        (1_039_160, Action::Fault(Fault::End)),
+        (1_043_825, Action::Fault(Fault::Begin(Outage::Kill))),
     ];
     let plan = Plan::of(5648, 6 * TEN_MINUTES, steps);
     let history = simulate(&plan);

@@ -1,9 +1,9 @@
 //! A consumer: a client, an instancer and an endpointer of its own.
 
 use super::{
-    invariants::{Audit, Files},
+    invariants::{Checker, CheckerState},
     offer::SERVICES,
-    truth::Truth,
+    registry_log::RegistryLog,
     view::View,
 };
 use futures::StreamExt;
@@ -29,7 +29,7 @@ pub(super) struct Consumer {
     client: MemoryClient,
     instancer: Arc<Instancer>,
     endpointer: Endpointer<String>,
-    audit: Audit,
+    checker: Checker,
 }
 
 impl Consumer {
@@ -37,7 +37,7 @@ impl Consumer {
     pub(super) fn start(
         (seed, slot, id): (u64, usize, u32),
         registry: &Registry,
-        audit: &Audit,
+        checker: &Checker,
     ) -> Self {
         let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
         let mut drawn = fastrand::Rng::with_seed(slot_seed ^ u64::from(id));
@@ -56,20 +56,20 @@ impl Consumer {
         let endpointer = Endpointer::new(Arc::clone(&instancer), factory(drawn.u32(..4)));
 
         let now = Instant::now();
-        audit.files().follow(id, prefix, grace, now);
-        let (mut events, shown) = (instancer.subscribe(), audit.clone());
+        checker.state().follow(id, prefix, grace, now);
+        let (mut events, shown) = (instancer.subscribe(), checker.clone());
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
-                shown.files().show(id, event, Instant::now());
+                shown.state().show(id, event, Instant::now());
             }
-            shown.files().views.remove(&id);
+            shown.state().views.remove(&id);
         });
         Self {
             id,
             client,
             instancer,
             endpointer,
-            audit: audit.clone(),
+            checker: checker.clone(),
         }
     }
 
@@ -78,19 +78,19 @@ impl Consumer {
         self.endpointer.stop().await;
         self.instancer.stop().await;
         self.client.close().await;
-        self.audit.note(format!("    c{} has stopped", self.id));
+        self.checker.note(format!("    c{} has stopped", self.id));
     }
 
     /// What must be true when nothing has happened for so long; what is not, if anything.
-    pub(super) fn check(&self, calm: Duration, files: &Files) -> Option<String> {
-        let view = files.views.get(&self.id)?;
+    pub(super) fn check(&self, calm: Duration, state: &CheckerState) -> Option<String> {
+        let view = state.views.get(&self.id)?;
         let calm = calm.min(view.started.elapsed());
         if calm < FOLLOWING {
             return None;
         }
         let wrong = match view.latest() {
             None => Some("knows nothing yet".to_owned()),
-            Some(event) => check_view(view, event, calm, &files.truth).or_else(|| {
+            Some(event) => check_view(view, event, calm, &state.registry_log).or_else(|| {
                 (calm >= MADE)
                     .then(|| self.check_endpoints(event))
                     .flatten()
@@ -117,7 +117,12 @@ impl Consumer {
 }
 
 /// What is shown must be what the registry holds, and what is held until the grace period is over.
-fn check_view(view: &View, event: &Event, calm: Duration, truth: &Truth) -> Option<String> {
+fn check_view(
+    view: &View,
+    event: &Event,
+    calm: Duration,
+    registry_log: &RegistryLog,
+) -> Option<String> {
     if !event.health().is_live() {
         return Some(format!("is not live: {:?}", event.health()));
     }
@@ -129,7 +134,7 @@ fn check_view(view: &View, event: &Event, calm: Duration, truth: &Truth) -> Opti
     let shown: Vec<_> = instances
         .filter(|instance| !held.contains_key(instance.key()))
         .collect();
-    let there: Vec<_> = truth.instances(&view.prefix).collect();
+    let there: Vec<_> = registry_log.instances(&view.prefix).collect();
     if shown != there {
         return Some(format!("shows {shown:?} where there is {there:?}"));
     }

@@ -3,9 +3,9 @@
 use super::{
     faults::Fault,
     history::History,
-    truth::{News, Place, Truth},
+    outages::Outages,
+    registry_log::{LoggedChange, Position, RegistryLog},
     view::View,
-    weather::Weather,
 };
 use sd_core::{Bytes, Codec, DefaultCodec, Event, Key, Prefix, Status};
 use sd_memory::Registry;
@@ -25,73 +25,74 @@ const ESTABLISHED: Duration = Duration::from_secs(20);
 
 /// One key of one provider, and which life of the provider it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Who {
+pub(super) struct OfferId {
     pub(super) slot: usize,
     pub(super) life: u32,
     pub(super) offer: usize,
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for OfferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{}.{}/{}", self.slot, self.life, self.offer)
     }
 }
 
 /// A registered provider.
-struct Standing {
+struct Registered {
     stem: Key,
     since: Instant,
 }
 
-/// Everything that is known of a run, and the verdict. Shared by all who take part in it.
+/// Checks the promises during a run. A handle on one state, shared by all who take part.
 #[derive(Clone)]
-pub(super) struct Audit(Arc<Mutex<Files>>);
+pub(super) struct Checker(Arc<Mutex<CheckerState>>);
 
-pub(super) struct Files {
+/// What is known of a run, and the history with its verdict.
+pub(super) struct CheckerState {
     start: Instant,
     pub(super) history: History,
-    pub(super) truth: Truth,
-    pub(super) weather: Weather,
-    /// Who writes each value; nobody writes the value of another.
-    owners: HashMap<Bytes, Who>,
-    /// Who has promised to put nothing any more, and when.
-    silent: BTreeMap<Who, Place>,
-    standing: BTreeMap<Who, Standing>,
+    pub(super) registry_log: RegistryLog,
+    pub(super) outages: Outages,
+    /// The owner of each value; no two owners write the same.
+    owners: HashMap<Bytes, OfferId>,
+    /// Owners that must put nothing any more, and since when.
+    barred: BTreeMap<OfferId, Position>,
+    registered: BTreeMap<OfferId, Registered>,
     pub(super) views: BTreeMap<u32, View>,
 }
 
-impl Audit {
+impl Checker {
     pub(super) fn new(registry: Registry, now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Files {
+        Self(Arc::new(Mutex::new(CheckerState {
             start: now,
             history: History::default(),
-            truth: Truth::new(registry),
-            weather: Weather::new(now),
+            registry_log: RegistryLog::new(registry),
+            outages: Outages::new(now),
             owners: HashMap::new(),
-            silent: BTreeMap::new(),
-            standing: BTreeMap::new(),
+            barred: BTreeMap::new(),
+            registered: BTreeMap::new(),
             views: BTreeMap::new(),
         })))
     }
 
-    /// The files, brought up to the present.
-    pub(super) fn files(&self) -> MutexGuard<'_, Files> {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = files.truth.catch_up();
-        files.read(news);
-        files
+    /// The state, brought up to the present.
+    pub(super) fn state(&self) -> MutexGuard<'_, CheckerState> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = state.registry_log.catch_up();
+        state.read(changes);
+        state
     }
 
     pub(super) fn note(&self, line: impl Into<String>) {
-        self.files().note(line);
+        self.state().note(line);
     }
 
     pub(super) fn violate(&self, what: impl Into<String>) {
-        self.files().violate(what);
+        self.state().violate(what);
     }
 }
 
-impl Files {
+impl CheckerState {
     pub(super) fn note(&mut self, line: impl Into<String>) {
         self.history.note(self.start.elapsed(), line.into());
     }
@@ -100,8 +101,8 @@ impl Files {
         self.history.violate(self.start.elapsed(), what.into());
     }
 
-    fn read(&mut self, news: Vec<News>) {
-        for News { key, place, value } in news {
+    fn read(&mut self, changes: Vec<LoggedChange>) {
+        for LoggedChange { key, place, value } in changes {
             let Some(value) = value else {
                 self.note(format!("    registry: -{key}"));
                 continue;
@@ -113,7 +114,7 @@ impl Files {
                 None => self.note(format!("    registry: +{key} by strangers: {text}")),
             }
             if let Some(who) = owner
-                && self.silent.get(&who).is_some_and(|since| *since < place)
+                && self.barred.get(&who).is_some_and(|since| *since < place)
             {
                 self.violate(format!("{who} put {key} after it had deregistered or died"));
             }
@@ -123,48 +124,48 @@ impl Files {
     // === Providers ===
 
     /// `who` is going to write `value`, or that it is draining instead.
-    pub(super) fn owns(&mut self, who: Who, key: &Key, value: &Bytes) {
+    pub(super) fn owns(&mut self, who: OfferId, key: &Key, value: &Bytes) {
         self.owners.insert(value.clone(), who);
         if let Some(draining) = DefaultCodec.draining(key, value) {
             self.owners.insert(draining, who);
         }
     }
 
-    pub(super) fn owner(&self, value: &Bytes) -> Option<Who> {
+    pub(super) fn owner(&self, value: &Bytes) -> Option<OfferId> {
         self.owners.get(value).copied()
     }
 
     /// `who` begins to put.
-    pub(super) fn may_put(&mut self, who: Who) {
-        self.silent.remove(&who);
+    pub(super) fn may_put(&mut self, who: OfferId) {
+        self.barred.remove(&who);
     }
 
     /// `who` puts nothing from now on.
-    pub(super) fn must_not_put(&mut self, who: Who) {
-        self.silent.insert(who, self.truth.place());
+    pub(super) fn must_not_put(&mut self, who: OfferId) {
+        self.barred.insert(who, self.registry_log.position());
     }
 
     /// What `who` has in the registry.
-    pub(super) fn holdings(&self, who: Who) -> impl Iterator<Item = &Key> {
-        let present = self.truth.present();
+    pub(super) fn holdings(&self, who: OfferId) -> impl Iterator<Item = &Key> {
+        let present = self.registry_log.present();
         present.filter_map(move |(key, value)| (self.owner(value) == Some(who)).then_some(key))
     }
 
     /// `who` is registered under `stem`, or a key that begins with it.
-    pub(super) fn stands(&mut self, who: Who, stem: Key, now: Instant) {
-        self.standing.insert(who, Standing { stem, since: now });
+    pub(super) fn registered(&mut self, who: OfferId, stem: Key, now: Instant) {
+        self.registered.insert(who, Registered { stem, since: now });
     }
 
     /// `who` does not want to be registered any more.
-    pub(super) fn falls(&mut self, who: Who) {
-        self.standing.remove(&who);
+    pub(super) fn deregistering(&mut self, who: OfferId) {
+        self.registered.remove(&who);
     }
 
     /// Others have touched the keys of all that `are` named.
-    pub(super) fn touch(&mut self, are: impl Fn(&Who) -> bool, now: Instant) {
-        for (who, standing) in &mut self.standing {
+    pub(super) fn touch(&mut self, are: impl Fn(&OfferId) -> bool, now: Instant) {
+        for (who, registered) in &mut self.registered {
             if are(who) {
-                standing.since = now;
+                registered.since = now;
             }
         }
     }
@@ -173,7 +174,7 @@ impl Files {
 
     /// Somebody begins to follow.
     pub(super) fn follow(&mut self, consumer: u32, prefix: Prefix, grace: Duration, now: Instant) {
-        let view = View::new(prefix, grace, &self.truth, now);
+        let view = View::new(prefix, grace, &self.registry_log, now);
         self.views.insert(consumer, view);
     }
 
@@ -183,12 +184,12 @@ impl Files {
             return self.violate(format!("c{consumer} is shown something after its end"));
         };
         let is_empty = event.instances().is_empty();
-        // Who has announced that it goes is believed.
+        // An instance that is draining may go at once.
         let was_full = view.latest().is_some_and(|latest| {
             let mut before = latest.instances().iter();
             !latest.instances().is_empty() && before.all(|i| i.status() == Status::Serving)
         });
-        let shown = view.show(event, &self.truth, &self.weather, now);
+        let shown = view.show(event, &self.registry_log, &self.outages, now);
         let long_ready = view.ready().is_some_and(|ready| ready + ESTABLISHED <= now);
         let was_emptied = was_full && is_empty && view.grace >= FULL_GRACE && long_ready;
         let prefix = view.prefix.clone();
@@ -196,13 +197,13 @@ impl Files {
             Ok(line) => self.note(format!("    c{consumer} sees: {line}")),
             Err(violation) => self.violate(format!("c{consumer}: {violation}")),
         }
-        let alive = self.standing.iter().find(|(who, standing)| {
-            let present = self.truth.present();
+        let alive = self.registered.iter().find(|(who, registered)| {
+            let present = self.registry_log.present();
             // Whichever lease completes the key.
-            let stem = standing.stem.as_str();
+            let stem = registered.stem.as_str();
             let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem));
-            prefix.matches(&standing.stem)
-                && standing.since + ESTABLISHED <= now
+            prefix.matches(&registered.stem)
+                && registered.since + ESTABLISHED <= now
                 && there.all(|(_, value)| self.owner(value) == Some(**who))
         });
         if let Some((who, _)) = alive
@@ -215,10 +216,10 @@ impl Files {
 
     /// A fault is about to be done to the registry, which `rebuild` loses everything.
     pub(super) fn fault(&mut self, fault: &Fault, now: Instant) {
-        self.weather.fault(fault, now);
+        self.outages.fault(fault, now);
         if let Fault::Rebuild { .. } = fault {
-            let news = self.truth.rebuild();
-            self.read(news);
+            let changes = self.registry_log.rebuild();
+            self.read(changes);
         }
     }
 }

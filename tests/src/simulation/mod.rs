@@ -22,15 +22,15 @@ pub mod faults;
 mod history;
 mod invariants;
 mod offer;
+mod outages;
 mod plan;
 mod provider;
-mod truth;
+mod registry_log;
 mod view;
-mod weather;
 mod world;
 
 pub use history::History;
-pub use plan::{Deed, Plan, Step};
+pub use plan::{Action, Plan, Step};
 
 use tokio::runtime::Builder;
 use world::World;
@@ -48,7 +48,7 @@ pub fn simulate(plan: &Plan) -> History {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing");
-    runtime.block_on(async { World::new(plan).live(plan).await })
+    runtime.block_on(async { World::new(plan).run(plan).await })
 }
 
 /// The plan without the steps that the broken promise does not need; the same plan, if none is

@@ -1,6 +1,6 @@
 //! One key that a provider registers.
 
-use super::invariants::{Audit, Files, Who};
+use super::invariants::{Checker, CheckerState, OfferId};
 use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, Error, Instance, Key, LeaseId, Registrar,
     RegistrarStatus, Service, ServiceKey, Status, Ttl,
@@ -21,18 +21,18 @@ const DENIED: Duration = Duration::from_secs(5);
 
 /// A registrar, and what it should have done.
 pub(super) struct Offer {
-    who: Who,
+    who: OfferId,
     registrar: Registrar,
     key: ServiceKey,
     drain: Duration,
     /// Writes plain addresses, as go-kit does, rather than JSON.
     plain: bool,
-    wish: Mutex<Wish>,
+    desired: Mutex<Desired>,
 }
 
 /// What its owner wants of it.
 #[derive(Debug, Clone)]
-struct Wish {
+struct Desired {
     value: Bytes,
     values: u32,
     /// How often it was told to register or to deregister.
@@ -43,12 +43,12 @@ impl Offer {
     /// An offer whose key is drawn from `fixed`, the same in each life of its provider, and whose
     /// terms are drawn from `drawn`.
     pub(super) fn new(
-        who: Who,
+        who: OfferId,
         client: &MemoryClient,
         ttl: Ttl,
         fixed: &mut fastrand::Rng,
         drawn: &mut fastrand::Rng,
-        audit: &Audit,
+        checker: &Checker,
     ) -> Self {
         let service = SERVICES[fixed.usize(..SERVICES.len())];
         let stem = format!("{service}/p{}-{}", who.slot, who.offer);
@@ -62,14 +62,14 @@ impl Offer {
         let plain = fixed.u32(..4) == 0;
         let drain = Duration::from_secs(2 * u64::from(drawn.u32(..4) == 0));
         let value = written(who, plain, 0, Status::Serving, key.stem());
-        audit.files().owns(who, key.stem(), &value);
+        checker.state().owns(who, key.stem(), &value);
         let service = Service::new(key.clone(), value.clone());
         let service = service.expect("not empty").with_ttl(ttl);
         let registrar = Registrar::builder(client.clone(), service)
             .drain(drain)
             .retake(drawn.u32(..6) == 0)
             .build();
-        let wish = Wish {
+        let desired = Desired {
             value,
             values: 1,
             turns: 0,
@@ -80,11 +80,11 @@ impl Offer {
             key,
             drain,
             plain,
-            wish: Mutex::new(wish),
+            desired: Mutex::new(desired),
         }
     }
 
-    pub(super) fn who(&self) -> Who {
+    pub(super) fn who(&self) -> OfferId {
         self.who
     }
 
@@ -99,76 +99,76 @@ impl Offer {
     // === What its provider does with it ===
 
     /// Registers, for as long as it takes.
-    pub(super) async fn join(&self, audit: &Audit) {
+    pub(super) async fn join(&self, checker: &Checker) {
         let turn = self.turn();
-        audit.files().may_put(self.who);
+        checker.state().may_put(self.who);
         loop {
             match self.registrar.register().await {
-                Ok(()) => return self.joined(turn, audit),
+                Ok(()) => return self.joined(turn, checker),
                 Err(Error::Closed) => return,
                 Err(error) if error.is_transient() => {
-                    return audit.violate(format!("{} gave up: {error}", self.who));
+                    return checker.violate(format!("{} gave up: {error}", self.who));
                 }
-                Err(error) => audit.note(format!("    {} may not register: {error}", self.who)),
+                Err(error) => checker.note(format!("    {} may not register: {error}", self.who)),
             }
             sleep(DENIED).await;
         }
     }
 
-    fn joined(&self, turn: u32, audit: &Audit) {
-        let mut files = audit.files();
-        files.note(format!("    {} registered", self.who));
-        if turn == self.wish().turns {
-            files.stands(self.who, self.key.stem().clone(), Instant::now());
+    fn joined(&self, turn: u32, checker: &Checker) {
+        let mut state = checker.state();
+        state.note(format!("    {} registered", self.who));
+        if turn == self.desired().turns {
+            state.registered(self.who, self.key.stem().clone(), Instant::now());
         }
     }
 
     /// Deregisters.
-    pub(super) async fn leave(&self, audit: &Audit) {
+    pub(super) async fn leave(&self, checker: &Checker) {
         let turn = self.turn();
-        audit.files().falls(self.who);
+        checker.state().deregistering(self.who);
         let began = Instant::now();
         let outcome = self.registrar.deregister().await;
         let took = began.elapsed();
         let who = self.who;
-        let mut files = audit.files();
+        let mut state = checker.state();
         match &outcome {
-            Ok(outcome) => files.note(format!("    {who} deregistered: {outcome:?}")),
-            Err(error) => files.note(format!("    {who} could not deregister: {error}")),
+            Ok(outcome) => state.note(format!("    {who} deregistered: {outcome:?}")),
+            Err(error) => state.note(format!("    {who} could not deregister: {error}")),
         }
         if took > DEREGISTER + self.drain + Duration::from_millis(10) {
-            files.violate(format!("{who} took {took:?} to deregister"));
+            state.violate(format!("{who} took {took:?} to deregister"));
         }
-        if turn != self.wish().turns {
+        if turn != self.desired().turns {
             // It was told to register again meanwhile.
             return;
         }
-        files.must_not_put(who);
+        state.must_not_put(who);
         let is_settled = matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
-        if is_settled && files.holdings(who).next().is_some() {
-            files.violate(format!("{who} is still there after {outcome:?}"));
+        if is_settled && state.holdings(who).next().is_some() {
+            state.violate(format!("{who} is still there after {outcome:?}"));
         }
     }
 
     /// Writes another value.
-    pub(super) async fn update(&self, status: Status, audit: &Audit) {
+    pub(super) async fn update(&self, status: Status, checker: &Checker) {
         let value = {
-            let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
             let stem = self.key.stem();
             // Every third goes back to the one before the last: whether that is still there is not
             // always known.
-            let n = match wish.values % 3 {
-                2 => wish.values - 2,
-                _ => wish.values,
+            let n = match desired.values % 3 {
+                2 => desired.values - 2,
+                _ => desired.values,
             };
-            wish.value = written(self.who, self.plain, n, status, stem);
-            wish.values += 1;
-            audit.files().owns(self.who, stem, &wish.value);
-            wish.value.clone()
+            desired.value = written(self.who, self.plain, n, status, stem);
+            desired.values += 1;
+            checker.state().owns(self.who, stem, &desired.value);
+            desired.value.clone()
         };
         match self.registrar.update(value).await {
-            Ok(updated) => audit.note(format!("    {} updated: {updated:?}", self.who)),
-            Err(error) => audit.note(format!("    {} could not update: {error}", self.who)),
+            Ok(updated) => checker.note(format!("    {} updated: {updated:?}", self.who)),
+            Err(error) => checker.note(format!("    {} could not update: {error}", self.who)),
         }
     }
 
@@ -179,18 +179,18 @@ impl Offer {
         &self,
         (joined, buried): (bool, bool),
         registry: &Registry,
-        files: &mut Files,
+        state: &mut CheckerState,
     ) {
         let who = self.who;
         match &*self.registrar.status().borrow() {
             RegistrarStatus::Registered { key, lease, .. } if joined => {
                 let stored = registry.get(key.as_str());
                 let right = stored.as_ref().is_some_and(|stored| {
-                    stored.value == self.wish().value && stored.lease.as_ref() == Some(lease)
+                    stored.value == self.desired().value && stored.lease.as_ref() == Some(lease)
                 });
                 if !right {
                     let holds = stored.map(|stored| stored.value);
-                    files.violate(format!(
+                    state.violate(format!(
                         "{who} says that it is registered, but {key} holds {holds:?}"
                     ));
                 }
@@ -200,31 +200,31 @@ impl Offer {
             RegistrarStatus::Taken { .. } if joined => {
                 // Whichever lease completes the key.
                 let stem = self.key.stem().as_str();
-                let is_taken = files
-                    .truth
+                let is_taken = state
+                    .registry_log
                     .present()
                     .filter(|(key, _)| key.as_str().starts_with(stem))
-                    .any(|(_, value)| files.owner(value) != Some(who));
+                    .any(|(_, value)| state.owner(value) != Some(who));
                 if !is_taken {
-                    files.violate(format!("{who} says that it is taken, which it is not"));
+                    state.violate(format!("{who} says that it is taken, which it is not"));
                 }
             }
-            other if joined => files.violate(format!("{who} is not back: {}", kind(other))),
+            other if joined => state.violate(format!("{who} is not back: {}", kind(other))),
             RegistrarStatus::Registered { .. } => {
-                files.violate(format!("{who} is registered although it left"));
+                state.violate(format!("{who} is registered although it left"));
             }
             _ => {}
         }
     }
 
     fn turn(&self) -> u32 {
-        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        wish.turns += 1;
-        wish.turns
+        let mut desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
+        desired.turns += 1;
+        desired.turns
     }
 
-    fn wish(&self) -> Wish {
-        self.wish
+    fn desired(&self) -> Desired {
+        self.desired
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -232,8 +232,8 @@ impl Offer {
 }
 
 /// A value that nobody else ever writes.
-fn written(who: Who, plain: bool, n: u32, status: Status, key: &Key) -> Bytes {
-    let Who { slot, life, offer } = who;
+fn written(who: OfferId, plain: bool, n: u32, status: Status, key: &Key) -> Bytes {
+    let OfferId { slot, life, offer } = who;
     if plain {
         return format!("10.{slot}.{offer}.{}:{}", life % 256, 1000 + n).into();
     }

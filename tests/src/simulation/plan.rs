@@ -4,11 +4,11 @@ use super::faults::{Fault, Outage, Target};
 use fastrand::Rng;
 use std::{fmt, time::Duration};
 
-/// What one provider or consumer does, or what befalls the registry. A deed that makes no sense when
+/// What one provider or consumer does, or what befalls the registry. A action that makes no sense when
 /// its time comes (the crash of a provider that is not there) is nothing, so that any part of a plan
 /// is a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum Action {
     /// A provider starts and registers, or registers again if it only left. Under the keys and at
     /// the addresses of whoever had its place before.
     Join(usize),
@@ -36,13 +36,13 @@ pub enum Deed {
     Fault(Fault),
 }
 
-/// A deed and its time, counted from the start.
+/// A action and its time, counted from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
     /// When.
     pub at: Duration,
     /// What.
-    pub deed: Deed,
+    pub action: Action,
 }
 
 /// All that happens in one run.
@@ -86,10 +86,14 @@ impl Plan {
     }
 
     /// A plan of these steps, each with its time in milliseconds, as a plan is printed.
-    pub fn of(seed: u64, horizon: Duration, steps: impl IntoIterator<Item = (u64, Deed)>) -> Self {
-        let step = |(millis, deed)| Step {
+    pub fn of(
+        seed: u64,
+        horizon: Duration,
+        steps: impl IntoIterator<Item = (u64, Action)>,
+    ) -> Self {
+        let step = |(millis, action)| Step {
             at: Duration::from_millis(millis),
-            deed,
+            action,
         };
         Self {
             seed,
@@ -102,22 +106,22 @@ impl Plan {
     pub(super) fn slots(&self) -> (usize, usize) {
         let (mut providers, mut consumers) = (0, 0);
         for step in &self.steps {
-            match step.deed {
-                Deed::Join(n)
-                | Deed::Leave(n)
-                | Deed::Quit(n)
-                | Deed::Crash(n)
-                | Deed::Vanish(n)
-                | Deed::Overtake(n)
-                | Deed::Update(n)
-                | Deed::Drain(n) => providers = providers.max(n + 1),
-                Deed::Follow(n) | Deed::Stop(n) | Deed::Abandon(n) => {
+            match step.action {
+                Action::Join(n)
+                | Action::Leave(n)
+                | Action::Quit(n)
+                | Action::Crash(n)
+                | Action::Vanish(n)
+                | Action::Overtake(n)
+                | Action::Update(n)
+                | Action::Drain(n) => providers = providers.max(n + 1),
+                Action::Follow(n) | Action::Stop(n) | Action::Abandon(n) => {
                     consumers = consumers.max(n + 1);
                 }
-                Deed::Fault(
+                Action::Fault(
                     Fault::Expire(target) | Fault::Delete(target) | Fault::Overwrite { target, .. },
                 ) => providers = providers.max(target.provider + 1),
-                Deed::Fault(_) => {}
+                Action::Fault(_) => {}
             }
         }
         (providers, consumers)
@@ -140,14 +144,14 @@ impl Draft {
             let at = self.millis(0, 3_000);
             self.steps.push(Step {
                 at,
-                deed: Deed::Join(n),
+                action: Action::Join(n),
             });
         }
         for n in 0..self.consumers {
             let at = self.millis(0, 5_000);
             self.steps.push(Step {
                 at,
-                deed: Deed::Follow(n),
+                action: Action::Follow(n),
             });
         }
         let mut at = Duration::ZERO;
@@ -168,8 +172,8 @@ impl Draft {
             if at >= horizon {
                 return;
             }
-            let deed = self.deed();
-            self.steps.push(Step { at, deed });
+            let action = self.action();
+            self.steps.push(Step { at, action });
         }
     }
 
@@ -178,30 +182,30 @@ impl Draft {
         self.outage = false;
         self.delayed = false;
         for fault in [Fault::End, Fault::Delay(Duration::ZERO), Fault::Erase] {
-            let deed = Deed::Fault(fault);
-            self.steps.push(Step { at, deed });
+            let action = Action::Fault(fault);
+            self.steps.push(Step { at, action });
         }
     }
 
-    fn deed(&mut self) -> Deed {
+    fn action(&mut self) -> Action {
         let (provider, consumer) = (
             self.rng.usize(..self.providers),
             self.rng.usize(..self.consumers),
         );
         match self.rng.u32(..100) {
             // Those who are gone come back: half of all joins find nothing to do.
-            0..=17 => Deed::Join(provider),
-            18..=20 => Deed::Leave(provider),
-            21..=23 => Deed::Quit(provider),
-            24..=27 => Deed::Crash(provider),
-            28..=30 => Deed::Vanish(provider),
-            31..=33 => Deed::Overtake(provider),
-            34..=39 => Deed::Update(provider),
-            40..=41 => Deed::Drain(provider),
-            42..=48 => Deed::Follow(consumer),
-            49..=50 => Deed::Stop(consumer),
-            51..=52 => Deed::Abandon(consumer),
-            _ => Deed::Fault(self.fault(provider)),
+            0..=17 => Action::Join(provider),
+            18..=20 => Action::Leave(provider),
+            21..=23 => Action::Quit(provider),
+            24..=27 => Action::Crash(provider),
+            28..=30 => Action::Vanish(provider),
+            31..=33 => Action::Overtake(provider),
+            34..=39 => Action::Update(provider),
+            40..=41 => Action::Drain(provider),
+            42..=48 => Action::Follow(consumer),
+            49..=50 => Action::Stop(consumer),
+            51..=52 => Action::Abandon(consumer),
+            _ => Action::Fault(self.fault(provider)),
         }
     }
 
@@ -252,7 +256,7 @@ impl Draft {
     }
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Join(n) => write!(f, "p{n} joins"),
@@ -281,7 +285,7 @@ impl fmt::Display for Plan {
             self.seed, self.horizon
         )?;
         for step in &self.steps {
-            writeln!(f, "    ({}, {:?}),", step.at.as_millis(), step.deed)?;
+            writeln!(f, "    ({}, {:?}),", step.at.as_millis(), step.action)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A provider: one life of a process with a client and one or two registrars of its own.
 
 use super::{
-    invariants::{Audit, Files, Who},
+    invariants::{Checker, CheckerState, OfferId},
     offer::{DEREGISTER, Offer},
 };
 use sd_core::{Status, Ttl};
@@ -25,7 +25,7 @@ pub(super) struct Provider {
     calls: Vec<AbortHandle>,
     /// Whatever goes on without it.
     tasks: TaskTracker,
-    audit: Audit,
+    checker: Checker,
 }
 
 impl Provider {
@@ -35,7 +35,7 @@ impl Provider {
         (seed, slot, life): (u64, usize, u32),
         registry: &Registry,
         tasks: &TaskTracker,
-        audit: &Audit,
+        checker: &Checker,
     ) -> Self {
         let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut fixed = fastrand::Rng::with_seed(slot_seed);
@@ -49,8 +49,8 @@ impl Provider {
         let ttl = Ttl::from_secs(drawn.u64(5..=LONGEST_TTL.as_secs())).expect("within bounds");
         let offers = (0..fixed.usize(1..=2))
             .map(|offer| {
-                let who = Who { slot, life, offer };
-                Offer::new(who, &client, ttl, &mut fixed, &mut drawn, audit)
+                let who = OfferId { slot, life, offer };
+                Offer::new(who, &client, ttl, &mut fixed, &mut drawn, checker)
             })
             .map(Arc::new)
             .collect();
@@ -61,7 +61,7 @@ impl Provider {
             joins: Vec::new(),
             calls: Vec::new(),
             tasks: tasks.clone(),
-            audit: audit.clone(),
+            checker: checker.clone(),
         };
         provider.join();
         provider
@@ -73,8 +73,8 @@ impl Provider {
             return;
         }
         for offer in self.offers.clone() {
-            let audit = self.audit.clone();
-            let call = self.tasks.spawn(async move { offer.join(&audit).await });
+            let checker = self.checker.clone();
+            let call = self.tasks.spawn(async move { offer.join(&checker).await });
             self.joins.push(call.abort_handle());
         }
     }
@@ -84,20 +84,20 @@ impl Provider {
         self.joined = false;
         self.cancel_joins();
         for offer in self.offers.clone() {
-            let audit = self.audit.clone();
-            self.tasks.spawn(async move { offer.leave(&audit).await });
+            let checker = self.checker.clone();
+            self.tasks.spawn(async move { offer.leave(&checker).await });
         }
     }
 
     /// Deregisters everything after a while, and ends.
     pub(super) fn quit_after(mut self, pause: Duration) {
         self.joined = false;
-        let (tasks, audit) = (self.tasks.clone(), self.audit.clone());
+        let (tasks, checker) = (self.tasks.clone(), self.checker.clone());
         tasks.spawn(async move {
             sleep(pause).await;
             self.cancel_joins();
             for offer in &self.offers {
-                offer.leave(&audit).await;
+                offer.leave(&checker).await;
             }
             self.client.close().await;
             self.cancel_calls();
@@ -109,10 +109,10 @@ impl Provider {
         self.client.crash();
         self.cancel_joins();
         self.cancel_calls();
-        let mut files = self.audit.files();
+        let mut state = self.checker.state();
         for offer in &self.offers {
-            files.falls(offer.who());
-            files.must_not_put(offer.who());
+            state.deregistering(offer.who());
+            state.must_not_put(offer.who());
         }
     }
 
@@ -121,14 +121,14 @@ impl Provider {
         self.cancel_joins();
         self.cancel_calls();
         let whos: Vec<_> = self.offers.iter().map(|offer| offer.who()).collect();
-        let audit = self.audit.clone();
+        let checker = self.checker.clone();
         for who in &whos {
-            audit.files().falls(*who);
+            checker.state().deregistering(*who);
         }
         self.tasks.clone().spawn(async move {
             sleep(VANISHED).await;
             for who in whos {
-                audit.files().must_not_put(who);
+                checker.state().must_not_put(who);
             }
         });
     }
@@ -136,10 +136,10 @@ impl Provider {
     /// Writes another value.
     pub(super) fn update(&mut self, status: Status) {
         for offer in self.offers.clone() {
-            let audit = self.audit.clone();
+            let checker = self.checker.clone();
             let call = self
                 .tasks
-                .spawn(async move { offer.update(status, &audit).await });
+                .spawn(async move { offer.update(status, &checker).await });
             self.calls.push(call.abort_handle());
         }
         self.calls.retain(|call| !call.is_finished());
@@ -151,17 +151,17 @@ impl Provider {
     }
 
     /// Those who want to be registered.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = Who> {
+    pub(super) fn wanted(&self) -> impl Iterator<Item = OfferId> {
         let offers = self.offers.iter().filter(|_| self.joined);
         offers.map(|offer| offer.who())
     }
 
     /// What must be true once nothing has happened for long. The dead may hold keys for as long as
     /// their leases last.
-    pub(super) fn check(&self, calm: Duration, registry: &Registry, files: &mut Files) {
+    pub(super) fn check(&self, calm: Duration, registry: &Registry, state: &mut CheckerState) {
         let buried = calm >= BACK + LONGEST_TTL;
         for offer in &self.offers {
-            offer.check((self.joined, buried), registry, files);
+            offer.check((self.joined, buried), registry, state);
         }
     }
 

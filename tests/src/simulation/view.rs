@@ -1,13 +1,13 @@
 //! What one consumer was shown, held against what the registry held.
 
-use super::{truth::Truth, weather::Weather};
+use super::{outages::Outages, registry_log::RegistryLog};
 use sd_core::{
     Event, Health, Instance, InstanceChange, Instances, Key, Prefix, Status, Trouble, WatchError,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// Who became ready less than this ago may be between its first list and its first watch, and has
+/// A consumer that became ready less than this ago may be between its first list and its first watch, and has
 /// nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -29,9 +29,14 @@ pub(super) struct View {
 
 impl View {
     /// The view of somebody who begins to follow now.
-    pub(super) fn new(prefix: Prefix, grace: Duration, truth: &Truth, now: Instant) -> Self {
+    pub(super) fn new(
+        prefix: Prefix,
+        grace: Duration,
+        registry_log: &RegistryLog,
+        now: Instant,
+    ) -> Self {
         Self {
-            floor: truth.floor(&prefix),
+            floor: registry_log.floor(&prefix),
             prefix,
             grace,
             started: now,
@@ -54,8 +59,8 @@ impl View {
     pub(super) fn show(
         &mut self,
         event: Event,
-        truth: &Truth,
-        weather: &Weather,
+        registry_log: &RegistryLog,
+        outages: &Outages,
         now: Instant,
     ) -> Result<String, String> {
         if self.ended {
@@ -86,11 +91,11 @@ impl View {
             line.push_str(&said(&change));
             match change {
                 InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
-                    self.advance(new.key(), Some(&*new), truth)?;
+                    self.advance(new.key(), Some(&*new), registry_log)?;
                 }
                 InstanceChange::Removed(old) => {
-                    let floor = self.advance(old.key(), None, truth)?;
-                    if self.must_hold(old.key(), floor, truth, weather, now) {
+                    let floor = self.advance(old.key(), None, registry_log)?;
+                    if self.must_hold(old.key(), floor, registry_log, outages, now) {
                         return Err(format!("{} was removed in doubt", old.key()));
                     }
                 }
@@ -110,11 +115,11 @@ impl View {
         &mut self,
         key: &Key,
         shown: Option<&Instance>,
-        truth: &Truth,
+        registry_log: &RegistryLog,
     ) -> Result<usize, String> {
         let floor = self.floor.entry(key.clone()).or_default();
         let before = *floor;
-        let versions = truth.versions(key).get(before..).unwrap_or_default();
+        let versions = registry_log.versions(key).get(before..).unwrap_or_default();
         let found = versions
             .iter()
             .position(|version| version.instance.as_ref() == shown);
@@ -139,11 +144,11 @@ impl View {
         &self,
         key: &Key,
         floor: usize,
-        truth: &Truth,
-        weather: &Weather,
+        registry_log: &RegistryLog,
+        outages: &Outages,
         now: Instant,
     ) -> bool {
-        let versions = truth.versions(key).get(floor..).unwrap_or_default();
+        let versions = registry_log.versions(key).get(floor..).unwrap_or_default();
         let was_announced = versions
             .iter()
             .filter_map(|version| version.instance.as_ref())
@@ -153,7 +158,7 @@ impl View {
         };
         !self.grace.is_zero()
             && !was_announced
-            && weather.is_doubtful(ready + SETTLED, self.grace, now)
+            && outages.must_hold_removals(ready + SETTLED, self.grace, now)
     }
 }
 

@@ -4,8 +4,8 @@ use super::{
     consumer::Consumer,
     faults::{Fault, Outage, Target},
     history::History,
-    invariants::Audit,
-    plan::{Deed, Plan},
+    invariants::Checker,
+    plan::{Action, Plan},
     provider::{BACK, LONGEST_TTL, Provider},
 };
 use sd_core::{Error, Status};
@@ -23,9 +23,9 @@ const TICK: Duration = Duration::from_millis(1_000);
 const REST: Duration = Duration::from_secs(120);
 /// In this time the calls are counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Each client makes so many calls in a window at most, and so many more for each deed.
+/// Each client makes so many calls in a window at most, and so many more for each action.
 const CALLS: u64 = 25;
-const CALLS_PER_DEED: u64 = 4;
+const CALLS_PER_ACTION: u64 = 4;
 /// How long an overtaken provider stays.
 const OVERLAP: Duration = Duration::from_secs(3);
 /// Whatever was told to end has ended after this.
@@ -34,7 +34,7 @@ const END: Duration = Duration::from_secs(60);
 pub(super) struct World {
     seed: u64,
     registry: Registry,
-    audit: Audit,
+    checker: Checker,
     providers: Vec<Option<Provider>>,
     lives: Vec<u32>,
     consumers: Vec<Option<Consumer>>,
@@ -48,7 +48,7 @@ pub(super) struct World {
 struct Load {
     began: Instant,
     before: u64,
-    deeds: u64,
+    actions: u64,
 }
 
 impl World {
@@ -58,7 +58,7 @@ impl World {
         let now = Instant::now();
         Self {
             seed: plan.seed,
-            audit: Audit::new(registry.clone(), now),
+            checker: Checker::new(registry.clone(), now),
             registry,
             providers: (0..providers).map(|_| None).collect(),
             lives: vec![0; providers],
@@ -69,27 +69,27 @@ impl World {
             load: Load {
                 began: now,
                 before: 0,
-                deeds: 0,
+                actions: 0,
             },
         }
     }
 
     /// Lives through `plan` to its end, or until a promise is broken.
-    pub(super) async fn live(mut self, plan: &Plan) -> History {
+    pub(super) async fn run(mut self, plan: &Plan) -> History {
         // What is left of it when it ends early goes with the runtime.
-        let _ = self.try_live(plan).await;
-        mem::take(&mut self.audit.files().history)
+        let _ = self.try_run(plan).await;
+        mem::take(&mut self.checker.state().history)
     }
 
-    async fn try_live(&mut self, plan: &Plan) -> ControlFlow<()> {
+    async fn try_run(&mut self, plan: &Plan) -> ControlFlow<()> {
         let start = Instant::now();
         for step in &plan.steps {
             self.wait_until(start + step.at).await?;
-            self.apply(step.deed);
+            self.apply(step.action);
         }
         self.wait_until(start + plan.horizon).await?;
         for fault in [Fault::End, Fault::Delay(Duration::ZERO), Fault::Erase] {
-            self.apply(Deed::Fault(fault));
+            self.apply(Action::Fault(fault));
         }
         self.wait_until(Instant::now() + REST).await?;
         self.end().await
@@ -105,7 +105,7 @@ impl World {
     }
 
     fn verdict(&self) -> ControlFlow<()> {
-        match self.audit.files().history.violation() {
+        match self.checker.state().history.violation() {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
@@ -113,54 +113,55 @@ impl World {
 
     // === What happens ===
 
-    fn apply(&mut self, deed: Deed) {
-        self.load.deeds += 1;
-        self.audit.files().weather.disturb(Instant::now());
-        self.audit.note(deed.to_string());
-        match deed {
-            Deed::Join(slot) => match &mut self.providers[slot] {
+    fn apply(&mut self, action: Action) {
+        self.load.actions += 1;
+        self.checker.state().outages.disturb(Instant::now());
+        self.checker.note(action.to_string());
+        match action {
+            Action::Join(slot) => match &mut self.providers[slot] {
                 Some(provider) => provider.join(),
                 None => self.start(slot),
             },
-            Deed::Leave(slot) => {
+            Action::Leave(slot) => {
                 if let Some(provider) = &mut self.providers[slot] {
                     provider.leave();
                 }
             }
-            Deed::Quit(slot) => self.take(slot, |provider| provider.quit_after(Duration::ZERO)),
-            Deed::Crash(slot) => self.take(slot, Provider::crash),
-            Deed::Vanish(slot) => self.take(slot, Provider::vanish),
-            Deed::Overtake(slot) => {
+            Action::Quit(slot) => self.take(slot, |provider| provider.quit_after(Duration::ZERO)),
+            Action::Crash(slot) => self.take(slot, Provider::crash),
+            Action::Vanish(slot) => self.take(slot, Provider::vanish),
+            Action::Overtake(slot) => {
                 if self.providers[slot].is_some() {
                     self.touch(slot);
                     self.take(slot, |provider| provider.quit_after(OVERLAP));
                     self.start(slot);
                 }
             }
-            Deed::Update(slot) => self.update(slot, Status::Serving),
-            Deed::Drain(slot) => self.update(slot, Status::Draining),
-            Deed::Follow(slot) => {
+            Action::Update(slot) => self.update(slot, Status::Serving),
+            Action::Drain(slot) => self.update(slot, Status::Draining),
+            Action::Follow(slot) => {
                 let started = self.consumers[slot].is_some();
                 if !started {
                     self.followers += 1;
                     let ids = (self.seed, slot, self.followers);
-                    self.consumers[slot] = Some(Consumer::start(ids, &self.registry, &self.audit));
+                    self.consumers[slot] =
+                        Some(Consumer::start(ids, &self.registry, &self.checker));
                 }
             }
-            Deed::Stop(slot) => {
+            Action::Stop(slot) => {
                 if let Some(consumer) = self.consumers[slot].take() {
                     self.tasks.spawn(consumer.stop());
                 }
             }
-            Deed::Abandon(slot) => drop(self.consumers[slot].take()),
-            Deed::Fault(fault) => self.fault(fault),
+            Action::Abandon(slot) => drop(self.consumers[slot].take()),
+            Action::Fault(fault) => self.fault(fault),
         }
     }
 
     fn start(&mut self, slot: usize) {
         self.lives[slot] += 1;
         let ids = (self.seed, slot, self.lives[slot]);
-        let provider = Provider::start(ids, &self.registry, &self.tasks, &self.audit);
+        let provider = Provider::start(ids, &self.registry, &self.tasks, &self.checker);
         self.providers[slot] = Some(provider);
     }
 
@@ -178,12 +179,12 @@ impl World {
 
     fn fault(&mut self, fault: Fault) {
         let now = Instant::now();
-        let outage = self.audit.files().weather.outage();
+        let outage = self.checker.state().outages.outage();
         if matches!(fault, Fault::Begin(_)) && outage.is_some() {
             return;
         }
         let before = self.registry.revision();
-        self.audit.files().fault(&fault, now);
+        self.checker.state().fault(&fault, now);
         match fault {
             Fault::Begin(Outage::Freeze) => self.registry.freeze(),
             Fault::Begin(Outage::Kill) => self.registry.kill(),
@@ -202,7 +203,7 @@ impl World {
             Fault::Delay(by) => self.registry.delay(by),
             Fault::Rebuild { ahead } => {
                 while ahead && self.registry.revision() <= before {
-                    self.scribble("/strangers");
+                    self.put_foreign("/strangers");
                 }
             }
             Fault::Expire(target) => {
@@ -234,24 +235,24 @@ impl World {
     }
 
     fn touch(&self, slot: usize) {
-        let mut files = self.audit.files();
-        files.touch(|who| who.slot == slot, Instant::now());
+        let mut state = self.checker.state();
+        state.touch(|who| who.slot == slot, Instant::now());
     }
 
-    fn scribble(&mut self, key: &str) {
+    fn put_foreign(&mut self, key: &str) {
         self.strangers += 1;
         let _ = self.registry.put(key, self.strangers.to_string());
     }
 
     fn erase(&mut self) {
-        let mut files = self.audit.files();
-        files.touch(|_| true, Instant::now());
-        let present = files.truth.present();
+        let mut state = self.checker.state();
+        state.touch(|_| true, Instant::now());
+        let present = state.registry_log.present();
         let foreign: Vec<_> = present
-            .filter(|(_, value)| files.owner(value).is_none())
+            .filter(|(_, value)| state.owner(value).is_none())
             .map(|(key, _)| key.clone())
             .collect();
-        drop(files);
+        drop(state);
         for key in foreign {
             self.registry.delete(key);
         }
@@ -262,7 +263,7 @@ impl World {
     async fn check(&mut self) -> ControlFlow<()> {
         self.check_load();
         let now = Instant::now();
-        let calm = self.audit.files().weather.calm(now);
+        let calm = self.checker.state().outages.calm(now);
         if calm >= BACK {
             self.check_providers(calm);
         }
@@ -270,46 +271,46 @@ impl World {
             // What happened this very moment may not have reached everybody.
             sleep(Duration::from_millis(1)).await;
             if let Some(wrong) = self.wrong_view(calm) {
-                self.audit.violate(wrong);
+                self.checker.violate(wrong);
             }
         }
         self.verdict()
     }
 
     fn wrong_view(&self, calm: Duration) -> Option<String> {
-        let files = self.audit.files();
+        let state = self.checker.state();
         let mut consumers = self.consumers.iter().flatten();
-        consumers.find_map(|consumer| consumer.check(calm, &files))
+        consumers.find_map(|consumer| consumer.check(calm, &state))
     }
 
     fn check_providers(&self, calm: Duration) {
-        let mut files = self.audit.files();
+        let mut state = self.checker.state();
         let providers = || self.providers.iter().flatten();
         for provider in providers() {
-            provider.check(calm, &self.registry, &mut files);
+            provider.check(calm, &self.registry, &mut state);
         }
         let followers = self.consumers.iter().flatten().count();
         let watchers = self.registry.watchers();
         if watchers != followers {
-            files.violate(format!("{watchers} watches of {followers} consumers"));
+            state.violate(format!("{watchers} watches of {followers} consumers"));
         }
         if calm < BACK + LONGEST_TTL {
             return;
         }
         let wanted: BTreeSet<_> = providers().flat_map(Provider::wanted).collect();
-        let left_over = files.truth.present().find_map(|(key, value)| {
-            let owner = files.owner(value)?;
+        let left_over = state.registry_log.present().find_map(|(key, value)| {
+            let owner = state.owner(value)?;
             (!wanted.contains(&owner)).then(|| format!("{key} of {owner} is still there"))
         });
         if let Some(left_over) = left_over {
-            files.violate(left_over);
+            state.violate(left_over);
         }
         let leases: BTreeSet<_> = self.registry.leases().into_iter().collect();
         let used = providers()
             .filter_map(|provider| provider.offer(0).place())
             .count();
         if leases.len() > providers().count() || leases.len() < used {
-            files.violate(format!("{} leases of {used} providers", leases.len()));
+            state.violate(format!("{} leases of {used} providers", leases.len()));
         }
     }
 
@@ -330,16 +331,16 @@ impl World {
         let calls = lists + watches + registers + reclaims + removals + keep_alives;
         let made = calls - self.load.before;
         let clients = (2 * self.providers.len() + self.consumers.len()) as u64;
-        let allowed = clients * (CALLS + CALLS_PER_DEED * self.load.deeds);
+        let allowed = clients * (CALLS + CALLS_PER_ACTION * self.load.actions);
         if made > allowed {
-            self.audit.violate(format!(
+            self.checker.violate(format!(
                 "{made} calls of {clients} clients within {WINDOW:?}"
             ));
         }
         self.load = Load {
             began: Instant::now(),
             before: calls,
-            deeds: 0,
+            actions: 0,
         };
     }
 
@@ -361,7 +362,7 @@ impl World {
         self.tasks.close();
         if timeout(END, self.tasks.wait()).await.is_err() {
             let left = self.tasks.len();
-            self.audit.violate(format!("{left} calls never returned"));
+            self.checker.violate(format!("{left} calls never returned"));
         }
         // Those who were killed have left a lease.
         sleep(LONGEST_TTL).await;
@@ -370,11 +371,11 @@ impl World {
             ("leases", self.registry.leases().len()),
             ("watches", self.registry.watchers()),
             ("tasks", Handle::current().metrics().num_alive_tasks()),
-            ("views", self.audit.files().views.len()),
+            ("views", self.checker.state().views.len()),
         ];
         for (what, count) in left {
             if count > 0 {
-                self.audit
+                self.checker
                     .violate(format!("{count} {what} are left at the end"));
             }
         }

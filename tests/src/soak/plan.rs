@@ -4,10 +4,21 @@ use fastrand::Rng;
 use sd_core::Key;
 use std::{fmt, time::Duration};
 
+/// All agree at most so long after a fault is over: a grace period, a TTL (twice, since a restarted
+/// etcd begins it anew), and what a busy machine needs.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The prefix of all providers' keys.
+pub(super) const PREFIX: &str = "/svc/";
 /// How many providers there can be.
 pub(super) const PROVIDERS: usize = 5;
 /// How many consumers there are.
 pub(super) const CONSUMERS: usize = 3;
+/// The key of the provider in this slot.
+pub(super) fn key(slot: usize) -> Key {
+    Key::new(format!("{PREFIX}p{slot}")).expect("a key")
+}
+
 /// The TTL of the provider under `key`: 2 s, the shortest, or 3 s.
 pub(super) fn ttl(key: &Key) -> Duration {
     let is_odd = key.as_str().ends_with(['1', '3']);
@@ -46,7 +57,7 @@ pub enum Fault {
     Delete(usize),
     /// Somebody else writes over the key of a provider, and removes that after a while.
     Overwrite {
-        /// Whose key.
+        /// Source key.
         provider: usize,
         /// Whether no codec can read what is written.
         garbage: bool,
@@ -280,7 +291,7 @@ impl Fault {
         }
     }
 
-    /// The provider whose instance may be missing from a consumer's view for a while. Nobody
+    /// The provider source instance may be missing from a consumer's view for a while. Nobody
     /// else's ever may.
     pub fn touches(&self) -> Option<usize> {
         match *self {

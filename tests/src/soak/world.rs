@@ -1,35 +1,24 @@
-//! The world: one etcd, and those who use it, each behind a network of its own.
+//! The world of the soak: one etcd, the providers and consumers on it, and the faults that are
+//! injected.
 
 use super::{
-    DEADLINE,
-    audit::{Audit, LIFE, Trail, Vanished},
-    checks::{settled, tasks},
-    plan::{CONSUMERS, Cut, Fault, PROVIDERS, Who, ttl},
-    record::Record,
-    silence::Silence,
+    checker::{Checker, ConsumerHistory, Vanished},
+    event_log::EventLog,
+    follower::Follower,
+    measure::{settled, tasks},
+    member::{Member, encoded, told},
+    plan::{CONSUMERS, Cut, DEADLINE, Fault, PREFIX, PROVIDERS, Who, key, ttl},
+    stalls::StallMonitor,
 };
-use crate::{
-    etcd::Etcd,
-    fleet::{Consumer, Provider},
-    network::Proxy,
-};
-use futures::StreamExt;
-use sd_core::{
-    Bytes, Codec, DefaultCodec, Deregistered, EndpointSource, Events, Instance, Key, Registrar,
-    RegistrarStatus, Service, StatusReceiver, Ttl,
-};
+use crate::{etcd::Etcd, network::Proxy};
+use sd_core::{Deregistered, Instance, Key};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use tokio_util::task::AbortOnDropHandle;
 
-/// Under which all of ours is.
-pub(super) const PREFIX: &str = "/svc/";
-/// How often the endpoints are looked at, whether or not something has changed.
-const LOOK: Duration = Duration::from_millis(20);
 /// Of a silence of etcd that is longer every consumer knows: 4/3 s, and a little for the machine.
 const NOTICED: Duration = Duration::from_millis(1_533);
 /// So many tasks come and go all the time.
@@ -43,9 +32,9 @@ const WRITTEN: Duration = Duration::from_secs(15);
 
 pub(super) struct World {
     etcd: Arc<Etcd>,
-    audit: Audit,
-    record: Record,
-    silence: Silence,
+    checker: Checker,
+    events: EventLog,
+    stalls: StallMonitor,
     providers: [Option<Member>; PROVIDERS],
     followers: Vec<Follower>,
     lives: u64,
@@ -68,32 +57,14 @@ pub(super) struct Agreement {
     pub(super) notes: Vec<String>,
 }
 
-/// A provider and its network, which ends before it does.
-struct Member {
-    proxy: Proxy,
-    provider: Provider,
-    instance: Instance,
-    life: u64,
-    _biographer: AbortOnDropHandle<()>,
-}
-
-/// A consumer, its network, and somebody who looks over its shoulder.
-struct Follower {
-    watcher: AbortOnDropHandle<()>,
-    /// A subscription that nobody reads.
-    unread: Events,
-    consumer: Arc<Consumer>,
-    proxy: Proxy,
-}
-
 impl World {
     pub(super) async fn start(etcd: Arc<Etcd>, living: impl Iterator<Item = usize>) -> Self {
-        let record = Record::default();
+        let events = EventLog::default();
         let mut world = Self {
-            silence: Silence::listen(etcd.clone(), record.clone()),
+            stalls: StallMonitor::listen(etcd.clone(), events.clone()),
             etcd,
-            audit: Audit::default(),
-            record,
+            checker: Checker::default(),
+            events,
             providers: Default::default(),
             followers: Vec::new(),
             lives: 0,
@@ -103,8 +74,8 @@ impl World {
             usual: None,
         };
         for n in 0..CONSUMERS {
-            let trail = Trail::new(n, world.audit.clone(), world.record.clone());
-            let follower = Follower::start(&world.etcd, trail).await;
+            let history = ConsumerHistory::new(n, world.checker.clone(), world.events.clone());
+            let follower = Follower::start(&world.etcd, history).await;
             world.followers.push(follower);
         }
         let before = tasks();
@@ -119,13 +90,13 @@ impl World {
     // === Faults ===
 
     /// Lives through a fault, from its beginning to its end.
-    pub(super) async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+    pub(super) async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         self.began = Instant::now();
-        self.record.note(format!("begins: {fault}"));
+        self.events.note(format!("begins: {fault}"));
         let touched = fault.touches().map(key);
         let living = self.living().map(|member| member.instance.key().clone());
         let steady = living.filter(|key| Some(key) != touched.as_ref()).collect();
-        self.audit.steady(steady);
+        self.checker.steady(steady);
         match fault {
             Fault::Freeze(lasting) => {
                 self.etcd.freeze();
@@ -190,7 +161,7 @@ impl World {
                 let old = self.providers[slot].take();
                 self.join(slot).await;
                 if let Some(old) = old {
-                    old.leave(&self.etcd, &self.audit, Deregistered::NotOurs)
+                    old.leave(&self.etcd, &self.checker, Deregistered::NotOurs)
                         .await?;
                 }
             }
@@ -206,7 +177,7 @@ impl World {
                 written.map_err(|error| format!("no update: {error}"))?;
             }
         }
-        self.record.note("the fault is over");
+        self.events.note("the fault is over");
         Ok(())
     }
 
@@ -244,7 +215,7 @@ impl World {
 
     async fn join(&mut self, slot: usize) {
         self.lives += 1;
-        let member = Member::start(&self.etcd, slot, self.lives, self.record.clone());
+        let member = Member::start(&self.etcd, slot, self.lives, self.events.clone());
         self.providers[slot] = Some(member.await);
     }
 
@@ -252,7 +223,7 @@ impl World {
         match self.providers[slot].take() {
             Some(member) => {
                 member
-                    .leave(&self.etcd, &self.audit, Deregistered::Removed)
+                    .leave(&self.etcd, &self.checker, Deregistered::Removed)
                     .await
             }
             None => Err(format!("p{slot} is not there to leave")),
@@ -261,7 +232,7 @@ impl World {
 
     fn crash(&mut self, slot: usize) {
         if let Some(member) = self.providers[slot].take() {
-            self.audit.ended(member.instance.key(), member.life);
+            self.checker.ended(member.instance.key(), member.life);
             // The network first, so that nobody hears of it.
             drop(member.proxy);
             drop(member.provider);
@@ -282,30 +253,30 @@ impl World {
     /// Waits until all agree. From then on every instance is to be seen at all times, until the
     /// next fault.
     pub(super) async fn agree(&mut self) -> Result<Agreement, String> {
-        let settled = settled(DEADLINE, async || match self.audit.verdict() {
+        let settled = settled(DEADLINE, async || match self.checker.verdict() {
             // There is nothing to wait for.
             Err(_) => Ok(()),
             Ok(()) => self.look().await,
         })
         .await;
         // What may not happen at all comes before what has not happened yet.
-        self.audit.verdict()?;
+        self.checker.verdict()?;
         let mut notes: Vec<String> = Vec::new();
-        for vanished in self.audit.vanished() {
-            let note = self.judge(&vanished)?;
+        for vanished in self.checker.vanished() {
+            let note = self.explain(&vanished)?;
             // What three consumers do not see is worth one word.
             if !notes.iter().any(|it| it.contains(vanished.key.as_str())) {
                 notes.push(note);
             }
         }
         let took = settled?;
-        self.record.note("all agree");
+        self.events.note("all agree");
         if self.usual.is_none() {
             self.usual = Some((self.living().count(), tasks()));
         }
         self.leases = self.leases_now().collect();
         let living = self.living().map(|member| member.instance.key().clone());
-        self.audit.steady(living.collect());
+        self.checker.steady(living.collect());
         Ok(Agreement { took, notes })
     }
 
@@ -314,10 +285,10 @@ impl World {
             .map(|member| (member.instance.key().clone(), member.provider.lease()))
     }
 
-    /// Whose fault it is that a consumer did not see a provider that lives. The machine's, if that
+    /// Source fault it is that a consumer did not see a provider that lives. The machine's, if that
     /// was too busy to keep the lease alive and no consumer could know of trouble: that is worth a
     /// word. Else a promise was broken; says how.
-    fn judge(&self, vanished: &Vanished) -> Result<String, String> {
+    fn explain(&self, vanished: &Vanished) -> Result<String, String> {
         let Vanished {
             from,
             key,
@@ -342,8 +313,8 @@ impl World {
             ));
         }
         let since = *at - ttl - ENDED;
-        let silent = self.silence.total(since, *at);
-        let of_etcd = self.silence.of_etcd(since, *at);
+        let silent = self.stalls.total(since, *at);
+        let of_etcd = self.stalls.of_etcd(since, *at);
         let measured = format!(
             "etcd or this process was silent for {silent:.2?} in the {:?} before, etcd for {of_etcd:.2?} \
              at a time; a TTL of {ttl:?} bears {:.2?}",
@@ -367,7 +338,7 @@ impl World {
 
     /// What happened in the last fault, and since; and how it stands now.
     pub(super) fn account(&self) -> Vec<String> {
-        let mut lines = self.record.around(self.began);
+        let mut lines = self.events.around(self.began);
         let now = Instant::now() - self.began;
         let end = lines.len();
         for member in self.living() {
@@ -390,7 +361,7 @@ impl World {
 
     /// For how long the machine did not let this process run, at the longest.
     pub(super) fn stalled(&self) -> Duration {
-        self.silence.of_ours()
+        self.stalls.of_ours()
     }
 
     async fn look(&self) -> Result<(), String> {
@@ -455,202 +426,23 @@ impl World {
     /// Ends everything, and waits for that.
     pub(super) async fn stop(&mut self) -> Result<(), String> {
         self.began = Instant::now();
-        self.record.note("everything stops");
-        self.audit.steady(BTreeSet::new());
+        self.events.note("everything stops");
+        self.checker.steady(BTreeSet::new());
         for member in self.providers.iter_mut().filter_map(Option::take) {
             member
-                .leave(&self.etcd, &self.audit, Deregistered::Removed)
+                .leave(&self.etcd, &self.checker, Deregistered::Removed)
                 .await?;
         }
         for follower in self.followers.drain(..) {
-            drop(follower.watcher);
-            follower.consumer.endpointer().stop().await;
-            follower.consumer.instancer().stop().await;
-            follower.consumer.client().close().await;
+            follower.stop().await;
         }
-        self.silence.stop();
-        self.audit.verdict()
+        self.stalls.stop();
+        self.checker.verdict()
     }
-}
-
-impl Member {
-    async fn start(etcd: &Etcd, slot: usize, life: u64, record: Record) -> Self {
-        let proxy = Proxy::to(etcd.address()).await;
-        let instance = Instance::new(key(slot), format!("10.0.0.{slot}:80"))
-            .with_metadata(LIFE, life.to_string());
-        let service = Service::new(instance.key().as_str(), encoded(&instance))
-            .expect("a key")
-            .with_ttl(Ttl::from_secs(ttl(instance.key()).as_secs()).expect("a TTL"));
-        let provider = Provider::with(proxy.endpoint(), instance.key().as_str(), |client| {
-            // Below a third of the consumers' grace period.
-            Registrar::builder(client, service)
-                .backoff(Duration::from_millis(100), Duration::from_secs(1))
-                .build()
-        })
-        .await;
-        let status = provider.registrar().status();
-        let biographer = tokio::spawn(write_down(instance.key().clone(), status, record));
-        Self {
-            proxy,
-            provider,
-            instance,
-            life,
-            _biographer: AbortOnDropHandle::new(biographer),
-        }
-    }
-
-    /// Whether it stands at etcd as it believes; gives the lease.
-    async fn look(&self, etcd: &Etcd) -> Result<Option<i64>, String> {
-        let key = self.instance.key();
-        let status = self.provider.registrar().status().borrow();
-        let RegistrarStatus::Registered { lease, .. } = &*status else {
-            return Err(format!("the registrar of {key} is {status:?}"));
-        };
-        let lease = lease.as_str().parse().ok();
-        let entry = etcd.entry(key.as_str()).await;
-        let entry = entry.ok_or_else(|| format!("{key} is not at etcd"))?;
-        let value = encoded(&self.instance);
-        if entry.value() != value || Some(entry.lease()) != lease {
-            return Err(format!(
-                "{entry:?} stands where {value:?} should, on {lease:?}"
-            ));
-        }
-        // After a stall it may have run out, with etcd about to say so.
-        match lease {
-            Some(lease) if etcd.seconds_left(lease).await < 1 => Err(format!(
-                "the lease {lease} of {key} has hardly a second left"
-            )),
-            lease => Ok(lease),
-        }
-    }
-
-    /// Ends in good order: with the entry goes the lease, at once.
-    async fn leave(self, etcd: &Etcd, audit: &Audit, expected: Deregistered) -> Result<(), String> {
-        audit.ended(self.instance.key(), self.life);
-        let key = self.instance.key();
-        let lease = self.provider.lease();
-        let outcome = self.provider.registrar().deregister().await;
-        self.provider.client().close().await;
-        if !matches!(&outcome, Ok(outcome) if *outcome == expected) {
-            return Err(format!("{key} leaves with {outcome:?}"));
-        }
-        let leases = etcd.leases().await;
-        match lease.filter(|lease| leases.contains(lease)) {
-            Some(lease) => Err(format!("{key} has left, its lease {lease} has not")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Follower {
-    async fn start(etcd: &Etcd, trail: Trail) -> Self {
-        let proxy = Proxy::to(etcd.address()).await;
-        let consumer = Arc::new(Consumer::start(proxy.endpoint(), PREFIX).await);
-        let watcher = tokio::spawn(look_over(consumer.clone(), trail));
-        Self {
-            watcher: AbortOnDropHandle::new(watcher),
-            unread: consumer.instancer().subscribe(),
-            consumer,
-            proxy,
-        }
-    }
-
-    /// Whether it sees just what is there.
-    fn look(&self, expected: &[&Instance]) -> Result<(), String> {
-        let event = self.consumer.instancer().state().ok_or("knows nothing")?;
-        if !event.health().is_live() {
-            return Err(format!("is {:?}", event.health()));
-        }
-        let shown: Vec<&Instance> = event.instances().iter().map(|it| &**it).collect();
-        if shown != expected || event.held().len() > 0 {
-            let held: Vec<_> = event.held().collect();
-            let (shown, expected) = (brief(&shown), brief(expected));
-            return Err(format!(
-                "shows {shown} and holds {held:?} where there is {expected}"
-            ));
-        }
-        let endpoints = self.consumer.endpointer().endpoints();
-        let called = endpoints.iter().map(|endpoint| &**endpoint.instance());
-        if !called.eq(expected.iter().copied()) {
-            return Err(format!("has the endpoints {endpoints:?}"));
-        }
-        if self.unread.latest().map(|latest| latest.version()) != Some(event.version()) {
-            return Err("has a subscriber that would not see the newest".to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Looks at everything that a consumer shows, and at its endpoints all the time.
-async fn look_over(consumer: Arc<Consumer>, mut trail: Trail) {
-    let mut events = consumer.instancer().subscribe();
-    let mut next = Instant::now();
-    loop {
-        tokio::select! {
-            event = events.next() => {
-                let Some(event) = event else { return };
-                trail.show(&event);
-            }
-            () = tokio::time::sleep_until(next) => {
-                next = Instant::now() + LOOK;
-                let endpoints = consumer.endpointer().endpoints();
-                if let Some(event) = consumer.instancer().state() {
-                    trail.look(event.instances(), |key| {
-                        endpoints.iter().any(|endpoint| endpoint.key() == key)
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// Records what becomes of a provider.
-async fn write_down(key: Key, mut status: StatusReceiver<RegistrarStatus>, record: Record) {
-    loop {
-        let now = told(&status.borrow_and_update());
-        record.note(format!("{key} {now}"));
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn told(status: &RegistrarStatus) -> String {
-    match status {
-        RegistrarStatus::Registered { lease, .. } => format!("stands on the lease {lease}"),
-        RegistrarStatus::Reclaiming {
-            lost,
-            attempt,
-            error,
-        } => {
-            let error = error.as_ref().map(|error| format!(", after: {error}"));
-            let error = error.unwrap_or_default();
-            format!("was lost ({lost:?}), attempt {attempt} to put it back{error}")
-        }
-        status => format!("is {status:?}"),
-    }
-}
-
-/// What tells instances apart.
-fn brief(instances: &[&Instance]) -> String {
-    let brief = |it: &&Instance| {
-        let life = it.metadata(LIFE).unwrap_or("of nobody's");
-        format!("{} (life {life}, weight {})", it.key(), it.weight())
-    };
-    let all: Vec<String> = instances.iter().map(brief).collect();
-    format!("[{}]", all.join(", "))
 }
 
 /// Nothing gets through, and whoever tries is told.
 async fn cut(proxy: &Proxy) {
     proxy.refuse().await;
     proxy.drop_connections();
-}
-
-fn key(slot: usize) -> Key {
-    Key::new(format!("{PREFIX}p{slot}")).expect("a key")
-}
-
-fn encoded(instance: &Instance) -> Bytes {
-    DefaultCodec.encode(instance).expect("text in, text out")
 }

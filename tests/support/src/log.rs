@@ -12,10 +12,11 @@ use tracing::{
     subscriber::DefaultGuard,
 };
 
-/// The log of this thread: what the workspace's crates log at `INFO` and above, for as long as this
+/// The log of this thread: what `sd_core` and `sd_etcd` log at `INFO` and above, for as long as this
 /// lives.
 ///
-/// Not seen is what other threads log; a test with a current-thread runtime has none.
+/// Left out is `sd_memory`, which logs the faults that a test injects, and what other threads log; a
+/// test on a current-thread runtime has none.
 #[derive(Debug)]
 pub struct Log {
     lines: Lines,
@@ -78,7 +79,9 @@ impl Lines {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("sd_") && *metadata.level() <= Level::INFO
+        let target = metadata.target();
+        let is_toolkit = target.starts_with("sd_core") || target.starts_with("sd_etcd");
+        is_toolkit && *metadata.level() <= Level::INFO
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

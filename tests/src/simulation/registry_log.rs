@@ -1,4 +1,4 @@
-//! What the registry held, key by key, from the start on.
+//! Every value that each key of the registry has had, from the start on.
 
 use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, Prefix};
 use sd_memory::Registry;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// A point in the registry's life: how often it was rebuilt, and its revision since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Position {
     life: u64,
     revision: u64,
 }
@@ -19,60 +19,61 @@ pub(super) struct Version {
     pub(super) instance: Option<Instance>,
 }
 
-/// A change that was just read.
-pub(super) struct News {
+/// A change that was just read from the registry.
+pub(super) struct LoggedChange {
     pub(super) key: Key,
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) value: Option<Bytes>,
 }
 
-pub(super) struct Truth {
+/// The versions of each key, read from the registry as it changes.
+pub(super) struct RegistryLog {
     registry: Registry,
-    read: Place,
+    read: Position,
     keys: BTreeMap<Key, Vec<Version>>,
 }
 
-impl Truth {
-    /// The truth about a registry that is empty as yet.
+impl RegistryLog {
+    /// The log of a registry that is still empty.
     pub(super) fn new(registry: Registry) -> Self {
         let revision = registry.revision();
         Self {
             registry,
-            read: Place { life: 0, revision },
+            read: Position { life: 0, revision },
             keys: BTreeMap::new(),
         }
     }
 
     /// Reads on, and gives what is new.
-    pub(super) fn catch_up(&mut self) -> Vec<News> {
-        let mut news = Vec::new();
+    pub(super) fn catch_up(&mut self) -> Vec<LoggedChange> {
+        let mut changes = Vec::new();
         if self.registry.revision() == self.read.revision {
-            return news;
+            return changes;
         }
-        let changes = self.registry.changes_after(self.read.revision);
-        for changes in changes.expect("the truth is read often enough") {
+        let revisions = self.registry.changes_after(self.read.revision);
+        for changes_of_one in revisions.expect("the log is read often enough") {
             self.read.revision += 1;
-            for change in changes {
-                news.push(self.take(change));
+            for change in changes_of_one {
+                changes.push(self.take(change));
             }
         }
-        news
+        changes
     }
 
     /// Has the registry rebuilt empty.
-    pub(super) fn rebuild(&mut self) -> Vec<News> {
-        let mut news = self.catch_up();
+    pub(super) fn rebuild(&mut self) -> Vec<LoggedChange> {
+        let mut changes = self.catch_up();
         self.registry.rebuild_empty();
-        self.read = Place {
+        self.read = Position {
             life: self.read.life + 1,
             revision: self.registry.revision(),
         };
         let gone: Vec<Key> = self.present().map(|(key, _)| key.clone()).collect();
-        news.extend(gone.into_iter().map(|key| self.take(Change::Delete(key))));
-        news
+        changes.extend(gone.into_iter().map(|key| self.take(Change::Delete(key))));
+        changes
     }
 
-    fn take(&mut self, change: Change) -> News {
+    fn take(&mut self, change: Change) -> LoggedChange {
         let place = self.read;
         let (key, value) = (change.key().clone(), change.value().cloned());
         let instance = value.as_ref().and_then(|value| {
@@ -83,11 +84,11 @@ impl Truth {
             value: value.clone(),
             instance,
         });
-        News { key, place, value }
+        LoggedChange { key, place, value }
     }
 
     /// Up to where it is read.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn position(&self) -> Position {
         self.read
     }
 

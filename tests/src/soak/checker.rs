@@ -1,6 +1,6 @@
 //! What a consumer must never see, looked at in every state that it shows.
 
-use super::record::Record;
+use super::event_log::EventLog;
 use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ const HOLDS: Duration = Duration::from_millis(3_500);
 
 /// Who lives and who has ended, and the first promise that was broken. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Audit(Arc<Mutex<Books>>);
+pub(super) struct Checker(Arc<Mutex<CheckerState>>);
 
 #[derive(Debug, Default)]
-struct Books {
+struct CheckerState {
     steady: BTreeSet<Key>,
     ended: BTreeMap<Key, u64>,
     vanished: Vec<Vanished>,
@@ -38,87 +38,87 @@ pub(super) struct Vanished {
     pub(super) doubt: Option<String>,
 }
 
-impl Audit {
+impl Checker {
     /// From now on the instances under `keys`, and nobody else's, are to be seen at all times.
     pub(super) fn steady(&self, keys: BTreeSet<Key>) {
-        self.books().steady = keys;
+        self.state().steady = keys;
     }
 
     /// This run of a provider writes nothing any more.
     pub(super) fn ended(&self, key: &Key, life: u64) {
-        self.books().ended.insert(key.clone(), life);
+        self.state().ended.insert(key.clone(), life);
     }
 
     /// The first promise that was broken.
     pub(super) fn verdict(&self) -> Result<(), String> {
-        match &self.books().broken {
+        match &self.state().broken {
             Some(what) => Err(what.clone()),
             None => Ok(()),
         }
     }
 
     pub(super) fn broken(&self, what: String) {
-        self.books().broken.get_or_insert(what);
+        self.state().broken.get_or_insert(what);
     }
 
     /// Those that vanished since this was asked last, each once for each consumer.
     pub(super) fn vanished(&self) -> Vec<Vanished> {
-        std::mem::take(&mut self.books().vanished)
+        std::mem::take(&mut self.state().vanished)
     }
 
     /// Those that must be there and are not.
     fn missing(&self, has: impl Fn(&Key) -> bool) -> Vec<Key> {
-        let books = self.books();
-        let missing = books.steady.iter().filter(|key| !has(key));
+        let state = self.state();
+        let missing = state.steady.iter().filter(|key| !has(key));
         missing.cloned().collect()
     }
 
     fn has_vanished(&self, from: usize, key: &Key) -> bool {
-        let books = self.books();
-        let mut vanished = books.vanished.iter();
+        let state = self.state();
+        let mut vanished = state.vanished.iter();
         vanished.any(|it| it.from == from && it.key == *key)
     }
 
     /// Whether this run has ended.
     fn has_ended(&self, key: &Key, life: u64) -> bool {
-        self.books().ended.get(key).is_some_and(|end| life <= *end)
+        self.state().ended.get(key).is_some_and(|end| life <= *end)
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn state(&self) -> MutexGuard<'_, CheckerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What one consumer has shown so far.
 #[derive(Debug)]
-pub(super) struct Trail {
+pub(super) struct ConsumerHistory {
     consumer: usize,
-    audit: Audit,
-    record: Record,
+    checker: Checker,
+    events: EventLog,
     shown: Instances,
     held: BTreeSet<Key>,
     gone: BTreeMap<Key, u64>,
-    health: Known,
+    health: KnownHealth,
 }
 
 /// What a consumer knows of the registry's health.
 #[derive(Debug)]
-enum Known {
+enum KnownHealth {
     Untroubled,
     Stale { since: Instant, why: String },
     Live { since: Instant, why: String },
 }
 
-impl Trail {
-    pub(super) fn new(consumer: usize, audit: Audit, record: Record) -> Self {
+impl ConsumerHistory {
+    pub(super) fn new(consumer: usize, checker: Checker, events: EventLog) -> Self {
         Self {
             consumer,
-            audit,
-            record,
+            checker,
+            events,
             shown: Instances::default(),
             held: BTreeSet::new(),
             gone: BTreeMap::new(),
-            health: Known::Untroubled,
+            health: KnownHealth::Untroubled,
         }
     }
 
@@ -130,7 +130,7 @@ impl Trail {
         let shown = event.instances();
         self.miss(shown, now);
         if let Err(why) = self.follow(shown) {
-            self.audit.broken(format!("c{} {why}", self.consumer));
+            self.checker.broken(format!("c{} {why}", self.consumer));
         }
         self.shown = shown.clone();
     }
@@ -138,11 +138,11 @@ impl Trail {
     /// Looks at the endpoints, which come and go with the instances, a little later.
     pub(super) fn look(&self, shown: &Instances, has: impl Fn(&Key) -> bool) {
         self.miss(shown, Instant::now());
-        for key in self.audit.missing(has) {
-            if !self.audit.has_vanished(self.consumer, &key) {
+        for key in self.checker.missing(has) {
+            if !self.checker.has_vanished(self.consumer, &key) {
                 let n = self.consumer;
                 let what = format!("c{n} has no endpoint of {key}, which it sees");
-                self.audit.broken(what);
+                self.checker.broken(what);
             }
         }
     }
@@ -150,16 +150,16 @@ impl Trail {
     fn learn(&mut self, health: &Health, now: Instant) {
         let n = self.consumer;
         match (health, &self.health) {
-            (Health::Stale { why, .. }, Known::Untroubled | Known::Live { .. }) => {
+            (Health::Stale { why, .. }, KnownHealth::Untroubled | KnownHealth::Live { .. }) => {
                 let why = why.to_string();
-                self.record.note(format!("c{n} is stale: {why}"));
-                self.health = Known::Stale { since: now, why };
+                self.events.note(format!("c{n} is stale: {why}"));
+                self.health = KnownHealth::Stale { since: now, why };
             }
-            (Health::Live, Known::Stale { since, why }) => {
+            (Health::Live, KnownHealth::Stale { since, why }) => {
                 let (stale, why) = (now - *since, why.clone());
                 let what = format!("c{n} follows again, after {stale:.2?}");
-                self.record.note(what);
-                self.health = Known::Live { since: now, why };
+                self.events.note(what);
+                self.health = KnownHealth::Live { since: now, why };
             }
             _ => {}
         }
@@ -168,19 +168,21 @@ impl Trail {
     /// Why it holds removals back, if it does.
     fn doubt(&self, now: Instant) -> Option<String> {
         match &self.health {
-            Known::Stale { since, why } => Some(format!("stale for {:.2?}: {why}", now - *since)),
-            Known::Live { since, why } if now < *since + HOLDS => {
+            KnownHealth::Stale { since, why } => {
+                Some(format!("stale for {:.2?}: {why}", now - *since))
+            }
+            KnownHealth::Live { since, why } if now < *since + HOLDS => {
                 let live = now - *since;
                 Some(format!("live again for {live:.2?} only, after: {why}"))
             }
-            Known::Live { .. } | Known::Untroubled => None,
+            KnownHealth::Live { .. } | KnownHealth::Untroubled => None,
         }
     }
 
     fn note(&mut self, event: &Event) {
         let n = self.consumer;
         for change in self.shown.diff(event.instances()) {
-            self.record.note(match change {
+            self.events.note(match change {
                 InstanceChange::Added(new) => format!("c{n} sees {}", new.key()),
                 InstanceChange::Updated { new, .. } => format!("c{n} sees a new {}", new.key()),
                 InstanceChange::Removed(old) => format!("c{n} sees {} no more", old.key()),
@@ -189,7 +191,7 @@ impl Trail {
         let held: BTreeSet<Key> = event.held().map(|(key, _)| key.clone()).collect();
         if held != self.held {
             let keys: Vec<&str> = held.iter().map(Key::as_str).collect();
-            self.record.note(match keys.is_empty() {
+            self.events.note(match keys.is_empty() {
                 true => format!("c{n} holds nothing any more"),
                 false => format!("c{n} holds {}", keys.join(", ")),
             });
@@ -198,9 +200,9 @@ impl Trail {
     }
 
     fn miss(&self, shown: &Instances, now: Instant) {
-        for key in self.audit.missing(|key| shown.get(key).is_some()) {
-            if !self.audit.has_vanished(self.consumer, &key) {
-                self.audit.books().vanished.push(Vanished {
+        for key in self.checker.missing(|key| shown.get(key).is_some()) {
+            if !self.checker.has_vanished(self.consumer, &key) {
+                self.checker.state().vanished.push(Vanished {
                     from: self.consumer,
                     key,
                     at: now,
@@ -223,7 +225,7 @@ impl Trail {
                 }
                 InstanceChange::Removed(old) => {
                     if let Some(life) = life(&old)
-                        && self.audit.has_ended(old.key(), life)
+                        && self.checker.has_ended(old.key(), life)
                     {
                         self.gone.insert(old.key().clone(), life);
                     }

@@ -4,7 +4,7 @@
 //! leaves two thirds to faults and to a machine that has too much to do. Which of them it was
 //! cannot be told from the plan of the faults; so it is measured.
 
-use super::record::Record;
+use super::event_log::EventLog;
 use crate::etcd::Etcd;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,34 +21,34 @@ const TURN: Duration = Duration::from_millis(10);
 const SHORT: Duration = Duration::from_millis(40);
 
 /// Listens to etcd and to this process, until it is dropped.
-pub(super) struct Silence {
-    gaps: Gaps,
+pub(super) struct StallMonitor {
+    stalls: Stalls,
     listeners: Vec<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Gaps(Arc<Mutex<Vec<Gap>>>);
+struct Stalls(Arc<Mutex<Vec<Stall>>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Gap {
-    whose: Whose,
+struct Stall {
+    source: Source,
     from: Instant,
     to: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum Source {
     Etcd,
     Ours,
 }
 
-impl Silence {
-    pub(super) fn listen(etcd: Arc<Etcd>, record: Record) -> Self {
-        let gaps = Gaps::default();
-        let etcd = tokio::spawn(ask(etcd, gaps.clone(), record.clone()));
-        let ours = tokio::spawn(run(gaps.clone(), record));
+impl StallMonitor {
+    pub(super) fn listen(etcd: Arc<Etcd>, events: EventLog) -> Self {
+        let stalls = Stalls::default();
+        let etcd = tokio::spawn(ask(etcd, stalls.clone(), events.clone()));
+        let ours = tokio::spawn(run(stalls.clone(), events));
         Self {
-            gaps,
+            stalls,
             listeners: [etcd, ours].map(AbortOnDropHandle::new).into(),
         }
     }
@@ -60,81 +60,86 @@ impl Silence {
 
     /// For how long in this time either did nothing.
     pub(super) fn total(&self, from: Instant, to: Instant) -> Duration {
-        covered(&self.gaps.all(), from, to)
+        covered(&self.stalls.all(), from, to)
     }
 
     /// The longest time for which etcd did nothing, of those that reach into this one and as far as
     /// they do so by its end; what this process slept through meanwhile nobody in it could notice.
     pub(super) fn of_etcd(&self, from: Instant, to: Instant) -> Duration {
-        let gaps = self.gaps.all();
-        let (etcd, ours): (Vec<Gap>, Vec<Gap>) =
-            gaps.iter().partition(|gap| gap.whose == Whose::Etcd);
-        let lately = etcd.iter().filter(|gap| gap.from < to && gap.to > from);
-        let lengths = lately.map(|gap| {
-            let end = gap.to.min(to);
-            (end - gap.from).saturating_sub(covered(&ours, gap.from, end))
+        let stalls = self.stalls.all();
+        let (etcd, ours): (Vec<Stall>, Vec<Stall>) = stalls
+            .iter()
+            .partition(|stall| stall.source == Source::Etcd);
+        let lately = etcd
+            .iter()
+            .filter(|stall| stall.from < to && stall.to > from);
+        let lengths = lately.map(|stall| {
+            let end = stall.to.min(to);
+            (end - stall.from).saturating_sub(covered(&ours, stall.from, end))
         });
         lengths.max().unwrap_or_default()
     }
 
     /// The longest time for which this process did nothing, ever.
     pub(super) fn of_ours(&self) -> Duration {
-        let gaps = self.gaps.all();
-        let ours = gaps.iter().filter(|gap| gap.whose == Whose::Ours);
-        ours.map(|gap| gap.to - gap.from).max().unwrap_or_default()
+        let stalls = self.stalls.all();
+        let ours = stalls.iter().filter(|stall| stall.source == Source::Ours);
+        ours.map(|stall| stall.to - stall.from)
+            .max()
+            .unwrap_or_default()
     }
 }
 
-/// How much of this time is in at least one of the gaps.
-fn covered(gaps: &[Gap], from: Instant, to: Instant) -> Duration {
-    let mut gaps = gaps.to_vec();
-    gaps.sort_by_key(|gap| gap.from);
+/// How much of this time is in at least one of the stalls.
+fn covered(stalls: &[Stall], from: Instant, to: Instant) -> Duration {
+    let mut stalls = stalls.to_vec();
+    stalls.sort_by_key(|stall| stall.from);
     let mut counted = from;
     let mut total = Duration::ZERO;
-    for gap in gaps {
-        let begin = gap.from.max(counted);
-        let end = gap.to.min(to);
+    for stall in stalls {
+        let begin = stall.from.max(counted);
+        let end = stall.to.min(to);
         total += end.saturating_duration_since(begin);
         counted = counted.max(end);
     }
     total
 }
 
-impl Gaps {
-    fn add(&self, whose: Whose, from: Instant, to: Instant, record: &Record) {
+impl Stalls {
+    fn add(&self, source: Source, from: Instant, to: Instant, events: &EventLog) {
         let length = to - from;
         if length < SHORT {
             return;
         }
-        record.note(match whose {
-            Whose::Etcd => format!("etcd answers, after {length:.3?} of silence"),
-            Whose::Ours => format!("this process goes on, after {length:.3?} without a turn"),
+        events.note(match source {
+            Source::Etcd => format!("etcd answers, after {length:.3?} of silence"),
+            Source::Ours => format!("this process goes on, after {length:.3?} without a turn"),
         });
-        self.all().push(Gap { whose, from, to });
+        self.all().push(Stall { source, from, to });
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Gap>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Stall>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn ask(etcd: Arc<Etcd>, gaps: Gaps, record: Record) {
+async fn ask(etcd: Arc<Etcd>, stalls: Stalls, events: EventLog) {
     let mut unanswered = None;
     loop {
         let since = *unanswered.get_or_insert(Instant::now());
         if etcd.answers().await {
-            gaps.add(Whose::Etcd, since, Instant::now(), &record);
+            stalls.add(Source::Etcd, since, Instant::now(), &events);
             unanswered = None;
         }
         sleep(ASK).await;
     }
 }
 
-async fn run(gaps: Gaps, record: Record) {
+async fn run(stalls: Stalls, events: EventLog) {
     loop {
         let due = Instant::now() + TURN;
         sleep_until(due).await;
-        gaps.add(Whose::Ours, due, Instant::now(), &record);
+        stalls.add(Source::Ours, due, Instant::now(), &events);
     }
 }
 
@@ -146,17 +151,17 @@ mod tests {
     async fn what_is_silent_at_the_same_time_is_counted_once() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let gaps = Gaps::default();
-        for (whose, from, to) in [
-            (Whose::Etcd, 100, 600),
-            (Whose::Ours, 500, 700),
-            (Whose::Ours, 200, 300),
-            (Whose::Etcd, 900, 2_000),
+        let stalls = Stalls::default();
+        for (source, from, to) in [
+            (Source::Etcd, 100, 600),
+            (Source::Ours, 500, 700),
+            (Source::Ours, 200, 300),
+            (Source::Etcd, 900, 2_000),
         ] {
-            gaps.add(whose, at(from), at(to), &Record::default());
+            stalls.add(source, at(from), at(to), &EventLog::default());
         }
-        let silence = Silence {
-            gaps,
+        let silence = StallMonitor {
+            stalls,
             listeners: Vec::new(),
         };
 

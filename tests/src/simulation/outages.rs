@@ -1,4 +1,4 @@
-//! In which state the registry is and was, as far as its clients can tell.
+//! When the registry failed its clients, as far as they can tell.
 
 use super::faults::{Fault, Outage};
 use std::{collections::VecDeque, time::Duration};
@@ -13,24 +13,24 @@ const DENIED: Duration = Duration::from_secs(32);
 
 /// The outages of the registry, and when the last thing happened.
 #[derive(Debug)]
-pub(super) struct Weather {
+pub(super) struct Outages {
     outage: Option<(Outage, Instant)>,
-    doubts: VecDeque<Doubt>,
+    disruptions: VecDeque<Disruption>,
     disturbed: Instant,
 }
 
-/// A time in which who followed the registry must have had trouble.
+/// A time in which every consumer of the registry must have had trouble.
 #[derive(Debug)]
-struct Doubt {
+struct Disruption {
     from: Instant,
     until: Option<Instant>,
 }
 
-impl Weather {
+impl Outages {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             outage: None,
-            doubts: VecDeque::new(),
+            disruptions: VecDeque::new(),
             disturbed: now,
         }
     }
@@ -49,11 +49,11 @@ impl Weather {
     pub(super) fn fault(&mut self, fault: &Fault, now: Instant) {
         self.disturb(now);
         while self
-            .doubts
+            .disruptions
             .front()
-            .is_some_and(|doubt| doubt.until.is_some_and(|until| until + MATTERS < now))
+            .is_some_and(|disruption| disruption.until.is_some_and(|until| until + MATTERS < now))
         {
-            self.doubts.pop_front();
+            self.disruptions.pop_front();
         }
         match fault {
             Fault::Begin(outage) => {
@@ -62,7 +62,7 @@ impl Weather {
                     Outage::Freeze => now + UNNOTICED,
                     Outage::Kill | Outage::Refuse | Outage::Deny => now,
                 };
-                self.doubts.push_back(Doubt { from, until: None });
+                self.disruptions.push_back(Disruption { from, until: None });
             }
             Fault::End => {
                 if let Some((outage, _)) = self.outage.take() {
@@ -72,7 +72,7 @@ impl Weather {
                     }
                 }
             }
-            Fault::Disconnect | Fault::Rebuild { .. } => self.doubts.push_back(Doubt {
+            Fault::Disconnect | Fault::Rebuild { .. } => self.disruptions.push_back(Disruption {
                 from: now,
                 until: Some(now),
             }),
@@ -81,12 +81,15 @@ impl Weather {
     }
 
     fn clear(&mut self, now: Instant) {
-        for doubt in &mut self.doubts {
-            doubt.until.get_or_insert(now);
+        for disruption in &mut self.disruptions {
+            disruption.until.get_or_insert(now);
         }
         // What was over before anybody can have noticed.
-        self.doubts
-            .retain(|doubt| doubt.until.is_none_or(|until| doubt.from <= until));
+        self.disruptions.retain(|disruption| {
+            disruption
+                .until
+                .is_none_or(|until| disruption.from <= until)
+        });
     }
 
     /// How long nothing has happened and the registry has answered; zero during an outage.
@@ -97,12 +100,12 @@ impl Weather {
         }
     }
 
-    /// Whether who has followed the registry since `ready`, with this grace period, must not
-    /// believe now that something is gone.
-    pub(super) fn is_doubtful(&self, ready: Instant, grace: Duration, now: Instant) -> bool {
-        self.doubts.iter().any(|doubt| {
-            let over = doubt.until.is_some_and(|until| now >= until + grace);
-            ready <= doubt.from && doubt.from < now && !over
+    /// Whether a consumer that has followed the registry since `ready`, with this grace period, must
+    /// hold removals back now.
+    pub(super) fn must_hold_removals(&self, ready: Instant, grace: Duration, now: Instant) -> bool {
+        self.disruptions.iter().any(|disruption| {
+            let over = disruption.until.is_some_and(|until| now >= until + grace);
+            ready <= disruption.from && disruption.from < now && !over
         })
     }
 }

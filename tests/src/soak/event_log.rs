@@ -14,9 +14,9 @@ const BEFORE: Duration = Duration::from_secs(3);
 
 /// What the providers, the consumers, etcd and this process did, and when. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Record(Arc<Mutex<VecDeque<(Instant, String)>>>);
+pub(super) struct EventLog(Arc<Mutex<VecDeque<(Instant, String)>>>);
 
-impl Record {
+impl EventLog {
     pub(super) fn note(&self, what: impl Into<String>) {
         let mut lines = self.lines();
         if lines.len() == MOST {

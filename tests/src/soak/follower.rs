@@ -1,0 +1,104 @@
+//! A consumer of the soak, and whether it shows what is there.
+
+use super::{
+    checker::{ConsumerHistory, LIFE},
+    plan::PREFIX,
+};
+use crate::{etcd::Etcd, fleet::Consumer, network::Proxy};
+use futures::StreamExt;
+use sd_core::{EndpointSource, Events, Instance};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How often the endpoints are looked at, whether or not something has changed.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A consumer behind a proxy of its own, and a task that checks all that it shows.
+pub(super) struct Follower {
+    watcher: AbortOnDropHandle<()>,
+    /// A subscription that nobody reads.
+    unread: Events,
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) proxy: Proxy,
+}
+
+impl Follower {
+    pub(super) async fn start(etcd: &Etcd, history: ConsumerHistory) -> Self {
+        let proxy = Proxy::to(etcd.address()).await;
+        let consumer = Arc::new(Consumer::start(proxy.endpoint(), PREFIX).await);
+        let watcher = tokio::spawn(observe(consumer.clone(), history));
+        Self {
+            watcher: AbortOnDropHandle::new(watcher),
+            unread: consumer.instancer().subscribe(),
+            consumer,
+            proxy,
+        }
+    }
+
+    /// Whether it sees just what is there.
+    pub(super) fn look(&self, expected: &[&Instance]) -> Result<(), String> {
+        let event = self.consumer.instancer().state().ok_or("knows nothing")?;
+        if !event.health().is_live() {
+            return Err(format!("is {:?}", event.health()));
+        }
+        let shown: Vec<&Instance> = event.instances().iter().map(|it| &**it).collect();
+        if shown != expected || event.held().len() > 0 {
+            let held: Vec<_> = event.held().collect();
+            let (shown, expected) = (brief(&shown), brief(expected));
+            return Err(format!(
+                "shows {shown} and holds {held:?} where there is {expected}"
+            ));
+        }
+        let endpoints = self.consumer.endpointer().endpoints();
+        let called = endpoints.iter().map(|endpoint| &**endpoint.instance());
+        if !called.eq(expected.iter().copied()) {
+            return Err(format!("has the endpoints {endpoints:?}"));
+        }
+        if self.unread.latest().map(|latest| latest.version()) != Some(event.version()) {
+            return Err("has a subscriber that would not see the newest".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Ends everything, and waits for that.
+    pub(super) async fn stop(self) {
+        drop(self.watcher);
+        self.consumer.endpointer().stop().await;
+        self.consumer.instancer().stop().await;
+        self.consumer.client().close().await;
+    }
+}
+
+/// Looks at everything that a consumer shows, and at its endpoints all the time.
+async fn observe(consumer: Arc<Consumer>, mut history: ConsumerHistory) {
+    let mut events = consumer.instancer().subscribe();
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { return };
+                history.show(&event);
+            }
+            () = tokio::time::sleep_until(next) => {
+                next = Instant::now() + LOOK;
+                let endpoints = consumer.endpointer().endpoints();
+                if let Some(event) = consumer.instancer().state() {
+                    history.look(event.instances(), |key| {
+                        endpoints.iter().any(|endpoint| endpoint.key() == key)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What tells instances apart.
+fn brief(instances: &[&Instance]) -> String {
+    let brief = |it: &&Instance| {
+        let life = it.metadata(LIFE).unwrap_or("of nobody's");
+        format!("{} (life {life}, weight {})", it.key(), it.weight())
+    };
+    let all: Vec<String> = instances.iter().map(brief).collect();
+    format!("[{}]", all.join(", "))
+}
