@@ -25,6 +25,16 @@ async fn always_usable<O>(outage: impl Future<Output = O>, consumer: &Consumer) 
     throughout(outage, "one to call", look, |view| view.has(A)).await
 }
 
+/// An etcd, a proxy in front of it, and a provider and a consumer that see each other through the proxy.
+async fn behind_a_proxy() -> (Etcd, GrpcProxy, Provider, Consumer) {
+    let etcd = Etcd::start().await;
+    let proxy = GrpcProxy::to(&etcd).await;
+    let consumer = Consumer::start(proxy.endpoint(), "/svc").await;
+    let provider = Provider::start(proxy.endpoint(), "/svc/a", A).await;
+    consumer.settles_on(&[A]).await;
+    (etcd, proxy, provider, consumer)
+}
+
 #[tokio::test]
 async fn an_idle_registry_behind_a_proxy_is_not_taken_for_a_dead_one() {
     let etcd = Etcd::start().await;
@@ -145,11 +155,7 @@ async fn a_provider_that_hangs_or_dies_before_a_proxy_goes() {
 
 #[tokio::test]
 async fn an_etcd_that_freezes_behind_a_proxy_is_noticed_and_nobody_is_emptied() {
-    let etcd = Etcd::start().await;
-    let proxy = GrpcProxy::to(&etcd).await;
-    let consumer = Consumer::start(proxy.endpoint(), "/svc").await;
-    let provider = Provider::start(proxy.endpoint(), "/svc/a", A).await;
-    consumer.settles_on(&[A]).await;
+    let (etcd, _proxy, provider, consumer) = behind_a_proxy().await;
     let lease = provider.stands(&etcd).await;
 
     let outage = async {
@@ -168,11 +174,7 @@ async fn an_etcd_that_freezes_behind_a_proxy_is_noticed_and_nobody_is_emptied() 
 
 #[tokio::test]
 async fn an_etcd_that_restarts_behind_a_proxy_costs_no_change() {
-    let etcd = Etcd::start().await;
-    let proxy = GrpcProxy::to(&etcd).await;
-    let consumer = Consumer::start(proxy.endpoint(), "/svc").await;
-    let provider = Provider::start(proxy.endpoint(), "/svc/a", A).await;
-    consumer.settles_on(&[A]).await;
+    let (etcd, _proxy, provider, consumer) = behind_a_proxy().await;
     let lease = provider.stands(&etcd).await;
 
     let outage = async {
@@ -212,11 +214,7 @@ async fn an_etcd_that_is_wiped_behind_a_proxy_is_noticed() {
 
 #[tokio::test]
 async fn a_proxy_that_is_restarted_costs_no_change() {
-    let etcd = Etcd::start().await;
-    let proxy = GrpcProxy::to(&etcd).await;
-    let consumer = Consumer::start(proxy.endpoint(), "/svc").await;
-    let provider = Provider::start(proxy.endpoint(), "/svc/a", A).await;
-    consumer.settles_on(&[A]).await;
+    let (etcd, proxy, provider, consumer) = behind_a_proxy().await;
     let lease = provider.stands(&etcd).await;
     let before = etcd.metrics().await;
 

@@ -72,6 +72,15 @@ impl Scene {
         let is_it = |seen: &Option<Vec<u8>>| seen.as_deref() == Some(value.as_bytes());
         throughout(sleep(PATIENT), "the newest value", seen, is_it).await;
     }
+
+    /// Registers `value`, which the client gives up before it is answered.
+    async fn gives_up(&self, value: &'static str) {
+        let given_up = in_time(self.client.register(&service(KEY, value))).await;
+        assert!(
+            matches!(given_up, Err(Error::Timeout { .. })),
+            "{given_up:?}"
+        );
+    }
 }
 
 fn service(key: &str, value: &'static str) -> Service {
@@ -89,11 +98,7 @@ async fn a_registration_that_was_given_up_does_not_undo_the_one_after_it() {
     let before = scene.etcd.metrics().await;
 
     scene.slow.delay(LATE);
-    let given_up = in_time(scene.client.register(&service(KEY, "old"))).await;
-    assert!(
-        matches!(given_up, Err(Error::Timeout { .. })),
-        "{given_up:?}"
-    );
+    scene.gives_up("old").await;
     let newer = in_time(scene.client.register(&service(KEY, "new"))).await;
     let registration = newer.unwrap();
     assert_eq!(scene.etcd.get(KEY).await.unwrap(), b"new");
@@ -111,11 +116,7 @@ async fn a_take_over_that_was_given_up_does_not_take_the_key_from_its_next_owner
     let before = scene.etcd.metrics().await;
 
     scene.slow.delay(LATE);
-    let given_up = in_time(scene.client.register(&service(KEY, "old"))).await;
-    assert!(
-        matches!(given_up, Err(Error::Timeout { .. })),
-        "{given_up:?}"
-    );
+    scene.gives_up("old").await;
     scene.etcd.put(KEY, "somebody else").await;
     // A put, and a look at what it has left.
     scene.transactions(&before, 2).await;
@@ -179,11 +180,7 @@ async fn what_was_given_up_and_carried_out_all_the_same_is_removed() {
     let _first = first.unwrap();
 
     scene.slow.delay(2 * PATIENT);
-    let given_up = in_time(scene.client.register(&service(KEY, "new"))).await;
-    assert!(
-        matches!(given_up, Err(Error::Timeout { .. })),
-        "{given_up:?}"
-    );
+    scene.gives_up("new").await;
     let value = || scene.etcd.get(KEY);
     let is_new = |value: &Option<Vec<u8>>| value.as_deref() == Some(b"new");
     eventually(PATIENCE, "the late one", value, is_new).await;
