@@ -107,3 +107,10 @@ pub(crate) fn entries_of(snapshot: &Snapshot) -> CheckResult<Entries> {
     }
     Ok(listed)
 }
+
+/// Fails the check if the registration says that it is lost. `what` names it in the message.
+pub(crate) fn ensure_held(registration: &Registration, what: &str) -> CheckResult {
+    let loss = registration.loss();
+    ensure!(loss.is_none(), "{what} is said to be lost: {loss:?}");
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use crate::{
     check::{Check, check},
+    clients::ensure_held,
     context::Context,
     error::{CheckResult, ensure},
 };
@@ -81,9 +82,7 @@ async fn an_old_owner_does_not_remove_its_successor(ctx: &Context<'_>) -> CheckR
         removed == Deregistered::NotOurs,
         "the old owner is told {removed:?}"
     );
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the successor reports {lost:?}");
-    Ok(())
+    ensure_held(&after, "the successor")
 }
 
 async fn deregister_removes_the_entry(ctx: &Context<'_>) -> CheckResult {
@@ -164,9 +163,7 @@ async fn a_dropped_registration_leaves_the_others(ctx: &Context<'_>) -> CheckRes
     tokio::time::sleep(ctx.min_ttl().duration() * 3 / 2).await;
 
     ctx.ensure_value(staying.key(), "b").await?;
-    let lost = staying.loss();
-    ensure!(lost.is_none(), "another service is lost: {lost:?}");
-    Ok(())
+    ensure_held(&staying, "another service")
 }
 
 async fn a_cancelled_register_leaves_no_entry(ctx: &Context<'_>) -> CheckResult {

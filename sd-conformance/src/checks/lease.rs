@@ -2,6 +2,7 @@
 
 use crate::{
     check::{Check, check},
+    clients::ensure_held,
     context::Context,
     deadline::Deadline,
     error::{CheckError, CheckResult, ensure},
@@ -154,8 +155,7 @@ async fn a_lease_outlives_its_ttl_while_it_is_used(ctx: &Context<'_>) -> CheckRe
     sleep(ctx.min_ttl().duration() * 5 / 2).await;
 
     ctx.ensure_value(registration.key(), "a").await?;
-    let lost = registration.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
+    ensure_held(&registration, "the registration")?;
     let lease = client.lease_id();
     ensure!(
         lease.as_ref() == Some(registration.lease_id()),
@@ -175,9 +175,7 @@ async fn a_lease_stays_while_one_service_remains(ctx: &Context<'_>) -> CheckResu
     sleep(ctx.min_ttl().duration() * 2).await;
 
     ctx.ensure_value(registration.key(), "b").await?;
-    let lost = registration.loss();
-    ensure!(lost.is_none(), "the other service is lost: {lost:?}");
-    Ok(())
+    ensure_held(&registration, "the other service")
 }
 
 async fn a_lease_goes_with_its_last_service(ctx: &Context<'_>) -> CheckResult {

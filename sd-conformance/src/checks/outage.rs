@@ -2,6 +2,7 @@
 
 use crate::{
     check::{Check, check},
+    clients::ensure_held,
     context::Context,
     deadline::Deadline,
     error::{CheckError, CheckResult, ensure},
@@ -170,8 +171,7 @@ async fn an_outage_is_not_a_loss(ctx: &Context<'_>) -> CheckResult {
     ctx.wait_quiet_period().await;
 
     ensure!(during.is_none(), "silence is taken for a loss: {during:?}");
-    let after = registration.loss();
-    ensure!(after.is_none(), "an outage is taken for a loss: {after:?}");
+    ensure_held(&registration, "after the outage, the registration")?;
     ctx.ensure_value(registration.key(), "a").await
 }
 
@@ -193,9 +193,7 @@ async fn a_registration_that_was_given_up_undoes_no_later_one(ctx: &Context<'_>)
 
     ctx.wait_quiet_period().await;
     ctx.ensure_value(registration.key(), "new").await?;
-    let lost = registration.loss();
-    ensure!(lost.is_none(), "the later one is lost: {lost:?}");
-    Ok(())
+    ensure_held(&registration, "the later one")
 }
 
 async fn deregister_is_bounded_while_the_registry_does_not_answer(

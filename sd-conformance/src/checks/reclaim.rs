@@ -2,6 +2,7 @@
 
 use crate::{
     check::{Check, check},
+    clients::ensure_held,
     context::Context,
     error::{CheckResult, ensure},
 };
@@ -72,9 +73,7 @@ async fn a_deleted_key_is_said_and_the_entry_reclaimed(ctx: &Context<'_>) -> Che
 
     ctx.ensure_value(after.key(), "2").await?;
     ctx.wait_quiet_period().await;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "it is said to be lost again: {lost:?}");
-    Ok(())
+    ensure_held(&after, "the reclaimed registration")
 }
 
 async fn a_reclaimed_registration_is_held(ctx: &Context<'_>) -> CheckResult {
@@ -87,8 +86,7 @@ async fn a_reclaimed_registration_is_held(ctx: &Context<'_>) -> CheckResult {
     drop(first);
 
     tokio::time::sleep(ctx.min_ttl().duration() * 2).await;
-    let lost = second.loss();
-    ensure!(lost.is_none(), "it is not kept alive: {lost:?}");
+    ensure_held(&second, "the reclaimed registration")?;
     ctx.ensure_value(second.key(), "2").await?;
 
     ctx.delete(second.key()).await?;
@@ -143,9 +141,7 @@ async fn a_key_taken_after_the_lease_was_lost_is_not_reclaimed(ctx: &Context<'_>
     );
     ctx.wait_quiet_period().await;
     ctx.ensure_value(after.key(), "new").await?;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the successor reports {lost:?}");
-    Ok(())
+    ensure_held(&after, "the successor")
 }
 
 async fn reclaim_changes_the_value_of_what_is_held(ctx: &Context<'_>) -> CheckResult {
@@ -166,9 +162,7 @@ async fn reclaim_changes_the_value_of_what_is_held(ctx: &Context<'_>) -> CheckRe
         .await?;
     let reports = follower.reports_of(key);
     ensure!(reports == 1, "one new value is reported {reports} times");
-    let lost = after.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
-    Ok(())
+    ensure_held(&after, "the reclaimed registration")
 }
 
 async fn a_reclaimed_handle_may_be_dropped(ctx: &Context<'_>) -> CheckResult {
@@ -181,7 +175,5 @@ async fn a_reclaimed_handle_may_be_dropped(ctx: &Context<'_>) -> CheckResult {
     ctx.wait_quiet_period().await;
 
     ctx.ensure_value(after.key(), "2").await?;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
-    Ok(())
+    ensure_held(&after, "the reclaimed registration")
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     check::{Check, check},
+    clients::ensure_held,
     context::Context,
     error::{CheckError, CheckResult, ensure},
 };
@@ -56,9 +57,7 @@ async fn a_registered_service_is_seen_by_others(ctx: &Context<'_>) -> CheckResul
     );
     let named = registration.key();
     ensure!(*named == key, "the handle names the key {named}");
-    let lost = registration.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
-    Ok(())
+    ensure_held(&registration, "the registration")
 }
 
 async fn register_takes_a_strangers_key_over(ctx: &Context<'_>) -> CheckResult {
@@ -71,8 +70,7 @@ async fn register_takes_a_strangers_key_over(ctx: &Context<'_>) -> CheckResult {
 
     ctx.ensure_value(&key, "ours").await?;
     ctx.wait_quiet_period().await;
-    let lost = registration.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
+    ensure_held(&registration, "the registration")?;
     let removed = ctx.deregister(&client, &service).await?;
     ensure!(
         removed == Deregistered::Removed,
@@ -92,9 +90,7 @@ async fn register_takes_another_clients_key_over(ctx: &Context<'_>) -> CheckResu
     let lost = ctx.lost(&mut before).await?;
     let taken = Lost::taken("new");
     ensure!(lost == taken, "the old owner reports {lost:?}");
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the new owner reports {lost:?}");
-    Ok(())
+    ensure_held(&after, "the new owner")
 }
 
 async fn the_same_value_from_somebody_else_is_not_ours(ctx: &Context<'_>) -> CheckResult {
@@ -127,8 +123,7 @@ async fn register_again_supersedes_the_registration_before(ctx: &Context<'_>) ->
     let lost = ctx.lost(&mut before).await?;
     ensure!(lost == Lost::Superseded, "the old handle reports {lost:?}");
     ctx.wait_quiet_period().await;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the new handle reports {lost:?}");
+    ensure_held(&after, "the new handle")?;
     let found = ctx.list(&client, &ctx.prefix("foo")?).await?;
     ensure!(
         found.len() == 1 && found.values().all(|value| value == "2"),
@@ -147,9 +142,7 @@ async fn a_superseded_handle_ends_nothing(ctx: &Context<'_>) -> CheckResult {
     ctx.wait_quiet_period().await;
 
     ctx.ensure_value(after.key(), "2").await?;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the new handle reports {lost:?}");
-    Ok(())
+    ensure_held(&after, "the new handle")
 }
 
 async fn a_service_can_come_back_after_deregister(ctx: &Context<'_>) -> CheckResult {
@@ -163,9 +156,7 @@ async fn a_service_can_come_back_after_deregister(ctx: &Context<'_>) -> CheckRes
     ctx.wait_quiet_period().await;
 
     ctx.ensure_value(second.key(), "a").await?;
-    let lost = second.loss();
-    ensure!(lost.is_none(), "it is said to be lost: {lost:?}");
-    Ok(())
+    ensure_held(&second, "the registration")
 }
 
 async fn a_closed_client_says_closed(ctx: &Context<'_>) -> CheckResult {
