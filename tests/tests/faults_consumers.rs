@@ -179,8 +179,7 @@ async fn a_watch_that_nobody_reads_is_bounded_and_hangs_nobody() {
 fn count(log: &Log, message: &str, key: Option<&str>) -> usize {
     let lines = log.lines().into_iter();
     let says = lines.filter(|line| line.message == message);
-    let is_its =
-        |line: &Line| key.is_none_or(|key| line.fields.get("key").is_some_and(|it| it == key));
+    let is_its = |line: &Line| key.is_none_or(|key| line.field("key") == Some(key));
     says.filter(is_its).count()
 }
 

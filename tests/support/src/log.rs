@@ -1,7 +1,6 @@
 //! The lines that the toolkit logs.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -30,8 +29,9 @@ pub struct Line {
     pub level: Level,
     /// Its message.
     pub message: String,
-    /// The values of its fields by name. A string that was logged as such is quoted.
-    pub fields: BTreeMap<String, String>,
+    /// The names and values of its fields, in the order in which they were logged. A string that was
+    /// logged as such is quoted.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Log {
@@ -55,6 +55,15 @@ impl Log {
     /// Forgets the lines so far.
     pub fn clear(&self) {
         self.lines.lock().clear();
+    }
+}
+
+impl Line {
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let (_, value) = fields.find(|(field, _)| field == name)?;
+        Some(value)
     }
 }
 
@@ -93,13 +102,13 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        self.lock().push(Line {
+        let mut line = Line {
             level: *event.metadata().level(),
-            message: fields.0.remove("message").unwrap_or_default(),
-            fields: fields.0,
-        });
+            message: String::new(),
+            fields: Vec::new(),
+        };
+        event.record(&mut line);
+        self.lock().push(line);
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -107,11 +116,12 @@ impl Subscriber for Lines {
     fn exit(&self, _: &span::Id) {}
 }
 
-#[derive(Default)]
-struct Fields(BTreeMap<String, String>);
-
-impl Visit for Fields {
+impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = value,
+            name => self.fields.push((name.to_owned(), value)),
+        }
     }
 }

@@ -82,7 +82,7 @@ async fn a_lost_lease_is_said_once_and_so_is_that_all_its_services_are_back() {
     let lines = desk.log.lines();
     let told: Vec<_> = lines
         .iter()
-        .map(|it| it.fields["services"].as_str())
+        .map(|it| it.field("services").unwrap())
         .collect();
     assert_eq!(told, [MANY.to_string(), MANY.to_string()], "{lines:?}");
 }
@@ -108,7 +108,7 @@ async fn in_memory_a_lost_lease_is_said_once_too() {
     let lines = desk.log.lines();
     let told: Vec<_> = lines
         .iter()
-        .map(|it| (it.message.as_str(), it.fields["services"].as_str()))
+        .map(|it| (it.message.as_str(), it.field("services").unwrap()))
         .collect();
     let many = MANY.to_string();
     let expected = [

@@ -74,8 +74,8 @@ pub(crate) fn is(line: &Line, documented: &Line) -> bool {
     (line.level, &line.message) == (documented.level, &documented.message)
         && documented
             .fields
-            .keys()
-            .all(|it| line.fields.contains_key(it))
+            .iter()
+            .all(|(name, _)| line.field(name).is_some())
 }
 
 /// A metric with some of its labels.

@@ -46,7 +46,7 @@ async fn a_key_is_taken() {
         .lines()
         .into_iter()
         .find(|it| it.level == Level::WARN);
-    let owner = line.unwrap().fields.get("owner").cloned();
+    let owner = line.unwrap().field("owner").map(str::to_owned);
     assert_eq!(owner.as_deref(), Some("10.0.0.66:80"));
 }
 
