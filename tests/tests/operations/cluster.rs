@@ -19,26 +19,27 @@ async fn scene() -> (Cluster, usize, Consumer, Provider) {
 
 #[tokio::test]
 async fn a_member_is_frozen() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let (cluster, used, consumer, _provider) = scene().await;
 
-    desk.begins();
+    monitor.reset();
     cluster.members()[used].freeze();
 
-    desk.shows("a member of the cluster is frozen or cut off")
+    monitor
+        .shows("a member of the cluster is frozen or cut off")
         .await;
     consumer.settles_on(&[ADDRESS]).await;
 }
 
 #[tokio::test]
 async fn the_leader_is_lost() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let (cluster, used, consumer, _provider) = scene().await;
     cluster.move_leader(used).await;
 
-    desk.begins();
+    monitor.reset();
     cluster.members()[used].kill();
 
-    desk.shows("the leader is lost").await;
+    monitor.shows("the leader is lost").await;
     consumer.settles_on(&[ADDRESS]).await;
 }

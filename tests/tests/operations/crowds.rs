@@ -37,22 +37,22 @@ fn live(instancers: &[Instancer]) -> usize {
 
 #[tokio::test]
 async fn an_outage_is_said_by_each_connection_and_by_nobody_else() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (instancers, _registrars) = crowd(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.kill();
     let live = async || live(&instancers);
     eventually(PATIENCE, "trouble", live, |live| *live == 0).await;
     etcd.start_again().await;
 
-    desk.shows("etcd is killed, and restarted").await;
+    monitor.shows("etcd is killed, and restarted").await;
     eventually(PATIENCE, "the end of it", live, |live| *live == MANY).await;
     let given_up = "connection to etcd given up, trying the next member";
     let again = "connected to etcd again";
     let lines = async || {
-        let lines = desk.log.lines().into_iter();
+        let lines = monitor.log.lines().into_iter();
         let mut lines: Vec<_> = lines.map(|it| it.message).collect();
         lines.sort();
         lines
@@ -63,23 +63,23 @@ async fn an_outage_is_said_by_each_connection_and_by_nobody_else() {
 
 #[tokio::test]
 async fn a_lost_lease_is_said_once_and_so_is_that_all_its_services_are_back() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (_instancers, registrars) = crowd(&etcd).await;
     let [lease] = etcd.leases().await[..] else {
         panic!("one lease for all");
     };
 
-    desk.begins();
+    monitor.reset();
     etcd.revoke(lease).await;
 
-    desk.shows("a lease is lost").await;
+    monitor.shows("a lease is lost").await;
     let standing = async || {
         let statuses = registrars.iter().map(Registrar::status);
         statuses.filter(|it| it.borrow().is_registered()).count()
     };
     eventually(PATIENCE, "all again", standing, |n| *n == MANY).await;
-    let lines = desk.log.lines();
+    let lines = monitor.log.lines();
     let told: Vec<_> = lines
         .iter()
         .map(|it| it.field("services").unwrap())
@@ -89,7 +89,7 @@ async fn a_lost_lease_is_said_once_and_so_is_that_all_its_services_are_back() {
 
 #[tokio::test(start_paused = true)]
 async fn in_memory_a_lost_lease_is_said_once_too() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     let client = registry.client();
     let registrars = (0..MANY).map(|n| {
@@ -101,11 +101,11 @@ async fn in_memory_a_lost_lease_is_said_once_too() {
         registered.unwrap();
     }
 
-    desk.begins();
+    monitor.reset();
     assert!(registry.expire_lease(&client.lease_id().unwrap()));
     tokio::time::sleep(Duration::from_secs(60)).await;
 
-    let lines = desk.log.lines();
+    let lines = monitor.log.lines();
     let told: Vec<_> = lines
         .iter()
         .map(|it| (it.message.as_str(), it.field("services").unwrap()))

@@ -3,16 +3,16 @@
 
 mod cluster;
 mod crowds;
-mod desk;
 mod document;
 mod meters;
+mod monitor;
 mod outages;
 mod registrations;
 mod security;
 mod views;
 
-use desk::Desk;
 use document::{Meter, Row};
+use monitor::Monitor;
 use sd_core::{
     Endpointer, Error, Instancer, Prefix, Registrar, Service, Ttl, factory_fn, telemetry,
 };
@@ -27,7 +27,7 @@ const ADDRESS: &str = "10.0.0.1:80";
 
 #[tokio::test(start_paused = true)]
 async fn whoever_is_dropped_leaves_no_gauge_behind() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     registry.put("/services/hello/b", "10.0.0.2:80").unwrap();
     let registrar = Registrar::new(registry.client(), service());
@@ -36,7 +36,7 @@ async fn whoever_is_dropped_leaves_no_gauge_behind() {
     let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
     let endpointer = Endpointer::new(instancer.clone(), factory);
     endpointer.ready().await.unwrap();
-    let gauge = |name: &str| desk.meters.sum(&Meter::parse(name));
+    let gauge = |name: &str| monitor.meters.sum(&Meter::parse(name));
     eventually(
         PATIENCE,
         "both",

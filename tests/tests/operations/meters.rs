@@ -8,65 +8,65 @@ use std::{
 
 /// The value of a metric, and whether it has changed.
 #[derive(Default)]
-pub(crate) struct Dial(Mutex<(f64, bool)>);
+pub(crate) struct Value(Mutex<(f64, bool)>);
 
-impl Dial {
-    fn turn(&self, to: impl FnOnce(f64) -> f64) {
-        let mut dial = self.0.lock().unwrap();
-        let before = std::mem::replace(&mut dial.0, 0.0);
-        dial.0 = to(before);
-        dial.1 |= dial.0 != before;
+impl Value {
+    fn change(&self, to: impl FnOnce(f64) -> f64) {
+        let mut value = self.0.lock().unwrap();
+        let before = std::mem::replace(&mut value.0, 0.0);
+        value.0 = to(before);
+        value.1 |= value.0 != before;
     }
 }
 
-impl metrics::CounterFn for Dial {
+impl metrics::CounterFn for Value {
     fn increment(&self, by: u64) {
-        self.turn(|value| value + by as f64);
+        self.change(|value| value + by as f64);
     }
 
     fn absolute(&self, value: u64) {
-        self.turn(|_| value as f64);
+        self.change(|_| value as f64);
     }
 }
 
-impl metrics::GaugeFn for Dial {
+impl metrics::GaugeFn for Value {
     fn increment(&self, by: f64) {
-        self.turn(|value| value + by);
+        self.change(|value| value + by);
     }
 
     fn decrement(&self, by: f64) {
-        self.turn(|value| value - by);
+        self.change(|value| value - by);
     }
 
     fn set(&self, value: f64) {
-        self.turn(|_| value);
+        self.change(|_| value);
     }
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Meters(Arc<Mutex<BTreeMap<Meter, Arc<Dial>>>>);
+pub(crate) struct Meters(Arc<Mutex<BTreeMap<Meter, Arc<Value>>>>);
 
 impl Meters {
-    /// Nothing has moved so far.
-    pub(crate) fn rest(&self) {
-        for dial in self.0.lock().unwrap().values() {
-            dial.0.lock().unwrap().1 = false;
+    /// Forgets which metrics have changed so far.
+    pub(crate) fn reset(&self) {
+        for value in self.0.lock().unwrap().values() {
+            value.0.lock().unwrap().1 = false;
         }
     }
 
     pub(crate) fn moved(&self, documented: &Meter) -> bool {
-        let dials = self.0.lock().unwrap();
-        let mut dials = dials.iter().filter(|(meter, _)| meter.is(documented));
-        dials.any(|(_, dial)| dial.0.lock().unwrap().1)
+        let values = self.0.lock().unwrap();
+        let mut values = values.iter().filter(|(meter, _)| meter.is(documented));
+        values.any(|(_, value)| value.0.lock().unwrap().1)
     }
 
     pub(crate) fn sum(&self, documented: &Meter) -> f64 {
-        let dials = self.0.lock().unwrap();
-        let dials = dials.iter().filter(|(meter, _)| meter.is(documented));
-        dials.map(|(_, dial)| dial.0.lock().unwrap().0).sum()
+        let values = self.0.lock().unwrap();
+        let values = values.iter().filter(|(meter, _)| meter.is(documented));
+        values.map(|(_, value)| value.0.lock().unwrap().0).sum()
     }
 
-    fn dial(&self, key: &metrics::Key) -> Arc<Dial> {
+    fn value(&self, key: &metrics::Key) -> Arc<Value> {
         let labels = key.labels();
         let labels = labels.map(|it| (it.key().to_owned(), it.value().to_owned()));
         let meter = Meter {
@@ -103,11 +103,11 @@ impl metrics::Recorder for Meters {
     }
 
     fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::from_arc(self.dial(key))
+        metrics::Counter::from_arc(self.value(key))
     }
 
     fn register_gauge(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::from_arc(self.dial(key))
+        metrics::Gauge::from_arc(self.value(key))
     }
 
     fn register_histogram(

@@ -4,51 +4,51 @@ use crate::*;
 
 #[tokio::test]
 async fn etcd_is_killed_and_restarted() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (consumer, provider) = fleet(etcd.endpoint()).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.kill();
     consumer.sees("trouble", |view| !view.live).await;
     etcd.start_again().await;
 
-    desk.shows("etcd is killed, and restarted").await;
+    monitor.shows("etcd is killed, and restarted").await;
     consumer.settles_on(&[ADDRESS]).await;
     drop(provider);
 }
 
 #[tokio::test]
 async fn etcd_is_frozen() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (consumer, _provider) = fleet(etcd.endpoint()).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.freeze();
     consumer.sees("trouble", |view| !view.live).await;
     etcd.thaw();
 
-    desk.shows("etcd is frozen").await;
+    monitor.shows("etcd is frozen").await;
 }
 
 #[tokio::test]
 async fn etcd_is_not_there_at_the_start() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let nobody = "http://127.0.0.1:1";
     let client = EtcdClient::connect([nobody]).unwrap();
 
-    desk.begins();
+    monitor.reset();
     let _instancer = Instancer::new(client.clone(), prefix());
     let registrar = Registrar::new(client, service());
     let _ = registrar.register_within(Duration::from_secs(1)).await;
 
-    desk.shows("etcd is not there at the start").await;
+    monitor.shows("etcd is not there at the start").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_registry_is_away_for_long() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     registry.put(KEY, ADDRESS).unwrap();
     let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
@@ -57,18 +57,18 @@ async fn the_registry_is_away_for_long() {
         .build();
     endpointer.ready().await.unwrap();
 
-    desk.begins();
+    monitor.reset();
     registry.kill();
     let registrar = Registrar::new(registry.client(), service());
     let _ = registrar.register_within(Duration::from_secs(60)).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
 
-    desk.shows("the registry is away for long").await;
+    monitor.shows("the registry is away for long").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_quota_is_used_up() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     let registrar = |key| {
         let service = Service::new(key, ADDRESS).unwrap();
@@ -78,7 +78,7 @@ async fn the_quota_is_used_up() {
     updated.register().await.unwrap();
     deleted.register().await.unwrap();
 
-    desk.begins();
+    monitor.reset();
     registry.delete("/services/c");
     // It is heard of at once, and put back a moment later.
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -90,5 +90,5 @@ async fn the_quota_is_used_up() {
     let _ = tokio::time::timeout(Duration::from_secs(60), update).await;
     let _ = new.register_within(Duration::from_secs(60)).await;
 
-    desk.shows("etcd's quota is used up").await;
+    monitor.shows("etcd's quota is used up").await;
 }

@@ -6,42 +6,42 @@ use std::thread;
 
 #[tokio::test]
 async fn a_lease_is_revoked() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     let lease = provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.revoke(lease).await;
 
-    desk.shows("a lease is lost").await;
+    monitor.shows("a lease is lost").await;
 }
 
 #[tokio::test]
 async fn a_key_is_deleted() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     assert!(etcd.delete(KEY).await);
 
-    desk.shows("a key is deleted by hand").await;
+    monitor.shows("a key is deleted by hand").await;
 }
 
 #[tokio::test]
 async fn a_key_is_taken() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.put(KEY, "10.0.0.66:80").await;
 
-    desk.shows("a key is taken").await;
-    let line = desk
+    monitor.shows("a key is taken").await;
+    let line = monitor
         .log
         .lines()
         .into_iter()
@@ -52,58 +52,61 @@ async fn a_key_is_taken() {
 
 #[tokio::test]
 async fn a_deregistration_is_not_answered() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.freeze();
     provider.registrar().deregister().await.unwrap();
     provider.client().close().await;
 
-    desk.shows("a deregistration is not answered").await;
+    monitor.shows("a deregistration is not answered").await;
     etcd.thaw();
 }
 
 #[tokio::test]
 async fn a_provider_stands_still_for_longer_than_its_ttl() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     // As SIGSTOP would: nothing of this process runs meanwhile but etcd, which is another.
     thread::sleep(3 * Ttl::MIN.duration());
 
-    desk.shows("a provider stands still for longer than its TTL")
+    monitor
+        .shows("a provider stands still for longer than its TTL")
         .await;
     provider.stands(&etcd).await;
 }
 
 #[tokio::test]
 async fn a_key_is_registered_twice_by_one_client() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     let second = Registrar::new(provider.client().clone(), service());
     second.register().await.unwrap();
 
-    desk.shows("a key is registered twice by one client").await;
+    monitor
+        .shows("a key is registered twice by one client")
+        .await;
 }
 
 #[tokio::test]
 async fn a_key_stands_that_was_given_up() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
     let lease = provider.stands(&etcd).await;
 
-    desk.begins();
+    monitor.reset();
     // As a put that was given up, and that etcd makes good at a thaw.
     let options = PutOptions::new().with_lease(lease);
     let mut late = etcd.client().await;
@@ -111,7 +114,8 @@ async fn a_key_stands_that_was_given_up() {
         .await
         .unwrap();
 
-    desk.shows("a put that was given up takes effect all the same")
+    monitor
+        .shows("a put that was given up takes effect all the same")
         .await;
     let keys = || etcd.keys("/services/hello/");
     eventually(PATIENCE, "the stray gone", keys, |keys| keys == &[KEY]).await;

@@ -6,20 +6,20 @@ use sd_tests::Ca;
 
 #[tokio::test(start_paused = true)]
 async fn rights_are_missing() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     registry.refuse(Error::PermissionDenied {
         message: "no".into(),
         source: None,
     });
 
-    desk.begins();
+    monitor.reset();
     let _instancer = Instancer::new(registry.client(), prefix());
     let registrar = Registrar::new(registry.client(), service());
     registrar.register().await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(600)).await;
 
-    desk.shows("credentials or rights are wrong").await;
+    monitor.shows("credentials or rights are wrong").await;
 }
 
 /// What etcd says depends on the misfit, and what the operator is told to check is in the document.
@@ -41,18 +41,18 @@ async fn tls_does_not_fit() {
         ),
         (to(plain), "https://"),
     ] {
-        let desk = Desk::open();
+        let monitor = Monitor::start();
 
-        desk.begins();
+        monitor.reset();
         let client = builder.build().unwrap();
         let _instancer = Instancer::new(client.clone(), prefix());
         let registrar = Registrar::new(client, service());
         let _ = registrar.register_within(Duration::from_secs(1)).await;
 
-        desk.shows("TLS does not fit").await;
+        monitor.shows("TLS does not fit").await;
         let advice = Row::of("TLS does not fit").advice;
         let advice = advice.iter().find(|it| it.contains(told)).unwrap();
-        for line in desk.log.lines() {
+        for line in monitor.log.lines() {
             if line.level > Level::WARN {
                 continue;
             }
@@ -66,7 +66,7 @@ async fn tls_does_not_fit() {
 
 #[tokio::test]
 async fn a_token_expires() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::setup().token_ttl(1).start().await;
     etcd.enable_auth().await;
     etcd.add_user("discovery", "secret", "/services/").await;
@@ -78,22 +78,22 @@ async fn a_token_expires() {
     let registrar = Registrar::new(client.clone(), service().with_ttl(ttl));
     registrar.register().await.unwrap();
 
-    desk.begins();
+    monitor.reset();
     // Kept alive and looked at every four seconds, each time with a token that has expired.
     let second = Instancer::new(client, prefix());
     second.ready().await.unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
 
-    desk.shows("a token expires").await;
+    monitor.shows("a token expires").await;
     assert!(registrar.status().borrow().is_registered());
-    let mut lines = desk.log.lines().into_iter();
+    let mut lines = monitor.log.lines().into_iter();
     let other = lines.find(|it| it.message != "listed");
     assert!(other.is_none(), "{other:?}");
 }
 
 #[tokio::test]
 async fn a_provider_may_not_read_its_keys() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     if etcd.version().await.starts_with("3.4.") {
         // Lets everybody look, up to 3.4.25.
@@ -107,24 +107,26 @@ async fn a_provider_may_not_read_its_keys() {
     let registrar = Registrar::new(client, service().with_ttl(ttl));
     registrar.register().await.unwrap();
 
-    desk.begins();
+    monitor.reset();
     etcd.withdraw("provider", "/services/").await;
 
-    desk.shows("a provider may not read its keys").await;
+    monitor.shows("a provider may not read its keys").await;
 }
 
 #[tokio::test]
 async fn a_user_is_given_to_an_etcd_without_users() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let builder = EtcdClient::builder([etcd.endpoint()]).user("discovery", "secret");
     let client = builder.build().unwrap();
 
-    desk.begins();
+    monitor.reset();
     let instancer = Instancer::new(client.clone(), prefix());
     instancer.ready().await.unwrap();
     let registrar = Registrar::new(client, service());
     registrar.register().await.unwrap();
 
-    desk.shows("a user is given to an etcd without users").await;
+    monitor
+        .shows("a user is given to an etcd without users")
+        .await;
 }

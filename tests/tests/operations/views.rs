@@ -5,24 +5,24 @@ use futures::StreamExt;
 
 #[tokio::test]
 async fn etcd_comes_back_empty() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (consumer, _provider) = fleet(etcd.endpoint()).await;
     // Nobody will put it back.
     etcd.put("/services/hello/z", "10.0.0.9:80").await;
     consumer.settles_on(&[ADDRESS, "10.0.0.9:80"]).await;
 
-    desk.begins();
+    monitor.reset();
     etcd.wipe().await;
 
-    desk.shows("etcd comes back empty").await;
-    desk.shows("an instance does not come back").await;
+    monitor.shows("etcd comes back empty").await;
+    monitor.shows("an instance does not come back").await;
     consumer.settles_on(&[ADDRESS]).await;
 }
 
 #[tokio::test]
 async fn the_history_is_compacted_meanwhile() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let proxy = Proxy::to(etcd.address()).await;
     etcd.put(KEY, ADDRESS).await;
@@ -31,7 +31,7 @@ async fn the_history_is_compacted_meanwhile() {
     etcd.put("/services/hello/b", "10.0.0.2:80").await;
     consumer.settles_on(&[ADDRESS, "10.0.0.2:80"]).await;
 
-    desk.begins();
+    monitor.reset();
     proxy.refuse().await;
     proxy.drop_connections();
     consumer.sees("trouble", |view| !view.live).await;
@@ -40,46 +40,46 @@ async fn the_history_is_compacted_meanwhile() {
     etcd.compact().await;
     proxy.resume();
 
-    desk.shows("the history was compacted meanwhile").await;
+    monitor.shows("the history was compacted meanwhile").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_cannot_be_read() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     let instancer = Instancer::new(registry.client(), prefix());
     instancer.ready().await.unwrap();
 
-    desk.begins();
+    monitor.reset();
     registry.put(KEY, "{").unwrap();
 
-    desk.shows("an entry cannot be read").await;
+    monitor.shows("an entry cannot be read").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_factory_fails() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     registry.put(KEY, ADDRESS).unwrap();
 
-    desk.begins();
+    monitor.reset();
     let factory = factory_fn(|_| Err::<(), _>("no such host".into()));
     let endpointer = Endpointer::new(Instancer::new(registry.client(), prefix()), factory);
     endpointer.ready().await.unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
 
-    desk.shows("no endpoint can be made").await;
+    monitor.shows("no endpoint can be made").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_lags() {
-    let desk = Desk::open();
+    let monitor = Monitor::start();
     let registry = Registry::new();
     let instancer = Instancer::new(registry.client(), prefix());
     instancer.ready().await.unwrap();
     let mut lagging = instancer.subscribe();
 
-    desk.begins();
+    monitor.reset();
     for n in 0..1_000 {
         registry
             .put(format!("/services/hello/{n}"), ADDRESS)
@@ -89,6 +89,6 @@ async fn a_subscriber_lags() {
 
     let newest = lagging.next().await.unwrap();
     assert_eq!(newest.instances().len(), 1_000);
-    desk.shows("a subscriber does not read").await;
-    assert!(desk.log.lines().is_empty(), "{:?}", desk.log.lines());
+    monitor.shows("a subscriber does not read").await;
+    assert!(monitor.log.lines().is_empty(), "{:?}", monitor.log.lines());
 }

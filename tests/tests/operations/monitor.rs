@@ -1,4 +1,4 @@
-//! The desk where an operator sits.
+//! The log and the metrics of a test, held against the document.
 
 use crate::{
     document::{Meter, Row, is},
@@ -11,15 +11,15 @@ use tracing::Level;
 /// So often a line may be there for one fault: once for each of two clients with two connections.
 const MOST_LINES: usize = 4;
 
-/// Where an operator sits: the log and the metrics of this thread.
-pub(crate) struct Desk {
+/// The log and the metrics of this thread, as an operator sees them.
+pub(crate) struct Monitor {
     pub(crate) log: Log,
     pub(crate) meters: Meters,
     _metering: metrics::LocalRecorderGuard<'static>,
 }
 
-impl Desk {
-    pub(crate) fn open() -> Self {
+impl Monitor {
+    pub(crate) fn start() -> Self {
         let (log, meters) = (Log::capture(), Meters::default());
         let recorder: &'static Meters = Box::leak(Box::new(meters.clone()));
         Self {
@@ -29,10 +29,10 @@ impl Desk {
         }
     }
 
-    /// From now on, what there is to see is of the fault.
-    pub(crate) fn begins(&self) {
+    /// Forgets what was seen so far: what follows belongs to the next fault.
+    pub(crate) fn reset(&self) {
         self.log.clear();
-        self.meters.rest();
+        self.meters.reset();
     }
 
     /// Waits until all that the row of `fault` promises was seen. Whatever else is worth a warning
