@@ -164,7 +164,7 @@ impl<E> fmt::Debug for Endpoint<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::Lines;
+    use crate::support::Log;
 
     fn instance() -> Instance {
         Instance::new(Key::new("a").unwrap(), "h:1")
@@ -207,7 +207,7 @@ mod tests {
                 panic!("a bug");
             }
         }
-        let lines = Lines::read();
+        let log = Log::capture();
         // Two panics at once would abort the process.
         let both: Box<[_]> = Box::new([
             Endpoint::new(instance(), Faulty),
@@ -216,6 +216,6 @@ mod tests {
         drop(both);
         let line = "ERROR the target of an endpoint failed to be dropped \
                     key=a address=\"h:1\" why=panicked: a bug";
-        assert_eq!(lines.all(), [line, line]);
+        assert_eq!(log.text(), [line, line]);
     }
 }

@@ -70,7 +70,7 @@ impl LostLeases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{registry::key::Key, support::Lines};
+    use crate::{registry::key::Key, support::Log};
 
     fn keys<const N: usize>(names: [&str; N]) -> [ServiceKey; N] {
         names.map(|name| Key::new(name).unwrap().into())
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_lost_lease_is_said_once_and_so_is_that_all_are_back() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let mut lost_leases = LostLeases::default();
         let [a, b, c] = keys(["a", "b", "c"]);
         let [old, new] = [1, 2].map(LeaseId::from);
@@ -91,7 +91,7 @@ mod tests {
         lost_leases.stands(&b, &new);
 
         assert_eq!(
-            lines.all(),
+            log.text(),
             [
                 "WARN lease lost, its services register again lease=1 services=2",
                 "INFO services registered again lease=2 services=2",
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn whoever_does_not_come_back_is_not_waited_for() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let mut lost_leases = LostLeases::default();
         let [a, b] = keys(["a", "b"]);
         let [old, new] = [1, 2].map(LeaseId::from);
@@ -114,7 +114,7 @@ mod tests {
         lost_leases.lost(&new, keys([]));
 
         assert_eq!(
-            lines.all(),
+            log.text(),
             [
                 "WARN lease lost, its services register again lease=1 services=2",
                 "INFO services registered again lease=2 services=1",

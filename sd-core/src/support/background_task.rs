@@ -96,7 +96,7 @@ impl Drop for Unfinished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::Lines;
+    use crate::support::Log;
     use std::{
         future,
         sync::{Arc, Mutex},
@@ -159,12 +159,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_logged_and_told_before_the_work_is_dropped() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let (task, seen) = start(Course::Panic);
         task.running.wait().await;
         assert_eq!(*seen.lock().unwrap(), ["panicked: oh", "dropped"]);
         assert_eq!(
-            lines.all(),
+            log.text(),
             ["ERROR a background task has ended task=\"witness\" why=panicked: oh"]
         );
     }
@@ -182,14 +182,14 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let lines = Lines::read();
+        let log = Log::capture();
         let (task, seen) = runtime.block_on(async { start(Course::Endless) });
         let (stopped, _) = runtime.block_on(async { start(Course::Endless) });
         drop(stopped);
         drop(runtime);
         assert_eq!(*seen.lock().unwrap(), ["dropped"]);
         assert_eq!(
-            lines.all(),
+            log.text(),
             ["INFO a background task has ended with its runtime task=\"witness\""]
         );
         drop(task);

@@ -5,11 +5,9 @@
 mod background_task;
 mod backoff;
 #[cfg(test)]
-mod lines;
+mod errors;
 mod metering;
 mod panics;
-#[cfg(test)]
-mod properties;
 mod restartable_task;
 mod status_receiver;
 mod warnings;
@@ -17,11 +15,11 @@ mod warnings;
 pub(crate) use background_task::{BackgroundTask, Work};
 pub use backoff::Backoff;
 #[cfg(test)]
-pub(crate) use lines::Lines;
+pub(crate) use errors::{denied, down};
 pub(crate) use metering::{Share, count};
 pub(crate) use panics::{Panicked, catch, catch_async};
-#[cfg(test)]
-pub(crate) use properties::{cases, denied, down};
 pub(crate) use restartable_task::{RestartableTask, RestartableWork};
+#[cfg(test)]
+pub(crate) use sd_test_support::{Log, cases};
 pub use status_receiver::StatusReceiver;
 pub(crate) use warnings::{Severity, Warnings};

@@ -146,7 +146,7 @@ fn lock<W>(slot: &Mutex<Slot<W>>) -> MutexGuard<'_, Slot<W>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::{Lines, Panicked};
+    use crate::support::{Log, Panicked};
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
     /// Does what it is sent, one message a run, and reports what becomes of it.
@@ -242,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_and_the_next_start_runs_it_again() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let mut it = fixture();
         it.order("panic");
         it.task.ended().await;
@@ -250,7 +250,7 @@ mod tests {
         it.task.ended().await;
         assert_eq!(it.reports(), ["panicked: oh", "a"]);
         assert_eq!(
-            lines.all(),
+            log.text(),
             ["ERROR a background task has ended task=\"witness\" why=panicked: oh"]
         );
     }

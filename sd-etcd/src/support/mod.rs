@@ -1,11 +1,9 @@
 //! What the rooms share: delays, timers, and the way to the metrics. Imports no other room.
 
 mod metering;
-#[cfg(test)]
-mod properties;
 mod timing;
 
 pub(crate) use metering::{GaugeGuard, count};
 #[cfg(test)]
-pub(crate) use properties::cases;
+pub(crate) use sd_test_support::cases;
 pub(crate) use timing::{finish, retry_backoff, sleep_until_some};

@@ -11,7 +11,7 @@ use crate::{
         Event, EventPublisher, EventReader, Events, Health, Instance, Instances, Status, Trouble,
     },
     registry::{Error, Key, WatchError},
-    support::Lines,
+    support::Log,
 };
 use futures::FutureExt;
 use std::{
@@ -589,7 +589,7 @@ impl Drop for Faulty {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let source = Scripted::of([instance("a", "bad:1"), instance("b", "h:1")]);
     let faulty = factory_fn(|instance| Ok(Faulty(instance.address() == "bad:1")));
     let endpointer = Endpointer::new(source.clone(), faulty);
@@ -602,7 +602,7 @@ async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
     };
     until("b and c", keys).await;
     assert!(!endpointer.status().borrow().ended);
-    let logged = lines.all();
+    let logged = log.text();
     assert_eq!(logged.len(), 1, "{logged:?}");
     assert!(logged[0].contains("key=a"), "{logged:?}");
 }
@@ -668,7 +668,7 @@ fn has_panicked(health: &Option<Health>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_task_is_published_and_keeps_the_endpoints() {
-    let _log = Lines::read();
+    let _log = Log::capture();
     let source = Scripted::of([instance("a", "h:1")]);
     let endpointer = Endpointer::new(source.clone(), panicking());
     ready(&endpointer).await.unwrap();
@@ -689,7 +689,7 @@ async fn a_panic_of_the_task_is_published_and_keeps_the_endpoints() {
 
 #[tokio::test(start_paused = true)]
 async fn ready_does_not_wait_for_a_task_that_has_panicked() {
-    let _log = Lines::read();
+    let _log = Log::capture();
     let source = Scripted::new();
     let endpointer = Endpointer::new(source.clone(), panicking());
     let waiting = ready(&endpointer);

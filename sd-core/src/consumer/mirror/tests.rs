@@ -8,7 +8,7 @@ use crate::{
     consumer::testing::{delete, entry, held, key, names, prefix, put},
     instances::{CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
     registry::{Change, Entry, Gap, Key, chain},
-    support::{Lines, denied},
+    support::{Log, denied},
 };
 
 const GRACE: Duration = Duration::from_secs(15);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::{
         registry::{Key, LeaseId},
-        support::Lines,
+        support::Log,
     };
 
     fn registering(attempt: u32, error: Option<Error>) -> RegistrarStatus {
@@ -160,7 +160,7 @@ mod tests {
 
     /// The lines for a registration that goes through `statuses`, 4 s each.
     async fn logged(statuses: impl IntoIterator<Item = RegistrarStatus>) -> Vec<String> {
-        let lines = Lines::read();
+        let logged = Log::capture();
         let service = Service::new("/a", "v").unwrap();
         let mut log = StatusLog::default();
         let mut old = RegistrarStatus::Idle;
@@ -169,7 +169,7 @@ mod tests {
             old = new;
             tokio::time::advance(std::time::Duration::from_secs(4)).await;
         }
-        let lines = lines.all();
+        let lines = logged.text();
         lines
             .iter()
             .map(|it| it.replace(" service=/a", ""))

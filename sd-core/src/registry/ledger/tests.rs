@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     registry::{owner::Owner, registration::NoReclaim},
-    support::Lines,
+    support::Log,
 };
 
 fn service(key: &str) -> Service {
@@ -175,7 +175,7 @@ fn a_lost_registration_keeps_its_lease_until_its_handle_goes() {
 
 #[test]
 fn a_lost_lease_is_told_to_all_on_it_and_logged_once() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let mut ledger = Ledger::default();
     let (a, _) = register(&mut ledger, &service("a"), &lease(1), 1);
     let (b, _) = register(&mut ledger, &service("b"), &lease(1), 2);
@@ -197,7 +197,7 @@ fn a_lost_lease_is_told_to_all_on_it_and_logged_once() {
         "WARN lease lost, its services register again lease=1 services=1",
         "INFO services registered again lease=3 services=1",
     ];
-    assert_eq!(lines.all(), [lost, back]);
+    assert_eq!(log.text(), [lost, back]);
 }
 
 #[test]

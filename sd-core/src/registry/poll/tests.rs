@@ -6,7 +6,7 @@ use crate::{
         key::Key,
         watch::{Change, Gap},
     },
-    support::Lines,
+    support::Log,
 };
 use futures::StreamExt;
 use std::sync::Mutex;
@@ -150,7 +150,7 @@ async fn failing_lists_are_reported_once_and_do_not_end_the_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_said_once_for_each_prefix() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let (fake, poller, mut watch) = watching(&[]).await;
     let mut second = {
         let listed = poller.get_entries(&prefix()).await.unwrap();
@@ -172,7 +172,7 @@ async fn an_outage_is_said_once_for_each_prefix() {
         "WARN cannot be listed, trying on prefix=/svc/foo/ error=\"the registry is unavailable: down\"",
         "INFO can be listed again prefix=/svc/foo/",
     ];
-    assert_eq!(lines.all(), said.repeat(2));
+    assert_eq!(log.text(), said.repeat(2));
 }
 
 #[tokio::test(start_paused = true)]

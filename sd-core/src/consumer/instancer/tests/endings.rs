@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     registry::{Deregistered, LeaseId, Registration, Revision, Service, Snapshot, Watch},
-    support::Lines,
+    support::Log,
 };
 use futures::stream;
 
@@ -114,9 +114,9 @@ fn nothing_waits_for_a_runtime_that_is_gone() {
         known.ready().await.unwrap();
         (known, Instancer::new(unknown, prefix()))
     });
-    let lines = Lines::read();
+    let log = Log::capture();
     drop(theirs);
-    let said = lines.all();
+    let said = log.text();
     assert_eq!(said.len(), 2, "{said:?}");
     let line = "INFO a background task has ended with its runtime task=\"instancer\"";
     assert!(said.iter().all(|it| it == line), "{said:?}");
@@ -158,7 +158,7 @@ impl Client for Panicking {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let snapshot = Snapshot::new(vec![entry("a", "h:1")], Revision::new(1_u64));
     let instancer = Instancer::new(Panicking(Some(snapshot)), prefix());
     let mut events = instancer.subscribe();
@@ -174,7 +174,7 @@ async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
     );
     in_time(instancer.ready()).await.expect("it has a state");
     in_time(instancer.stop()).await;
-    let said = lines.all();
+    let said = log.text();
     let said = said.iter().filter(|line| line.starts_with("ERROR"));
     let [said] = said.collect::<Vec<_>>()[..] else {
         panic!("one line");

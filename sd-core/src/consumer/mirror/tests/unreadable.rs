@@ -100,7 +100,7 @@ impl Codec for Careless {
 
 #[test]
 fn a_codec_that_panics_costs_the_one_entry() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let bad = || Entry::new(key("bad"), vec![0xff, 0xfe]);
     let mut fixture = Fixture::with_grace(GRACE);
     fixture.mirror.shown.set_codec(Careless);
@@ -114,7 +114,7 @@ fn a_codec_that_panics_costs_the_one_entry() {
         (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
         (2, 1)
     );
-    let said = lines.all();
+    let said = log.text();
     let said: Vec<_> = said
         .iter()
         .filter(|line| line.contains("skipped"))

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     instances::{Codec, CodecError, Instance},
     registry::Entry,
-    support::Lines,
+    support::Log,
 };
 use tokio::runtime::Runtime;
 
@@ -56,7 +56,7 @@ impl Codec for PanickingCodec {
 
 #[tokio::test(start_paused = true)]
 async fn a_codec_that_panics_costs_the_announcement_only() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let fake = FakeClient::new(Behaviour::Ok);
     let registrar = Registrar::builder(fake.clone(), service())
         .codec(PanickingCodec)
@@ -65,7 +65,7 @@ async fn a_codec_that_panics_costs_the_announcement_only() {
     registrar.register().await.unwrap();
     assert_eq!(registrar.deregister().await.unwrap(), Deregistered::Removed);
     assert_eq!(fake.calls()[1..], [Call::Deregister]);
-    let errors = lines.all().into_iter().filter(|it| it.starts_with("ERROR"));
+    let errors = log.text().into_iter().filter(|it| it.starts_with("ERROR"));
     assert_eq!(
         errors.collect::<Vec<_>>(),
         ["ERROR the codec failed, draining is not announced \
@@ -75,7 +75,7 @@ async fn a_codec_that_panics_costs_the_announcement_only() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_panics_says_so_and_is_started_again() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let (fake, registrar) = registered().await;
     // Dropping what is under way is outside of any call.
     fake.set(Behaviour::PanickingWhenDropped);
@@ -90,7 +90,7 @@ async fn a_task_that_panics_says_so_and_is_started_again() {
         RegistrarStatus::Failed(Error::Panicked { .. })
     ));
     no_task_left().await;
-    let lines = lines.all();
+    let lines = log.text();
     let logged = |text: &str| lines.iter().any(|line| line.starts_with(text));
     assert!(logged(
         "ERROR a background task has ended task=\"registrar\""
@@ -105,7 +105,7 @@ async fn a_task_that_panics_says_so_and_is_started_again() {
 
 #[test]
 fn a_registrar_whose_runtime_has_ended_says_so_and_starts_anew_on_another() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let old = runtime();
     let (fake, registrar) = old.block_on(registered());
     let mut waiting = Box::pin(registrar.deregister());
@@ -122,7 +122,7 @@ fn a_registrar_whose_runtime_has_ended_says_so_and_starts_anew_on_another() {
     ));
     let warning = "WARN the runtime has ended before the service was deregistered: \
                    the lease ends by itself service=/svc/a ttl=15 s";
-    assert_eq!(lines.all().last().map(String::as_str), Some(warning));
+    assert_eq!(log.text().last().map(String::as_str), Some(warning));
 
     fake.set(Behaviour::Ok);
     runtime().block_on(async {
@@ -165,7 +165,7 @@ fn calls_that_wait_are_answered_when_the_runtime_of_the_task_ends() {
 
 #[test]
 fn deregistering_is_bounded_on_a_runtime_that_is_not_driven() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let old = runtime();
     let (fake, registrar) = old.block_on(registered());
     let failing = Registrar::new(FakeClient::new(Behaviour::Down), service());
@@ -185,7 +185,7 @@ fn deregistering_is_bounded_on_a_runtime_that_is_not_driven() {
         assert!(asked.elapsed() <= Duration::from_secs(4));
     });
     let warning = "WARN deregistration unconfirmed: the task does not run service=/svc/a";
-    assert!(lines.all().iter().any(|line| line == warning));
+    assert!(log.text().iter().any(|line| line == warning));
     // The request was left, and is carried out once the runtime is driven again.
     old.block_on(async {
         until(&registrar, |status| {
