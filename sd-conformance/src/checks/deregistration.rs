@@ -224,8 +224,7 @@ async fn an_owner_removes_only_what_it_registered(ctx: &Context<'_>) -> CheckRes
         "the old owner is told {removed:?}"
     );
     ctx.ensure_value(after.key(), "new").await?;
-    let lost = after.loss();
-    ensure!(lost.is_none(), "the successor reports {lost:?}");
+    ensure_held(&after, "the successor")?;
     let removed = ctx.deregister(&client, &new).await?;
     ensure!(
         removed == Deregistered::Removed,
@@ -288,8 +287,7 @@ async fn a_cancelled_register_withdraws_only_its_own(ctx: &Context<'_>) -> Check
 
     for after in &held {
         ctx.ensure_value(after.key(), "new").await?;
-        let lost = after.loss();
-        ensure!(lost.is_none(), "the successor reports {lost:?}");
+        ensure_held(after, "the successor")?;
     }
     Ok(())
 }
