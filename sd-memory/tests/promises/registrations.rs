@@ -334,3 +334,30 @@ async fn a_superseded_registration_is_not_put_back_beside_its_successor() {
     assert_eq!(value(&registry, A), None);
     assert_eq!(reclaimed(&after, "2").await.loss(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_waits_is_its_owners_alone() {
+    let registry = Registry::new();
+    let client = registry.client();
+    let [old, new] = reload();
+    let _before = client.register(&old).await.unwrap();
+    registry.freeze();
+    let mut outcomes = Vec::new();
+    for service in [&old, &new, &old, &service(A, "1")] {
+        outcomes.push(client.deregister(service).await.unwrap());
+    }
+    let expected = [
+        Deregistered::Unconfirmed,
+        Deregistered::NotOurs,
+        Deregistered::Unconfirmed,
+        Deregistered::Unconfirmed,
+    ];
+    assert_eq!(outcomes, expected);
+    registry.thaw();
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(
+        client.deregister(&old).await.unwrap(),
+        Deregistered::NotOurs
+    );
+    assert_eq!(value(&registry, A), None);
+}

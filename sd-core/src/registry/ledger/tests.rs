@@ -217,3 +217,25 @@ fn a_closed_ledger_ends_everything_and_begins_nothing() {
     assert!(ledger.reclaim(&service("a")).is_err());
     assert_eq!(ledger.close(), []);
 }
+
+#[test]
+fn a_service_that_does_not_come_back_is_not_waited_for() {
+    let lines = Lines::read();
+    let mut ledger = Ledger::default();
+    let services = ["a", "b", "c", "d"].map(service);
+    let mut handles = Vec::new();
+    for (service, mark) in services.iter().zip(1..) {
+        handles.push(register(&mut ledger, service, &lease(1), mark).0);
+    }
+    ledger.lease_lost(&lease(1));
+
+    let (_a, _) = register(&mut ledger, &services[0], &lease(2), 5);
+    assert!(ledger.deregister(&services[1]).is_some());
+    let call = ledger.reclaim(&services[2]).unwrap();
+    ledger.taken(&call);
+    handles.pop();
+    assert_eq!(ledger.release_dropped().len(), 1);
+
+    let back = "INFO services registered again lease=2 services=1";
+    assert_eq!(lines.all().last().map(String::as_str), Some(back));
+}
