@@ -220,7 +220,7 @@ fn a_closed_ledger_ends_everything_and_begins_nothing() {
 
 #[test]
 fn a_service_that_does_not_come_back_is_not_waited_for() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let mut ledger = Ledger::default();
     let services = ["a", "b", "c", "d"].map(service);
     let mut handles = Vec::new();
@@ -237,5 +237,5 @@ fn a_service_that_does_not_come_back_is_not_waited_for() {
     assert_eq!(ledger.release_dropped().len(), 1);
 
     let back = "INFO services registered again lease=2 services=1";
-    assert_eq!(lines.all().last().map(String::as_str), Some(back));
+    assert_eq!(log.text().last().map(String::as_str), Some(back));
 }
