@@ -29,6 +29,15 @@
 //! whoever is stopped or dropped takes back what it added. Labels are bounded: a prefix is chosen by
 //! the program, and keys and addresses are never labels. Nothing is counted per call that succeeds
 //! at once, nor per pick.
+//!
+//! The constants are the names, for alerts that are made in code:
+//!
+//! ```
+//! use sd_core::telemetry;
+//!
+//! let alert = format!("{} > 0 for 1m", telemetry::SOURCES_STALE);
+//! assert_eq!(alert, "sd_sources_stale > 0 for 1m");
+//! ```
 
 pub use crate::calls::meters::{
     ENDPOINTS, ENDPOINTS_FAILING, ENDPOINTS_INVALIDATED, FACTORY_FAILURES, RETRIES, RETRY_FAILURES,

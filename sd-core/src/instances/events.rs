@@ -1,6 +1,6 @@
 //! Subscriptions to a source.
 
-use super::{event::Event, source::SourceEnded};
+use super::{event::Event, source_ended::SourceEnded};
 use futures::{Stream, StreamExt};
 use std::{
     fmt,

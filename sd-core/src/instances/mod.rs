@@ -18,6 +18,7 @@ mod json;
 mod publisher;
 mod set;
 mod source;
+mod source_ended;
 mod status;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -30,5 +31,6 @@ pub use held::Held;
 pub use instance::Instance;
 pub use publisher::{EventPublisher, EventReader};
 pub use set::{InstanceChange, Instances, InstancesIter};
-pub use source::{Source, SourceEnded};
+pub use source::Source;
+pub use source_ended::SourceEnded;
 pub use status::Status;

@@ -41,7 +41,7 @@ pub struct Summary {
 pub struct Broken {
     /// The seed that did it.
     pub seed: u64,
-    /// The first fault of the round in which it happened; a run that [begins](Soak::from) there has
+    /// The first fault of the round in which it happened; a run that [begins](super::Soak::from) there has
     /// the same faults.
     pub first: usize,
     /// The kinds that it was of, if not of all.
