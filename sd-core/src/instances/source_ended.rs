@@ -3,7 +3,7 @@
 use super::event::Event;
 use std::{error::Error as StdError, fmt};
 
-/// A source ended before the state came that was [waited for](Source::until).
+/// A source ended before the state came that was [waited for](crate::Source::until).
 ///
 /// Its [`Display`](fmt::Display) tells the last state, which says why the source ended.
 ///
