@@ -83,11 +83,7 @@ impl Client for DirectoryClient {
     }
 
     async fn deregister(&self, service: &Service) -> Result<Deregistered> {
-        let removal = self.0.ledger(|ledger| match ledger.is_closed() {
-            true => Err(Error::Closed),
-            false => Ok(ledger.deregister(service)),
-        })?;
-        let Some(removal) = removal else {
+        let Some(removal) = self.0.ledger(|ledger| ledger.deregister(service))? else {
             return Ok(Deregistered::NotOurs);
         };
         // A task, so that it goes on when nobody waits for it any more.

@@ -68,11 +68,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// assert_eq!(before.loss(), Some(Lost::Superseded));
 ///
 /// // The first one ends what is its own, which is nothing any more.
-/// assert!(ledger.deregister(&old).is_none());
+/// assert!(ledger.deregister(&old)?.is_none());
 /// assert_eq!(after.loss(), None);
 ///
 /// // The second one's entry is to be removed, and the lease revoked.
-/// let removal = ledger.deregister(&new).ok_or("nothing held")?;
+/// let removal = ledger.deregister(&new)?.ok_or("nothing held")?;
 /// assert_eq!((removal.mark, removal.lease), (2, Some(lease)));
 /// assert_eq!(after.loss(), Some(Lost::Deregistered));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -235,16 +235,21 @@ impl<M> Ledger<M> {
     /// Ends the registration of `service`, and every call for it that is under way: those of its
     /// [owner](Service::owner), or all of its key if it has none. `None` if there is no such
     /// registration, or another owner's has superseded it.
-    #[must_use = "the removal is to be carried out"]
-    pub fn deregister(&mut self, service: &Service) -> Option<Removal<M>> {
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn deregister(&mut self, service: &Service) -> Result<Option<Removal<M>>> {
+        self.open()?;
         self.calls.cancel(service);
-        let id = *self.by_service.get(&service.key)?;
-        let held = self.registrations.get(&id)?;
-        if service.owner().is_some() && held.service.owner() != service.owner() {
-            return None;
+        let Some(id) = self.by_service.get(&service.key).copied() else {
+            return Ok(None);
+        };
+        let owner = self.registrations.get(&id).map(|held| held.service.owner());
+        if service.owner().is_some() && owner != Some(service.owner()) {
+            return Ok(None);
         }
         self.lost_leases.forget(&service.key);
-        self.end(id, Lost::Deregistered)
+        Ok(self.end(id, Lost::Deregistered))
     }
 
     /// The handle of a registration was dropped, as its [`Reclaim`] noticed. `None` if the

@@ -5,7 +5,7 @@ use crate::{
     holdings::{Holdings, Mark},
     shared::{Attempt, Kind},
 };
-use sd_core::{Deregistered, Error, RegistrationId, Removal, Result, Service};
+use sd_core::{Deregistered, RegistrationId, Removal, Result, Service};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -37,10 +37,7 @@ impl Session {
     pub(crate) async fn deregister(self: &Arc<Self>, service: &Service) -> Result<Deregistered> {
         let mut outcome = {
             let mut session = self.lock();
-            if session.holdings.ledger.is_closed() {
-                return Err(Error::Closed);
-            }
-            match session.holdings.ledger.deregister(service) {
+            match session.holdings.ledger.deregister(service)? {
                 Some(removal) => match self.remove(&mut session, removal) {
                     Ok(done) => return Ok(done),
                     Err(outcome) => outcome,

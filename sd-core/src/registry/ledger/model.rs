@@ -117,7 +117,7 @@ proptest! {
                         let service = call.service();
                         *is_wanted &= service.key != asked.key || !is_theirs(service.owner().unwrap());
                     }
-                    let removal = ledger.deregister(&asked);
+                    let removal = ledger.deregister(&asked).unwrap();
                     let ends = latest[key].take_if(|(_, owner)| is_theirs(*owner));
                     prop_assert_eq!(removal.is_some(), ends.is_some());
                     registry.carry_out(removal);

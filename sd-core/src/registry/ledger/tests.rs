@@ -43,11 +43,11 @@ fn services_of_one_ttl_share_a_lease_until_the_last_has_gone() {
     assert_eq!(ledger.lease_id(), Some(lease(2)));
     assert!(ledger.leases().eq([&lease(1), &lease(2)]));
 
-    let removal = ledger.deregister(&a).map(told);
+    let removal = ledger.deregister(&a).unwrap().map(told);
     assert_eq!(removal, Some(("a".into(), 1, None)));
-    let removal = ledger.deregister(&b).map(told);
+    let removal = ledger.deregister(&b).unwrap().map(told);
     assert_eq!(removal, Some(("b".into(), 2, Some(lease(1)))));
-    assert!(ledger.deregister(&b).is_none());
+    assert!(ledger.deregister(&b).unwrap().is_none());
     assert!(ledger.leases().eq([&lease(2)]));
 }
 
@@ -89,10 +89,10 @@ fn an_owner_ends_only_what_it_registered() {
     let [old, new] = [0, 1].map(|_| service("a").owned_by(Owner::new()));
     let (_old, _) = register(&mut ledger, &old, &lease(1), 1);
     let (after, _) = register(&mut ledger, &new, &lease(1), 2);
-    assert!(ledger.deregister(&old).is_none());
+    assert!(ledger.deregister(&old).unwrap().is_none());
     assert_eq!(after.loss(), None);
 
-    let removal = ledger.deregister(&new).map(told);
+    let removal = ledger.deregister(&new).unwrap().map(told);
     assert_eq!(removal, Some(("a".into(), 2, Some(lease(1)))));
     assert_eq!(after.loss(), Some(Lost::Deregistered));
 }
@@ -102,7 +102,7 @@ fn whoever_has_the_client_ends_what_it_holds() {
     let mut ledger = Ledger::default();
     let owned = service("a").owned_by(Owner::new());
     let (registration, _) = register(&mut ledger, &owned, &lease(1), 1);
-    let removal = ledger.deregister(&service("a")).unwrap();
+    let removal = ledger.deregister(&service("a")).unwrap().unwrap();
     assert_eq!(removal.service.owner(), owned.owner());
     assert_eq!(registration.loss(), Some(Lost::Deregistered));
 }
@@ -112,7 +112,7 @@ fn a_call_puts_nothing_after_a_deregistration_of_its_owner() {
     let mut ledger = Ledger::<u32>::default();
     let [old, new] = [0, 1].map(|_| service("a").owned_by(Owner::new()));
     let [early, other] = [&old, &new].map(|service| ledger.register(service).unwrap());
-    assert!(ledger.deregister(&old).is_none());
+    assert!(ledger.deregister(&old).unwrap().is_none());
     assert!(matches!(ledger.admit(&early), Err(Error::Closed)));
     assert!(ledger.admit(&other).is_ok());
 
@@ -215,6 +215,7 @@ fn a_closed_ledger_ends_everything_and_begins_nothing() {
     assert!(matches!(ledger.admit(&call), Err(Error::Closed)));
     assert!(ledger.register(&service("a")).is_err());
     assert!(ledger.reclaim(&service("a")).is_err());
+    assert!(ledger.deregister(&service("a")).is_err());
     assert_eq!(ledger.close(), []);
 }
 
@@ -230,7 +231,7 @@ fn a_service_that_does_not_come_back_is_not_waited_for() {
     ledger.lease_lost(&lease(1));
 
     let (_a, _) = register(&mut ledger, &services[0], &lease(2), 5);
-    assert!(ledger.deregister(&services[1]).is_some());
+    assert!(ledger.deregister(&services[1]).unwrap().is_some());
     let call = ledger.reclaim(&services[2]).unwrap();
     ledger.taken(&call);
     handles.pop();
