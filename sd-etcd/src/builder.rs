@@ -4,10 +4,10 @@
 use crate::config::Tls;
 use crate::{
     client::EtcdClient,
-    config::{Namespace, Options},
+    config::{Credentials, Namespace, Options, Resolve, User},
 };
 use sd_core::Result;
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Options of an [`EtcdClient`]. Made by [`EtcdClient::builder`].
 ///
@@ -61,8 +61,41 @@ impl EtcdClientBuilder {
     ///
     /// An etcd without authentication serves every user, which is logged. So authentication can be
     /// turned on and off while programs run.
-    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.options.user = Some((name.into(), password.into()));
+    ///
+    /// An authentication costs etcd about 90 ms of one of its cores. So a client authenticates once for
+    /// both of its connections, and again only when etcd refuses the token.
+    pub fn user(self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials(User::new(name, password))
+    }
+
+    /// Like [`user`](Self::user), with a source that is asked at each authentication, so that the
+    /// password can be changed while the client runs.
+    ///
+    /// Credentials that etcd refuses are an error for all who use the client. They are shown again
+    /// after a pause of 1 s, and ever more rarely up to 30 s.
+    pub fn credentials(mut self, source: impl Credentials) -> Self {
+        self.options.credentials = Some(Arc::new(source));
+        self
+    }
+
+    /// Resolves the names of endpoints with `resolver`. Default: the system's resolver.
+    ///
+    /// A name may have several addresses: each is tried before the next endpoint is. It is resolved
+    /// anew in each round. With the system's resolver a lookup that hangs holds up neither the client
+    /// nor the end of the process.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.options.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Asks the cluster for its members about every `interval`, which is 1 s at least, and connects to
+    /// those, too. Default: only the given endpoints.
+    ///
+    /// The members' client URLs (`--advertise-client-urls`) have to be reachable from here; those
+    /// that are not are tried like any member that is down. The given endpoints stay in use. The
+    /// first question is asked as soon as the client is built, on the connection for reads.
+    pub fn follow_members(mut self, interval: Duration) -> Self {
+        self.options.member_refresh = Some(interval);
         self
     }
 
@@ -83,9 +116,22 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Sets how long connecting and authenticating may take. Default 2 s.
+    /// Sets how long each step of connecting may take: resolving a name, reading certificates,
+    /// connecting to one address, the first answer before an authentication. Default 2 s.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.options.dial_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an authentication may take, apart from connecting and from the request that waits
+    /// for it. Default 60 s.
+    ///
+    /// A fleet that loses its tokens, as at a restart of etcd, is authenticated all at once: 600
+    /// processes keep two cores of etcd busy for half a minute. Giving up earlier makes it take
+    /// longer, since etcd finishes what it was asked for. So a longer time is allowed after one that
+    /// was too short, up to four times as long.
+    pub fn authentication_timeout(mut self, timeout: Duration) -> Self {
+        self.options.authentication_timeout = timeout;
         self
     }
 
@@ -161,7 +207,8 @@ impl EtcdClientBuilder {
     /// spawns one more. [`EtcdClient::close`] ends them and waits for them. Dropping the last handle
     /// of the client ends them too.
     ///
-    /// Sends nothing. The first request connects.
+    /// Sends nothing, unless it [follows the members](Self::follow_members). The first request
+    /// connects.
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, an endpoint is not a
@@ -170,7 +217,8 @@ impl EtcdClientBuilder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(self) -> Result<EtcdClient> {
-        Ok(EtcdClient::start(self.options.check()?))
+        let (options, endpoints) = self.options.check()?;
+        Ok(EtcdClient::start(options, endpoints))
     }
 }
 
@@ -196,6 +244,11 @@ mod tests {
             builder().keep_alive(Duration::from_secs(1), Duration::from_secs(1)),
             builder().page_size(0),
             builder().request_timeout(Duration::ZERO),
+            builder().authentication_timeout(Duration::ZERO),
+            builder().keep_alive(Duration::from_secs(10), Duration::ZERO),
+            builder().follow_members(Duration::ZERO),
+            builder().max_request_bytes(0),
+            builder().max_message_bytes(0),
         ] {
             assert!(matches!(bad.build(), Err(Error::Invalid(_))));
         }

@@ -1,8 +1,8 @@
 //! The client: what users hold, and what it owns.
 
 use crate::{
-    config::Options,
-    connection::Connector,
+    config::{Endpoint, Options},
+    connection::{Authenticator, Connector, Dialer, Members, follow_members},
     errors,
     registering::{self, Shared, session},
     watching::{self, multiplexer},
@@ -55,6 +55,8 @@ struct Inner {
     reads: Arc<Connector>,
     /// For leases and writes.
     leases: Arc<Connector>,
+    members: Arc<Members>,
+    authenticator: Option<Arc<Authenticator>>,
     watches: watching::Requests,
     sessions: Mutex<BTreeMap<Ttl, registering::Requests>>,
     shared: Arc<Shared>,
@@ -66,18 +68,44 @@ struct Inner {
 
 impl EtcdClient {
     /// Starts a client with options that were checked.
-    pub(crate) fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options, endpoints: Vec<Endpoint>) -> Self {
         let options = Arc::new(options);
-        let reads = Arc::new(Connector::new(options.clone(), "watches"));
-        let leases = Arc::new(Connector::new(options.clone(), "leases"));
+        let members = Arc::new(Members::new(endpoints));
+        let authenticator = options.credentials.clone().map(|credentials| {
+            Arc::new(Authenticator::new(
+                credentials,
+                options.authentication_timeout,
+                options.dial_timeout,
+            ))
+        });
+        let token = authenticator.as_ref().map(|it| it.token());
+        let dialer = Arc::new(Dialer::new(options.clone(), token));
+        let connector = |purpose| {
+            Arc::new(Connector::new(
+                options.clone(),
+                members.clone(),
+                dialer.clone(),
+                authenticator.clone(),
+                purpose,
+            ))
+        };
+        let (reads, leases) = (connector("watches"), connector("leases"));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (watches, multiplexer) = multiplexer::new(reads.clone(), options.clone(), stop.clone());
         tasks.spawn(multiplexer);
+        if let Some(interval) = options.member_refresh {
+            let connectors = [reads.clone(), leases.clone()];
+            let (members, options) = (members.clone(), options.clone());
+            let following = follow_members(connectors, members, options, interval, stop.clone());
+            tasks.spawn(following);
+        }
         Self(Arc::new(Inner {
             options,
             reads,
             leases,
+            members,
+            authenticator,
             watches,
             sessions: Mutex::default(),
             shared: Arc::default(),
@@ -101,6 +129,38 @@ impl EtcdClient {
         self.0.tasks.wait().await;
         self.0.reads.disconnect();
         self.0.leases.disconnect();
+        if let Some(authenticator) = &self.0.authenticator {
+            authenticator.stop();
+        }
+    }
+
+    /// Returns the TTL that etcd has granted to the lease of [`lease_id`](Client::lease_id), once the
+    /// lease was renewed. It is longer than the service's if that is less than one and a half election
+    /// timeouts of etcd's, which is logged.
+    pub fn granted_ttl(&self) -> Option<Ttl> {
+        self.0.shared.newest_ttl()
+    }
+
+    /// Replaces the endpoints while the client runs.
+    ///
+    /// A connection to a member that is not among them moves to one that is: watches resume there, and
+    /// leases are kept. The others are left alone. Sends nothing by itself.
+    ///
+    /// # Errors
+    /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, one is not a URL, or one
+    /// is encrypted and the client is not, or the other way round. Then nothing changes.
+    /// [`Error::Closed`] after [`close`](Self::close).
+    pub fn set_endpoints<S: Into<String>>(
+        &self,
+        endpoints: impl IntoIterator<Item = S>,
+    ) -> Result<()> {
+        let inner = self.open()?;
+        let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        inner.members.set(inner.options.members(&endpoints)?);
+        tracing::info!(endpoints = ?inner.members.get(), "endpoints replaced");
+        inner.reads.members_changed();
+        inner.leases.members_changed();
+        Ok(())
     }
 
     fn open(&self) -> Result<&Inner> {
@@ -204,7 +264,7 @@ impl Client for EtcdClient {
 impl fmt::Debug for EtcdClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdClient")
-            .field("endpoints", &self.0.options.endpoints)
+            .field("endpoints", &self.0.members.get())
             .finish_non_exhaustive()
     }
 }

@@ -59,3 +59,4 @@ pub use builder::EtcdClientBuilder;
 pub use client::EtcdClient;
 #[cfg(feature = "tls")]
 pub use config::Tls;
+pub use config::{Credentials, Resolve, User};

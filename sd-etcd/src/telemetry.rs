@@ -7,6 +7,8 @@
 //! | name | kind | labels | what it says |
 //! |---|---|---|---|
 //! | [`sd_etcd_connections_given_up_total`](CONNECTIONS_GIVEN_UP) | counter | `purpose`: `watches`, `leases` | connections that did not work any more, or never did |
+//! | [`sd_etcd_authentications_total`](AUTHENTICATIONS) | counter | `outcome`: `granted`, `refused`, `failed`, `disabled` | answers to authentications, and those that had none |
+//! | [`sd_etcd_unauthenticated`](UNAUTHENTICATED) | gauge | | clients that wait for a token, or are refused one |
 //! | [`sd_etcd_silences_total`](SILENCES) | counter | | times that etcd said nothing for too long |
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
@@ -27,7 +29,7 @@
 //! assert_eq!(alert, "increase(sd_etcd_leases_lost_total[5m]) > 0");
 //! ```
 
-pub use crate::connection::meters::CONNECTIONS_GIVEN_UP;
+pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUTHENTICATED};
 pub use crate::registering::meters::{
     KEEPALIVE_FAILURES, LEASES, LEASES_LOST, STRAY_KEYS, VERIFICATIONS_DENIED,
 };

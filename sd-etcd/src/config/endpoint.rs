@@ -2,48 +2,118 @@
 
 use crate::errors::invalid_config;
 use sd_core::Result;
+use std::{fmt, net::IpAddr, sync::Arc};
 
-/// Returns `endpoint` with its scheme.
-///
-/// The scheme is `https` if the client is `encrypted`, which never falls back to plain text.
-///
-/// # Errors
-/// [`Invalid::Config`](sd_core::Invalid::Config) if it is not `host:port`, with or without a scheme
-/// that fits.
-pub(super) fn checked(endpoint: &str, encrypted: bool) -> Result<String> {
-    let (scheme, authority) = match endpoint.split_once("://") {
-        Some((scheme, rest)) => (scheme, rest.trim_end_matches('/')),
-        None if encrypted => ("https", endpoint),
-        None => ("http", endpoint),
-    };
-    match scheme {
-        "http" if encrypted => {
-            return Err(invalid_config(format!(
-                "the endpoint {endpoint} is plain text, but TLS is configured, or others are \
-                 https://: use https:// for all"
-            )));
+/// A URL of the form `http://host:port` or `https://host:port`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint(Arc<Parts>);
+
+#[derive(PartialEq, Eq)]
+struct Parts {
+    url: String,
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// Reads `endpoint`, with or without a scheme. The scheme is `https` if the client is
+    /// `encrypted`, which never falls back to plain text.
+    ///
+    /// # Errors
+    /// [`Invalid::Config`](sd_core::Invalid::Config) if it is not `host:port`, with or without a
+    /// scheme that fits.
+    pub(crate) fn new(endpoint: &str, encrypted: bool) -> Result<Self> {
+        let (scheme, authority) = match endpoint.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest.trim_end_matches('/')),
+            None if encrypted => ("https", endpoint),
+            None => ("http", endpoint),
+        };
+        match scheme {
+            "http" if encrypted => {
+                return Err(invalid_config(format!(
+                    "the endpoint {endpoint} is plain text, but TLS is configured, or others are \
+                     https://: use https:// for all"
+                )));
+            }
+            "https" if cfg!(not(feature = "tls")) => {
+                return Err(invalid_config(format!(
+                    "the endpoint {endpoint} needs the feature `tls` of sd-etcd"
+                )));
+            }
+            "https" if !encrypted => {
+                return Err(invalid_config(format!(
+                    "the endpoint {endpoint} is https://, but the client was built for plain text"
+                )));
+            }
+            "http" | "https" => {}
+            _ => {
+                return Err(invalid_config(format!(
+                    "the endpoint {endpoint} is neither http:// nor https://"
+                )));
+            }
         }
-        "https" if cfg!(not(feature = "tls")) => {
+        let Some((host, port)) = host_and_port(authority) else {
             return Err(invalid_config(format!(
-                "the endpoint {endpoint} needs the feature `tls` of sd-etcd"
+                "the endpoint {endpoint:?} is not host:port, such as http://127.0.0.1:2379"
             )));
-        }
-        "http" | "https" => {}
-        _ => {
-            return Err(invalid_config(format!(
-                "the endpoint {endpoint} is neither http:// nor https://"
-            )));
+        };
+        Ok(Self(Arc::new(Parts {
+            url: format!("{scheme}://{authority}"),
+            host,
+            port,
+        })))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub(crate) fn scheme(&self) -> &str {
+        if self.0.url.starts_with("https:") {
+            "https"
+        } else {
+            "http"
         }
     }
-    let port = authority.rsplit_once(':').map(|(_, port)| port);
-    let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+
+    /// Returns the name or the address, an IPv6 address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// Returns the address, unless the host is a name.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.0.host.parse().ok()
+    }
+}
+
+fn host_and_port(authority: &str) -> Option<(String, u16)> {
+    let (host, port) = authority.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
     let is_graphic = authority.bytes().all(|byte| byte.is_ascii_graphic());
-    if !has_port || !is_graphic || authority.starts_with(':') || authority.contains('/') {
-        return Err(invalid_config(format!(
-            "the endpoint {endpoint:?} is not host:port, such as http://127.0.0.1:2379"
-        )));
+    // The authority has to be one for the HTTP client, too: no user, no path, no stray characters.
+    let is_uri = format!("http://{authority}").parse::<http::Uri>().is_ok();
+    if host.is_empty() || !is_graphic || !is_uri || authority.contains(['/', '@', '?', '#']) {
+        return None;
     }
-    Ok(format!("{scheme}://{authority}"))
+    let host = host.strip_prefix('[').unwrap_or(host);
+    Some((host.strip_suffix(']').unwrap_or(host).to_owned(), port))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.url)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 #[cfg(test)]
@@ -65,20 +135,35 @@ mod tests {
             ("ftp://etcd.local:2379", None),
             ("http://a b:2379", None),
             ("http://a/b:2379", None),
+            ("http://root:secret@a:2379", None),
+            ("http://a?b:2379", None),
+            ("http://[::1:2379", None),
         ] {
-            assert_eq!(checked(given, false).ok().as_deref(), expected, "{given:?}");
+            let endpoint = Endpoint::new(given, false).ok();
+            assert_eq!(endpoint.as_ref().map(Endpoint::url), expected, "{given:?}");
         }
     }
 
     #[test]
     fn tls_never_falls_back_to_plain_text() {
-        assert!(checked("http://127.0.0.1:2379", true).is_err());
+        assert!(Endpoint::new("http://127.0.0.1:2379", true).is_err());
+        assert!(Endpoint::new("https://127.0.0.1:2379", false).is_err());
         #[cfg(feature = "tls")]
         assert_eq!(
-            checked("127.0.0.1:2379", true).unwrap(),
+            Endpoint::new("127.0.0.1:2379", true).unwrap().url(),
             "https://127.0.0.1:2379"
         );
-        #[cfg(not(feature = "tls"))]
-        assert!(checked("https://127.0.0.1:2379", false).is_err());
+    }
+
+    #[test]
+    fn the_parts_of_an_endpoint_are_known() {
+        let name = Endpoint::new("http://etcd.local:2379", false).unwrap();
+        assert_eq!(
+            (name.host(), name.port(), name.ip()),
+            ("etcd.local", 2379, None)
+        );
+        let address = Endpoint::new("[::1]:2379", false).unwrap();
+        assert_eq!(address.ip(), Some("::1".parse().unwrap()));
+        assert_eq!(address.scheme(), "http");
     }
 }

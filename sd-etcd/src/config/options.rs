@@ -2,15 +2,19 @@
 
 #[cfg(feature = "tls")]
 use super::tls::Tls;
-use super::{endpoint, namespace::Namespace};
+use super::{credentials::Credentials, endpoint::Endpoint, namespace::Namespace, resolve::Resolve};
 use crate::errors::invalid_config;
-use etcd_client::ConnectOptions;
 use sd_core::Result;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The largest answer that is read when several entries are asked for. A larger one takes so long
 /// on a slow network that the member looks frozen.
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// A longer duration is as good as for ever, and sums of it would overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Members do not change more often.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The options of a client. [`check`](Self::check) completes them before they are used.
 #[derive(Clone)]
@@ -18,9 +22,14 @@ pub(crate) struct Options {
     pub(crate) endpoints: Vec<String>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
-    pub(crate) user: Option<(String, String)>,
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    /// The system's if there is none.
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    /// How often the cluster is asked for its members, if at all.
+    pub(crate) member_refresh: Option<Duration>,
     pub(crate) namespace: Namespace,
     pub(crate) dial_timeout: Duration,
+    pub(crate) authentication_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) deregister_timeout: Duration,
     pub(crate) probe_interval: Duration,
@@ -30,10 +39,8 @@ pub(crate) struct Options {
     pub(crate) page_size: i64,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_message_bytes: usize,
-    /// For `etcd-client`, made by [`check`](Self::check).
-    pub(crate) connect: ConnectOptions,
-    /// The same without the user, for an etcd without authentication.
-    pub(crate) connect_anonymous: ConnectOptions,
+    /// Whether connections are encrypted; set by [`check`](Self::check).
+    pub(crate) is_encrypted: bool,
 }
 
 impl Options {
@@ -42,9 +49,12 @@ impl Options {
             endpoints,
             #[cfg(feature = "tls")]
             tls: None,
-            user: None,
+            credentials: None,
+            resolver: None,
+            member_refresh: None,
             namespace: Namespace::default(),
             dial_timeout: Duration::from_secs(2),
+            authentication_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(4),
             deregister_timeout: Duration::from_secs(3),
             probe_interval: Duration::from_secs(1),
@@ -54,24 +64,42 @@ impl Options {
             page_size: 1000,
             max_request_bytes: 3 * 512 * 1024,
             max_message_bytes: 64 * 1024 * 1024,
-            connect: ConnectOptions::new(),
-            connect_anonymous: ConnectOptions::new(),
+            is_encrypted: false,
         }
     }
 
-    /// Checks the options and completes them. Sends nothing.
+    /// Checks the options, completes them, and returns them with the endpoints. Sends nothing.
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config), as
     /// [`EtcdClientBuilder::build`](crate::EtcdClientBuilder::build) documents it.
-    pub(crate) fn check(mut self) -> Result<Self> {
-        let encrypted = self.is_encrypted();
-        if self.endpoints.is_empty() {
+    pub(crate) fn check(mut self) -> Result<(Self, Vec<Endpoint>)> {
+        self.is_encrypted = self.is_encrypted();
+        let endpoints = self.members(&self.endpoints)?;
+        self.check_limits()?;
+        #[cfg(feature = "tls")]
+        if self.is_encrypted {
+            let tls = self.tls.get_or_insert_default();
+            for endpoint in &endpoints {
+                tls.read(endpoint.host())?;
+            }
+        }
+        Ok((self, endpoints))
+    }
+
+    /// Reads the endpoints of the members, as users write them.
+    pub(crate) fn members(&self, endpoints: &[String]) -> Result<Vec<Endpoint>> {
+        if endpoints.is_empty() {
             return Err(invalid_config("at least one endpoint is needed"));
         }
-        for endpoint in &mut self.endpoints {
-            *endpoint = endpoint::checked(endpoint, encrypted)?;
-        }
+        let endpoints = endpoints.iter();
+        endpoints
+            .map(|endpoint| Endpoint::new(endpoint, self.is_encrypted))
+            .collect()
+    }
+
+    /// Refuses limits with which nothing works, and caps what is too long.
+    fn check_limits(&mut self) -> Result<()> {
         if self.ping_interval < Duration::from_secs(5) {
             return Err(invalid_config(
                 "etcd closes connections that ping more than once in 5 s",
@@ -80,33 +108,27 @@ impl Options {
         if self.page_size < 1 {
             return Err(invalid_config("a page has at least one entry"));
         }
-        let timeouts = [
-            self.dial_timeout,
-            self.request_timeout,
-            self.deregister_timeout,
-            self.probe_interval,
-            self.probe_timeout,
+        if self.max_request_bytes == 0 || self.max_message_bytes == 0 {
+            return Err(invalid_config("a limit of zero bytes lets nothing through"));
+        }
+        let durations = [
+            &mut self.dial_timeout,
+            &mut self.authentication_timeout,
+            &mut self.request_timeout,
+            &mut self.deregister_timeout,
+            &mut self.probe_interval,
+            &mut self.probe_timeout,
+            &mut self.ping_interval,
+            &mut self.ping_timeout,
         ];
-        if timeouts.contains(&Duration::ZERO) {
-            return Err(invalid_config("a timeout of zero never succeeds"));
+        for duration in durations.into_iter().chain(&mut self.member_refresh) {
+            if duration.is_zero() {
+                return Err(invalid_config("a timeout of zero never succeeds"));
+            }
+            *duration = LONGEST.min(*duration);
         }
-        self.connect = ConnectOptions::new()
-            .with_connect_timeout(self.dial_timeout)
-            .with_keep_alive(self.ping_interval, self.ping_timeout)
-            .with_keep_alive_while_idle(false)
-            .with_tcp_keepalive(self.ping_interval)
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
-        #[cfg(feature = "tls")]
-        if encrypted {
-            let tls = self.tls.clone().unwrap_or_default();
-            self.connect = self.connect.with_tls(tls.checked(&self.endpoints[0])?);
-        }
-        self.connect_anonymous = self.connect.clone();
-        if let Some((name, password)) = &self.user {
-            self.connect = self.connect.with_user(name, password);
-        }
-        Ok(self)
+        self.member_refresh = self.member_refresh.map(|it| it.max(SHORTEST_REFRESH));
+        Ok(())
     }
 
     fn is_encrypted(&self) -> bool {

@@ -1,10 +1,9 @@
 //! TLS towards etcd.
 
-use crate::errors::{invalid_config, translate};
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
-use futures::FutureExt;
+use crate::errors::{invalid_config, with_all_causes};
 use sd_core::Result;
-use std::fmt;
+use std::{borrow::Cow, fmt, fs, path::PathBuf};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 /// Options of the TLS connections to etcd: the trusted CA, and the client's certificate.
 ///
@@ -19,11 +18,32 @@ use std::fmt;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Certificates from files are read again for each connection, so that they can be renewed under a
+/// running client:
+///
+/// ```no_run
+/// # fn example() -> sd_core::Result<()> {
+/// use sd_etcd::{EtcdClient, Tls};
+///
+/// let tls = Tls::new()
+///     .ca_file("/etc/etcd/ca.pem")
+///     .identity_files("/etc/etcd/client.pem", "/etc/etcd/client.key");
+/// let client = EtcdClient::builder(["https://10.0.0.1:2379"]).tls(tls).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Tls {
-    ca: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    ca: Option<Pem>,
+    identity: Option<(Pem, Pem)>,
     domain: Option<String>,
+}
+
+#[derive(Clone)]
+enum Pem {
+    Given(Vec<u8>),
+    File(PathBuf),
 }
 
 impl Tls {
@@ -38,14 +58,35 @@ impl Tls {
     /// Trusts only servers whose certificate is signed by this CA. PEM, one certificate or several.
     #[must_use]
     pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca = Some(pem.into());
+        self.ca = Some(Pem::Given(pem.into()));
+        self
+    }
+
+    /// Like [`ca`](Self::ca), read from a file for each connection.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca = Some(Pem::File(path.into()));
         self
     }
 
     /// Presents this client certificate. Both in PEM.
     #[must_use]
     pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some((certificate.into(), key.into()));
+        self.identity = Some((Pem::Given(certificate.into()), Pem::Given(key.into())));
+        self
+    }
+
+    /// Like [`identity`](Self::identity), read from two files for each connection.
+    ///
+    /// A connection that finds a certificate and a key that do not match, as in the middle of a
+    /// renewal, fails and is tried again.
+    #[must_use]
+    pub fn identity_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.identity = Some((Pem::File(certificate.into()), Pem::File(key.into())));
         self
     }
 
@@ -56,32 +97,23 @@ impl Tls {
         self
     }
 
-    /// Returns the options for `etcd-client`, after it has read the certificates as a connection to
-    /// `endpoint` will. Connects nowhere.
-    pub(super) fn checked(&self, endpoint: &str) -> Result<TlsOptions> {
-        let tls = self.options()?;
-        let options = ConnectOptions::new().with_tls(tls.clone());
-        // Without credentials this connects lazily, and resolves at once.
-        match Client::connect([endpoint], Some(options)).now_or_never() {
-            Some(Err(error)) => Err(invalid_config(format!(
-                "the CA or the client's certificate cannot be used: {}",
-                translate(error)
-            ))),
-            _ => Ok(tls),
-        }
-    }
-
-    fn options(&self) -> Result<TlsOptions> {
-        let mut options = TlsOptions::new();
+    /// Reads the certificates, and returns options with which a connection to `host` can be made.
+    /// Blocks if there are files.
+    pub(crate) fn read(&self, host: &str) -> Result<ClientTlsConfig> {
+        let domain = self.domain.as_deref().unwrap_or(host);
+        let mut config = ClientTlsConfig::new().domain_name(domain);
         match &self.ca {
-            // `etcd-client` ignores such a CA, and then trusts nobody.
-            Some(ca) if !has_certificate(ca) => {
-                return Err(invalid_config(
-                    "no certificate (PEM) in what was given to `Tls::ca`",
-                ));
+            Some(ca) => {
+                let ca = ca.read()?;
+                // It would be ignored, and nobody trusted.
+                if !has_certificate(&ca) {
+                    return Err(invalid_config(
+                        "no certificate (PEM) in what was given to `Tls::ca`",
+                    ));
+                }
+                config = config.ca_certificate(Certificate::from_pem(ca));
             }
-            Some(ca) => options = options.ca_certificate(Certificate::from_pem(ca)),
-            None if cfg!(feature = "tls-roots") => options = options.with_enabled_roots(),
+            None if cfg!(feature = "tls-roots") => config = config.with_enabled_roots(),
             None => {
                 return Err(invalid_config(
                     "TLS that trusts nobody: name a CA with `Tls::ca`, or take those of the system \
@@ -90,12 +122,32 @@ impl Tls {
             }
         }
         if let Some((certificate, key)) = &self.identity {
-            options = options.identity(Identity::from_pem(certificate, key));
+            config = config.identity(Identity::from_pem(certificate.read()?, key.read()?));
         }
-        if let Some(domain) = &self.domain {
-            options = options.domain_name(domain);
+        // Parses what was read. The address is never connected to.
+        let parsed = Endpoint::from_static("https://127.0.0.1:1").tls_config(config.clone());
+        match parsed {
+            Ok(_) => Ok(config),
+            Err(error) => Err(invalid_config(format!(
+                "the CA or the client's certificate cannot be used: {}",
+                with_all_causes(&error.into())
+            ))),
         }
-        Ok(options)
+    }
+}
+
+impl Pem {
+    fn read(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Given(pem) => Ok(Cow::Borrowed(pem)),
+            Self::File(path) => match fs::read(path) {
+                Ok(pem) => Ok(Cow::Owned(pem)),
+                Err(error) => Err(invalid_config(format!(
+                    "{} cannot be read: {error}",
+                    path.display()
+                ))),
+            },
+        }
     }
 }
 

@@ -3,27 +3,43 @@
 //! An `etcd-client` with several endpoints spreads its calls over all of them: with one of three
 //! members frozen, a third of the calls time out. So every connection here has one endpoint.
 
-use super::{failover::Failover, meters};
-use crate::{config::Options, errors, support::count};
+use super::{
+    authenticator::{Authenticator, Member, NoToken},
+    dialer::Dialer,
+    failover::{Failover, GivenUp},
+    latency::Latency,
+    limit::Limit,
+    members::Members,
+    meters,
+};
+use crate::{
+    config::{Endpoint, Options},
+    errors,
+    support::count,
+};
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use sd_core::{Error, Result};
 use std::{
     fmt::Display,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 /// A connection to one member, in use until it is given up.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) epoch: u64,
-    member: usize,
     pub(crate) client: Client,
+    member: Endpoint,
+    address: SocketAddr,
+    /// The addresses of the member that were not tried.
+    rest: Vec<SocketAddr>,
 }
 
 pub(crate) enum CallError {
@@ -47,11 +63,18 @@ type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
 struct State {
     failover: Failover,
     connecting: Option<Connecting>,
+    latency: Latency,
+    /// When etcd said something on a stream of the current connection last.
+    streamed: Option<Instant>,
 }
 
 /// Connects to one member at a time and makes requests.
 pub(crate) struct Connector {
     options: Arc<Options>,
+    members: Arc<Members>,
+    dialer: Arc<Dialer>,
+    /// Absent if there is no user.
+    authenticator: Option<Arc<Authenticator>>,
     /// What it is used for, in logs and metrics.
     purpose: &'static str,
     state: Mutex<State>,
@@ -59,13 +82,25 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(options: Arc<Options>, purpose: &'static str) -> Self {
+    /// Creates a connector. Connects at the first request.
+    pub(crate) fn new(
+        options: Arc<Options>,
+        members: Arc<Members>,
+        dialer: Arc<Dialer>,
+        authenticator: Option<Arc<Authenticator>>,
+        purpose: &'static str,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
-                failover: Failover::new(options.endpoints.len()),
+                failover: Failover::new(&members.get()),
                 connecting: None,
+                latency: Latency::default(),
+                streamed: None,
             }),
             options,
+            members,
+            dialer,
+            authenticator,
             purpose,
             epoch: watch::Sender::new(0),
         }
@@ -84,9 +119,14 @@ impl Connector {
             let connecting = match &state.connecting {
                 Some(connecting) => connecting.clone(),
                 None => {
-                    let (member, pause) = (state.failover.member, state.failover.pause());
-                    let options = self.options.clone();
-                    let connecting = connect(options, self.purpose, epoch, member, pause);
+                    let pause = state.failover.pause(self.members.get().len());
+                    let connecting = connect(
+                        self.dialer.clone(),
+                        epoch,
+                        state.failover.member.clone(),
+                        state.failover.addresses.clone(),
+                        pause,
+                    );
                     state.connecting.insert(connecting).clone()
                 }
             };
@@ -99,30 +139,63 @@ impl Connector {
         result
     }
 
-    /// Gives up connection `epoch`. The next request goes to the next member. Does nothing if the
-    /// connection was given up already.
+    /// Returns the current connection and the number of the token that requests on it show.
+    async fn authenticated(&self) -> Result<(Connection, u64)> {
+        let connection = self.connection().await?;
+        let Some(authenticator) = &self.authenticator else {
+            return Ok((connection, 0));
+        };
+        let ensured = authenticator.ensure(self.member(&connection)).await;
+        self.check(connection.epoch, ensured)?;
+        Ok((connection, authenticator.generation()))
+    }
+
+    fn member<'a>(&self, connection: &'a Connection) -> Member<'a> {
+        Member {
+            connection: (self.purpose, connection.epoch),
+            endpoint: connection.member.url(),
+            client: &connection.client,
+        }
+    }
+
+    /// Gives up connection `epoch` if that is why there is no token.
+    fn check(&self, epoch: u64, authenticated: Result<(), NoToken>) -> Result<()> {
+        authenticated.map_err(|failed| {
+            if failed.is_member_fault {
+                self.give_up(epoch, &failed.error);
+            }
+            failed.error
+        })
+    }
+
+    /// Gives up connection `epoch`. The next request goes to the next address or member. Does nothing
+    /// if the connection was given up already.
     pub(crate) fn give_up(&self, epoch: u64, why: &impl Display) {
-        let is_token_refused = errors::is_token_refused(&why.to_string());
-        let (member, next, is_first) = {
+        let GivenUp {
+            member,
+            next,
+            is_first,
+        } = {
             let mut state = self.state();
-            let member = state.failover.member;
-            let given_up = state
-                .failover
-                .give_up(epoch, is_token_refused, Instant::now());
-            let Some(is_first) = given_up else {
+            let connection = state.connecting.as_ref().and_then(Connecting::peek);
+            let rest = match connection {
+                Some(Ok(connection)) => connection.rest.clone(),
+                Some(Err(_)) | None => Vec::new(),
+            };
+            let (failover, members) = (&mut state.failover, self.members.get());
+            let Some(given_up) = failover.give_up(epoch, rest, &members, Instant::now()) else {
                 return;
             };
-            self.epoch.send_replace(state.failover.epoch);
+            self.epoch.send_replace(failover.epoch);
             state.connecting = None;
-            (member, state.failover.member, is_first)
+            state.streamed = None;
+            given_up
         };
         count(
             meters::CONNECTIONS_GIVEN_UP,
             Some(("purpose", self.purpose)),
             1,
         );
-        let endpoints = &self.options.endpoints;
-        let (member, next) = (&endpoints[member], &endpoints[next]);
         if is_first {
             tracing::warn!(
                 purpose = self.purpose, %member, %next, error = %why,
@@ -136,11 +209,68 @@ impl Connector {
         }
     }
 
-    fn answered(&self, epoch: u64, member: usize) {
-        let warned_at = self.state().failover.answered(epoch);
+    /// Leaves a member that is none of the client's any more.
+    pub(crate) fn members_changed(&self) {
+        let epoch = {
+            let (mut state, members) = (self.state(), self.members.get());
+            if members.contains(&state.failover.member) {
+                return;
+            }
+            if state.connecting.is_none() {
+                return state.failover.move_on(&members);
+            }
+            state.failover.epoch
+        };
+        self.give_up(epoch, &"the member is not among the endpoints any more");
+    }
+
+    /// Notes that a connection answered a request, which took so long.
+    fn answered(&self, connection: &Connection, took: Duration) {
+        let warned_at = self.state().failover.answered(connection.epoch);
+        let (purpose, member) = (self.purpose, &connection.member);
         if let Some(since) = warned_at {
-            let (member, after) = (&self.options.endpoints[member], since.elapsed());
-            tracing::info!(purpose = self.purpose, %member, ?after, "connected to etcd again");
+            let after = since.elapsed();
+            match member.ip() {
+                Some(_) => tracing::info!(purpose, %member, ?after, "connected to etcd again"),
+                None => {
+                    let address = connection.address;
+                    tracing::info!(purpose, %member, %address, ?after, "connected to etcd again");
+                }
+            }
+        }
+        // In between, it may be a large answer.
+        let interval = self.options.probe_interval;
+        if took >= interval || took < interval / 3 {
+            self.took(member, took, took >= interval);
+        }
+    }
+
+    fn took(&self, member: &Endpoint, took: Duration, was_slow: bool) {
+        if self.state().latency.answered(was_slow) {
+            let (purpose, interval) = (self.purpose, self.options.probe_interval);
+            tracing::warn!(
+                purpose, %member, ?took, ?interval,
+                "etcd answers, but too slowly for the liveness interval: its silences mean nothing"
+            );
+        }
+    }
+
+    /// Notes that etcd answered on a stream after so long, and whether that was taken for a silence.
+    pub(crate) fn probed(&self, took: Duration, was_silence: bool) {
+        let member = self.state().failover.member.clone();
+        self.took(&member, took, was_silence);
+    }
+
+    /// Whether etcd answers so slowly that a silence is nothing to warn of.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.state().latency.is_slow()
+    }
+
+    /// Notes that etcd said something on a stream of connection `epoch`.
+    pub(crate) fn streamed(&self, epoch: u64) {
+        let mut state = self.state();
+        if state.failover.epoch == epoch {
+            state.streamed = Some(Instant::now());
         }
     }
 
@@ -158,103 +288,164 @@ impl Connector {
     /// Makes one request on the current connection, within the request timeout.
     ///
     /// Cancellation safe. Whether a request that failed or was cancelled took effect is unknown.
-    pub(crate) async fn call<T>(
+    /// `request` is called again if etcd refused the token, and so did nothing.
+    pub(crate) async fn call<T, F>(
         &self,
         operation: &'static str,
-        request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
-    ) -> Result<T, CallError> {
-        self.call_until(after(self.options.request_timeout), operation, request)
-            .await
+        request: impl Fn(Connection) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        let limit = Limit::after(self.options.request_timeout);
+        self.call_within(limit, operation, request).await
     }
 
-    /// Like [`call`](Self::call), until `timeout` resolves to how long that took.
-    pub(crate) async fn call_until<T>(
+    /// Like [`call`](Self::call), within `limit`. Connecting and authenticating do not count.
+    pub(crate) async fn call_within<T, F>(
         &self,
-        timeout: impl Future<Output = Duration>,
+        limit: Limit,
         operation: &'static str,
-        request: impl AsyncFnOnce(Connection) -> Result<T, EtcdError>,
-    ) -> Result<T, CallError> {
-        let connection = self.connection().await.map_err(CallError::Other)?;
-        let (epoch, member) = (connection.epoch, connection.member);
-        let endpoint = &self.options.endpoints[member];
-        let answer = tokio::select! {
-            biased;
-            answer = request(connection) => Ok(answer),
-            after = timeout => Err(after),
-        };
+        request: impl Fn(Connection) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        let authenticated = self.unless_given_up(&limit, operation, self.authenticated());
+        let (connection, token) = authenticated.await?;
+        let (token, answer) = self
+            .ask(&connection, token, limit, operation, request)
+            .await?;
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.accepted(token);
+        }
+        Ok(answer)
+    }
+
+    /// Like [`call_within`](Self::call_within), without waiting for a token: etcd asks for one, or it
+    /// does not.
+    pub(crate) async fn call_at_once<T, F>(
+        &self,
+        limit: Limit,
+        operation: &'static str,
+        request: impl Fn(Connection) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        let connected = self.unless_given_up(&limit, operation, self.connection());
+        let connection = connected.await?;
+        let token = self.authenticator.as_ref().map_or(0, |it| it.generation());
+        let asked = self.ask(&connection, token, limit, operation, request);
+        asked.await.map(|(_, answer)| answer)
+    }
+
+    /// Makes one request, and again if etcd refused the token of that number. Returns the number of
+    /// the token that was not refused.
+    async fn ask<T, F>(
+        &self,
+        connection: &Connection,
+        mut token: u64,
+        limit: Limit,
+        operation: &'static str,
+        request: impl Fn(Connection) -> F,
+    ) -> Result<(u64, T), CallError>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        let epoch = connection.epoch;
+        let mut sent = Instant::now();
+        let mut answer = limit.apply(request(connection.clone())).await;
+        if let Ok(Err(error)) = &answer
+            && let Some(authenticator) = &self.authenticator
+            && errors::wants_token(error)
+        {
+            let renewed = async {
+                let renewed = authenticator.renew(self.member(connection), token).await;
+                self.check(epoch, renewed)
+            };
+            self.unless_given_up(&limit, operation, renewed).await?;
+            token = authenticator.generation();
+            sent = Instant::now();
+            answer = limit.apply(request(connection.clone())).await;
+        }
         let error = match answer {
             Ok(Ok(answer)) => {
-                self.answered(epoch, member);
-                return Ok(answer);
-            }
-            Ok(Err(error)) if self.options.user.is_some() && errors::is_user_missing(&error) => {
-                errors::translate_without_user(endpoint, error)
+                self.answered(connection, sent.elapsed());
+                return Ok((token, answer));
             }
             Ok(Err(error)) if errors::is_member_fault(&error) => {
                 let is_new = self.state().failover.is_new(epoch);
-                errors::translate_at(endpoint, is_new, error)
+                errors::translate_at(connection.member.url(), is_new, error)
             }
             Ok(Err(error)) => {
-                self.answered(epoch, member);
+                self.answered(connection, sent.elapsed());
                 if !errors::is_refused(&error) {
                     return Err(CallError::Etcd(error));
                 }
-                let user = self.options.user.as_ref().map(|(name, _)| name.as_str());
-                let error = errors::translate_refused(user, operation, error);
+                let user = self.authenticator.as_ref().and_then(|it| it.user());
+                let error = errors::translate_refused(user.as_deref(), operation, error);
                 return Err(CallError::Other(error));
             }
-            Err(after) => Error::Timeout { operation, after },
+            Err(after) => self.unanswered(operation, sent, after),
         };
         self.give_up(epoch, &error);
         Err(CallError::Other(error))
     }
+
+    /// Waits for what has to come before a request is sent, unless the request is given up.
+    async fn unless_given_up<T>(
+        &self,
+        limit: &Limit,
+        operation: &'static str,
+        prepared: impl Future<Output = Result<T>>,
+    ) -> Result<T, CallError> {
+        let started_at = Instant::now();
+        let prepared = tokio::select! {
+            biased;
+            prepared = prepared => prepared,
+            () = limit.given_up() => Err(Error::Timeout {
+                operation,
+                after: started_at.elapsed(),
+            }),
+        };
+        prepared.map_err(CallError::Other)
+    }
+
+    /// Returns the error for a request that was not answered. An etcd that goes on with a stream of
+    /// the connection meanwhile is not frozen: it may not have let the request through at all.
+    fn unanswered(&self, operation: &'static str, sent: Instant, after: Duration) -> Error {
+        let streamed = self.state().streamed;
+        if streamed.is_some_and(|streamed| streamed > sent + after / 2) {
+            return Error::unavailable(format!(
+                "no answer to {operation} within {after:?}, while etcd answers on a stream of the \
+                 same connection: its --max-concurrent-streams may be too low, or the network too \
+                 slow for the answer"
+            ));
+        }
+        Error::Timeout { operation, after }
+    }
 }
 
-/// Resolves after `timeout`, to that.
-pub(crate) async fn after(timeout: Duration) -> Duration {
-    sleep(timeout).await;
-    timeout
-}
-
-/// Connects to `member` after `pause`. Without credentials `etcd-client` connects lazily and
-/// succeeds at once, whoever listens there. With them this is a round trip.
+/// Connects to `member` after `pause`.
 fn connect(
-    options: Arc<Options>,
-    purpose: &'static str,
+    dialer: Arc<Dialer>,
     epoch: u64,
-    member: usize,
+    member: Endpoint,
+    addresses: Vec<SocketAddr>,
     pause: Duration,
 ) -> Connecting {
     let connecting = async move {
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        let endpoint = options.endpoints[member].as_str();
-        let dial = async {
-            let client = Client::connect([endpoint], Some(options.connect.clone())).await;
-            match client {
-                Err(error) if errors::is_auth_disabled(&error) => {
-                    tracing::warn!(
-                        purpose,
-                        member = endpoint,
-                        "etcd has no users, and serves the one that was given as everybody"
-                    );
-                    Client::connect([endpoint], Some(options.connect_anonymous.clone())).await
-                }
-                client => client,
-            }
-        };
-        let client = timeout(options.dial_timeout, dial)
-            .await
-            .map_err(|_| Error::Timeout {
-                operation: "connect",
-                after: options.dial_timeout,
-            })?
-            .map_err(|error| errors::translate_at(endpoint, true, error))?;
+        let dialed = dialer.dial(&member, addresses).await?;
         Ok(Connection {
             epoch,
+            client: dialed.client,
             member,
-            client,
+            address: dialed.address,
+            rest: dialed.rest,
         })
     };
     connecting.boxed().shared()

@@ -3,6 +3,11 @@
 //! - [`Connector`] connects, makes requests, and moves to the next member when one fails.
 //! - [`Failover`](failover::Failover) decides, without I/O: which member is next, after which pause,
 //!   and whether a failure is worth a warning.
+//! - [`Dialer`] makes the connections: it resolves names, reads certificates, and has each request
+//!   show the token.
+//! - [`Authenticator`] gets the token, for both connections of a client;
+//!   [`AuthState`](auth_state::AuthState) decides when, without I/O.
+//! - [`Members`] are the endpoints, which may change; [`follow_members`] learns them from the cluster.
 //!
 //! Connections are numbered. A connection's `epoch` is its number, and the current one grows with
 //! every connection that is given up: so a late failure of an old connection is told from a new one.
@@ -13,8 +18,22 @@
 //! This room imports `config`, `errors` and `support`. `watching` and `registering` make their
 //! requests through it.
 
+mod auth_state;
+mod authenticator;
+mod channel;
 mod connector;
+mod dialer;
+mod discovery;
 mod failover;
+mod latency;
+mod limit;
+mod members;
 pub(crate) mod meters;
+mod resolver;
 
-pub(crate) use connector::{CallError, Connector, after};
+pub(crate) use authenticator::Authenticator;
+pub(crate) use connector::{CallError, Connector};
+pub(crate) use dialer::Dialer;
+pub(crate) use discovery::follow_members;
+pub(crate) use limit::Limit;
+pub(crate) use members::Members;

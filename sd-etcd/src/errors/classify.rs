@@ -68,9 +68,16 @@ pub(crate) fn is_auth_disabled(error: &EtcdError) -> bool {
     status(error).is_some_and(|(_, message)| message.contains("authentication is not enabled"))
 }
 
-/// Whether etcd requires a user and the connection has none.
-pub(crate) fn is_user_missing(error: &EtcdError) -> bool {
-    status(error).is_some_and(|(_, message)| says_user_missing(message))
+/// Whether a token has to be renewed: it has expired, or etcd requires a user by now.
+pub(crate) fn wants_token(error: &EtcdError) -> bool {
+    status(error)
+        .is_some_and(|(_, message)| is_token_refused(message) || says_user_missing(message))
+}
+
+/// Whether etcd itself answered so, and not the way there.
+pub(crate) fn is_answer(error: &EtcdError) -> bool {
+    let says_etcd = |(_, message): (i32, &str)| message.starts_with("etcdserver: ");
+    status(error).is_some_and(says_etcd) || !is_member_fault(error)
 }
 
 /// Whether the lease that a call named does not exist.

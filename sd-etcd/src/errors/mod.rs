@@ -19,10 +19,11 @@ mod tests;
 mod translate;
 
 pub(crate) use classify::{
-    denies_watch, gap, is_auth_disabled, is_lease_exists, is_lease_not_found, is_member_fault,
-    is_refused, is_token_refused, is_too_large, is_user_missing,
+    denies_watch, gap, is_answer, is_auth_disabled, is_lease_exists, is_lease_not_found,
+    is_member_fault, is_refused, is_token_refused, is_too_large, wants_token,
 };
+#[cfg(feature = "tls")]
+pub(crate) use translate::with_all_causes;
 pub(crate) use translate::{
     contended, invalid_config, translate, translate_at, translate_cancel_reason, translate_refused,
-    translate_without_user,
 };

@@ -130,6 +130,46 @@ fn what_etcd_says_through_its_proxy_means_the_same() {
     }
 }
 
+/// Row 29: no authentication is begun at a member that answers nothing.
+#[test]
+fn an_answer_is_told_from_a_lost_connection() {
+    for (code, message) in [
+        (Code::Unauthenticated, "etcdserver: invalid auth token"),
+        (Code::InvalidArgument, "etcdserver: user name is empty"),
+        (Code::Unavailable, "etcdserver: no leader"),
+        (Code::PermissionDenied, "no such method here"),
+        (Code::Unimplemented, "unknown method Status"),
+    ] {
+        assert!(is_answer(&error(code, message)), "{message}");
+    }
+    for (code, message) in [
+        (Code::Unavailable, "tcp connect error"),
+        (Code::Unknown, "transport error"),
+        (Code::Cancelled, "operation was canceled"),
+    ] {
+        assert!(!is_answer(&error(code, message)), "{message}");
+    }
+}
+
+#[test]
+fn a_token_is_wanted_where_it_has_expired_and_where_there_is_none() {
+    for (code, message) in [
+        (Code::Unauthenticated, "etcdserver: invalid auth token"),
+        (Code::Unknown, "etcdserver: invalid auth token"),
+        (
+            Code::InvalidArgument,
+            "etcdserver: revision of auth store is old",
+        ),
+        (Code::InvalidArgument, "etcdserver: user name is empty"),
+    ] {
+        assert!(wants_token(&error(code, message)), "{message}");
+    }
+    assert!(!wants_token(&error(
+        Code::PermissionDenied,
+        "etcdserver: permission denied"
+    )));
+}
+
 #[test]
 fn an_error_says_all_its_causes() {
     let cause = std::io::Error::other("invalid peer certificate");

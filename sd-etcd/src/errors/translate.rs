@@ -23,6 +23,7 @@ pub(crate) fn translate_at(endpoint: &str, is_new: bool, error: EtcdError) -> Er
     let causes = with_all_causes(&error);
     let stage = match status(&error) {
         Some((code::UNAVAILABLE, _)) => Stage::Connecting,
+        None if matches!(error, EtcdError::TransportError(_)) => Stage::Connecting,
         _ if is_new => Stage::Connected,
         _ => Stage::Serving,
     };
@@ -45,13 +46,6 @@ pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: Etcd
         None => "check the roles of the user whose certificate is shown".to_owned(),
     };
     translate_as(error, format!("{message} ({operation}: {advice})"))
-}
-
-/// Translates an error of a connection that was made without the user that etcd requires by now.
-/// The next connection has one.
-pub(crate) fn translate_without_user(endpoint: &str, error: EtcdError) -> Error {
-    let message = format!("{endpoint}: {}", with_all_causes(&error));
-    transient(message, Some(Arc::new(error)))
 }
 
 pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
@@ -81,11 +75,7 @@ fn translate_as(error: EtcdError, message: String) -> Error {
     let code = status(&error).map(|(code, _)| code);
     let is_invalid = matches!(
         error,
-        // The last is a certificate or a key that cannot be read.
-        EtcdError::InvalidArgs(_)
-            | EtcdError::InvalidUri(_)
-            | EtcdError::EndpointError(_)
-            | EtcdError::TransportError(_)
+        EtcdError::InvalidArgs(_) | EtcdError::InvalidUri(_) | EtcdError::EndpointError(_)
     );
     if is_invalid {
         return invalid_config(message);
@@ -93,7 +83,7 @@ fn translate_as(error: EtcdError, message: String) -> Error {
     let source: Option<Cause> = Some(Arc::new(error));
     match code {
         Some(code::PERMISSION_DENIED) => Error::PermissionDenied { message, source },
-        // The next connection authenticates anew.
+        // A new token was refused too.
         Some(code::UNAUTHENTICATED) => transient(message, source),
         Some(code::INVALID_ARGUMENT) if is_token_refused(&message) => transient(message, source),
         Some(code::FAILED_PRECONDITION) if says_wrong_member(&message) => {
@@ -137,7 +127,7 @@ fn permanent(message: String, source: Option<Cause>) -> Error {
 
 /// Returns the error and its causes in one line. A transport error says "transport error" and hides
 /// why, such as a certificate that is not trusted.
-fn with_all_causes(error: &EtcdError) -> String {
+pub(crate) fn with_all_causes(error: &EtcdError) -> String {
     match error {
         EtcdError::GRpcStatus(status) => with_causes(status.message(), status),
         EtcdError::TransportError(transport) => with_causes(&error.to_string(), transport),

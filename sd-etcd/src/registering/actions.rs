@@ -8,16 +8,12 @@ use super::{
 };
 use crate::{
     config::Options,
-    connection::{CallError, Connector, after},
+    connection::{CallError, Connector, Limit},
     errors,
 };
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
 use sd_core::{Error, Ttl};
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
-use tokio::time::{Instant, timeout};
+use std::collections::{HashSet, VecDeque};
 use tokio_util::sync::CancellationToken;
 
 pub(super) enum Action {
@@ -121,19 +117,19 @@ pub(super) async fn perform(
     action: Action,
     give_up: CancellationToken,
 ) -> Completion {
-    let timeout = timeout_or(options, give_up);
+    let limit = Limit::after(options.request_timeout).or(give_up);
     match action {
         Action::Grant(lease, ttl) => {
-            let granted = grant(connector, timeout, lease, ttl).await;
+            let granted = grant(connector, limit, lease, ttl).await;
             Completion::Granted(lease, granted)
         }
         Action::Write(batch) => {
             let writes = batch.writes();
             let written = match batch {
-                WriteBatch::Puts { .. } => transaction::write(connector, timeout, writes).await,
+                WriteBatch::Puts { .. } => transaction::write(connector, limit, writes).await,
                 WriteBatch::Removals(_) => {
-                    let timeout = after(options.short_timeout());
-                    transaction::write(connector, timeout, writes).await
+                    let limit = Limit::after(options.short_timeout());
+                    transaction::write(connector, limit, writes).await
                 }
             };
             Completion::Wrote(batch, written.map_err(LeaseError::from))
@@ -149,24 +145,15 @@ pub(super) async fn perform(
     }
 }
 
-/// Resolves after the request timeout, or when `give_up` is cancelled, to how long that took.
-async fn timeout_or(options: &Options, give_up: CancellationToken) -> Duration {
-    let started_at = Instant::now();
-    match timeout(options.request_timeout, give_up.cancelled()).await {
-        Ok(()) => Duration::from_millis(started_at.elapsed().as_millis() as u64),
-        Err(_) => options.request_timeout,
-    }
-}
-
 async fn grant(
     connector: &Connector,
-    timeout: impl Future<Output = Duration>,
+    limit: Limit,
     lease: i64,
     ttl: Ttl,
 ) -> Result<(), LeaseError> {
     let seconds = i64::from(ttl.as_secs());
     let granted = connector
-        .call_until(timeout, "lease grant", async |connection| {
+        .call_within(limit, "lease grant", |connection| async move {
             let options = LeaseGrantOptions::new().with_id(lease);
             let mut leases = connection.client.lease_client();
             leases.grant(seconds, Some(options)).await
@@ -180,9 +167,9 @@ pub(super) async fn revoke(
     options: &Options,
     lease: i64,
 ) -> Result<(), LeaseError> {
-    let timeout = after(options.short_timeout());
+    let limit = Limit::after(options.short_timeout());
     let revoked = connector
-        .call_until(timeout, "lease revoke", async |connection| {
+        .call_within(limit, "lease revoke", |connection| async move {
             connection.client.lease_client().revoke(lease).await
         })
         .await;
@@ -193,7 +180,7 @@ pub(super) async fn revoke(
 /// bytes, cannot be verified. That is logged like a missing right.
 async fn verify(connector: &Connector, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, LeaseError> {
     let answer = connector
-        .call("lease time to live", async |connection| {
+        .call("lease time to live", |connection| async move {
             let options = LeaseTimeToLiveOptions::new().with_keys();
             let mut leases = connection.client.lease_client();
             leases.time_to_live(lease, Some(options)).await

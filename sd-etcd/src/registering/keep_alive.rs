@@ -27,7 +27,8 @@ const MAX_REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeepAliveEvent {
-    Renewed,
+    /// With the TTL of the lease, if etcd said it.
+    Renewed(Option<Ttl>),
     LeaseLost,
 }
 
@@ -86,7 +87,7 @@ impl KeepAlive {
                     Ok(stream) => {
                         self.refusals = 0;
                         self.state = State::Open(Box::new(stream));
-                        return KeepAliveEvent::Renewed;
+                        return KeepAliveEvent::Renewed(None);
                     }
                     Err(CallError::Etcd(error)) if errors::is_lease_not_found(&error) => {
                         return KeepAliveEvent::LeaseLost;
@@ -94,7 +95,11 @@ impl KeepAlive {
                     Err(error) => self.not_opened(&error.into()),
                 },
                 State::Open(stream) => match stream.next(&mut self.epochs).await {
-                    Ok(event) => return event,
+                    Ok(event) => {
+                        // etcd may have granted more than was asked for.
+                        self.interval = stream.interval;
+                        return event;
+                    }
                     Err(error) => {
                         let (epoch, is_steady) = (stream.epoch, stream.is_steady);
                         self.interrupted(epoch, is_steady, &error);
@@ -133,7 +138,10 @@ impl KeepAlive {
         // The connector warns if this gives up the connection.
         tracing::debug!(lease = self.lease, %error, "keep-alive interrupted");
         count(meters::KEEPALIVE_FAILURES, None, 1);
-        self.connector.give_up(epoch, error);
+        // A token that has expired says nothing against the connection (3.7 ends the stream then).
+        if !errors::is_token_refused(&error.to_string()) {
+            self.connector.give_up(epoch, error);
+        }
         // A stream that worked is replaced at once, one that broke at its first request is not.
         let mut until = Instant::now();
         if is_steady {

@@ -33,12 +33,14 @@ pub(crate) fn new(
     ttl: Ttl,
     stop: CancellationToken,
 ) -> (Requests, impl Future<Output = ()> + Send) {
-    let (requests, receiver) = Requests::new(shared, options.clone());
+    let (requests, receiver) = Requests::new(shared.clone(), options.clone());
     let session = Session {
         state: SessionState::new(requests.clone(), ttl, Instant::now()),
         connector,
         options,
         ttl,
+        granted: None,
+        shared,
         keep_alive: None,
         action: None,
         give_up: CancellationToken::new(),
@@ -49,7 +51,11 @@ pub(crate) fn new(
 struct Session {
     connector: Arc<Connector>,
     options: Arc<Options>,
+    /// What is asked for.
     ttl: Ttl,
+    /// What etcd grants, once that is known to be more.
+    granted: Option<Ttl>,
+    shared: Arc<Shared>,
     state: SessionState,
     /// Of the state's lease.
     keep_alive: Option<KeepAlive>,
@@ -69,8 +75,10 @@ impl Session {
                 biased;
                 () = stop.cancelled() => break,
                 event = next_event(&mut self.keep_alive) => {
-                    if let (lease, KeepAliveEvent::LeaseLost) = event {
-                        self.state.lease_lost(lease);
+                    match event {
+                        (lease, KeepAliveEvent::LeaseLost) => self.state.lease_lost(lease),
+                        (_, KeepAliveEvent::Renewed(Some(ttl))) => self.granted(ttl),
+                        (_, KeepAliveEvent::Renewed(None)) => {}
                     }
                 }
                 () = sleep_until_some(timer) => self.state.tick(Instant::now()),
@@ -110,9 +118,23 @@ impl Session {
         }
         let lease = self.state.lease();
         if self.keep_alive.as_ref().map(KeepAlive::lease) != lease {
-            let start =
-                |lease| KeepAlive::new(self.connector.clone(), &self.options, lease, self.ttl);
+            let ttl = self.granted.unwrap_or(self.ttl);
+            let start = |lease| KeepAlive::new(self.connector.clone(), &self.options, lease, ttl);
             self.keep_alive = lease.map(start);
+        }
+    }
+
+    /// Notes the TTL that etcd keeps a lease for.
+    fn granted(&mut self, ttl: Ttl) {
+        if ttl > self.ttl && self.granted != Some(ttl) {
+            self.granted = Some(ttl);
+            tracing::warn!(
+                asked = %self.ttl, granted = %ttl,
+                "etcd grants a longer TTL: entries of a crashed process stay for that long"
+            );
+        }
+        if let Some(lease) = self.state.lease() {
+            self.shared.set_ttl(lease, ttl);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the sessions of one client share.
 
-use sd_core::LeaseId;
+use sd_core::{LeaseId, Ttl};
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
@@ -10,7 +10,13 @@ use std::sync::{
 pub(crate) struct Shared {
     next_id: AtomicU64,
     /// The newest last.
-    leases: Mutex<Vec<i64>>,
+    leases: Mutex<Vec<SharedLease>>,
+}
+
+struct SharedLease {
+    id: i64,
+    /// What etcd grants, once it has said it.
+    ttl: Option<Ttl>,
 }
 
 impl Shared {
@@ -18,19 +24,33 @@ impl Shared {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn leases(&self) -> MutexGuard<'_, Vec<i64>> {
+    fn leases(&self) -> MutexGuard<'_, Vec<SharedLease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn newest_lease(&self) -> Option<LeaseId> {
-        self.leases().last().map(|lease| LeaseId::from(*lease))
+        self.leases().last().map(|lease| LeaseId::from(lease.id))
     }
 
     pub(super) fn add_lease(&self, lease: i64) {
-        self.leases().push(lease);
+        self.leases().push(SharedLease {
+            id: lease,
+            ttl: None,
+        });
     }
 
     pub(super) fn remove_lease(&self, lease: i64) {
-        self.leases().retain(|other| *other != lease);
+        self.leases().retain(|other| other.id != lease);
+    }
+
+    pub(crate) fn newest_ttl(&self) -> Option<Ttl> {
+        self.leases().last()?.ttl
+    }
+
+    pub(super) fn set_ttl(&self, lease: i64, ttl: Ttl) {
+        let mut leases = self.leases();
+        if let Some(lease) = leases.iter_mut().find(|it| it.id == lease) {
+            lease.ttl = Some(ttl);
+        }
     }
 }

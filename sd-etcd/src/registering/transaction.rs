@@ -1,19 +1,18 @@
 //! Transactions: many guarded writes in one round trip.
 
 use super::write::{Found, Write, Written};
-use crate::connection::{CallError, Connector};
+use crate::connection::{CallError, Connector, Limit};
 use etcd_client::{
     Txn, TxnOp,
     proto::{PbTxnOpResponse, PbTxnResponse},
 };
 use sd_core::Error;
-use std::time::Duration;
 
 /// The largest answer that is read. `etcd-client`'s default is 4 MiB, and a hundred values that were
 /// found instead of ours can be more. Where they are more than this, each write goes by itself.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Carries out `writes` at one revision, until `timeout` resolves. Their keys have to differ. Returns
+/// Carries out `writes` at one revision, within `limit`. Their keys have to differ. Returns
 /// the outcomes in the same order.
 ///
 /// Most of etcd 3.4 to 3.6 checks no rights within nested transactions (GHSA-rfx7-8w68-q57q), but
@@ -22,18 +21,19 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// ours may go, whatever became of the rights.
 pub(super) async fn write(
     connector: &Connector,
-    timeout: impl Future<Output = Duration>,
+    limit: Limit,
     writes: Vec<Write>,
 ) -> Result<Vec<Written>, CallError> {
     let count = writes.len();
     let checks: Vec<TxnOp> = writes.iter().filter_map(Write::access_check).collect();
     let operations: Vec<TxnOp> = writes.into_iter().map(Write::into_operation).collect();
     let answer = connector
-        .call_until(timeout, "txn", async |connection| {
+        .call_within(limit, "txn", |connection| {
             // Without conditions the first branch is taken.
-            let txn = Txn::new().and_then(operations).or_else(checks);
+            let txn = Txn::new().and_then(operations.clone());
+            let txn = txn.or_else(checks.clone());
             let kv = connection.client.kv_client();
-            kv.max_decoding_message_size(MAX_ANSWER).txn(txn).await
+            async move { kv.max_decoding_message_size(MAX_ANSWER).txn(txn).await }
         })
         .await?;
     decode(answer.0, count).ok_or_else(misfit)
@@ -48,10 +48,10 @@ pub(super) async fn read_keys(
     let count = keys.len();
     let operations: Vec<TxnOp> = keys.into_iter().map(|key| TxnOp::get(key, None)).collect();
     let answer = connector
-        .call("txn", async |connection| {
-            let txn = Txn::new().and_then(operations);
+        .call("txn", |connection| {
+            let txn = Txn::new().and_then(operations.clone());
             let kv = connection.client.kv_client();
-            kv.max_decoding_message_size(limit).txn(txn).await
+            async move { kv.max_decoding_message_size(limit).txn(txn).await }
         })
         .await?;
     let responses = answer.0.responses.into_iter();

@@ -1,8 +1,10 @@
-//! What the rooms share: delays, timers, and the way to the metrics. Imports no other room.
+//! What the rooms share: delays, timers, threads that nobody waits for, and the way to the metrics. Imports no other room.
 
+mod detached;
 mod metering;
 mod timing;
 
+pub(crate) use detached::run_detached;
 pub(crate) use metering::{GaugeGuard, count};
 #[cfg(test)]
 pub(crate) use sd_test_support::cases;

@@ -58,8 +58,9 @@ pub(super) async fn check_access(
         .with_limit(1)
         .with_keys_only();
     connector
-        .call("get", async |connection| {
-            connection.client.kv_client().get(start, Some(get)).await
+        .call("get", |connection| {
+            let (start, get) = (start.clone(), get.clone());
+            async move { connection.client.kv_client().get(start, Some(get)).await }
         })
         .await
         .map(drop)
@@ -87,13 +88,11 @@ async fn read_pages(
             .with_revision(read_at.map_or(0, |(_, revision)| revision));
         let limit = options.answer_limit(*page_size as usize);
         let answer = connector
-            .call("get", async |connection| {
-                connection
-                    .client
-                    .kv_client()
-                    .max_decoding_message_size(limit)
-                    .get(from, Some(get))
-                    .await
+            .call("get", |connection| {
+                let (from, get) = (from.clone(), get.clone());
+                let kv = connection.client.kv_client();
+                let mut kv = kv.max_decoding_message_size(limit);
+                async move { kv.get(from, Some(get)).await }
             })
             .await;
         let mut answer = match answer {

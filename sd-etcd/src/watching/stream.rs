@@ -95,14 +95,11 @@ pub(super) async fn open(
     watch: WatchOptions,
 ) -> Result<Box<OpenStream>, Error> {
     let (epoch, stream) = connector
-        .call("watch", async |connection| {
-            let stream = connection
-                .client
-                .watch_client()
-                .max_decoding_message_size(options.max_message_bytes)
-                .watch(key, Some(watch))
-                .await?;
-            Ok((connection.epoch, stream))
+        .call("watch", |connection| {
+            let (key, watch) = (key.clone(), watch.clone());
+            let watches = connection.client.watch_client();
+            let mut watches = watches.max_decoding_message_size(options.max_message_bytes);
+            async move { Ok((connection.epoch, watches.watch(key, Some(watch)).await?)) }
         })
         .await?;
     let (requests, responses) = stream.split();

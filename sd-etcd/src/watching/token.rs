@@ -124,13 +124,11 @@ impl Position {
     ) -> Result<(), WatchError> {
         let (key, get) = self.request();
         let answer = connector
-            .call("get", async |connection| {
-                connection
-                    .client
-                    .kv_client()
-                    .max_decoding_message_size(options.max_message_bytes)
-                    .get(key, Some(get))
-                    .await
+            .call("get", |connection| {
+                let (key, get) = (key.clone(), get.clone());
+                let kv = connection.client.kv_client();
+                let mut kv = kv.max_decoding_message_size(options.max_message_bytes);
+                async move { kv.get(key, Some(get)).await }
             })
             .await
             .map_err(|error| match error {

@@ -7,13 +7,13 @@
 
 use super::KeepAliveEvent;
 use crate::{
-    connection::{CallError, Connector, after},
+    connection::{CallError, Connector, Limit},
     errors,
     support::finish,
 };
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
 use futures::future::BoxFuture;
-use sd_core::Error;
+use sd_core::{Error, Ttl};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -23,7 +23,8 @@ use tokio::{
 pub(super) struct Stream {
     connector: Arc<Connector>,
     lease: i64,
-    interval: Duration,
+    /// A third of the TTL: of the one that etcd has granted, once it has said it.
+    pub(super) interval: Duration,
     /// How long an answer may take.
     patience: Duration,
     pub(super) epoch: u64,
@@ -48,11 +49,16 @@ impl Stream {
         interval: Duration,
         patience: Duration,
     ) -> Result<Self, CallError> {
+        // Before 3.7 no token is needed, so that a lease outlives a wait for one.
         let (epoch, (keeper, answers)) = connector
-            .call_until(after(patience * 2), "keep-alive", async |connection| {
-                let stream = connection.client.lease_client().keep_alive(lease).await?;
-                Ok((connection.epoch, stream))
-            })
+            .call_at_once(
+                Limit::after(patience * 2),
+                "keep-alive",
+                |connection| async move {
+                    let stream = connection.client.lease_client().keep_alive(lease).await?;
+                    Ok((connection.epoch, stream))
+                },
+            )
             .await?;
         Ok(Self {
             connector,
@@ -86,7 +92,10 @@ impl Stream {
             };
             tokio::select! {
                 answer = self.answers.message() => return match answer {
-                    Ok(Some(answer)) if answer.ttl() > 0 => Ok(self.renewed()),
+                    Ok(Some(answer)) if answer.ttl() > 0 => {
+                        self.connector.streamed(self.epoch);
+                        Ok(self.renewed_for(granted(answer.ttl())))
+                    }
                     Ok(Some(_)) => Ok(KeepAliveEvent::LeaseLost),
                     Ok(None) => Err(Error::unavailable("the keep-alive stream ended")),
                     Err(error) => Err(errors::translate(error)),
@@ -94,7 +103,7 @@ impl Stream {
                 left = finish(&mut self.time_to_live) => match left {
                     Ok(left) if left < 0 => return Ok(KeepAliveEvent::LeaseLost),
                     Ok(left) if was_renewed_lately(left, self.interval) => {
-                        return Ok(self.renewed());
+                        return Ok(self.renewed(None));
                     }
                     _ => {}
                 },
@@ -128,13 +137,30 @@ impl Stream {
         self.keeper.keep_alive().await.map_err(errors::translate)
     }
 
-    fn renewed(&mut self) -> KeepAliveEvent {
+    /// Notes an answer that names the TTL of the lease. etcd grants a longer one than it was asked
+    /// for if that is shorter than one and a half of its election timeouts (3.4 to 3.7).
+    fn renewed_for(&mut self, ttl: Ttl) -> KeepAliveEvent {
+        self.interval = self.interval.max(ttl.keep_alive_interval());
+        if let Some(sent) = self.sent_at {
+            self.next_at = sent + self.interval;
+        }
+        self.renewed(Some(ttl))
+    }
+
+    fn renewed(&mut self, ttl: Option<Ttl>) -> KeepAliveEvent {
         self.sent_at = None;
         self.time_to_live = None;
         self.was_checked = false;
         self.is_steady = true;
-        KeepAliveEvent::Renewed
+        KeepAliveEvent::Renewed(ttl)
     }
+}
+
+/// Returns the TTL of so many seconds, or the nearest that there can be.
+fn granted(seconds: i64) -> Ttl {
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    let ttl = Duration::from_secs(seconds).clamp(Ttl::MIN.duration(), Ttl::MAX.duration());
+    Ttl::new(ttl).unwrap_or(Ttl::MIN)
 }
 
 /// Whether a lease with so many seconds left, rounded down, outlives the next request.
@@ -148,10 +174,14 @@ async fn seconds_left(
     limit: Duration,
 ) -> Result<i64, CallError> {
     connector
-        .call_until(after(limit), "lease time to live", async |connection| {
-            let mut leases = connection.client.lease_client();
-            leases.time_to_live(lease, None).await
-        })
+        .call_at_once(
+            Limit::after(limit),
+            "lease time to live",
+            |connection| async move {
+                let mut leases = connection.client.lease_client();
+                leases.time_to_live(lease, None).await
+            },
+        )
         .await
         .map(|answer| answer.ttl())
 }

@@ -1,0 +1,362 @@
+//! Authentication: one token for both connections of a client.
+//!
+//! An authentication is dear: about 90 ms of one of etcd's cores each (bcrypt at its default cost,
+//! 3.4 to 3.7), whether somebody still waits for the answer or not. A fleet that authenticates
+//! again before it was served keeps etcd busy with answers that nobody reads, for ever. So
+//!
+//! - a token is used until etcd refuses it, across reconnects and by both connections;
+//! - one authentication of a client is under way at a time, and everybody waits for it, also when
+//!   whoever began it has given up;
+//! - it has a time of its own, apart from the one for connecting, and nothing is begun at a member
+//!   that answers nothing;
+//! - the pause after one that was not served is random, and as long as etcd had to queue it; the
+//!   next one may take longer.
+//!
+//! What etcd refuses stays refused until somebody acts. It is said as an error, and asked again
+//! after a pause of at most half a minute.
+
+use super::auth_state::{AuthState, Step};
+use crate::{
+    config::{Credentials, User},
+    errors,
+};
+use etcd_client::Client;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use http::HeaderValue;
+use sd_core::{Error, Result};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+/// After this time it is said that an authentication is not answered yet.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// The token that requests show. Empty as long as there is none, and where none is needed.
+#[derive(Default)]
+pub(crate) struct Token(RwLock<Option<HeaderValue>>);
+
+impl Token {
+    pub(crate) fn get(&self) -> Option<HeaderValue> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, token: Option<HeaderValue>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+}
+
+/// The member that an authentication is put to.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    /// The connection, unique among those of a client.
+    pub(crate) connection: (&'static str, u64),
+    pub(crate) endpoint: &'a str,
+    pub(crate) client: &'a Client,
+}
+
+/// There is no token.
+pub(crate) struct NoToken {
+    pub(crate) error: Error,
+    /// Another member may serve better than the one that was named.
+    pub(crate) is_member_fault: bool,
+}
+
+/// What came of an authentication.
+#[derive(Clone)]
+pub(super) enum Outcome {
+    Granted(User, HeaderValue),
+    /// etcd has authentication turned off.
+    Disabled,
+    /// etcd does not know these credentials.
+    Refused(User, Error),
+    Failed {
+        error: Error,
+        is_member_fault: bool,
+        /// etcd may have spent its time on it, or the source of credentials failed.
+        was_asked: bool,
+    },
+}
+
+/// An authentication that is under way.
+#[derive(Clone)]
+struct Attempt {
+    number: u64,
+    connection: (&'static str, u64),
+    outcome: Shared<BoxFuture<'static, Outcome>>,
+}
+
+/// What to do for a caller that needs a token.
+enum Next {
+    Use,
+    UseAfter(Duration),
+    Fail(Error),
+    Wait(Attempt),
+}
+
+/// Authenticates a client.
+pub(crate) struct Authenticator {
+    credentials: Arc<dyn Credentials>,
+    dial_timeout: Duration,
+    token: Arc<Token>,
+    state: Mutex<Inner>,
+}
+
+struct Inner {
+    state: AuthState,
+    attempt: Option<Attempt>,
+    attempts: u64,
+}
+
+impl Authenticator {
+    pub(crate) fn new(
+        credentials: Arc<dyn Credentials>,
+        timeout: Duration,
+        dial_timeout: Duration,
+    ) -> Self {
+        Self {
+            credentials,
+            dial_timeout,
+            token: Arc::default(),
+            state: Mutex::new(Inner {
+                state: AuthState::new(timeout),
+                attempt: None,
+                attempts: 0,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn token(&self) -> Arc<Token> {
+        self.token.clone()
+    }
+
+    /// Returns the number of the token, which changes with each that etcd grants.
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().state.generation()
+    }
+
+    /// Returns the name of the user that was authenticated last.
+    pub(crate) fn user(&self) -> Option<String> {
+        self.lock().state.user().map(ToOwned::to_owned)
+    }
+
+    /// Takes note that etcd served a request with token `generation`.
+    pub(crate) fn accepted(&self, generation: u64) {
+        self.lock().state.accepted(generation);
+    }
+
+    /// Drops what is under way.
+    pub(crate) fn stop(&self) {
+        self.lock().attempt = None;
+    }
+
+    /// Makes sure that there is a token, or that none is needed. Cancellation safe; an
+    /// authentication that was begun goes on.
+    ///
+    /// # Errors
+    /// At once while the pause after a failure lasts.
+    pub(crate) async fn ensure(&self, member: Member<'_>) -> Result<(), NoToken> {
+        self.obtain(member, None).await
+    }
+
+    /// The same after etcd refused token `generation`: gets another, unless there is one already.
+    pub(crate) async fn renew(&self, member: Member<'_>, generation: u64) -> Result<(), NoToken> {
+        self.obtain(member, Some(generation)).await
+    }
+
+    async fn obtain(&self, member: Member<'_>, refused: Option<u64>) -> Result<(), NoToken> {
+        let attempt = match self.next(member, refused) {
+            Next::Use => return Ok(()),
+            Next::UseAfter(delay) => {
+                sleep(delay).await;
+                return Ok(());
+            }
+            Next::Fail(error) => {
+                return Err(NoToken {
+                    error,
+                    is_member_fault: false,
+                });
+            }
+            Next::Wait(attempt) => attempt,
+        };
+        let outcome = attempt.outcome.await;
+        self.finish(attempt.number, &outcome);
+        match outcome {
+            Outcome::Granted(..) | Outcome::Disabled => Ok(()),
+            Outcome::Refused(_, error) => Err(NoToken {
+                error,
+                is_member_fault: false,
+            }),
+            Outcome::Failed {
+                error,
+                is_member_fault,
+                ..
+            } => Err(NoToken {
+                error,
+                is_member_fault: is_member_fault && attempt.connection == member.connection,
+            }),
+        }
+    }
+
+    /// Returns what to do next, and begins an attempt if one is due and none is under way.
+    fn next(&self, member: Member<'_>, refused: Option<u64>) -> Next {
+        let mut inner = self.lock();
+        let within = match inner.state.next(refused, Instant::now()) {
+            Step::Use => return Next::Use,
+            Step::UseAfter(delay) => return Next::UseAfter(delay),
+            Step::Fail(error) => return Next::Fail(error),
+            Step::Authenticate { within } => within,
+        };
+        if let Some(attempt) = &inner.attempt {
+            return Next::Wait(attempt.clone());
+        }
+        // A member that refused a token just now is there.
+        let probe = refused.is_none().then_some(self.dial_timeout);
+        let outcome = authenticate(
+            self.credentials.clone(),
+            member.client.clone(),
+            member.endpoint.to_owned(),
+            probe,
+            within,
+        );
+        inner.attempts += 1;
+        inner.state.begun(Instant::now());
+        let attempt = Attempt {
+            number: inner.attempts,
+            connection: member.connection,
+            outcome: outcome.boxed().shared(),
+        };
+        Next::Wait(inner.attempt.insert(attempt).clone())
+    }
+
+    /// Takes note of what came of attempt `number`, once.
+    fn finish(&self, number: u64, outcome: &Outcome) {
+        let mut inner = self.lock();
+        if inner.attempt.as_ref().is_none_or(|it| it.number != number) {
+            return;
+        }
+        inner.attempt = None;
+        match outcome {
+            Outcome::Granted(_, token) => self.token.set(Some(token.clone())),
+            Outcome::Disabled => self.token.set(None),
+            Outcome::Refused(..) | Outcome::Failed { .. } => {}
+        }
+        inner.state.finished(outcome, Instant::now());
+    }
+}
+
+async fn authenticate(
+    credentials: Arc<dyn Credentials>,
+    client: Client,
+    endpoint: String,
+    probe: Option<Duration>,
+    within: Duration,
+) -> Outcome {
+    if let Some(probe) = probe
+        && let Err(error) = answers(&client, &endpoint, probe).await
+    {
+        return Outcome::Failed {
+            error,
+            is_member_fault: true,
+            was_asked: false,
+        };
+    }
+    let user = match timeout(within, credentials.user()).await {
+        Ok(Ok(user)) => user,
+        Ok(Err(cause)) => return no_credentials(format!("{cause}"), Some(cause)),
+        Err(_) => return no_credentials(format!("no answer within {within:?}"), None),
+    };
+    let mut auth = client.auth_client();
+    let asking = auth.authenticate(user.name().into(), user.password().into());
+    let asking = async {
+        let mut asking = std::pin::pin!(timeout(within, asking));
+        tokio::select! {
+            answer = &mut asking => return answer,
+            () = sleep(SLOW) => tracing::warn!(
+                member = %endpoint, user = %user.name(), waited = ?SLOW,
+                "etcd has not answered to an authentication yet, waiting"
+            ),
+        }
+        asking.await
+    };
+    match asking.await {
+        Ok(Ok(answer)) => match HeaderValue::try_from(answer.token()) {
+            Ok(mut token) => {
+                token.set_sensitive(true);
+                Outcome::Granted(user, token)
+            }
+            Err(_) => Outcome::Failed {
+                error: Error::unavailable(format!("{endpoint}: a token that cannot be sent")),
+                is_member_fault: true,
+                was_asked: true,
+            },
+        },
+        Ok(Err(error)) if errors::is_auth_disabled(&error) => {
+            tracing::warn!(
+                member = %endpoint,
+                "etcd has no users, and serves the one that was given as everybody"
+            );
+            Outcome::Disabled
+        }
+        Ok(Err(error)) => {
+            let is_member_fault = errors::is_member_fault(&error);
+            let error = errors::translate_at(&endpoint, false, error);
+            if error.is_transient() {
+                Outcome::Failed {
+                    error,
+                    is_member_fault,
+                    was_asked: true,
+                }
+            } else {
+                Outcome::Refused(user, error)
+            }
+        }
+        Err(_) => Outcome::Failed {
+            error: Error::Timeout {
+                operation: "authenticate",
+                after: within,
+            },
+            is_member_fault: true,
+            was_asked: true,
+        },
+    }
+}
+
+fn no_credentials(why: String, source: Option<sd_core::Cause>) -> Outcome {
+    Outcome::Failed {
+        error: Error::Backend {
+            message: format!("the source of credentials failed: {why}"),
+            transient: true,
+            source,
+        },
+        is_member_fault: false,
+        was_asked: true,
+    }
+}
+
+/// Returns whether the member answers anything, an error included. A frozen one accepts connections
+/// all the same, and is not to be waited for as long as an authentication may take.
+async fn answers(client: &Client, endpoint: &str, within: Duration) -> Result<()> {
+    let mut maintenance = client.maintenance_client();
+    match timeout(within, maintenance.status()).await {
+        Ok(Err(error)) if !errors::is_answer(&error) => {
+            Err(errors::translate_at(endpoint, true, error))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Timeout {
+            operation: "status",
+            after: within,
+        }),
+    }
+}
