@@ -84,6 +84,11 @@ impl Liveness {
         std::mem::take(&mut self.is_silent)
     }
 
+    /// Returns when the request was sent that etcd has not answered yet.
+    pub(super) fn asked_at(&self) -> Option<Instant> {
+        self.probe.as_ref().map(|probe| probe.sent_at)
+    }
+
     /// Notes that the message answered a request for progress.
     pub(super) fn progressed(&mut self) {
         self.answered = Answered::Progress;

@@ -86,27 +86,25 @@ impl Multiplexer {
         }
     }
 
-    /// Creates the next watch, and opens the stream if it is closed. Closes a stream without
-    /// watches.
+    /// Creates the watches that wait, as far as etcd can be asked for them now. Opens the stream with
+    /// the first if it is closed, and closes one without watches.
     async fn proceed(&mut self) {
-        let is_open = matches!(self.stream, Stream::Open(_));
-        if matches!(self.stream, Stream::Opening(_)) || self.watches.creating.is_some() && is_open {
-            return;
-        }
-        let Some((key, options)) = self.watches.create_next(Instant::now()) else {
-            if self.watches.is_idle() {
-                self.stream = Stream::Closed;
+        while !matches!(self.stream, Stream::Opening(_)) {
+            let Some((key, options)) = self.watches.create_next(Instant::now()) else {
+                if self.watches.is_idle() {
+                    self.stream = Stream::Closed;
+                }
+                return;
+            };
+            if let Stream::Open(stream) = &mut self.stream {
+                let sent = stream.requests.watch(key, Some(options));
+                if let Err(error) = send(sent).await {
+                    self.break_off(error);
+                }
+            } else {
+                let opening = open(self.connector.clone(), self.options.clone(), key, options);
+                self.stream = Stream::Opening(Box::pin(opening));
             }
-            return;
-        };
-        if let Stream::Open(stream) = &mut self.stream {
-            let sent = stream.requests.watch(key, Some(options));
-            if let Err(error) = send(sent).await {
-                self.break_off(error);
-            }
-        } else {
-            let opening = open(self.connector.clone(), self.options.clone(), key, options);
-            self.stream = Stream::Opening(Box::pin(opening));
         }
     }
 
@@ -115,7 +113,7 @@ impl Multiplexer {
             // The connection was given up while the stream was opened on it.
             return self.interrupt(Error::unavailable("the connection was given up"));
         }
-        if let Some(creating) = &mut self.watches.creating {
+        for creating in &mut self.watches.creating {
             creating.sent_at = stream.liveness.last_message();
         }
         self.stream = Stream::Open(stream);
@@ -136,8 +134,16 @@ impl Multiplexer {
             return;
         };
         let response = response.0;
-        if stream.liveness.heard(Instant::now()) {
+        self.connector.streamed(stream.epoch);
+        let (now, asked_at) = (Instant::now(), stream.liveness.asked_at());
+        let was_silent = stream.liveness.heard(now);
+        if was_silent {
             self.watches.recovered();
+        }
+        if let Some(asked_at) = asked_at
+            && (was_silent || response.watch_id == NO_WATCH)
+        {
+            self.connector.probed(now - asked_at, was_silent);
         }
         if response.created {
             self.created(response).await;
@@ -156,7 +162,7 @@ impl Multiplexer {
         let Stream::Open(stream) = &mut self.stream else {
             return;
         };
-        let Some(creating) = self.watches.creating.take() else {
+        let Some(creating) = self.watches.answered(&response) else {
             return;
         };
         if response.canceled {
@@ -182,9 +188,9 @@ impl Multiplexer {
     async fn cancelled(&mut self, response: PbWatchResponse) {
         if let Some(active) = self.watches.active.remove(&response.watch_id) {
             active.end(cancel_error(&response));
-            // A stream keeps the token that it was opened with. Only a new connection gets another.
+            // A stream keeps the token that it was opened with.
             if errors::is_token_refused(&response.cancel_reason) {
-                self.break_off(errors::translate_cancel_reason(&response.cancel_reason));
+                self.interrupt(errors::translate_cancel_reason(&response.cancel_reason));
             }
         }
         if response.compact_revision > 0 {
@@ -219,7 +225,7 @@ impl Multiplexer {
         }
     }
 
-    /// Ends a stream that has denied a watch. The next one has the connection's current token.
+    /// Ends a stream that has denied a watch. The next one is opened with the current token.
     fn reauthenticate(&mut self) {
         if matches!(&self.stream, Stream::Open(stream) if stream.has_denied) {
             self.interrupt(expired());
@@ -242,7 +248,7 @@ impl Multiplexer {
 
     /// Returns when etcd has to have answered a new watch, whatever else it says.
     fn create_deadline(&self) -> Option<Instant> {
-        let creating = self.watches.creating.as_ref()?;
+        let creating = self.watches.creating.front()?;
         Some(creating.sent_at + self.options.request_timeout)
     }
 
@@ -269,7 +275,8 @@ impl Multiplexer {
                 return stream.read(&self.connector, &self.options, newest);
             }
             Action::ReportSilence { since } => {
-                self.watches.disrupt(&timeout(now - since));
+                let is_slow = self.connector.is_slow();
+                self.watches.disrupt(&timeout(now - since), is_slow);
                 // Newer etcds drop a request that comes while one watch of the stream is behind.
                 send(stream.requests.request_progress()).await
             }

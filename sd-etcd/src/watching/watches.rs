@@ -7,24 +7,37 @@ use super::{
     token::Position,
 };
 use crate::support::count;
-use etcd_client::WatchOptions;
+use etcd_client::{WatchOptions, proto::PbWatchResponse};
 use sd_core::{Error, Gap, WatchError};
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
-/// All watches of a client. They are created one at a time: etcd answers in order, and a proxy gives
-/// ids of its own, so an answer can only be matched to the one request that waits for it.
+/// How many watches etcd is asked for before it has answered. A hundred requests fit into the queue
+/// of the stream, and some of them are others.
+const MAX_CREATING: usize = 90;
+
+/// All watches of a client.
+///
+/// Each is given an id on its stream. An etcd takes it, and answers in order (3.4 to 3.7), so that
+/// many watches can be asked for at once. Its gRPC proxy gives ids of its own and answers in any
+/// order, so that an answer can only be matched to the one request that waits for it. Which of the
+/// two it is shows in the answer to the first watch of a stream.
 #[derive(Default)]
 pub(super) struct Watches {
     /// Not sent to etcd yet, oldest first.
     waiting: VecDeque<NewWatch>,
-    /// Sent, not answered.
-    pub(super) creating: Option<Creating>,
+    /// Sent, not answered, oldest first.
+    pub(super) creating: VecDeque<Creating>,
     /// Started, by etcd's id.
     pub(super) active: HashMap<i64, ActiveWatch>,
+    /// The id that was given last on this stream.
+    last_id: i64,
+    /// The ids that are given are used.
+    takes_ids: bool,
 }
 
 pub(super) struct Creating {
+    watch_id: i64,
     pub(super) watch: NewWatch,
     pub(super) sent_at: Instant,
     /// Its reader is gone. It is stopped once etcd has given it an id.
@@ -38,26 +51,43 @@ impl Watches {
 
     /// Whether etcd has no watch of this client and is asked for none.
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.creating.is_none()
+        self.active.is_empty() && self.creating.is_empty()
     }
 
-    /// Returns the next watch to create, if one waits.
+    /// Returns the next watch to create, if one waits and etcd can be asked for it now.
     pub(super) fn create_next(&mut self, now: Instant) -> Option<(Vec<u8>, WatchOptions)> {
+        let most = if self.takes_ids { MAX_CREATING } else { 1 };
+        if self.creating.len() >= most {
+            return None;
+        }
         let watch = self.waiting.pop_front()?;
         let key = watch.position.start.clone();
         // From the known revision, not the next: while a watch waits for a revision that etcd has
         // not reached, etcd answers no request for progress (3.6.5), and would look silent.
+        self.last_id += 1;
         let options = WatchOptions::new()
+            .with_watch_id(self.last_id)
             .with_prefix()
             .with_start_revision(watch.position.token.revision)
             .with_progress_notify()
             .with_fragment();
-        self.creating = Some(Creating {
+        self.creating.push_back(Creating {
+            watch_id: self.last_id,
             watch,
             sent_at: now,
             is_cancelled: false,
         });
         Some((key, options))
+    }
+
+    /// Takes the watch that etcd's answer belongs to. One that is refused has no id (3.5 and later).
+    pub(super) fn answered(&mut self, answer: &PbWatchResponse) -> Option<Creating> {
+        let mut creating = self.creating.iter();
+        let named = creating.position(|it| it.watch_id == answer.watch_id);
+        if !answer.canceled {
+            self.takes_ids = named.is_some();
+        }
+        self.creating.remove(named.unwrap_or(0))
     }
 
     pub(super) fn created(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
@@ -69,9 +99,8 @@ impl Watches {
     /// Forgets the watch with this id of ours. Returns etcd's id if etcd has to be told.
     pub(super) fn cancel(&mut self, id: u64) -> Option<i64> {
         self.waiting.retain(|watch| watch.id != id);
-        if let Some(creating) = &mut self.creating
-            && creating.watch.id == id
-        {
+        let mut creating = self.creating.iter_mut();
+        if let Some(creating) = creating.find(|it| it.watch.id == id) {
             creating.is_cancelled = true;
         }
         let (watch_id, _) = self.active.iter().find(|(_, active)| active.id == id)?;
@@ -84,7 +113,7 @@ impl Watches {
     pub(super) fn best_position(&self) -> Option<Position> {
         let active = self.active.values().map(ActiveWatch::position);
         let best = active.max_by_key(|position| position.token.rank());
-        let creating = self.creating.as_ref().map(|it| &it.watch.position);
+        let creating = self.creating.front().map(|it| &it.watch.position);
         best.or(creating).cloned()
     }
 
@@ -95,11 +124,14 @@ impl Watches {
         }
     }
 
-    pub(super) fn disrupt(&self, error: &Error) {
-        tracing::warn!(
-            watches = self.active.len(),
-            "etcd is silent, keeping what is known"
-        );
+    /// Tells the readers that etcd is silent. That is no news if it `is_slow`.
+    pub(super) fn disrupt(&self, error: &Error, is_slow: bool) {
+        let watches = self.active.len();
+        if is_slow {
+            tracing::debug!(watches, "etcd is silent again");
+        } else {
+            tracing::warn!(watches, "etcd is silent, keeping what is known");
+        }
         count(meters::SILENCES, None, 1);
         for active in self.active.values() {
             active.disrupt(error.clone());
@@ -123,9 +155,104 @@ impl Watches {
         for (_, active) in self.active.drain() {
             active.end(interrupted());
         }
-        let creating = self.creating.take().map(|creating| creating.watch);
-        for watch in creating.into_iter().chain(self.waiting.drain(..)) {
+        (self.last_id, self.takes_ids) = (0, false);
+        let creating = self.creating.drain(..).map(|creating| creating.watch);
+        for watch in creating.chain(self.waiting.drain(..)) {
             let _ = watch.opened.send(Err(interrupted()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watching::{
+        buffer::WatchBuffer,
+        token::{Position, ResumeToken, Witness},
+    };
+    use std::sync::Arc;
+    use tokio::sync::oneshot;
+
+    fn waiting(watches: u64) -> Watches {
+        let mut all = Watches::default();
+        for id in 100..100 + watches {
+            all.add(NewWatch {
+                id,
+                position: Position {
+                    start: b"/svc".to_vec(),
+                    token: ResumeToken {
+                        cluster: 1,
+                        revision: 1,
+                        witness: Witness::Nothing,
+                    },
+                },
+                buffer: Arc::new(WatchBuffer::new(1)),
+                opened: oneshot::channel().0,
+            });
+        }
+        all
+    }
+
+    /// Asks for as many as can be asked for now.
+    fn create(watches: &mut Watches) -> usize {
+        let created = std::iter::from_fn(|| watches.create_next(Instant::now()));
+        created.count()
+    }
+
+    fn answered(watches: &mut Watches, watch_id: i64, canceled: bool) -> u64 {
+        let answer = PbWatchResponse {
+            watch_id,
+            canceled,
+            ..PbWatchResponse::default()
+        };
+        let creating = watches.answered(&answer).expect("one was asked for");
+        creating.watch.id
+    }
+
+    /// Row 42. A refused watch has its own id (3.4) or none (3.5 and later).
+    #[test]
+    fn an_etcd_that_takes_ids_is_asked_for_many_watches_at_once() {
+        let mut watches = waiting(6);
+        assert_eq!(create(&mut watches), 1);
+        assert_eq!(answered(&mut watches, -1, true), 100, "that says nothing");
+        assert_eq!(create(&mut watches), 1);
+        assert_eq!(answered(&mut watches, 2, false), 101);
+
+        assert_eq!(create(&mut watches), 4);
+        let answers = [(3, false), (-1, true), (5, true), (6, false)];
+        let named = answers.map(|(id, canceled)| answered(&mut watches, id, canceled));
+        assert_eq!(named, [102, 103, 104, 105]);
+        assert!(watches.is_idle());
+    }
+
+    #[test]
+    fn so_many_are_asked_for_at_once() {
+        let mut watches = waiting(3 * MAX_CREATING as u64);
+        create(&mut watches);
+        answered(&mut watches, 1, false);
+        assert_eq!(create(&mut watches), MAX_CREATING);
+        answered(&mut watches, 2, false);
+        assert_eq!(create(&mut watches), 1);
+    }
+
+    /// Row 42: a proxy counts from 0.
+    #[test]
+    fn a_proxy_is_asked_for_one_watch_at_a_time() {
+        let mut watches = waiting(3);
+        for (own_id, id) in [(0, 100), (1, 101), (2, 102)] {
+            assert_eq!(create(&mut watches), 1);
+            assert_eq!(answered(&mut watches, own_id, false), id);
+        }
+    }
+
+    #[test]
+    fn the_next_stream_may_be_another_server() {
+        let mut watches = waiting(2);
+        create(&mut watches);
+        answered(&mut watches, 1, false);
+        watches.interrupt(&Error::unavailable("gone"));
+        let mut again = waiting(3);
+        watches.waiting.append(&mut again.waiting);
+        assert_eq!(create(&mut watches), 1);
     }
 }
