@@ -113,7 +113,10 @@ async fn a_wrong_password_is_said_at_once_and_not_tried_in_a_storm() {
     assert!(matches!(*status, RegistrarStatus::Failed(_)), "{status:?}");
     sleep(Duration::from_secs(3)).await;
     let tried = etcd.metrics().await.since(&before).calls("Authenticate");
-    assert!((3..=12).contains(&tried), "{tried} authentications");
+    assert!(
+        (1..=4).contains(&tried),
+        "{tried} authentications for four callers"
+    );
 }
 
 /// faults row 22: no password at all.

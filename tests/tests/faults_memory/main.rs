@@ -2,6 +2,7 @@
 
 mod consumers;
 mod departures;
+mod durations;
 mod outages;
 mod registrations;
 mod stabilisation;
