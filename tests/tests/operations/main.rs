@@ -2,6 +2,7 @@
 //! moves the metrics that its row there names.
 
 mod cluster;
+mod connections;
 mod crowds;
 mod document;
 mod meters;
@@ -69,6 +70,7 @@ async fn whoever_is_dropped_leaves_no_gauge_behind() {
 fn every_row_is_provoked_and_names_metrics_that_exist() {
     let source = [
         include_str!("cluster.rs"),
+        include_str!("connections.rs"),
         include_str!("outages.rs"),
         include_str!("registrations.rs"),
         include_str!("security.rs"),
