@@ -144,7 +144,18 @@ impl EtcdClient {
     /// Replaces the endpoints while the client runs.
     ///
     /// A connection to a member that is not among them moves to one that is: watches resume there, and
-    /// leases are kept. The others are left alone. Sends nothing by itself.
+    /// leases are kept. Other connections are not touched. Sends nothing by itself.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sd_etcd::EtcdClient) -> sd_core::Result<()> {
+    /// // Member 1 is about to be replaced by member 4.
+    /// client.set_endpoints(["http://10.0.0.2:2379", "http://10.0.0.3:2379", "http://10.0.0.4:2379"])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`EtcdClientBuilder::follow_members`](crate::EtcdClientBuilder::follow_members) learns the
+    /// members from the cluster instead.
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, one is not a URL, or one

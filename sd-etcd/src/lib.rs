@@ -25,6 +25,7 @@
 //!
 //! # Load on etcd
 //! - Two connections per client. The second is made by the first registration.
+//! - With a user: one authentication for both connections, and another when etcd refuses the token.
 //! - One watch stream for all watches. While it is idle, one request per second asks etcd for
 //!   progress.
 //! - One lease and one keep-alive stream per TTL, for all services. Every third of the TTL one

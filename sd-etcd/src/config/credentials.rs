@@ -1,10 +1,10 @@
-//! Who a client is for etcd, and where that is learnt.
+//! The user that a client authenticates as.
 
 use async_trait::async_trait;
 use sd_core::Cause;
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-/// A user of etcd's and its password. `Debug` shows the name only.
+/// A user of etcd, with its password. `Debug` shows the name only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     name: String,

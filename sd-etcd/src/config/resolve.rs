@@ -1,4 +1,4 @@
-//! Where the addresses behind a name come from.
+//! The resolver of the endpoints' names.
 
 use async_trait::async_trait;
 use std::{io, net::SocketAddr};
@@ -34,6 +34,6 @@ pub trait Resolve: Send + Sync + 'static {
     /// first, in random order.
     ///
     /// # Errors
-    /// If they cannot be told. The addresses that were known last are used then.
+    /// If the name cannot be resolved. Then the last known addresses are used.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }

@@ -1,4 +1,4 @@
-//! What a client knows of its authentication, and what it does next. No I/O.
+//! The state of a client's authentication. Without I/O.
 
 use super::{authenticator::Outcome, meters};
 use crate::support::{GaugeGuard, count};

@@ -1,8 +1,8 @@
 //! Authentication: one token for both connections of a client.
 //!
-//! An authentication is dear: about 90 ms of one of etcd's cores each (bcrypt at its default cost,
-//! 3.4 to 3.7), whether somebody still waits for the answer or not. A fleet that authenticates
-//! again before it was served keeps etcd busy with answers that nobody reads, for ever. So
+//! An authentication costs etcd about 90 ms of one core (bcrypt at its default cost, 3.4 to 3.7),
+//! even if nobody waits for the answer any more. A fleet that gives up too early and authenticates
+//! again keeps etcd busy for ever. So
 //!
 //! - a token is used until etcd refuses it, across reconnects and by both connections;
 //! - one authentication of a client is under way at a time, and everybody waits for it, also when
@@ -12,8 +12,8 @@
 //! - the pause after one that was not served is random, and as long as etcd had to queue it; the
 //!   next one may take longer.
 //!
-//! What etcd refuses stays refused until somebody acts. It is said as an error, and asked again
-//! after a pause of at most half a minute.
+//! Credentials that etcd refuses are logged as an error, and sent again after a pause of at most 30 s.
+//! Until then every caller gets the refusal.
 
 use super::auth_state::{AuthState, Step};
 use crate::{
@@ -36,7 +36,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// After this time it is said that an authentication is not answered yet.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// The token that requests show. Empty as long as there is none, and where none is needed.
+/// The token that is sent with every request. `None` before the first authentication, and while etcd
+/// has authentication turned off.
 #[derive(Default)]
 pub(crate) struct Token(RwLock<Option<HeaderValue>>);
 
@@ -62,14 +63,14 @@ pub(crate) struct Member<'a> {
     pub(crate) client: &'a Client,
 }
 
-/// There is no token.
+/// Why there is no token.
 pub(crate) struct NoToken {
     pub(crate) error: Error,
     /// Another member may serve better than the one that was named.
     pub(crate) is_member_fault: bool,
 }
 
-/// What came of an authentication.
+/// The result of an authentication.
 #[derive(Clone)]
 pub(super) enum Outcome {
     Granted(User, HeaderValue),
@@ -151,7 +152,7 @@ impl Authenticator {
         self.lock().state.user().map(ToOwned::to_owned)
     }
 
-    /// Takes note that etcd served a request with token `generation`.
+    /// Notes that etcd served a request with token `generation`.
     pub(crate) fn accepted(&self, generation: u64) {
         self.lock().state.accepted(generation);
     }
@@ -240,7 +241,7 @@ impl Authenticator {
         Next::Wait(inner.attempt.insert(attempt).clone())
     }
 
-    /// Takes note of what came of attempt `number`, once.
+    /// Notes the result of attempt `number`, once.
     fn finish(&self, number: u64, outcome: &Outcome) {
         let mut inner = self.lock();
         if inner.attempt.as_ref().is_none_or(|it| it.number != number) {
@@ -345,8 +346,8 @@ fn no_credentials(why: String, source: Option<sd_core::Cause>) -> Outcome {
     }
 }
 
-/// Returns whether the member answers anything, an error included. A frozen one accepts connections
-/// all the same, and is not to be waited for as long as an authentication may take.
+/// Checks that the member answers anything, be it an error. A frozen member accepts connections too,
+/// and must not be waited for as long as an authentication may take.
 async fn answers(client: &Client, endpoint: &str, within: Duration) -> Result<()> {
     let mut maintenance = client.maintenance_client();
     match timeout(within, maintenance.status()).await {

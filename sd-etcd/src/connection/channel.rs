@@ -1,4 +1,4 @@
-//! The way to one address, with the token on each request.
+//! A channel to one address that adds the token to each request.
 
 use super::authenticator::Token;
 use etcd_client::{Channel, Client, ConnectOptions, Error};
@@ -7,15 +7,15 @@ use std::sync::Arc;
 use tonic::body::Body;
 use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
 
-/// Where etcd looks for a token.
+/// The header that etcd reads the token from.
 const HEADER: &str = "token";
-/// How a token is obtained. The one that is left may have been refused.
+/// Sent without a token: the current one may have been refused.
 const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
 
-/// Returns a client whose requests show the token of the moment.
+/// Returns a client that sends the current token with each request.
 ///
-/// So both connections of a client share a token, and a new one is shown at once by whatever is sent
-/// after it was granted. A stream keeps the one that it was opened with.
+/// So both connections of a client share a token, and every request sent after a new one was granted
+/// has the new one. A stream keeps the token that it was opened with.
 pub(super) async fn client(
     channel: tonic::transport::Channel,
     token: Option<Arc<Token>>,

@@ -1,4 +1,4 @@
-//! The members that may be connected to.
+//! The endpoints of the cluster's members.
 
 use crate::config::Endpoint;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,8 @@ impl Members {
         lists.given = given;
     }
 
-    /// Takes note of the members that the cluster names. Those that the program gave are kept behind
-    /// them. Returns whether there are others than before.
+    /// Adds the members that the cluster names, in front of those that the program gave. Returns whether
+    /// the list has changed.
     pub(crate) fn learn(&self, mut learnt: Vec<Endpoint>) -> bool {
         let mut lists = self.lists();
         learnt.sort_by(|a, b| a.url().cmp(b.url()));

@@ -20,8 +20,8 @@ const MAX_CREATING: usize = 90;
 ///
 /// Each is given an id on its stream. An etcd takes it, and answers in order (3.4 to 3.7), so that
 /// many watches can be asked for at once. Its gRPC proxy gives ids of its own and answers in any
-/// order, so that an answer can only be matched to the one request that waits for it. Which of the
-/// two it is shows in the answer to the first watch of a stream.
+/// order, so that an answer can only be matched to the one request that waits for it. The answer to
+/// the first watch of a stream tells which of the two it is.
 #[derive(Default)]
 pub(super) struct Watches {
     /// Not sent to etcd yet, oldest first.
