@@ -45,6 +45,11 @@ const GRACE: Duration = Duration::from_secs(1);
 ///   announces draining first if the codec can, so that consumers do not take the removal for an
 ///   accident.
 ///
+/// A registrar ends only what it registered itself: each has an [`Owner`](crate::Owner) of its own.
+/// Another registrar of the same key on the same client, as after a reload, keeps its entry whatever
+/// becomes of this one, in whichever order the two register and deregister. The later of the two
+/// registrations stands, and the other registrar is [superseded](RegistrarStatus::Superseded).
+///
 /// A background task does all this. `register` spawns it on the runtime of its caller; it ends when
 /// nothing is left to keep, and the next `register` spawns it anew. Dropping the registrar, or
 /// cancelling its [token](RegistrarBuilder::cancellation_token), deregisters in the background,

@@ -23,7 +23,7 @@ pub(crate) use action::{Action, Input};
 pub(crate) use options::Options;
 
 use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Deregistered, Error, Result};
+use crate::registry::{Deregistered, Error, Lost, Result};
 use bytes::Bytes;
 use phase::Phase;
 use retry_backoff::RetryBackoff;
@@ -139,7 +139,7 @@ impl RegistrationState {
                 let newest = *sent == self.value.wanted;
                 self.reclaim_failed(error, newest, now)
             }
-            (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
+            (Input::Lost(lost), Action::AwaitLoss) | (Input::Lost(lost @ Lost::Superseded), Action::Reclaim(_)) => self.lost(lost, now),
             (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
             _ => None,
         }

@@ -5,6 +5,7 @@ mod departures;
 mod durations;
 mod outages;
 mod registrations;
+mod reloads;
 mod stabilisation;
 
 use sd_core::{Service, Ttl};

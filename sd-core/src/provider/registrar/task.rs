@@ -115,7 +115,8 @@ impl RegistrarTask {
                 () = wait_until(self.state.timer()) => return Some(Completion::TimerFired),
             };
             // A loss that is known already comes before the requests.
-            let lost = registration.and_then(Registration::loss);
+            let held = registration.filter(|_| *action == Action::AwaitLoss);
+            let lost = held.and_then(Registration::loss);
             let inputs = lost.map(Input::Lost).into_iter().chain(inputs);
             let replaced = apply(&mut self.state, inputs);
             self.publisher
@@ -138,12 +139,19 @@ impl RegistrarTask {
                 let (key, lease) = self.keep(registration);
                 Input::Reclaimed { key, lease }
             }
+            // A reclaim that finds the successor answers in one way or another. Why, the handle says.
+            Completion::Reclaimed(_) if self.is_superseded() => Input::Lost(Lost::Superseded),
             Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
             Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
             Completion::Lost(lost) => Input::Lost(lost),
             Completion::Deregistered(outcome) => Input::Deregistered(outcome),
             Completion::TimerFired => Input::TimerFired,
         }
+    }
+
+    fn is_superseded(&self) -> bool {
+        let loss = self.registration.as_ref().and_then(Registration::loss);
+        loss == Some(Lost::Superseded)
     }
 
     fn keep(&mut self, registration: Registration) -> (Key, LeaseId) {

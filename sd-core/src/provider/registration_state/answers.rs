@@ -63,7 +63,11 @@ impl RegistrationState {
 
     pub(super) fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
         if let Phase::Removing(step) = self.phase {
-            return self.next_removal_step(step, now);
+            return match lost {
+                // What stands now is the successor's.
+                Lost::Superseded => self.deregistered(Ok(Deregistered::NotOurs)),
+                _ => self.next_removal_step(step, now),
+            };
         }
         match lost {
             Lost::Taken { value } => self.taken(value, now),
