@@ -16,6 +16,7 @@
 //! | [`sd_registration_failures_total`](REGISTRATION_FAILURES) | counter | `phase`: `register`, `update`, `reclaim` | attempts that failed |
 //! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted` | registrations lost that are to be put back |
 //! | [`sd_registration_reclaimed_total`](REGISTRATION_RECLAIMED) | counter | | registrations that stand again |
+//! | [`sd_registration_edited_total`](REGISTRATION_EDITED) | counter | | entries that somebody edited in the registry |
 //! | [`sd_registration_taken_total`](REGISTRATION_TAKEN) | counter | | keys found in somebody else's hands |
 //! | [`sd_deregistrations_total`](DEREGISTRATIONS) | counter | `outcome`: `removed`, `not_ours`, `unconfirmed` | deregistrations that ended |
 //! | [`sd_endpoints`](ENDPOINTS) | gauge | | endpoints to pick from |
@@ -47,5 +48,5 @@ pub use crate::consumer::meters::{
 };
 pub use crate::provider::meters::{
     DEREGISTRATIONS, REGISTRATION_FAILURES, REGISTRATION_LOST, REGISTRATION_RECLAIMED,
-    REGISTRATION_TAKEN, REGISTRATIONS,
+    REGISTRATION_EDITED, REGISTRATION_TAKEN, REGISTRATIONS,
 };

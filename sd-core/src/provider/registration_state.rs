@@ -87,7 +87,7 @@ impl RegistrationState {
 
     /// The status to publish.
     pub(crate) fn status(&self) -> RegistrarStatus {
-        self.phase.status()
+        self.phase.status(self.value.edit())
     }
 
     /// The answer to calls that register; `None` while it is open.
@@ -139,7 +139,8 @@ impl RegistrationState {
                 let newest = *sent == self.value.wanted;
                 self.reclaim_failed(error, newest, now)
             }
-            (Input::Lost(lost), Action::AwaitLoss) | (Input::Lost(lost @ Lost::Superseded), Action::Reclaim(_)) => self.lost(lost, now),
+            (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
+            (Input::Superseded, Action::Reclaim(_)) => self.lost(Lost::Superseded, now),
             (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
             _ => None,
         }
@@ -250,7 +251,7 @@ impl RegistrationState {
                 | RegistrarStatus::RuntimeEnded
                 | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );
-        self.value.written = None;
+        self.value.end();
         self.phase = Phase::Ended(status);
         self.begin(Action::Idle, None)
     }

@@ -25,6 +25,17 @@ pub enum Lost {
         /// The new owner's value.
         value: Bytes,
     },
+    /// Somebody gave the entry another value and left it on this registration's lease, as an
+    /// operator does who edits it. [`Registration::reclaim`] with this value keeps the entry as it
+    /// is, and with any other value overwrites it.
+    #[non_exhaustive]
+    Overwritten {
+        /// The value of the entry.
+        value: Bytes,
+    },
+    /// The registry's history went back, as after a restore from a backup: the entry under the key
+    /// is older than the one that this registration put. The client logs it, once for all services.
+    RolledBack,
     /// A later `register` of the same key on the same client took its place.
     Superseded,
     /// It was deregistered.
@@ -41,12 +52,21 @@ impl Lost {
         }
     }
 
+    /// [`Lost::Overwritten`] with `value`.
+    pub fn overwritten(value: impl Into<Bytes>) -> Self {
+        Self::Overwritten {
+            value: value.into(),
+        }
+    }
+
     /// How it was lost, in a word, for logs and labels.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::LeaseExpired => "lease_expired",
             Self::KeyDeleted => "key_deleted",
             Self::Taken { .. } => "taken",
+            Self::Overwritten { .. } => "overwritten",
+            Self::RolledBack => "rolled_back",
             Self::Superseded => "superseded",
             Self::Deregistered => "deregistered",
             Self::Closed => "closed",
@@ -85,6 +105,11 @@ impl Reclaimed {
 pub trait Reclaim: Send + Sync + 'static {
     /// Puts `value` under the key if the key is absent or still ours (same lease, same
     /// modification); nothing is written otherwise. A lost lease is replaced.
+    ///
+    /// An entry that is older than the one that this registration put proves that the registry's
+    /// history went back, and is overwritten, whatever its lease. So is a newer one on this
+    /// registration's lease. One that was reported as [`Lost::Overwritten`] with exactly `value` is
+    /// kept instead: nothing is written.
     ///
     /// # Errors
     /// As [`Client::register`](crate::Client::register).
@@ -167,6 +192,9 @@ impl Registration {
     /// Puts `value` under the key if the key is absent or still ours, on a new lease if the old one
     /// is gone. Returns the current value otherwise. Also changes the value of a registration that
     /// is held. A registration that another owner's has superseded is not put back.
+    ///
+    /// What is older than the registration's own entry, or on its lease, is
+    /// [overwritten](Reclaim::reclaim) too.
     ///
     /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.
     ///

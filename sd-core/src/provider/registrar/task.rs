@@ -115,8 +115,7 @@ impl RegistrarTask {
                 () = wait_until(self.state.timer()) => return Some(Completion::TimerFired),
             };
             // A loss that is known already comes before the requests.
-            let held = registration.filter(|_| *action == Action::AwaitLoss);
-            let lost = held.and_then(Registration::loss);
+            let lost = registration.and_then(Registration::loss);
             let inputs = lost.map(Input::Lost).into_iter().chain(inputs);
             let replaced = apply(&mut self.state, inputs);
             self.publisher
@@ -140,7 +139,7 @@ impl RegistrarTask {
                 Input::Reclaimed { key, lease }
             }
             // A reclaim that finds the successor answers in one way or another. Why, the handle says.
-            Completion::Reclaimed(_) if self.is_superseded() => Input::Lost(Lost::Superseded),
+            Completion::Reclaimed(_) if self.is_superseded() => Input::Superseded,
             Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
             Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
             Completion::Lost(lost) => Input::Lost(lost),

@@ -74,7 +74,14 @@ impl RegistrationState {
             Lost::Superseded => self.end(RegistrarStatus::Superseded),
             Lost::Closed => self.end(RegistrarStatus::Closed),
             Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
-            Lost::LeaseExpired | Lost::KeyDeleted => {
+            Lost::Overwritten { value } if self.is_edit(&value) => {
+                self.value.adopt(value);
+                self.keep()
+            }
+            Lost::LeaseExpired
+            | Lost::KeyDeleted
+            | Lost::Overwritten { .. }
+            | Lost::RolledBack => {
                 self.phase = Phase::Reclaiming {
                     lost,
                     attempt: 1,
@@ -83,6 +90,17 @@ impl RegistrationState {
                 let at = now + self.retry.failed(now);
                 self.begin(Action::Idle, Some(at))
             }
+        }
+    }
+
+    /// Whether `value`, found in the entry, is an edit of what was written there. What the owner has
+    /// asked for meanwhile, or what a write that was not answered may have left, is none.
+    fn is_edit(&self, value: &Bytes) -> bool {
+        match &self.phase {
+            Phase::Registered { key, .. } if self.value.is_written() => {
+                self.options.is_same_instance(key, &self.value.wanted, value)
+            }
+            _ => false,
         }
     }
 
