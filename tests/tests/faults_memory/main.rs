@@ -3,6 +3,7 @@
 mod consumers;
 mod departures;
 mod durations;
+mod edits;
 mod outages;
 mod registrations;
 mod reloads;

@@ -75,8 +75,8 @@ impl RegistrationState {
             Lost::Closed => self.end(RegistrarStatus::Closed),
             Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
             Lost::Overwritten { value } if self.is_edit(&value) => {
-                self.value.adopt(value);
-                self.keep()
+                self.value.adopt(value.clone());
+                self.begin(Action::Reclaim(value), None)
             }
             Lost::LeaseExpired
             | Lost::KeyDeleted
