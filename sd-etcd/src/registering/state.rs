@@ -175,7 +175,7 @@ impl SessionState {
                 self.compared(lease, changed, result, now);
             }
             (Completion::Examined(lease, examined, result), _) => {
-                self.examined(lease, examined, result);
+                self.examined(lease, examined, result, now);
             }
             // These do not happen: no other action is in flight then.
             (Completion::Granted(lease, _) | Completion::Revoked(lease, _), _) => {

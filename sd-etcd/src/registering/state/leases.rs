@@ -1,6 +1,6 @@
 //! Leases: granted, lost, revoked.
 
-use super::{InFlight, SessionState};
+use super::{InFlight, SessionState, verification::COMPARISON_PAUSE};
 use crate::{
     registering::{
         actions::{Action, LeaseError},
@@ -24,6 +24,8 @@ const THAW: Duration = Duration::from_secs(1);
 pub(super) struct Lease {
     pub(super) id: i64,
     pub(super) verify_at: Instant,
+    /// When to compare modifications again, if the revision has moved by then.
+    pub(super) compare_at: Instant,
     /// The revision of the registry at which all keys were as we wrote them. `None` if they have to be
     /// compared, whatever the revision is.
     pub(super) compared_at: Option<i64>,
@@ -94,6 +96,7 @@ impl SessionState {
         self.lease = Some(Lease {
             id: lease,
             verify_at: now + self.ttl.keep_alive_interval(),
+            compare_at: now + COMPARISON_PAUSE,
             compared_at: None,
             comparing_at: 0,
             was_denied: false,

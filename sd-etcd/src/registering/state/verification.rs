@@ -1,9 +1,9 @@
 //! Verification: are the entries on the lease the ones that we wrote?
 //!
 //! etcd is asked for the lease, the keys on it and the revision of the registry. If that has moved since
-//! all was as we wrote it, or the connection is another one, the modifications are compared too, a
-//! hundred to a request. That costs about the keys' bytes, and reads no value. Only what has changed is
-//! read.
+//! all was as we wrote it, the modifications are compared too, every 5 s at most, and always after a
+//! reconnect. A request compares a hundred. That costs about the keys' bytes, and reads no value. Only
+//! what has changed is read.
 
 use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
@@ -28,6 +28,9 @@ const DENIED_PAUSE: Duration = Duration::from_secs(30);
 const MAX_LISTING: usize = 3 * 1024 * 1024;
 /// Beside its bytes, what a key takes in the answer.
 const KEY_OVERHEAD: usize = 8;
+/// The shortest time between comparisons on one connection. Leases of a few seconds are verified more
+/// often, for deleted keys.
+pub(super) const COMPARISON_PAUSE: Duration = Duration::from_secs(5);
 /// How long a rollback counts as one, in the log.
 const ROLLBACK_PAUSE: Duration = Duration::from_secs(60);
 
@@ -59,25 +62,26 @@ impl SessionState {
         let is_abandoned = matches!(self.in_flight, InFlight::Read) && is_urgent;
         if is_abandoned {
             self.in_flight = InFlight::Nothing;
-            self.verify_anew();
+            self.verify_anew(now);
         }
         is_abandoned
     }
 
-    /// Verifies at once, since the connection is another one: another member may know another history.
+    /// Verifies and compares at once, since the connection is another one: another member may know another history.
     pub(in crate::registering) fn reconnected(&mut self, now: Instant) {
-        self.verify_anew();
+        self.verify_anew(now);
         if let Some(lease) = &mut self.lease {
             lease.verify_at = now;
         }
     }
 
     /// Has the next verification compare all modifications.
-    fn verify_anew(&mut self) {
+    fn verify_anew(&mut self, now: Instant) {
         self.uncompared.clear();
         self.changed.clear();
         if let Some(lease) = &mut self.lease {
             lease.compared_at = None;
+            lease.compare_at = now;
         }
     }
 
@@ -98,28 +102,39 @@ impl SessionState {
         };
         let compared_at = current.compared_at;
         current.comparing_at = answer.revision;
-        if compared_at.is_some_and(|revision| answer.revision < revision) {
+        let is_older = compared_at.is_some_and(|revision| answer.revision < revision);
+        let has_moved = compared_at != Some(answer.revision);
+        let is_due = is_older || (has_moved && now >= current.compare_at);
+        if is_due {
+            current.compare_at = now + COMPARISON_PAUSE;
+        }
+        if is_older {
             self.rolled_back(0);
         }
         let is_listed = |held: &HeldKey| answer.keys.as_ref().is_none_or(|it| it.contains(&held.key));
         let (listed, missing) = self.ledger.held_on(lease).partition(is_listed);
         self.changed = missing;
-        self.uncompared = listed;
-        if compared_at == Some(answer.revision) {
-            self.uncompared.clear();
-        }
+        self.uncompared = if is_due { listed } else { Vec::new() };
         if let Some(keys) = &answer.keys {
             self.remove_strays(lease, keys);
         }
-        if self.uncompared.is_empty() {
-            self.compared_all();
+        match self.uncompared.is_empty() {
+            true if is_due => self.compared_all(),
+            true => self.allowed(),
+            false => {}
+        }
+    }
+
+    fn allowed(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.was_denied = false;
         }
     }
 
     /// Logs that the lease or its keys cannot be looked at, once, unless that may pass by itself.
     fn not_verified(&mut self, lease: i64, error: Error, now: Instant) {
         let interval = self.ttl.keep_alive_interval();
-        self.verify_anew();
+        self.verify_anew(now);
         let Some(current) = self.lease.as_mut().filter(|_| !error.is_transient()) else {
             return;
         };
@@ -176,8 +191,8 @@ impl SessionState {
     fn compared_all(&mut self) {
         if let Some(lease) = &mut self.lease {
             lease.compared_at = Some(lease.comparing_at);
-            lease.was_denied = false;
         }
+        self.allowed();
     }
 
     pub(super) fn examined(
@@ -185,6 +200,7 @@ impl SessionState {
         lease: i64,
         examined: Vec<(HeldKey, Option<Found>)>,
         result: Result<(), LeaseError>,
+        now: Instant,
     ) {
         let mut rolled_back = 0;
         for (key, found) in examined {
@@ -196,7 +212,7 @@ impl SessionState {
         }
         // The next verification finds them again.
         if result.is_err() {
-            self.verify_anew();
+            self.verify_anew(now);
         }
     }
 
