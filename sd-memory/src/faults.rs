@@ -3,7 +3,6 @@
 use crate::{
     Registry,
     shared::{Condition, State},
-    store::Store,
 };
 use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};
 use std::time::Duration;
@@ -102,46 +101,6 @@ impl Registry {
         tracing::warn!("the registry lost everything");
     }
 }
-
-/// # Backups
-impl Registry {
-    /// What the registry holds now, to be [restored](Self::restore) later.
-    pub fn backup(&self) -> Backup {
-        self.0.with(|state, _| Backup(state.store.clone()))
-    }
-
-    /// Replaces what the registry holds by a backup, as an etcd that is restored from a snapshot with
-    /// its revision bumped: entries and leases are those of the backup, each lease has its whole TTL,
-    /// and the counter goes on from the highest of both. Watches are interrupted and find a
-    /// [gap](sd_core::Gap::Rebuilt).
-    ///
-    /// Clients whose entries are older than what they put hear that the registry was
-    /// [rolled back](sd_core::Lost::RolledBack).
-    ///
-    /// ```
-    /// use sd_memory::Registry;
-    ///
-    /// let registry = Registry::new();
-    /// registry.put("/services/hello/a", "10.0.0.1:80")?;
-    /// let backup = registry.backup();
-    /// registry.put("/services/hello/a", "10.0.0.2:80")?;
-    /// registry.restore(&backup);
-    /// let entry = registry.get("/services/hello/a").ok_or("gone")?;
-    /// assert_eq!(entry.value, "10.0.0.1:80");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn restore(&self, backup: &Backup) {
-        self.0.change_condition(|state, now| {
-            state.store = backup.0.restored(&state.store, now);
-            state.disconnect(Error::unavailable("the registry was restored"));
-        });
-        tracing::warn!("the registry was restored from a backup");
-    }
-}
-
-/// What a registry held; see [`Registry::backup`].
-#[derive(Debug, Clone)]
-pub struct Backup(Store);
 
 /// # A registry in trouble
 ///

@@ -17,7 +17,7 @@ const BATCH: usize = 1024;
 static HISTORIES: AtomicU64 = AtomicU64::new(1);
 
 /// The changes since the last compaction, one record for each revision.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct History {
     id: u64,
     revision: u64,
@@ -57,15 +57,6 @@ impl History {
             forgotten: 1,
             records: VecDeque::new(),
             capacity,
-        }
-    }
-
-    /// This history, which has no change yet, at another revision.
-    pub(crate) fn at(self, revision: u64) -> Self {
-        Self {
-            revision,
-            forgotten: revision,
-            ..self
         }
     }
 

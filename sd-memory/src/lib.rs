@@ -69,7 +69,6 @@ mod watch_delay;
 
 pub use calls::Calls;
 pub use client::MemoryClient;
-pub use faults::Backup;
 pub use options::ClientOptions;
 pub use registry::Registry;
 pub use store::{Lease, Stored};

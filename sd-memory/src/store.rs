@@ -44,7 +44,7 @@ pub struct Lease {
 
 /// Entries and leases, with etcd's counting: each write, transaction or end of a lease that
 /// changes anything is one revision.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Store {
     entries: BTreeMap<Key, Stored>,
     leases: HashMap<LeaseId, Lease>,
@@ -71,17 +71,6 @@ impl Store {
             next_lease: self.next_lease,
             ..Self::new(History::new(self.history.capacity()))
         }
-    }
-
-    /// This store, a backup, in the place of `current`: with a history of its own that goes on from the
-    /// highest revision, and with leases that begin anew.
-    pub(crate) fn restored(&self, current: &Self, now: Instant) -> Self {
-        let revision = self.history.revision().max(current.history.revision());
-        let mut restored = self.clone();
-        restored.next_lease = self.next_lease.max(current.next_lease);
-        restored.history = History::new(self.history.capacity()).at(revision);
-        restored.renew_all(now);
-        restored
     }
 
     /// What changed.
