@@ -128,7 +128,7 @@ impl Holdings {
 
     /// Reads what the registry did since the last time, and tells the registrations that are lost.
     /// Costs as much as there is to read.
-    pub(crate) fn catch_up(&mut self, store: &Store) {
+    pub(crate) fn catch_up(&mut self, store: &mut Store) {
         let dead: Vec<LeaseId> = self
             .ledger
             .leases()
@@ -144,11 +144,9 @@ impl Holdings {
         if dead.is_empty() && self.read == (known, revision) {
             return;
         }
-        let records = (known == history.id())
-            .then(|| history.after(revision))
-            .flatten();
+        let is_known = known == history.id();
         let lost = |(id, mark): (RegistrationId, &Mark)| Some((id, mark.loss(store)?));
-        let losses: Vec<_> = match records {
+        let losses: Vec<_> = match is_known.then(|| history.after(revision)).flatten() {
             Some(records) => records
                 .flatten()
                 .filter_map(|change| self.ledger.held_at(change.key()))
@@ -161,12 +159,29 @@ impl Holdings {
             0 => {}
             keys => tracing::warn!(keys, "the history of the registry went back"),
         }
+        if !is_known {
+            self.sweep(store);
+        }
         for (id, why) in losses {
             self.ledger.lost(id, why);
         }
         for lease in dead {
             self.keep_alives.remove(&lease);
             self.ledger.lease_lost(&lease);
+        }
+    }
+
+    /// Removes what is on this client's leases and is none of its own: a restore has brought back
+    /// what was deregistered.
+    fn sweep(&self, store: &mut Store) {
+        let leases = self.ledger.leases().filter_map(|lease| store.lease(lease));
+        let returned: Vec<Key> = leases
+            .flat_map(|lease| &lease.keys)
+            .filter(|key| self.ledger.held_at(key).is_none())
+            .cloned()
+            .collect();
+        for key in &returned {
+            store.delete(key);
         }
     }
 

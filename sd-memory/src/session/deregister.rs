@@ -103,7 +103,7 @@ impl Session {
         removal: &Removal<Mark>,
     ) -> Attempt<Deregistered> {
         self.registry.attempt(self.id, Kind::Call, |state, _| {
-            session.holdings.catch_up(&state.store);
+            session.holdings.catch_up(&mut state.store);
             Holdings::carry_out(removal, &mut state.store)
         })
     }
