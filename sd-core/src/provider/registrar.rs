@@ -68,7 +68,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// comes back with the entry if that is lost, and it ends with the entry or with the next
 /// [`update`](Self::update). Anything else on the lease is overwritten with the registrar's value.
 ///
-/// A put without the lease takes the key away from the registrar, as anybody's put does.
+/// A put without the lease takes the key away from the registrar, as anybody's put does. If it changed
+/// nothing but weight or status, and nothing has been put since, deregistering removes it too: it would
+/// stay for ever.
 ///
 /// # Examples
 /// ```

@@ -1,6 +1,7 @@
 //! Registrations: a registered service, and how its owner learns that it is lost.
 
 use super::{
+    client::Deregistered,
     error::{Error, Result},
     key::Key,
     lease::LeaseId,
@@ -114,6 +115,19 @@ pub trait Reclaim: Send + Sync + 'static {
     /// # Errors
     /// As [`Client::register`](crate::Client::register).
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed>;
+
+    /// Removes the entry that [took](Lost::Taken) the key from this registration, if it is still the
+    /// very one that was reported, with this value, and has no lease, so that it would stay for ever.
+    ///
+    /// For those who know that it describes nothing but their own instance, which ends. By default
+    /// removes nothing.
+    ///
+    /// # Errors
+    /// As [`Client::deregister`](crate::Client::deregister), and bounded as that is.
+    async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        drop(value);
+        Ok(Deregistered::NotOurs)
+    }
 }
 
 /// A handle of a registered service.
@@ -202,6 +216,13 @@ impl Registration {
     /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
     pub async fn reclaim(&self, value: impl Into<Bytes> + Send) -> Result<Reclaimed> {
         self.reclaim.reclaim(value.into()).await
+    }
+}
+
+impl Registration {
+    /// [`Reclaim::remove_unleased`]: removes what took the key, if nothing else would ever do so.
+    pub(crate) async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        self.reclaim.remove_unleased(value).await
     }
 }
 

@@ -112,10 +112,11 @@ impl PendingRemovals {
         removal.is_some_and(|removal| removal.given_up_put == Some(stands))
     }
 
-    /// Notes what stands under `key`. Returns whether that has to go.
+    /// Notes what stands under `key`. Returns whether that has to go. Of what has no lease, only the
+    /// entry that was meant from the beginning has to.
     pub(super) fn learn(&mut self, key: &[u8], found: &Found) -> bool {
         match self.0.get_mut(key) {
-            Some(removal) if removal.lease == found.lease => {
+            Some(removal) if removal.lease == found.lease && found.lease != 0 => {
                 removal.guard = found.guard();
                 true
             }

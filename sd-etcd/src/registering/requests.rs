@@ -24,6 +24,13 @@ pub(super) enum Request {
         why: Lost,
         reply: Option<RemovalReply>,
     },
+    /// Removes what took the key of registration `id`, if it has this value and no lease.
+    RemoveUnleased {
+        service: ServiceKey,
+        id: u64,
+        value: Bytes,
+        reply: Option<RemovalReply>,
+    },
     /// The handle of registration `id` was dropped.
     Dropped {
         service: ServiceKey,
@@ -54,7 +61,9 @@ impl Request {
     pub(super) fn service(&self) -> &ServiceKey {
         match self {
             Self::Put(put) => &put.service,
-            Self::Remove { service, .. } | Self::Dropped { service, .. } => service,
+            Self::Remove { service, .. }
+            | Self::RemoveUnleased { service, .. }
+            | Self::Dropped { service, .. } => service,
         }
     }
 }
@@ -213,6 +222,18 @@ impl Reclaim for Reclaimer {
         self.requests
             .put(id, self.owner, service, value, reclaims)
             .await
+    }
+
+    async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        let deadline = Instant::now() + self.requests.options.deregister_timeout;
+        let (to, answer) = oneshot::channel();
+        self.requests.send(Request::RemoveUnleased {
+            service: self.service.clone(),
+            id: self.id,
+            value,
+            reply: Some(RemovalReply { deadline, to }),
+        })?;
+        answer.await.map_err(|_| Error::Closed)?
     }
 }
 

@@ -205,7 +205,9 @@ impl SessionState {
     /// Returns the earliest deadline of a deregistration.
     fn deadline(&self) -> Option<Instant> {
         let deferred = self.deferred.iter().filter_map(|request| match request {
-            Request::Remove { reply, .. } => reply.as_ref().map(|reply| reply.deadline),
+            Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } => {
+                reply.as_ref().map(|reply| reply.deadline)
+            }
             Request::Put(_) | Request::Dropped { .. } => None,
         });
         deferred.chain(self.removals.deadline()).min()
@@ -232,7 +234,7 @@ impl SessionState {
     /// Answers the callers whose deadline has passed.
     pub(super) fn tick(&mut self, now: Instant) {
         for request in &mut self.deferred {
-            if let Request::Remove { reply, .. } = request
+            if let Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } = request
                 && let Some(reply) = reply.take_if(|reply| reply.deadline <= now)
             {
                 reply.send(Ok(Deregistered::Unconfirmed));
@@ -250,7 +252,9 @@ impl SessionState {
         for request in deferred {
             match request {
                 Request::Put(put) => put.answer(Err(Error::Closed)),
-                Request::Remove { reply, .. } => replies.extend(reply),
+                Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } => {
+                    replies.extend(reply);
+                }
                 Request::Dropped { .. } => {}
             }
         }

@@ -144,3 +144,28 @@ async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
     let look = async || consumer.view();
     sd_tests::throughout(restored, "its address", look, |view| view.has(ADDRESS)).await;
 }
+
+/// Row 33: without its lease, the key is taken, and no zombie stays behind when the instance ends.
+#[tokio::test(start_paused = true)]
+async fn an_edit_without_the_lease_is_reported_and_ends_with_the_instance() {
+    for (value, is_edit) in [(EDIT, true), (ADDRESS, false), ("10.9.9.9:80", false)] {
+        let scene = Scene::set().await;
+        scene.registrar.update(SECOND).await.unwrap();
+        scene.registry.put(KEY, value).unwrap();
+        tokio::time::sleep(seconds(10)).await;
+        let status = scene.registrar.status().borrow();
+        let is_taken = matches!(&*status, RegistrarStatus::Taken { value: by } if by == value);
+        assert!(is_taken, "{status}");
+
+        let outcome = scene.registrar.deregister().await.unwrap();
+
+        let stands = scene.registry.get(KEY).map(|entry| entry.value);
+        match is_edit {
+            true => assert_eq!((outcome, stands), (Deregistered::Removed, None)),
+            false => {
+                assert_eq!(outcome, Deregistered::NotOurs);
+                assert_eq!(stands.as_deref(), Some(value.as_bytes()));
+            }
+        }
+    }
+}

@@ -71,3 +71,38 @@ async fn an_update_is_written_also_if_the_program_has_asked_for_that_value_befor
 
     assert_eq!(etcd.get(KEY).await.as_deref(), Some(OWN.as_bytes()));
 }
+
+/// Row 33: without its lease, the key is taken, and no zombie stays behind when the instance ends.
+#[tokio::test]
+async fn an_edit_without_the_lease_is_reported_and_ends_with_the_instance() {
+    let own = r#"{"address":"10.0.0.1:80","weight":3,"metadata":{"version":"1"}}"#;
+    let edited = r#"{"address":"10.0.0.1:80","weight":7,"metadata":{"version":"1"}}"#;
+    for (value, is_edit) in [
+        (edited, true),
+        // A successor at the same address, such as go-kit makes it.
+        (ADDRESS, false),
+        (r#"{"address":"10.0.0.1:80","zone":"a"}"#, false),
+        ("10.9.9.9:80", false),
+    ] {
+        let etcd = Etcd::start().await;
+        let client = client(&etcd);
+        let registrar = registrar(&client, own);
+        registrar.register().await.unwrap();
+
+        etcd.put(KEY, value).await;
+
+        let taken = async || {
+            matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value: by } if by == value)
+        };
+        eventually(PATIENCE, "taken", taken, |it| *it).await;
+        let outcome = registrar.deregister().await.unwrap();
+        let stands = etcd.get(KEY).await;
+        match is_edit {
+            true => assert_eq!((outcome, stands), (Deregistered::Removed, None)),
+            false => {
+                assert_eq!(outcome, Deregistered::NotOurs);
+                assert_eq!(stands.as_deref(), Some(value.as_bytes()));
+            }
+        }
+    }
+}

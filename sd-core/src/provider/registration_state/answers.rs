@@ -21,6 +21,7 @@ impl RegistrationState {
             return self.announced(deadline, now);
         }
         self.may_hold_entry = true;
+        self.key = Some(key.clone());
         self.retry.succeeded(now);
         self.retake.succeeded(now);
         self.value.clear_refusal();

@@ -35,6 +35,26 @@ impl SessionState {
                 why,
                 reply,
             } => self.remove(&service, scope, why, reply),
+            Request::RemoveUnleased {
+                service,
+                id,
+                value,
+                reply,
+            } => {
+                let held = self.ledger.get(&service).filter(|held| held.id == id);
+                let found = held.and_then(|held| Some((held, held.found.as_ref()?)));
+                match found {
+                    Some((held, found)) if found.lease == 0 && found.value == value => {
+                        let (key, owner) = (held.key.clone(), Some(held.owner));
+                        self.remove_key(key, found.lease, found.guard(), owner, reply);
+                    }
+                    _ => {
+                        if let Some(reply) = reply {
+                            reply.send(Ok(Deregistered::NotOurs));
+                        }
+                    }
+                }
+            }
             Request::Dropped { service, id } => {
                 let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
                 if is_held && let Some(held) = self.ledger.remove(&service) {
@@ -55,7 +75,9 @@ impl SessionState {
         let service = request.service();
         services.contains(service)
             && match request {
-                Request::Remove { .. } | Request::Dropped { .. } => true,
+                Request::Remove { .. }
+                | Request::RemoveUnleased { .. }
+                | Request::Dropped { .. } => true,
                 Request::Put(_) => self.deferred.iter().any(|it| it.service() == service),
             }
     }

@@ -301,3 +301,43 @@ fn more_keys_than_an_answer_holds_are_compared_without_being_listed() {
     let lost: Vec<_> = lost.filter_map(|(n, it)| Some((n, it.loss()?))).collect();
     assert_eq!(lost, [(5, Lost::KeyDeleted)]);
 }
+
+/// Row 33: without a lease it would stay for ever.
+#[test]
+fn what_took_the_key_without_a_lease_goes_if_its_owner_says_so_and_nothing_was_put_since() {
+    // Who holds the key when it is to be removed.
+    for (lease, is_removed) in [(0, true), (9, false)] {
+        let mut bench = Bench::new();
+        let a = bench.hold("a");
+        bench.finds("edit", lease, OURS + 1);
+        assert_eq!(a.loss(), Some(Lost::taken("edit")));
+        let ask = |bench: &mut Bench, value: &'static str| {
+            let (to, answer) = oneshot::channel();
+            let deadline = bench.now + Duration::from_secs(3);
+            bench.state.accept(Request::RemoveUnleased {
+                service: service("a"),
+                id: 1,
+                value: value.into(),
+                reply: Some(RemovalReply { deadline, to }),
+            });
+            answer
+        };
+        let mut other = ask(&mut bench, "another value");
+        assert!(matches!(said(&mut other), Some(Ok(Deregistered::NotOurs))));
+
+        let mut removed = ask(&mut bench, "edit");
+
+        if !is_removed {
+            assert!(matches!(said(&mut removed), Some(Ok(Deregistered::NotOurs))));
+            assert!(bench.next().is_none());
+            continue;
+        }
+        let removal = bench.transaction();
+        assert_eq!(removal.writes, [delete("a", found("", 0, OURS + 1).guard())]);
+        // Somebody has put something since.
+        let successors = found("successor", 0, OURS + 2);
+        bench.answer(removal, Ok(vec![Written::Refused(Some(successors))]));
+        assert!(matches!(said(&mut removed), Some(Ok(Deregistered::NotOurs))));
+        assert!(bench.next().is_none());
+    }
+}
