@@ -254,11 +254,11 @@ async fn compare(
     (changed, batches.result)
 }
 
-async fn changed_keys(
-    connector: &Connector,
-    keys: &[HeldKey],
-) -> Result<Vec<HeldKey>, CallError> {
-    let ours: Vec<_> = keys.iter().map(|it| (it.key.clone(), it.modified)).collect();
+async fn changed_keys(connector: &Connector, keys: &[HeldKey]) -> Result<Vec<HeldKey>, CallError> {
+    let ours: Vec<_> = keys
+        .iter()
+        .map(|it| (it.key.clone(), it.modified))
+        .collect();
     if transaction::have_modifications(connector, ours).await? {
         return Ok(Vec::new());
     }

@@ -65,7 +65,9 @@ async fn an_edit_on_the_lease_is_kept_until_the_entry_or_the_program_ends_it() {
     assert_eq!(entry.modified, revision, "nothing was written over it");
 
     // Kept when the entry is put back.
-    scene.registry.expire_lease(&scene.client.lease_id().unwrap());
+    scene
+        .registry
+        .expire_lease(&scene.client.lease_id().unwrap());
     scene.has(EDIT).await;
     scene.registry.delete(KEY);
     scene.has(EDIT).await;

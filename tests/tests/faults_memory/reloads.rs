@@ -19,10 +19,7 @@ async fn stands(registry: &Registry, successor: &Registrar) {
     assert!(status.is_registered(), "the successor is {status}");
     let entry = registry.get(KEY).expect("the successor's entry");
     assert_eq!(entry.value, NEW);
-    assert_eq!(
-        successor.deregister().await.unwrap(),
-        Deregistered::Removed
-    );
+    assert_eq!(successor.deregister().await.unwrap(), Deregistered::Removed);
     assert!(registry.entries().is_empty() && registry.leases().is_empty());
 }
 
@@ -60,7 +57,10 @@ async fn who_drains_or_is_dropped_ends_only_its_own() {
                 true => Deregistered::NotOurs,
                 false => Deregistered::Removed,
             };
-            assert_eq!(outcome, expected, "drain {drain} s, successor after {wait} ms");
+            assert_eq!(
+                outcome, expected,
+                "drain {drain} s, successor after {wait} ms"
+            );
         }
     }
 }

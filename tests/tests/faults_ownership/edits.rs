@@ -91,9 +91,7 @@ async fn an_edit_without_the_lease_is_reported_and_ends_with_the_instance() {
 
         etcd.put(KEY, value).await;
 
-        let taken = async || {
-            matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value: by } if by == value)
-        };
+        let taken = async || matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value: by } if by == value);
         eventually(PATIENCE, "taken", taken, |it| *it).await;
         let outcome = registrar.deregister().await.unwrap();
         let stands = etcd.get(KEY).await;

@@ -32,7 +32,10 @@ async fn who_drains_ends_only_its_own() {
     let outcome = in_time(going).await.unwrap().unwrap();
     assert_eq!(outcome, Deregistered::NotOurs);
     has(&etcd, &client, &new, OTHER).await;
-    assert_eq!(in_time(new.deregister()).await.unwrap(), Deregistered::Removed);
+    assert_eq!(
+        in_time(new.deregister()).await.unwrap(),
+        Deregistered::Removed
+    );
     eventually(PATIENCE, "no lease", || etcd.leases(), Vec::is_empty).await;
 }
 

@@ -26,7 +26,13 @@ async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
         has(&etcd, &client, &registrar, OTHER).await;
     };
     let has_address = |view: &sd_tests::View| view.has(ADDRESS);
-    throughout(restored, "its address", async || consumer.view(), has_address).await;
+    throughout(
+        restored,
+        "its address",
+        async || consumer.view(),
+        has_address,
+    )
+    .await;
 
     let lines = log.lines();
     let said = lines.iter().filter(|line| line.message == ROLLED_BACK);

@@ -47,9 +47,17 @@ async fn deleted_keys_of_ten_thousand_long_ones_are_noticed() {
     for n in [5, 7] {
         let back = || etcd.get(key(n));
         let value = format!("10.0.0.{n}:80").into_bytes();
-        eventually(patience, "the key back", back, |it| it.as_ref() == Some(&value)).await;
+        eventually(patience, "the key back", back, |it| {
+            it.as_ref() == Some(&value)
+        })
+        .await;
     }
-    let is_taken = async || matches!(*registrars[6].status().borrow(), RegistrarStatus::Taken { .. });
+    let is_taken = async || {
+        matches!(
+            *registrars[6].status().borrow(),
+            RegistrarStatus::Taken { .. }
+        )
+    };
     eventually(patience, "one taken", is_taken, |it| *it).await;
     let before = bytes(&etcd).await;
     let verified = etcd.metrics().await.calls("LeaseTimeToLive");
@@ -69,9 +77,7 @@ async fn a_large_value_of_another_owner_is_read_once() {
     registrar.register().await.unwrap();
     let value = vec![b'x'; 1024 * 1024];
     etcd.put(KEY, value.clone()).await;
-    let taken = async || {
-        matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value: by } if *by == value)
-    };
+    let taken = async || matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value: by } if *by == value);
     eventually(PATIENCE, "taken", taken, |it| *it).await;
     let (before, asked) = (bytes(&etcd).await, etcd.metrics().await);
 
@@ -82,9 +88,7 @@ async fn a_large_value_of_another_owner_is_read_once() {
     assert!(sent < 64 * 1024, "{sent} bytes");
     // And is read again when it is another one.
     etcd.put(KEY, "short").await;
-    let taken = async || {
-        matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value } if value == "short")
-    };
+    let taken = async || matches!(&*registrar.status().borrow(), RegistrarStatus::Taken { value } if value == "short");
     eventually(PATIENCE, "the new value", taken, |it| *it).await;
     etcd.delete(KEY).await;
     has(&etcd, &client, &registrar, OWN).await;

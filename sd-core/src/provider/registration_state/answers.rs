@@ -79,10 +79,7 @@ impl RegistrationState {
                 self.value.adopt(value.clone());
                 self.begin(Action::Reclaim(value), None)
             }
-            Lost::LeaseExpired
-            | Lost::KeyDeleted
-            | Lost::Overwritten { .. }
-            | Lost::RolledBack => {
+            Lost::LeaseExpired | Lost::KeyDeleted | Lost::Overwritten { .. } | Lost::RolledBack => {
                 self.phase = Phase::Reclaiming {
                     lost,
                     attempt: 1,
@@ -98,9 +95,9 @@ impl RegistrationState {
     /// asked for meanwhile, or what a write that was not answered may have left, is none.
     fn is_edit(&self, value: &Bytes) -> bool {
         match &self.phase {
-            Phase::Registered { key, .. } if self.value.is_written() => {
-                self.options.is_same_instance(key, &self.value.wanted, value)
-            }
+            Phase::Registered { key, .. } if self.value.is_written() => self
+                .options
+                .is_same_instance(key, &self.value.wanted, value),
             _ => false,
         }
     }

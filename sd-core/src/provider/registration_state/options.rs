@@ -40,12 +40,19 @@ impl Options {
 
     /// Whether `value` differs from `old` in weight and status alone, as far as the codec can say. A bare
     /// address does not count: other programs register that for themselves.
-    pub(super) fn differs_in_weight_or_status(&self, key: &Key, old: &Bytes, value: &Bytes) -> bool {
+    pub(super) fn differs_in_weight_or_status(
+        &self,
+        key: &Key,
+        old: &Bytes,
+        value: &Bytes,
+    ) -> bool {
         let decode = |value: &Bytes| self.codec.decode(&Entry::new(key.clone(), value.clone()));
         let is_such = catch(|| match (decode(old), decode(value)) {
             (Ok(old), Ok(new)) => {
                 let is_bare = new.address().as_bytes() == value.as_ref();
-                !is_bare && new != old && new.with_weight(old.weight()).with_status(old.status()) == old
+                !is_bare
+                    && new != old
+                    && new.with_weight(old.weight()).with_status(old.status()) == old
             }
             _ => false,
         });

@@ -20,13 +20,15 @@ impl SessionState {
         }
         match request {
             Request::Put(request) => match self.decide(&request, None) {
-                Decision::Send(_) | Decision::Look(_) | Decision::Keep(_) => self.queue.push_back(QueuedPut {
-                    request,
-                    learned: None,
-                    attempts: 0,
-                    is_look: false,
-                    is_alone: false,
-                }),
+                Decision::Send(_) | Decision::Look(_) | Decision::Keep(_) => {
+                    self.queue.push_back(QueuedPut {
+                        request,
+                        learned: None,
+                        attempts: 0,
+                        is_look: false,
+                        is_alone: false,
+                    })
+                }
                 Decision::Answer(answer) => request.answer(answer),
             },
             Request::Remove {
@@ -129,9 +131,10 @@ impl SessionState {
     /// put before it. A put in flight is waited for, and its entry removed.
     fn cancel_puts(&mut self, service: &ServiceKey, scope: Scope) {
         let queue = std::mem::take(&mut self.queue).into_iter();
-        let (cancelled, queue): (VecDeque<_>, _) = queue.partition(|QueuedPut { request, .. }| {
-            request.service == *service && scope.includes(request.id, request.owner)
-        });
+        let (cancelled, queue): (VecDeque<_>, _) =
+            queue.partition(|QueuedPut { request, .. }| {
+                request.service == *service && scope.includes(request.id, request.owner)
+            });
         self.queue = queue;
         for put in cancelled {
             put.request.answer(Err(Error::Closed));

@@ -48,7 +48,14 @@ impl SessionState {
         } else if is_due {
             let overhead = self.ledger.len() * KEY_OVERHEAD;
             let fits = self.ledger.size_of_keys() + overhead <= MAX_LISTING;
-            Action::Verify(lease, if fits { Listing::Keys } else { Listing::Nothing })
+            Action::Verify(
+                lease,
+                if fits {
+                    Listing::Keys
+                } else {
+                    Listing::Nothing
+                },
+            )
         } else {
             return None;
         };
@@ -111,7 +118,8 @@ impl SessionState {
         if is_older {
             self.rolled_back(0);
         }
-        let is_listed = |held: &HeldKey| answer.keys.as_ref().is_none_or(|it| it.contains(&held.key));
+        let is_listed =
+            |held: &HeldKey| answer.keys.as_ref().is_none_or(|it| it.contains(&held.key));
         let (listed, missing) = self.ledger.held_on(lease).partition(is_listed);
         self.changed = missing;
         self.uncompared = if is_due { listed } else { Vec::new() };

@@ -328,16 +328,25 @@ fn what_took_the_key_without_a_lease_goes_if_its_owner_says_so_and_nothing_was_p
         let mut removed = ask(&mut bench, "edit");
 
         if !is_removed {
-            assert!(matches!(said(&mut removed), Some(Ok(Deregistered::NotOurs))));
+            assert!(matches!(
+                said(&mut removed),
+                Some(Ok(Deregistered::NotOurs))
+            ));
             assert!(bench.next().is_none());
             continue;
         }
         let removal = bench.transaction();
-        assert_eq!(removal.writes, [delete("a", found("", 0, OURS + 1).guard())]);
+        assert_eq!(
+            removal.writes,
+            [delete("a", found("", 0, OURS + 1).guard())]
+        );
         // Somebody has put something since.
         let successors = found("successor", 0, OURS + 2);
         bench.answer(removal, Ok(vec![Written::Refused(Some(successors))]));
-        assert!(matches!(said(&mut removed), Some(Ok(Deregistered::NotOurs))));
+        assert!(matches!(
+            said(&mut removed),
+            Some(Ok(Deregistered::NotOurs))
+        ));
         assert!(bench.next().is_none());
     }
 }
