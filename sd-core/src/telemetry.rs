@@ -16,6 +16,7 @@
 //! | [`sd_registration_failures_total`](REGISTRATION_FAILURES) | counter | `phase`: `register`, `update`, `reclaim` | attempts that failed |
 //! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted` | registrations lost that are to be put back |
 //! | [`sd_registration_reclaimed_total`](REGISTRATION_RECLAIMED) | counter | | registrations that stand again |
+//! | [`sd_registration_edited_total`](REGISTRATION_EDITED) | counter | | entries that somebody edited in the registry |
 //! | [`sd_registration_taken_total`](REGISTRATION_TAKEN) | counter | | keys found in somebody else's hands |
 //! | [`sd_deregistrations_total`](DEREGISTRATIONS) | counter | `outcome`: `removed`, `not_ours`, `unconfirmed` | deregistrations that ended |
 //! | [`sd_endpoints`](ENDPOINTS) | gauge | | endpoints to pick from |
@@ -46,6 +47,6 @@ pub use crate::consumer::meters::{
     ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, SOURCE_DISRUPTIONS, SOURCES_STALE,
 };
 pub use crate::provider::meters::{
-    DEREGISTRATIONS, REGISTRATION_FAILURES, REGISTRATION_LOST, REGISTRATION_RECLAIMED,
-    REGISTRATION_TAKEN, REGISTRATIONS,
+    DEREGISTRATIONS, REGISTRATION_EDITED, REGISTRATION_FAILURES, REGISTRATION_LOST,
+    REGISTRATION_RECLAIMED, REGISTRATION_TAKEN, REGISTRATIONS,
 };

@@ -233,11 +233,11 @@ impl Client for EtcdClient {
     async fn register(&self, service: &Service) -> Result<Registration> {
         let inner = self.open()?;
         let session = inner.session(service.ttl);
-        let registered = session.register(service.key.clone(), service.value.clone());
-        match registered.await? {
+        let id = inner.shared.next_id();
+        match session.register(id, service).await? {
             Reclaimed::Held(registration) => {
                 for other in inner.other_sessions(service.ttl) {
-                    other.supersede(service.key.clone());
+                    other.supersede(id, service.key.clone());
                 }
                 Ok(registration)
             }
@@ -253,7 +253,7 @@ impl Client for EtcdClient {
         // All are asked at once, so that none goes on putting while another is waited for.
         let removals = sessions
             .iter()
-            .map(|session| session.remove(service.key.clone(), deadline));
+            .map(|session| session.remove(service, deadline));
         let mut outcome = Deregistered::NotOurs;
         for removal in join_all(removals).await {
             outcome = match (outcome, removal?) {

@@ -17,6 +17,7 @@
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
 //! | [`sd_etcd_verifications_denied_total`](VERIFICATIONS_DENIED) | counter | | looks at the keys on a lease that etcd did not allow |
 //! | [`sd_etcd_stray_keys_total`](STRAY_KEYS) | counter | | keys on a lease of ours that nobody held, and that were removed |
+//! | [`sd_etcd_rolled_back_keys_total`](ROLLED_BACK_KEYS) | counter | | keys with an older entry than the one that was put: the history of etcd went back |
 //!
 //! Gauges are sums over the clients of the process.
 //!
@@ -31,6 +32,6 @@
 
 pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUTHENTICATED};
 pub use crate::registering::meters::{
-    KEEPALIVE_FAILURES, LEASES, LEASES_LOST, STRAY_KEYS, VERIFICATIONS_DENIED,
+    KEEPALIVE_FAILURES, LEASES, LEASES_LOST, ROLLED_BACK_KEYS, STRAY_KEYS, VERIFICATIONS_DENIED,
 };
 pub use crate::watching::meters::{SILENCES, WATCH_INTERRUPTIONS, WATCHES};

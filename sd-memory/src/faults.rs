@@ -21,6 +21,29 @@ impl Registry {
         Ok(self.0.with(|state, _| state.store.put(key, value, None)))
     }
 
+    /// Puts `value` under `key` and leaves the entry on its lease, as an operator who edits it with
+    /// `etcdctl put --ignore-lease`. Returns the revision; `None` if there is no such key.
+    ///
+    /// A client that holds the key hears that it was [overwritten](sd_core::Lost::Overwritten).
+    ///
+    /// ```
+    /// use sd_memory::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// registry.put("/services/hello/a", "10.0.0.1:80")?;
+    /// assert_eq!(registry.edit("/services/hello/a", "10.0.0.2:80"), Some(3));
+    /// assert_eq!(registry.edit("/services/hello/b", "10.0.0.2:80"), None);
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    pub fn edit(&self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Option<u64> {
+        let key = Key::new(key).ok()?;
+        let value = value.into();
+        self.0.with(|state, _| {
+            let lease = state.store.get(key.as_str())?.lease.clone();
+            Some(state.store.put(key, value, lease.as_ref()))
+        })
+    }
+
     /// Deletes `key`, as an operator would; `false` if it was not there.
     ///
     /// A client that held the key hears that it was [deleted](sd_core::Lost::KeyDeleted); its

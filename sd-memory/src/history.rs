@@ -29,6 +29,8 @@ pub(crate) struct History {
     records: VecDeque<Vec<Change>>,
     /// How many records are kept where nobody compacts.
     capacity: usize,
+    /// Whether the revisions of other histories count as compacted.
+    is_bumped: bool,
 }
 
 /// The token inside of a [`Revision`].
@@ -57,6 +59,22 @@ impl History {
             forgotten: 1,
             records: VecDeque::new(),
             capacity,
+            is_bumped: false,
+        }
+    }
+
+    /// The history of a registry that is restored to `revision`. If its counter is bumped, it goes
+    /// on from this one's newest revision, and the revisions before are compacted.
+    pub(crate) fn restored(&self, revision: u64, is_bumped: bool) -> Self {
+        let revision = match is_bumped {
+            true => revision.max(self.revision) + 1,
+            false => revision,
+        };
+        Self {
+            revision,
+            forgotten: revision,
+            is_bumped,
+            ..Self::new(self.capacity)
         }
     }
 
@@ -105,6 +123,9 @@ impl History {
     /// The revision behind a resume token, if a watch can go on from it.
     pub(crate) fn locate(&self, token: &Revision) -> Result<u64, Gap> {
         let position: &Position = token.downcast_ref().ok_or(Gap::ForeignToken)?;
+        if position.history != self.id && self.is_bumped {
+            return Err(Gap::Compacted);
+        }
         if position.history != self.id {
             return Err(Gap::Rebuilt(format!(
                 "history {} is now {}",

@@ -1,6 +1,6 @@
 //! What a client holds, compared with what the registry has. No I/O; the registry is passed in.
 
-use crate::store::Store;
+use crate::store::{Store, Stored};
 use sd_core::{
     Call, Deregistered, Key, LeaseId, Ledger, Lost, Reclaim, Registration, RegistrationId, Removal,
     Ttl,
@@ -25,12 +25,28 @@ impl Mark {
         })
     }
 
+    /// Whether what stands is older than what this client put. Modifications only grow, so the
+    /// history went back.
+    pub(crate) fn is_rolled_back(&self, stored: &Stored) -> bool {
+        stored.modified <= self.modified
+    }
+
+    /// The modification of an entry that somebody gave another value and left on its lease.
+    pub(crate) fn overwritten(&self, stored: &Stored) -> Option<u64> {
+        let is_on_lease = stored.lease.as_ref() == Some(&self.lease);
+        (is_on_lease && stored.modified > self.modified).then_some(stored.modified)
+    }
+
     /// Why the entry is lost while its lease lives, if it is.
     fn loss(&self, store: &Store) -> Option<Lost> {
         if self.stands(store) {
             return None;
         }
         match store.get(self.key.as_str()) {
+            Some(stored) if self.is_rolled_back(stored) => Some(Lost::RolledBack),
+            Some(stored) if self.overwritten(stored).is_some() => {
+                Some(Lost::overwritten(stored.value.clone()))
+            }
             Some(stored) => Some(Lost::taken(stored.value.clone())),
             None => store.lease(&self.lease).map(|_| Lost::KeyDeleted),
         }
@@ -112,7 +128,7 @@ impl Holdings {
 
     /// Reads what the registry did since the last time, and tells the registrations that are lost.
     /// Costs as much as there is to read.
-    pub(crate) fn catch_up(&mut self, store: &Store) {
+    pub(crate) fn catch_up(&mut self, store: &mut Store) {
         let dead: Vec<LeaseId> = self
             .ledger
             .leases()
@@ -128,11 +144,9 @@ impl Holdings {
         if dead.is_empty() && self.read == (known, revision) {
             return;
         }
-        let records = (known == history.id())
-            .then(|| history.after(revision))
-            .flatten();
+        let is_known = known == history.id();
         let lost = |(id, mark): (RegistrationId, &Mark)| Some((id, mark.loss(store)?));
-        let losses: Vec<_> = match records {
+        let losses: Vec<_> = match is_known.then(|| history.after(revision)).flatten() {
             Some(records) => records
                 .flatten()
                 .filter_map(|change| self.ledger.held_at(change.key()))
@@ -140,12 +154,34 @@ impl Holdings {
                 .collect(),
             None => self.ledger.held().filter_map(lost).collect(),
         };
+        let rolled_back = losses.iter().filter(|(_, why)| *why == Lost::RolledBack);
+        match rolled_back.count() {
+            0 => {}
+            keys => tracing::warn!(keys, "the history of the registry went back"),
+        }
+        if !is_known {
+            self.sweep(store);
+        }
         for (id, why) in losses {
             self.ledger.lost(id, why);
         }
         for lease in dead {
             self.keep_alives.remove(&lease);
             self.ledger.lease_lost(&lease);
+        }
+    }
+
+    /// Removes what is on this client's leases and is none of its own: a restore has brought back
+    /// what was deregistered.
+    fn sweep(&self, store: &mut Store) {
+        let leases = self.ledger.leases().filter_map(|lease| store.lease(lease));
+        let returned: Vec<Key> = leases
+            .flat_map(|lease| &lease.keys)
+            .filter(|key| self.ledger.held_at(key).is_none())
+            .cloned()
+            .collect();
+        for key in &returned {
+            store.delete(key);
         }
     }
 

@@ -51,6 +51,7 @@
 //! - A resume token names the history it is of, so that no rebuilt registry passes for the old one.
 //! - Keys are text.
 
+mod backup;
 mod calls;
 mod client;
 mod failures;
@@ -67,6 +68,7 @@ mod store;
 mod watch;
 mod watch_delay;
 
+pub use backup::Backup;
 pub use calls::Calls;
 pub use client::MemoryClient;
 pub use options::ClientOptions;

@@ -1,7 +1,9 @@
 //! How a registration is put back, and how its client notices that its handle was dropped.
 
 use crate::{client::check_size, holdings::Mark, session::Session};
-use sd_core::{Bytes, Reclaim, Reclaimed, RegistrationId, Result, Service, async_trait};
+use sd_core::{
+    Bytes, Deregistered, Reclaim, Reclaimed, RegistrationId, Result, Service, async_trait,
+};
 use std::sync::Arc;
 
 /// What a registration keeps of its client.
@@ -19,6 +21,10 @@ impl Reclaim for MemoryReclaim {
         check_size(&self.session, &self.service.key, &value)?;
         let service = self.service.clone().with_value(value);
         self.session.reclaim(&service, &self.mark).await
+    }
+
+    async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        self.session.remove_unleased(&self.mark, &value).await
     }
 }
 

@@ -19,7 +19,8 @@ const HISTORY: usize = 100_000;
 /// [`fail_next`](Self::fail_next), [`delay`](Self::delay), [`delay_watches`](Self::delay_watches),
 /// [`put`](Self::put), [`delete`](Self::delete), [`transact`](Self::transact),
 /// [`expire_lease`](Self::expire_lease), [`compact`](Self::compact),
-/// [`disconnect_watchers`](Self::disconnect_watchers) and [`rebuild_empty`](Self::rebuild_empty);
+/// [`disconnect_watchers`](Self::disconnect_watchers), [`rebuild_empty`](Self::rebuild_empty) and
+/// [`restore`](Self::restore);
 /// those of one client, [`cut_off`](MemoryClient::cut_off) and
 /// [`fail_next`](MemoryClient::fail_next), are methods of the client.
 /// Faults and assertions are the tester's own hand: they act at once, whatever state the registry
@@ -109,7 +110,7 @@ impl Registry {
         self.look(|state| state.calls)
     }
 
-    fn look<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+    pub(crate) fn look<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         self.0.with(|state, _| f(state))
     }
 }

@@ -153,7 +153,7 @@ impl Session {
             return Err(Error::Closed);
         }
         let attempt = self.registry.attempt(self.id, kind, |state, now| {
-            session.holdings.catch_up(&state.store);
+            session.holdings.catch_up(&mut state.store);
             f.take().map(|f| f(&mut session, state, now))
         });
         match attempt {

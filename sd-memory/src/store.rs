@@ -1,6 +1,6 @@
 //! What a registry holds: entries, leases, and the history of both. Pure: the time is passed in.
 
-use crate::history::History;
+use crate::{backup::Backup, history::History};
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -71,6 +71,29 @@ impl Store {
             next_lease: self.next_lease,
             ..Self::new(History::new(self.history.capacity()))
         }
+    }
+
+    /// What the store holds, without its history.
+    pub(crate) fn backup(&self) -> Backup {
+        Backup {
+            entries: self.entries.clone(),
+            leases: self.leases.clone(),
+            revision: self.history.revision(),
+        }
+    }
+
+    /// A store in the place of this one that holds what is in `backup`, each lease with its whole
+    /// TTL. Its history begins there, or where this one's ends.
+    pub(crate) fn restored(&self, backup: &Backup, is_bumped: bool, now: Instant) -> Self {
+        let mut store = Self {
+            entries: backup.entries.clone(),
+            leases: backup.leases.clone(),
+            deadlines: BTreeSet::new(),
+            next_lease: self.next_lease,
+            history: self.history.restored(backup.revision, is_bumped),
+        };
+        store.renew_all(now);
+        store
     }
 
     /// What changed.

@@ -2,6 +2,7 @@
 
 use super::status::{RegistrarStatus, outcome_name};
 use crate::support::{Share, count};
+use bytes::Bytes;
 
 /// Registrars by state.
 pub const REGISTRATIONS: &str = "sd_registrations";
@@ -11,6 +12,8 @@ pub const REGISTRATION_FAILURES: &str = "sd_registration_failures_total";
 pub const REGISTRATION_LOST: &str = "sd_registration_lost_total";
 /// Registrations that were lost and stand again.
 pub const REGISTRATION_RECLAIMED: &str = "sd_registration_reclaimed_total";
+/// Entries that somebody edited in the registry.
+pub const REGISTRATION_EDITED: &str = "sd_registration_edited_total";
 /// Keys found in somebody else's hands.
 pub const REGISTRATION_TAKEN: &str = "sd_registration_taken_total";
 /// Deregistrations by outcome.
@@ -40,7 +43,11 @@ impl RegistrarMeters {
             RegistrarStatus::Reclaiming { lost, .. } => {
                 count(REGISTRATION_LOST, &[("reason", lost.reason())], 1);
             }
-            RegistrarStatus::Registered { .. } => {
+            RegistrarStatus::Registered { edit, .. } => {
+                let is_new = |edit: &Bytes| !matches!(old, RegistrarStatus::Registered { edit: Some(old), .. } if old == edit);
+                if edit.as_ref().is_some_and(is_new) {
+                    count(REGISTRATION_EDITED, &[], 1);
+                }
                 let was_lost = matches!(
                     old,
                     RegistrarStatus::Reclaiming { .. } | RegistrarStatus::Taken { .. }

@@ -45,6 +45,11 @@ const GRACE: Duration = Duration::from_secs(1);
 ///   announces draining first if the codec can, so that consumers do not take the removal for an
 ///   accident.
 ///
+/// A registrar ends only what it registered itself: each has an [`Owner`](crate::Owner) of its own.
+/// Another registrar of the same key on the same client, as after a reload, keeps its entry whatever
+/// becomes of this one, in whichever order the two register and deregister. The later of the two
+/// registrations stands, and the other registrar is [superseded](RegistrarStatus::Superseded).
+///
 /// A background task does all this. `register` spawns it on the runtime of its caller; it ends when
 /// nothing is left to keep, and the next `register` spawns it anew. Dropping the registrar, or
 /// cancelling its [token](RegistrarBuilder::cancellation_token), deregisters in the background,
@@ -56,6 +61,18 @@ const GRACE: Duration = Duration::from_secs(1);
 /// exists but is not driven (a current-thread runtime outside of `block_on`), the task stands still:
 /// `register` and `update` wait, `register_within` and `deregister` keep their bounds.
 ///
+/// # Edits
+/// An operator may change the weight or status of an entry in the registry. If the entry stays on its
+/// lease (`etcdctl put --ignore-lease`), and the [codec](RegistrarBuilder::codec) reads it as the same
+/// instance, at the same address, the edit is kept: [`status`](Self::status) and the log show it, it
+/// comes back with the entry if that is lost, and it ends with the entry or with the next
+/// [`update`](Self::update). Anything else on the lease is overwritten with the registrar's value.
+///
+/// A put without the lease takes the key away from the registrar, as anybody's put does. If it changed
+/// nothing but weight or status, and nothing has been put since, deregistering removes it too: it would
+/// stay for ever.
+///
+/// # Examples
 /// ```
 /// # use sd_core::*;
 /// # async fn provider(client: impl Client) -> Result<()> {
@@ -150,9 +167,10 @@ impl Registrar {
         }))
     }
 
-    /// Gives the service a new value, under the same lease; never overwrites an entry of somebody
-    /// else. Resolves when the value is written, however long the registry is away. If the service
-    /// is not registered at the moment, it resolves at once, and the value is remembered.
+    /// Gives the service a new value, under the same lease, also if it has that already; never
+    /// overwrites an entry of somebody else. Resolves when the registry has written the value,
+    /// however long it is away. If the service is not registered at the moment, it resolves at once,
+    /// and the value is remembered.
     ///
     /// The value is the service's from the first poll on, whether or not the future is polled to
     /// its end. Of several values the latest wins, and all callers get its outcome.

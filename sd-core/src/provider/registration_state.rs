@@ -23,7 +23,7 @@ pub(crate) use action::{Action, Input};
 pub(crate) use options::Options;
 
 use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Deregistered, Error, Result};
+use crate::registry::{Deregistered, Error, Key, Lost, Result};
 use bytes::Bytes;
 use phase::Phase;
 use retry_backoff::RetryBackoff;
@@ -46,6 +46,11 @@ pub(crate) struct RegistrationState {
     value: Value,
     /// The outcome of the last deregistration.
     removed: Option<Result<Deregistered>>,
+    /// The key of the newest registration.
+    key: Option<Key>,
+    /// What took the key, if it is to be removed with the registration: our own instance, with another
+    /// weight or status.
+    unleased_edit: Option<Bytes>,
     /// Whether the client may hold an entry of this registration.
     may_hold_entry: bool,
     /// Whether to register again after the deregistration.
@@ -65,6 +70,8 @@ impl RegistrationState {
             timer: None,
             value: Value::new(wanted),
             removed: None,
+            key: None,
+            unleased_edit: None,
             may_hold_entry: false,
             register_next: false,
         }
@@ -73,6 +80,11 @@ impl RegistrationState {
     /// The current action.
     pub(crate) fn action(&self) -> &Action {
         &self.action
+    }
+
+    /// What [`Action::Deregister`] has to remove too if it stands without a lease.
+    pub(crate) fn unleased_edit(&self) -> Option<&Bytes> {
+        self.unleased_edit.as_ref()
     }
 
     /// When to send [`Input::TimerFired`], unless another input comes first.
@@ -87,7 +99,7 @@ impl RegistrationState {
 
     /// The status to publish.
     pub(crate) fn status(&self) -> RegistrarStatus {
-        self.phase.status()
+        self.phase.status(self.value.edit())
     }
 
     /// The answer to calls that register; `None` while it is open.
@@ -140,6 +152,7 @@ impl RegistrationState {
                 self.reclaim_failed(error, newest, now)
             }
             (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
+            (Input::Superseded, Action::Reclaim(_)) => self.lost(Lost::Superseded, now),
             (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
             _ => None,
         }
@@ -250,7 +263,7 @@ impl RegistrationState {
                 | RegistrarStatus::RuntimeEnded
                 | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );
-        self.value.written = None;
+        self.value.end();
         self.phase = Phase::Ended(status);
         self.begin(Action::Idle, None)
     }

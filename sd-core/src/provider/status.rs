@@ -42,6 +42,9 @@ pub enum RegistrarStatus {
         lease: LeaseId,
         /// Why a [new value](crate::Registrar::update) could not be written; it is tried again.
         error: Option<Error>,
+        /// The value of the entry, if somebody has edited it in the registry; see
+        /// [`Registrar`](crate::Registrar#edits).
+        edit: Option<Bytes>,
     },
     /// The entry was lost and is put back, for as long as that takes.
     Reclaiming {
@@ -86,6 +89,11 @@ impl RegistrarStatus {
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Taken { value }, Self::Taken { value: other }) => value == other,
+            (Self::Registered { edit, .. }, Self::Registered { edit: other, .. })
+                if edit != other =>
+            {
+                false
+            }
             _ => {
                 mem::discriminant(self) == mem::discriminant(other)
                     && self.to_string() == other.to_string()
@@ -102,8 +110,16 @@ impl fmt::Display for RegistrarStatus {
                 write!(f, "registering, attempt {attempt}")?;
                 error
             }
-            Self::Registered { key, lease, error } => {
+            Self::Registered {
+                key,
+                lease,
+                error,
+                edit,
+            } => {
                 write!(f, "registered as {key} on lease {lease}")?;
+                if let Some(edit) = edit {
+                    write!(f, ", edited: {:?}", shown(edit))?;
+                }
                 if error.is_some() {
                     f.write_str(", new value not written")?;
                 }
@@ -174,6 +190,7 @@ mod tests {
             key: Key::new("/a").unwrap(),
             lease: LeaseId::from(7),
             error,
+            edit: None,
         };
         let reclaiming = RegistrarStatus::Reclaiming {
             lost: Lost::LeaseExpired,

@@ -30,6 +30,8 @@ use std::sync::Arc;
 /// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
 ///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
 ///   `INFO` when it is over. An instancer or registrar logs it too once it has lasted 30 s.
+/// - The registry's history went back ([`Lost::RolledBack`](crate::Lost::RolledBack)): `WARN` with
+///   the number of entries that are put back.
 /// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
 ///   its services, `INFO` when they are registered again. [`LostLeases`](crate::LostLeases) does that.
 ///

@@ -1,6 +1,7 @@
 //! Registrations: a registered service, and how its owner learns that it is lost.
 
 use super::{
+    client::Deregistered,
     error::{Error, Result},
     key::Key,
     lease::LeaseId,
@@ -25,6 +26,17 @@ pub enum Lost {
         /// The new owner's value.
         value: Bytes,
     },
+    /// Somebody gave the entry another value and left it on this registration's lease, as an
+    /// operator does who edits it. [`Registration::reclaim`] with this value keeps the entry as it
+    /// is, and with any other value overwrites it.
+    #[non_exhaustive]
+    Overwritten {
+        /// The value of the entry.
+        value: Bytes,
+    },
+    /// The registry's history went back, as after a restore from a backup: the entry under the key
+    /// is older than the one that this registration put. The client logs it, once for all services.
+    RolledBack,
     /// A later `register` of the same key on the same client took its place.
     Superseded,
     /// It was deregistered.
@@ -41,12 +53,21 @@ impl Lost {
         }
     }
 
+    /// [`Lost::Overwritten`] with `value`.
+    pub fn overwritten(value: impl Into<Bytes>) -> Self {
+        Self::Overwritten {
+            value: value.into(),
+        }
+    }
+
     /// How it was lost, in a word, for logs and labels.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::LeaseExpired => "lease_expired",
             Self::KeyDeleted => "key_deleted",
             Self::Taken { .. } => "taken",
+            Self::Overwritten { .. } => "overwritten",
+            Self::RolledBack => "rolled_back",
             Self::Superseded => "superseded",
             Self::Deregistered => "deregistered",
             Self::Closed => "closed",
@@ -86,9 +107,27 @@ pub trait Reclaim: Send + Sync + 'static {
     /// Puts `value` under the key if the key is absent or still ours (same lease, same
     /// modification); nothing is written otherwise. A lost lease is replaced.
     ///
+    /// An entry that is older than the one that this registration put proves that the registry's
+    /// history went back, and is overwritten, whatever its lease. So is a newer one on this
+    /// registration's lease. One that was reported as [`Lost::Overwritten`] with exactly `value` is
+    /// kept instead: nothing is written.
+    ///
     /// # Errors
     /// As [`Client::register`](crate::Client::register).
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed>;
+
+    /// Removes the entry that [took](Lost::Taken) the key from this registration, if it is still the
+    /// very one that was reported, with this value, and has no lease, so that it would stay for ever.
+    ///
+    /// For those who know that it describes nothing but their own instance, which ends. By default
+    /// removes nothing.
+    ///
+    /// # Errors
+    /// As [`Client::deregister`](crate::Client::deregister), and bounded as that is.
+    async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        drop(value);
+        Ok(Deregistered::NotOurs)
+    }
 }
 
 /// A handle of a registered service.
@@ -168,12 +207,22 @@ impl Registration {
     /// is gone. Returns the current value otherwise. Also changes the value of a registration that
     /// is held. A registration that another owner's has superseded is not put back.
     ///
+    /// What is older than the registration's own entry, or on its lease, is
+    /// [overwritten](Reclaim::reclaim) too.
+    ///
     /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.
     ///
     /// # Errors
     /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
     pub async fn reclaim(&self, value: impl Into<Bytes> + Send) -> Result<Reclaimed> {
         self.reclaim.reclaim(value.into()).await
+    }
+}
+
+impl Registration {
+    /// [`Reclaim::remove_unleased`]: removes what took the key, if nothing else would ever do so.
+    pub(crate) async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        self.reclaim.remove_unleased(value).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The requests that a session makes, one at a time.
 
 use super::{
-    ledger::Missing,
+    ledger::HeldKey,
     requests::PutRequest,
     transaction,
     write::{Found, Guard, Write, Written},
@@ -13,7 +13,7 @@ use crate::{
 };
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
 use sd_core::{Error, Ttl};
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 pub(super) enum Action {
@@ -22,20 +22,40 @@ pub(super) enum Action {
     Grant(i64, Ttl),
     Write(WriteBatch),
     Revoke(i64),
-    /// Read which keys are on the lease.
-    Verify(i64),
-    /// Read what stands under keys that are missing from the lease.
-    Examine(i64, Vec<Missing>),
+    /// Ask for the lease, and for the keys on it if the answer is not too large for that.
+    Verify(i64, Listing),
+    /// Ask whether the keys have the modifications that we wrote.
+    Compare(i64, Vec<HeldKey>),
+    /// Read what stands under keys that have not.
+    Examine(i64, Vec<HeldKey>),
 }
 
 pub(super) enum Completion {
     Granted(i64, Result<(), LeaseError>),
     Wrote(WriteBatch, Result<Vec<Written>, LeaseError>),
     Revoked(i64, Result<(), LeaseError>),
-    /// All keys on the lease. `None` if it is gone.
-    Verified(i64, Result<Option<HashSet<Vec<u8>>>, LeaseError>),
+    /// `None` if the lease is gone.
+    Verified(i64, Result<Option<LeaseState>, LeaseError>),
+    /// The keys with another modification.
+    Compared(i64, Vec<HeldKey>, Result<(), LeaseError>),
     /// What stands under those keys that could be read.
-    Examined(i64, Vec<(Missing, Option<Found>)>, Result<(), LeaseError>),
+    Examined(i64, Vec<(HeldKey, Option<Found>)>, Result<(), LeaseError>),
+}
+
+/// Whether to ask for the keys on a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    Keys,
+    Nothing,
+}
+
+/// What etcd says of a lease.
+#[derive(Debug)]
+pub(super) struct LeaseState {
+    /// The revision of the registry.
+    pub(super) revision: i64,
+    /// All keys on the lease, if they were asked for.
+    pub(super) keys: Option<HashSet<Vec<u8>>>,
 }
 
 /// What is written in one transaction. Keys include the namespace.
@@ -52,11 +72,17 @@ impl WriteBatch {
         match self {
             Self::Puts { lease, puts } => puts
                 .iter()
-                .map(|(put, key, guard)| Write::Put {
-                    key: key.clone(),
-                    value: put.request.value.clone(),
-                    lease: *lease,
-                    guard: *guard,
+                .map(|(put, key, guard)| match put.is_look {
+                    true => Write::Look {
+                        key: key.clone(),
+                        guard: *guard,
+                    },
+                    false => Write::Put {
+                        key: key.clone(),
+                        value: put.request.value.clone(),
+                        lease: *lease,
+                        guard: *guard,
+                    },
                 })
                 .collect(),
             Self::Removals(removals) => removals
@@ -76,6 +102,8 @@ pub(super) struct QueuedPut {
     /// What stood under the key when it was refused.
     pub(super) learned: Option<Guard>,
     pub(super) attempts: u32,
+    /// Only asks whether the entry of somebody else still stands.
+    pub(super) is_look: bool,
     /// It failed together with others, and is sent by itself.
     pub(super) is_alone: bool,
 }
@@ -137,9 +165,15 @@ pub(super) async fn perform(
         Action::Revoke(lease) => {
             Completion::Revoked(lease, revoke(connector, options, lease).await)
         }
-        Action::Verify(lease) => Completion::Verified(lease, verify(connector, lease).await),
-        Action::Examine(lease, missing) => {
-            let (found, result) = examine(connector, options, missing).await;
+        Action::Verify(lease, listing) => {
+            Completion::Verified(lease, verify(connector, lease, listing).await)
+        }
+        Action::Compare(lease, keys) => {
+            let (changed, result) = compare(connector, keys).await;
+            Completion::Compared(lease, changed, result)
+        }
+        Action::Examine(lease, keys) => {
+            let (found, result) = examine(connector, options, keys).await;
             Completion::Examined(lease, found, result)
         }
     }
@@ -176,55 +210,125 @@ pub(super) async fn revoke(
     revoked.map(drop).map_err(LeaseError::from)
 }
 
-/// With `etcd-client` 0.21 the answer may have 4 MiB. A lease with more, which is 80,000 keys of 50
-/// bytes, cannot be verified. That is logged like a missing right.
-async fn verify(connector: &Connector, lease: i64) -> Result<Option<HashSet<Vec<u8>>>, LeaseError> {
+async fn verify(
+    connector: &Connector,
+    lease: i64,
+    listing: Listing,
+) -> Result<Option<LeaseState>, LeaseError> {
     let answer = connector
         .call("lease time to live", |connection| async move {
-            let options = LeaseTimeToLiveOptions::new().with_keys();
+            let keys = LeaseTimeToLiveOptions::new().with_keys();
             let mut leases = connection.client.lease_client();
-            leases.time_to_live(lease, Some(options)).await
+            let options = (listing == Listing::Keys).then_some(keys);
+            leases.time_to_live(lease, options).await
         })
         .await;
     match answer.map_err(LeaseError::from) {
         // A lease that is gone has a TTL of -1.
         Ok(answer) if answer.ttl() < 0 => Ok(None),
-        Ok(answer) => Ok(Some(answer.0.keys.into_iter().collect())),
+        Ok(answer) => Ok(Some(LeaseState {
+            revision: answer.header().map_or(0, |header| header.revision()),
+            keys: (listing == Listing::Keys).then(|| answer.0.keys.into_iter().collect()),
+        })),
         Err(LeaseError::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Reads what stands under missing keys. The values may be too large for one answer, and one key
-/// that may not be read must not hide the others. So a failed batch is halved, and a key that fails
-/// by itself is left out.
+/// Returns which of `keys` have another modification than ours, or none. Reads no values.
+async fn compare(
+    connector: &Connector,
+    keys: Vec<HeldKey>,
+) -> (Vec<HeldKey>, Result<(), LeaseError>) {
+    let mut changed = Vec::new();
+    let mut batches = Batches::new(&keys);
+    while let Some(batch) = batches.next() {
+        match changed_keys(connector, batch).await {
+            Ok(keys) => {
+                changed.extend(keys);
+                batches.succeeded();
+            }
+            Err(error) => batches.failed(error.into()),
+        }
+    }
+    (changed, batches.result)
+}
+
+async fn changed_keys(connector: &Connector, keys: &[HeldKey]) -> Result<Vec<HeldKey>, CallError> {
+    let ours: Vec<_> = keys
+        .iter()
+        .map(|it| (it.key.clone(), it.modified))
+        .collect();
+    if transaction::have_modifications(connector, ours).await? {
+        return Ok(Vec::new());
+    }
+    let names = keys.iter().map(|it| it.key.clone()).collect();
+    let modified = transaction::read_modifications(connector, names).await?;
+    let found = keys.iter().zip(modified);
+    let changed = found.filter(|(held, modified)| Some(held.modified) != *modified);
+    Ok(changed.map(|(held, _)| held.clone()).collect())
+}
+
+/// Reads what stands under `keys`.
 async fn examine(
     connector: &Connector,
     options: &Options,
-    missing: Vec<Missing>,
-) -> (Vec<(Missing, Option<Found>)>, Result<(), LeaseError>) {
-    let mut examined = Vec::with_capacity(missing.len());
-    let mut batch = missing.len();
-    let mut rest = VecDeque::from(missing);
-    while !rest.is_empty() {
-        let count = batch.min(rest.len());
-        let keys = rest.iter().take(count).map(|missing| missing.key.clone());
-        let limit = options.answer_limit(count);
-        let error = match transaction::read_keys(connector, limit, keys.collect()).await {
+    keys: Vec<HeldKey>,
+) -> (Vec<(HeldKey, Option<Found>)>, Result<(), LeaseError>) {
+    let mut examined = Vec::with_capacity(keys.len());
+    let mut batches = Batches::new(&keys);
+    while let Some(batch) = batches.next() {
+        let limit = options.answer_limit(batch.len());
+        let names = batch.iter().map(|it| it.key.clone()).collect();
+        match transaction::read_keys(connector, limit, names).await {
             Ok(found) => {
-                examined.extend(rest.drain(..count).zip(found));
-                continue;
+                examined.extend(batch.iter().cloned().zip(found));
+                batches.succeeded();
             }
-            Err(error) => Error::from(error),
-        };
-        if error.is_transient() {
-            return (examined, Err(LeaseError::Other(error)));
-        }
-        tracing::debug!(keys = count, %error, "missing keys cannot be read");
-        match count {
-            1 => drop(rest.pop_front()),
-            _ => batch = count / 2,
+            Err(error) => batches.failed(error.into()),
         }
     }
-    (examined, Ok(()))
+    (examined, batches.result)
+}
+
+/// Keys that are read a batch at a time. Their values may be too large for one answer, and one key that
+/// may not be read must not hide the others. So a failed batch is halved, and a key that fails by itself
+/// is left out.
+struct Batches<'a> {
+    rest: &'a [HeldKey],
+    size: usize,
+    /// The last error.
+    result: Result<(), LeaseError>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(keys: &'a [HeldKey]) -> Self {
+        Self {
+            rest: keys,
+            size: keys.len(),
+            result: Ok(()),
+        }
+    }
+
+    fn next(&self) -> Option<&'a [HeldKey]> {
+        let batch = &self.rest[..self.size.min(self.rest.len())];
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn succeeded(&mut self) {
+        self.rest = &self.rest[self.size.min(self.rest.len())..];
+    }
+
+    fn failed(&mut self, error: Error) {
+        let count = self.size.min(self.rest.len());
+        tracing::debug!(keys = count, %error, "keys cannot be read");
+        if error.is_transient() {
+            self.rest = &[];
+        } else if count > 1 {
+            self.size = count / 2;
+            return;
+        }
+        self.succeeded();
+        self.result = Err(LeaseError::Other(error));
+    }
 }

@@ -1,14 +1,21 @@
 //! The registrations that a session holds. Pure bookkeeping.
 
-use super::write::Guard;
+use super::{
+    requests::Scope,
+    write::{Found, Guard},
+};
 use bytes::Bytes;
-use sd_core::{LossSender, Lost, ServiceKey};
+use sd_core::{LossSender, Lost, Owner, Reclaimed, Result, ServiceKey};
 use std::collections::{HashMap, HashSet};
+
+/// How many values are remembered of puts that were given up.
+const MAX_GIVEN_UP: usize = 8;
 
 /// A registration that somebody has a handle of.
 pub(super) struct Held {
     /// The id of the registration. A later one of the same service has another.
     pub(super) id: u64,
+    pub(super) owner: Owner,
     pub(super) key: Vec<u8>,
     pub(super) value: Bytes,
     pub(super) lease: i64,
@@ -16,15 +23,90 @@ pub(super) struct Held {
     pub(super) modified: i64,
     /// Tells the handle that the registration is lost. `None` after that.
     pub(super) loss: Option<LossSender>,
+    /// What stood under the key when it was lost, or when it was reclaimed in vain.
+    pub(super) found: Option<Found>,
+    /// The values of puts that were given up and may still be carried out.
+    pub(super) given_up: Vec<Bytes>,
+}
+
+/// What becomes of a put that is about to be sent.
+pub(super) enum Decision {
+    Send(Guard),
+    Answer(Result<Reclaimed>),
+    /// Ask first whether the entry of somebody else still stands.
+    Look(Guard),
+    /// The entry has this value already, of this modification, and is kept as it is.
+    Keep(i64),
+}
+
+/// What an entry under the key of a registration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// What we wrote: same lease, same modification.
+    Ours,
+    /// A newer one on our lease.
+    Overwritten,
+    /// An older one. Modifications only grow, so the history went back.
+    RolledBack,
+    /// A newer one of somebody else.
+    Taken,
 }
 
 impl Held {
+    /// Returns what is believed to stand, for a removal.
     pub(super) fn guard(&self) -> Guard {
         let (lease, modified) = (self.lease, self.modified);
         match self.is_lost() {
             true => Guard::Absent,
             false => Guard::Stands { lease, modified },
         }
+    }
+
+    /// Decides how to put `value` back, on `lease`.
+    pub(super) fn reclaim(&self, value: &Bytes, lease: Option<i64>) -> Decision {
+        let Some(found) = self.found.as_ref().filter(|_| self.is_lost()) else {
+            return Decision::Send(self.guard());
+        };
+        match self.finding(found, lease) {
+            Finding::Overwritten if found.value == *value && lease == Some(found.lease) => {
+                Decision::Keep(found.modified)
+            }
+            Finding::Taken => Decision::Look(found.guard()),
+            _ => Decision::Send(found.guard()),
+        }
+    }
+
+    /// Returns what `found`, under our key, is. `lease` is the current one.
+    pub(super) fn finding(&self, found: &Found, lease: Option<i64>) -> Finding {
+        if (found.lease, found.modified) == (self.lease, self.modified) {
+            Finding::Ours
+        } else if found.modified <= self.modified {
+            Finding::RolledBack
+        } else if found.lease == self.lease || Some(found.lease) == lease {
+            Finding::Overwritten
+        } else {
+            Finding::Taken
+        }
+    }
+
+    /// Whether `value` was put by us, now or in a put that was given up.
+    pub(super) fn has_put(&self, value: &Bytes) -> bool {
+        self.value == *value || self.given_up.contains(value)
+    }
+
+    pub(super) fn put_given_up(&mut self, value: Bytes) {
+        if !self.given_up.contains(&value) {
+            self.given_up.truncate(MAX_GIVEN_UP - 1);
+            self.given_up.insert(0, value);
+        }
+    }
+
+    /// Notes that somebody else holds the key with the entry `found`. Returns what a reclaim answers.
+    pub(super) fn taken(&mut self, found: Found) -> Reclaimed {
+        let value = found.value.clone();
+        self.lose(Lost::taken(value.clone()));
+        self.found = Some(found);
+        Reclaimed::taken(value)
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -65,6 +147,13 @@ impl Ledger {
         self.registrations.remove(service)
     }
 
+    /// Removes the registration of the service if it is within `scope`.
+    pub(super) fn remove_within(&mut self, service: &ServiceKey, scope: Scope) -> Option<Held> {
+        let held = self.registrations.get(service)?;
+        let is_meant = scope.includes(held.id, held.owner);
+        is_meant.then(|| self.remove(service)).flatten()
+    }
+
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Held> {
         self.registrations.drain().map(|(_, held)| held)
     }
@@ -81,18 +170,26 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns the held registrations on `lease` that are not among `keys`, its keys at etcd.
-    pub(super) fn missing(&self, lease: i64, keys: &HashSet<Vec<u8>>) -> Vec<Missing> {
+    /// Returns the keys of the held registrations on `lease`.
+    pub(super) fn held_on(&self, lease: i64) -> impl Iterator<Item = HeldKey> {
         self.registrations
             .iter()
-            .filter(|(_, held)| held.lease == lease && !held.is_lost())
-            .filter(|(_, held)| !keys.contains(&held.key))
-            .map(|(service, held)| Missing {
+            .filter(move |(_, held)| held.lease == lease && !held.is_lost())
+            .map(|(service, held)| HeldKey {
                 service: service.clone(),
                 id: held.id,
                 key: held.key.clone(),
+                modified: held.modified,
             })
-            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.registrations.len()
+    }
+
+    /// Returns the size of all keys, in bytes.
+    pub(super) fn size_of_keys(&self) -> usize {
+        self.registrations.values().map(|held| held.key.len()).sum()
     }
 
     /// Returns those of `keys`, the keys of a lease at etcd, that no registration has: puts that were
@@ -108,12 +205,14 @@ impl Ledger {
     }
 }
 
-/// A registration whose key etcd does not list on its lease.
+/// The key of a registration, for a look at what stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Missing {
+pub(super) struct HeldKey {
     pub(super) service: ServiceKey,
     pub(super) id: u64,
     pub(super) key: Vec<u8>,
+    /// The revision of our last write.
+    pub(super) modified: i64,
 }
 
 #[cfg(test)]
@@ -129,11 +228,14 @@ mod tests {
             key.into(),
             Held {
                 id: 1,
+                owner: Owner::new(),
                 key: name.into(),
                 value: Bytes::new(),
                 lease,
-                modified: 1,
+                modified: 3,
                 loss: Some(loss),
+                found: None,
+                given_up: Vec::new(),
             },
         );
         registration
@@ -160,19 +262,63 @@ mod tests {
         let _b = enter(&mut ledger, "b", 1);
         let _c = enter(&mut ledger, "c", 2);
         let on_lease = keys(&["a", "x"]);
-        let missing = ledger.missing(1, &on_lease);
-        assert_eq!(missing.len(), 1);
-        assert_eq!(missing[0].key, b"b");
+        let mut held: Vec<_> = ledger.held_on(1).map(|held| held.key).collect();
+        held.sort();
+        assert_eq!(held, [b"a", b"b"]);
         assert_eq!(ledger.strays(&on_lease), [b"x".to_vec()]);
     }
 
     #[test]
-    fn a_loss_that_was_said_is_not_missing_again_and_no_stray() {
+    fn a_loss_that_was_said_is_not_looked_for_again_and_no_stray() {
         let mut ledger = Ledger::default();
         let _a = enter(&mut ledger, "a", 1);
         let service = Key::new("a").unwrap().into();
         ledger.get_mut(&service).unwrap().lose(Lost::KeyDeleted);
-        assert!(ledger.missing(1, &keys(&[])).is_empty());
+        assert!(ledger.held_on(1).next().is_none());
         assert!(ledger.strays(&keys(&["a"])).is_empty());
+    }
+
+    fn found(lease: i64, modified: i64) -> Found {
+        Found {
+            value: Bytes::from("found"),
+            lease,
+            modified,
+        }
+    }
+
+    /// Rows 37 and 38: ours is the same lease and the same modification.
+    #[test]
+    fn an_entry_is_ours_by_its_lease_and_its_modification() {
+        let mut ledger = Ledger::default();
+        let _a = enter(&mut ledger, "a", 1);
+        let held = ledger.get(&Key::new("a").unwrap().into()).unwrap();
+        for (lease, modified, finding) in [
+            (1, 3, Finding::Ours),
+            (1, 4, Finding::Overwritten),
+            // The lease on which it is to be put back.
+            (2, 4, Finding::Overwritten),
+            (1, 2, Finding::RolledBack),
+            // A dead predecessor's.
+            (9, 2, Finding::RolledBack),
+            // Two histories have one number for two things.
+            (9, 3, Finding::RolledBack),
+            (9, 4, Finding::Taken),
+            (0, 4, Finding::Taken),
+        ] {
+            let is = held.finding(&found(lease, modified), Some(2));
+            assert_eq!(is, finding, "lease {lease}, modification {modified}");
+        }
+    }
+
+    #[test]
+    fn values_of_puts_that_were_given_up_are_bounded() {
+        let mut ledger = Ledger::default();
+        let _a = enter(&mut ledger, "a", 1);
+        let held = ledger.get_mut(&Key::new("a").unwrap().into()).unwrap();
+        for value in 0..100_u8 {
+            held.put_given_up(Bytes::from(vec![value]));
+        }
+        assert_eq!(held.given_up.len(), MAX_GIVEN_UP);
+        assert!(held.has_put(&Bytes::from(vec![99])) && !held.has_put(&Bytes::from(vec![1])));
     }
 }

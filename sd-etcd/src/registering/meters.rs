@@ -10,3 +10,5 @@ pub const KEEPALIVE_FAILURES: &str = "sd_etcd_keepalive_failures_total";
 pub const VERIFICATIONS_DENIED: &str = "sd_etcd_verifications_denied_total";
 /// Keys on a lease of ours that nobody held.
 pub const STRAY_KEYS: &str = "sd_etcd_stray_keys_total";
+/// Entries that were older than those that were put: the registry's history went back.
+pub const ROLLED_BACK_KEYS: &str = "sd_etcd_rolled_back_keys_total";

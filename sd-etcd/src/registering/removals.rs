@@ -1,10 +1,10 @@
 //! Keys that have to go, until etcd says that they are gone.
 
 use super::{
-    requests::RemovalReply,
+    requests::{RemovalReply, Scope},
     write::{self, Found, Guard},
 };
-use sd_core::{Deregistered, Error};
+use sd_core::{Deregistered, Error, Owner};
 use std::collections::HashMap;
 use tokio::time::Instant;
 
@@ -13,6 +13,8 @@ struct Removal {
     lease: i64,
     /// What is believed to stand. If that is wrong, etcd's answer corrects it.
     guard: Guard,
+    /// Whose entry it is. `None` if nobody knows.
+    owner: Option<Owner>,
     replies: Vec<RemovalReply>,
     /// It failed together with others, and is sent by itself.
     is_alone: bool,
@@ -43,22 +45,36 @@ impl PendingRemovals {
         key: Vec<u8>,
         lease: i64,
         guard: Guard,
+        owner: Option<Owner>,
         reply: Option<RemovalReply>,
     ) {
         let removal = self.0.entry(key).or_insert_with(|| Removal {
             lease,
             guard,
+            owner,
             replies: Vec::new(),
             is_alone: false,
             given_up_put: None,
         });
         removal.lease = lease;
         removal.guard = guard;
+        removal.owner = owner;
         removal.replies.extend(reply);
     }
 
-    pub(super) fn join(&mut self, key: &[u8], reply: RemovalReply) -> Result<(), RemovalReply> {
-        match self.0.get_mut(key) {
+    /// Has `reply` wait for the removal of `key`, if that is pending and what `scope` is about.
+    pub(super) fn join(
+        &mut self,
+        key: &[u8],
+        scope: Scope,
+        reply: RemovalReply,
+    ) -> Result<(), RemovalReply> {
+        let is_meant = |owner| match (scope, owner) {
+            (Scope::OwnedBy(only), Some(owner)) => only == owner,
+            _ => true,
+        };
+        let removal = self.0.get_mut(key);
+        match removal.filter(|removal| is_meant(removal.owner)) {
             Some(removal) => {
                 removal.replies.push(reply);
                 Ok(())
@@ -96,10 +112,11 @@ impl PendingRemovals {
         removal.is_some_and(|removal| removal.given_up_put == Some(stands))
     }
 
-    /// Notes what stands under `key`. Returns whether that has to go.
+    /// Notes what stands under `key`. Returns whether that has to go. Of what has no lease, only the
+    /// entry that was meant from the beginning has to.
     pub(super) fn learn(&mut self, key: &[u8], found: &Found) -> bool {
         match self.0.get_mut(key) {
-            Some(removal) if removal.lease == found.lease => {
+            Some(removal) if removal.lease == found.lease && found.lease != 0 => {
                 removal.guard = found.guard();
                 true
             }

@@ -4,7 +4,9 @@ use super::{shared::Shared, write};
 use crate::config::Options;
 use async_trait::async_trait;
 use bytes::Bytes;
-use sd_core::{Deregistered, Error, Invalid, Lost, Reclaim, Reclaimed, Result, ServiceKey};
+use sd_core::{
+    Deregistered, Error, Invalid, Lost, Owner, Reclaim, Reclaimed, Result, Service, ServiceKey,
+};
 use std::sync::Arc;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -18,7 +20,15 @@ pub(super) enum Request {
     Put(PutRequest),
     Remove {
         service: ServiceKey,
+        scope: Scope,
         why: Lost,
+        reply: Option<RemovalReply>,
+    },
+    /// Removes what took the key of registration `id`, if it has this value and no lease.
+    RemoveUnleased {
+        service: ServiceKey,
+        id: u64,
+        value: Bytes,
         reply: Option<RemovalReply>,
     },
     /// The handle of registration `id` was dropped.
@@ -28,11 +38,32 @@ pub(super) enum Request {
     },
 }
 
+/// Which registrations of a service a removal ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    OwnedBy(Owner),
+    /// Those that began before this registration of another session.
+    Before(u64),
+}
+
+impl Scope {
+    pub(super) fn includes(self, id: u64, owner: Owner) -> bool {
+        match self {
+            Self::All => true,
+            Self::OwnedBy(only) => owner == only,
+            Self::Before(later) => id < later,
+        }
+    }
+}
+
 impl Request {
     pub(super) fn service(&self) -> &ServiceKey {
         match self {
             Self::Put(put) => &put.service,
-            Self::Remove { service, .. } | Self::Dropped { service, .. } => service,
+            Self::Remove { service, .. }
+            | Self::RemoveUnleased { service, .. }
+            | Self::Dropped { service, .. } => service,
         }
     }
 }
@@ -40,6 +71,7 @@ impl Request {
 #[derive(Debug)]
 pub(super) struct PutRequest {
     pub(super) id: u64,
+    pub(super) owner: Owner,
     pub(super) service: ServiceKey,
     pub(super) value: Bytes,
     /// The registration that it reclaims. `None` takes the key over.
@@ -91,47 +123,55 @@ impl Requests {
         (requests, receiver)
     }
 
-    /// Puts a service under its key, whoever holds that.
-    pub(crate) async fn register(&self, service: ServiceKey, value: Bytes) -> Result<Reclaimed> {
-        self.put(service, value, None).await
+    /// Puts a service under its key, whoever holds that, as registration `id`.
+    pub(crate) async fn register(&self, id: u64, service: &Service) -> Result<Reclaimed> {
+        let owner = service.owner().unwrap_or_else(Owner::new);
+        let (key, value) = (service.key.clone(), service.value.clone());
+        self.put(id, owner, key, value, None).await
     }
 
-    /// Removes a service and returns what became of it, before `deadline`.
+    /// Removes what the service's owner has registered, or anybody if it has no owner. Returns what
+    /// became of it, before `deadline`.
     pub(crate) async fn remove(
         &self,
-        service: ServiceKey,
+        service: &Service,
         deadline: Instant,
     ) -> Result<Deregistered> {
         let (to, answer) = oneshot::channel();
         self.send(Request::Remove {
-            service,
+            service: service.key.clone(),
+            scope: service.owner().map_or(Scope::All, Scope::OwnedBy),
             why: Lost::Deregistered,
             reply: Some(RemovalReply { deadline, to }),
         })?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
-    /// Removes a service that another session holds by now. Does not wait.
-    pub(crate) fn supersede(&self, service: ServiceKey) {
+    /// Removes a service that another session holds by now, as registration `id`. Does not wait.
+    pub(crate) fn supersede(&self, id: u64, service: ServiceKey) {
         // Fails if the session has ended, and holds nothing.
         let _ = self.send(Request::Remove {
             service,
+            scope: Scope::Before(id),
             why: Lost::Superseded,
             reply: None,
         });
     }
 
-    pub(super) fn reclaimer(&self, id: u64, service: ServiceKey) -> Reclaimer {
+    pub(super) fn reclaimer(&self, put: &PutRequest) -> Reclaimer {
         let requests = self.clone();
         Reclaimer {
-            id,
-            service,
+            id: put.id,
+            owner: put.owner,
+            service: put.service.clone(),
             requests,
         }
     }
 
     async fn put(
         &self,
+        id: u64,
+        owner: Owner,
         service: ServiceKey,
         value: Bytes,
         reclaims: Option<u64>,
@@ -139,7 +179,8 @@ impl Requests {
         self.check_size(&service, &value)?;
         let (reply, answer) = oneshot::channel();
         self.send(Request::Put(PutRequest {
-            id: self.shared.next_id(),
+            id,
+            owner,
             service,
             value,
             reclaims,
@@ -168,6 +209,7 @@ impl Requests {
 /// The reclaiming half of a registration. Dropping it removes the service.
 pub(super) struct Reclaimer {
     id: u64,
+    owner: Owner,
     service: ServiceKey,
     requests: Requests,
 }
@@ -175,8 +217,23 @@ pub(super) struct Reclaimer {
 #[async_trait]
 impl Reclaim for Reclaimer {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
-        let service = self.service.clone();
-        self.requests.put(service, value, Some(self.id)).await
+        let (id, service) = (self.requests.shared.next_id(), self.service.clone());
+        let reclaims = Some(self.id);
+        self.requests
+            .put(id, self.owner, service, value, reclaims)
+            .await
+    }
+
+    async fn remove_unleased(&self, value: Bytes) -> Result<Deregistered> {
+        let deadline = Instant::now() + self.requests.options.deregister_timeout;
+        let (to, answer) = oneshot::channel();
+        self.requests.send(Request::RemoveUnleased {
+            service: self.service.clone(),
+            id: self.id,
+            value,
+            reply: Some(RemovalReply { deadline, to }),
+        })?;
+        answer.await.map_err(|_| Error::Closed)?
     }
 }
 

@@ -15,7 +15,10 @@ use crate::{
 use futures::future::{BoxFuture, join_all};
 use sd_core::{Deregistered, Error, Ttl};
 use std::{future::pending, pin::pin, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How long the answer to a grant is waited for at the end. A lease that is revoked before it is
@@ -36,6 +39,8 @@ pub(crate) fn new(
     let (requests, receiver) = Requests::new(shared.clone(), options.clone());
     let session = Session {
         state: SessionState::new(requests.clone(), ttl, Instant::now()),
+        epochs: connector.epochs(),
+        epoch: 0,
         connector,
         options,
         ttl,
@@ -59,6 +64,9 @@ struct Session {
     state: SessionState,
     /// Of the state's lease.
     keep_alive: Option<KeepAlive>,
+    epochs: watch::Receiver<u64>,
+    /// The connection on which the lease was granted or renewed last.
+    epoch: u64,
     action: Option<BoxFuture<'static, Completion>>,
     /// Fails the action in flight as if it had timed out.
     give_up: CancellationToken,
@@ -77,8 +85,7 @@ impl Session {
                 event = next_event(&mut self.keep_alive) => {
                     match event {
                         (lease, KeepAliveEvent::LeaseLost) => self.state.lease_lost(lease),
-                        (_, KeepAliveEvent::Renewed(Some(ttl))) => self.granted(ttl),
-                        (_, KeepAliveEvent::Renewed(None)) => {}
+                        (_, KeepAliveEvent::Renewed(ttl)) => self.renewed(ttl),
                     }
                 }
                 () = sleep_until_some(timer) => self.state.tick(Instant::now()),
@@ -103,6 +110,18 @@ impl Session {
         self.end().await;
     }
 
+    /// A lease that is renewed over another connection is verified at once. `ttl` is what etcd keeps it
+    /// for, if it said so.
+    fn renewed(&mut self, ttl: Option<Ttl>) {
+        if let Some(ttl) = ttl {
+            self.granted(ttl);
+        }
+        let epoch = *self.epochs.borrow();
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.state.reconnected(Instant::now());
+        }
+    }
+
     fn follow(&mut self) {
         let now = Instant::now();
         if self.state.abandon_read(now) {
@@ -121,6 +140,7 @@ impl Session {
             let ttl = self.granted.unwrap_or(self.ttl);
             let start = |lease| KeepAlive::new(self.connector.clone(), &self.options, lease, ttl);
             self.keep_alive = lease.map(start);
+            self.epoch = *self.epochs.borrow();
         }
     }
 

@@ -20,7 +20,8 @@ struct SharedLease {
 }
 
 impl Shared {
-    pub(super) fn next_id(&self) -> u64 {
+    /// Returns the id of a new registration, greater than all before it.
+    pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 

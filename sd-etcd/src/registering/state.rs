@@ -9,7 +9,8 @@
 //!
 //! - The session draws the id of its lease, and revokes it even if the grant was never answered.
 //! - A key that has to go is deleted again and again, until etcd says that it is gone.
-//! - Whenever the lease is verified, keys on it that are not in the ledger are removed.
+//! - Whenever the lease is verified, keys on it that are not in the ledger are removed, and those that
+//!   are and have another modification than ours are found.
 //!
 //! A late request must not undo a newer one either. So every write is guarded by what is believed to
 //! stand under its key. If that was wrong, the write is sent again with what etcd says. By that a new
@@ -28,7 +29,7 @@ mod verification;
 use self::leases::{Lease, PendingGrant, Revocation};
 use super::{
     actions::{Action, Completion, QueuedPut, WriteBatch},
-    ledger::{Ledger, Missing},
+    ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
     requests::{RemovalReply, Request, Requests},
     shared::Shared,
@@ -60,8 +61,12 @@ pub(super) struct SessionState {
     /// outage leaves at most one behind. If nobody asks again, it is revoked.
     pending_grant: Option<PendingGrant>,
     revocations: VecDeque<Revocation>,
-    /// What was missing when the lease was verified.
-    missing: Vec<Missing>,
+    /// What is still to be compared with the registry in this verification.
+    uncompared: Vec<HeldKey>,
+    /// What was not as we wrote it, and is to be read.
+    changed: Vec<HeldKey>,
+    /// When a log line last said that the registry's history went back.
+    rollback_logged_at: Option<Instant>,
     in_flight: InFlight,
     /// When the action in flight was started.
     started_at: Instant,
@@ -104,7 +109,9 @@ impl SessionState {
             lost_leases: LostLeases::default(),
             pending_grant: None,
             revocations: VecDeque::new(),
-            missing: Vec::new(),
+            uncompared: Vec::new(),
+            changed: Vec::new(),
+            rollback_logged_at: None,
             in_flight: InFlight::Nothing,
             started_at: now,
             deferred: Vec::new(),
@@ -164,8 +171,11 @@ impl SessionState {
                 self.revoked(revocation, result, now);
             }
             (Completion::Verified(lease, result), _) => self.verified(lease, result, now),
+            (Completion::Compared(lease, changed, result), _) => {
+                self.compared(lease, changed, result, now);
+            }
             (Completion::Examined(lease, examined, result), _) => {
-                self.examined(lease, examined, result);
+                self.examined(lease, examined, result, now);
             }
             // These do not happen: no other action is in flight then.
             (Completion::Granted(lease, _) | Completion::Revoked(lease, _), _) => {
@@ -195,7 +205,9 @@ impl SessionState {
     /// Returns the earliest deadline of a deregistration.
     fn deadline(&self) -> Option<Instant> {
         let deferred = self.deferred.iter().filter_map(|request| match request {
-            Request::Remove { reply, .. } => reply.as_ref().map(|reply| reply.deadline),
+            Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } => {
+                reply.as_ref().map(|reply| reply.deadline)
+            }
             Request::Put(_) | Request::Dropped { .. } => None,
         });
         deferred.chain(self.removals.deadline()).min()
@@ -222,7 +234,7 @@ impl SessionState {
     /// Answers the callers whose deadline has passed.
     pub(super) fn tick(&mut self, now: Instant) {
         for request in &mut self.deferred {
-            if let Request::Remove { reply, .. } = request
+            if let Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } = request
                 && let Some(reply) = reply.take_if(|reply| reply.deadline <= now)
             {
                 reply.send(Ok(Deregistered::Unconfirmed));
@@ -240,7 +252,9 @@ impl SessionState {
         for request in deferred {
             match request {
                 Request::Put(put) => put.answer(Err(Error::Closed)),
-                Request::Remove { reply, .. } => replies.extend(reply),
+                Request::Remove { reply, .. } | Request::RemoveUnleased { reply, .. } => {
+                    replies.extend(reply);
+                }
                 Request::Dropped { .. } => {}
             }
         }

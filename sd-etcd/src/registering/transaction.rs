@@ -3,7 +3,7 @@
 use super::write::{Found, Write, Written};
 use crate::connection::{CallError, Connector, Limit};
 use etcd_client::{
-    Txn, TxnOp,
+    Compare, CompareOp, GetOptions, Txn, TxnOp,
     proto::{PbTxnOpResponse, PbTxnResponse},
 };
 use sd_core::Error;
@@ -45,13 +45,27 @@ pub(super) async fn read_keys(
     limit: usize,
     keys: Vec<Vec<u8>>,
 ) -> Result<Vec<Option<Found>>, CallError> {
+    read(connector, Some(limit), keys, None).await
+}
+
+async fn read(
+    connector: &Connector,
+    limit: Option<usize>,
+    keys: Vec<Vec<u8>>,
+    options: Option<GetOptions>,
+) -> Result<Vec<Option<Found>>, CallError> {
     let count = keys.len();
-    let operations: Vec<TxnOp> = keys.into_iter().map(|key| TxnOp::get(key, None)).collect();
+    let get = |key| TxnOp::get(key, options.clone());
+    let operations: Vec<TxnOp> = keys.into_iter().map(get).collect();
     let answer = connector
         .call("txn", |connection| {
             let txn = Txn::new().and_then(operations.clone());
             let kv = connection.client.kv_client();
-            async move { kv.max_decoding_message_size(limit).txn(txn).await }
+            let mut kv = match limit {
+                Some(limit) => kv.max_decoding_message_size(limit),
+                None => kv,
+            };
+            async move { kv.txn(txn).await }
         })
         .await?;
     let responses = answer.0.responses.into_iter();
@@ -60,6 +74,33 @@ pub(super) async fn read_keys(
         true => Ok(found),
         false => Err(misfit()),
     }
+}
+
+/// Whether each key has the modification beside it. The answer is a few bytes.
+pub(super) async fn have_modifications(
+    connector: &Connector,
+    keys: Vec<(Vec<u8>, i64)>,
+) -> Result<bool, CallError> {
+    let is_same = |(key, modified)| Compare::mod_revision(key, CompareOp::Equal, modified);
+    let conditions: Vec<Compare> = keys.into_iter().map(is_same).collect();
+    let answer = connector
+        .call("txn", |connection| {
+            let txn = Txn::new().when(conditions.clone());
+            async move { connection.client.kv_client().txn(txn).await }
+        })
+        .await?;
+    Ok(answer.succeeded())
+}
+
+/// Reads the modifications of `keys`, in their order. `None` where there is no such key.
+pub(super) async fn read_modifications(
+    connector: &Connector,
+    keys: Vec<Vec<u8>>,
+) -> Result<Vec<Option<i64>>, CallError> {
+    let options = GetOptions::new().with_keys_only();
+    let found = read(connector, None, keys, Some(options)).await?;
+    let modified = |found: Option<Found>| found.map(|found| found.modified);
+    Ok(found.into_iter().map(modified).collect())
 }
 
 fn misfit() -> CallError {

@@ -31,6 +31,11 @@ pub(super) enum Write {
         key: Vec<u8>,
         guard: Guard,
     },
+    /// Nothing but the look at what stands if the guard does not hold.
+    Look {
+        key: Vec<u8>,
+        guard: Guard,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,18 +87,19 @@ impl Write {
             } => {
                 let options = PutOptions::new().with_lease(lease);
                 let put = TxnOp::put(key.clone(), value, Some(options));
-                (key, guard, put)
+                (key, guard, Some(put))
             }
             Self::Delete { key, guard } => {
                 let delete = TxnOp::delete(key.clone(), None);
-                (key, guard, delete)
+                (key, guard, Some(delete))
             }
+            Self::Look { key, guard } => (key, guard, None),
         };
         // With its value: for keys alone 3.7 does not say the lease.
         TxnOp::txn(
             Txn::new()
                 .when(guard.conditions(&key))
-                .and_then([write])
+                .and_then(write.into_iter().collect::<Vec<_>>())
                 .or_else([TxnOp::get(key, None)]),
         )
     }
@@ -102,7 +108,7 @@ impl Write {
     pub(super) fn access_check(&self) -> Option<TxnOp> {
         match self {
             Self::Put { key, .. } => Some(TxnOp::put(key.clone(), "", None)),
-            Self::Delete { .. } => None,
+            Self::Delete { .. } | Self::Look { .. } => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     holdings::{Holdings, Mark},
     shared::{Attempt, Kind},
 };
-use sd_core::{Deregistered, RegistrationId, Removal, Result, Service};
+use sd_core::{Bytes, Deregistered, RegistrationId, Removal, Result, Service};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -58,6 +58,35 @@ impl Session {
         }
     }
 
+    /// Removes what took the key from the entry `before`, if it has this value and no lease.
+    pub(crate) async fn remove_unleased(
+        &self,
+        before: &Mark,
+        value: &Bytes,
+    ) -> Result<Deregistered> {
+        let call = self.call(
+            "remove",
+            |calls| &mut calls.removals,
+            |state| match state.store.get(before.key.as_str()) {
+                Some(stored)
+                    if stored.lease.is_none()
+                        && stored.value == *value
+                        && !before.is_rolled_back(stored) =>
+                {
+                    state.store.delete(&before.key);
+                    Deregistered::Removed
+                }
+                _ => Deregistered::NotOurs,
+            },
+        );
+        let bounded = timeout(self.options.deregister_timeout, call);
+        match bounded.await {
+            Ok(Err(error)) if error.is_transient() => Ok(Deregistered::Unconfirmed),
+            Ok(outcome) => outcome,
+            Err(_) => Ok(Deregistered::Unconfirmed),
+        }
+    }
+
     /// Ends a registration whose handle was dropped.
     pub(crate) fn release(self: &Arc<Self>, id: RegistrationId) {
         let mut session = self.lock();
@@ -103,7 +132,7 @@ impl Session {
         removal: &Removal<Mark>,
     ) -> Attempt<Deregistered> {
         self.registry.attempt(self.id, Kind::Call, |state, _| {
-            session.holdings.catch_up(&state.store);
+            session.holdings.catch_up(&mut state.store);
             Holdings::carry_out(removal, &mut state.store)
         })
     }

@@ -35,14 +35,23 @@ impl Session {
             |session, state, now| {
                 session.holdings.ledger.admit(&call)?;
                 let key = session.holdings.ledger.key_for(service);
+                let mut kept = None;
                 if let Some(stored) = key.and_then(|key| state.store.get(key.as_str()))
                     && !before.stands(&state.store)
+                    && !before.is_rolled_back(stored)
                 {
-                    session.holdings.ledger.taken(&call);
-                    return Ok(Reclaimed::taken(stored.value.clone()));
+                    let Some(modified) = before.overwritten(stored) else {
+                        session.holdings.ledger.taken(&call);
+                        return Ok(Reclaimed::taken(stored.value.clone()));
+                    };
+                    kept = (stored.value == service.value).then_some(modified);
                 }
                 let lease = self.lease_for(service.ttl, session, state, now);
-                Ok(Reclaimed::Held(self.put(call, lease, session, state)))
+                let registration = match kept {
+                    Some(modified) => self.hold(call, lease, modified, session, state),
+                    None => self.put(call, lease, session, state),
+                };
+                Ok(Reclaimed::Held(registration))
             },
         )
         .await?
@@ -76,7 +85,21 @@ impl Session {
         let service = call.service().clone();
         let key = service.key.under(&lease);
         let value = service.value.clone();
-        let modified = state.store.put(key.clone(), value, Some(&lease));
+        let modified = state.store.put(key, value, Some(&lease));
+        self.hold(call, lease, modified, session, state)
+    }
+
+    /// Makes the registration of an entry that stands.
+    fn hold(
+        self: &Arc<Self>,
+        call: Call,
+        lease: LeaseId,
+        modified: u64,
+        session: &mut SessionState,
+        state: &mut State,
+    ) -> Registration {
+        let service = call.service().clone();
+        let key = service.key.under(&lease);
         let mark = Mark {
             key,
             lease,

@@ -57,7 +57,7 @@ impl Session {
                         return;
                     }
                     let _ = self.registry.attempt(self.id, Kind::Upkeep, |state, _| {
-                        session.holdings.catch_up(&state.store);
+                        session.holdings.catch_up(&mut state.store);
                     });
                 }
                 changes.changed().await;

@@ -7,6 +7,7 @@ mod leases;
 mod leftovers;
 mod partitions;
 mod registrations;
+mod restores;
 mod troubles;
 mod watches;
 

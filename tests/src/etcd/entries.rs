@@ -30,6 +30,12 @@ impl Etcd {
         lease
     }
 
+    /// Gives an entry another value and leaves it on its lease, as an operator who edits it.
+    pub async fn edit(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> i64 {
+        let options = PutOptions::new().with_ignore_lease();
+        self.put_with(key.into(), value.into(), Some(options)).await
+    }
+
     async fn put_with(&self, key: Vec<u8>, value: Vec<u8>, options: Option<PutOptions>) -> i64 {
         let response = self
             .ask("Put", |mut client| async move {

@@ -3,8 +3,10 @@
 mod consumers;
 mod departures;
 mod durations;
+mod edits;
 mod outages;
 mod registrations;
+mod reloads;
 mod stabilisation;
 
 use sd_core::{Service, Ttl};

@@ -12,7 +12,7 @@ use crate::{
         registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
     },
-    registry::{Client, Service},
+    registry::{Client, Owner, Service},
     support::{RestartableTask, StatusReceiver},
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -50,7 +50,8 @@ impl RegistrarBuilder {
     pub(super) fn new(client: Arc<dyn Client>, service: Service) -> Self {
         Self {
             client,
-            service,
+            // Other registrars of the same key and client have other owners.
+            service: service.owned_by(Owner::new()),
             options: Options {
                 retake: false,
                 backoff: (Duration::from_millis(100), Duration::from_secs(4)),

@@ -45,6 +45,12 @@ impl StatusLog {
                     tracing::warn!(%service, %error, "the new value was not written, trying on");
                 }
             }
+            RegistrarStatus::Registered {
+                edit: Some(edit), ..
+            } if !is_edited_so(old, edit) => {
+                let value = shown(edit);
+                tracing::info!(%service, %value, "the entry was edited in the registry, and stays so");
+            }
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
@@ -98,13 +104,18 @@ impl StatusLog {
 
     fn lost(&mut self, service: &ServiceKey, lost: &Lost) {
         let reason = lost.reason();
-        if *lost == Lost::LeaseExpired {
+        if matches!(lost, Lost::LeaseExpired | Lost::RolledBack) {
             tracing::debug!(%service, "registration lost, putting it back");
         } else {
             self.warned_of_loss = true;
             tracing::warn!(%service, reason, "registration lost, putting it back");
         }
     }
+}
+
+/// Whether the status says that the entry has this edited value.
+fn is_edited_so(status: &RegistrarStatus, value: &[u8]) -> bool {
+    matches!(status, RegistrarStatus::Registered { edit: Some(edit), .. } if edit == value)
 }
 
 /// Whether the next registration begins without the warnings of this one.
@@ -136,6 +147,7 @@ mod tests {
             key: Key::new("/a").unwrap(),
             lease: LeaseId::from(lease),
             error: None,
+            edit: None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     },
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
+use bytes::Bytes;
 use std::{future, mem, pin::pin, sync::Arc};
 use tokio::{
     select,
@@ -96,7 +97,8 @@ impl RegistrarTask {
             action,
             &*self.client,
             &self.service,
-            registration
+            registration,
+            self.state.unleased_edit().cloned(),
         ));
         loop {
             // The owner first, so that no call begins that is not wanted any more.
@@ -138,12 +140,19 @@ impl RegistrarTask {
                 let (key, lease) = self.keep(registration);
                 Input::Reclaimed { key, lease }
             }
+            // A reclaim that finds the successor answers in one way or another. Why, the handle says.
+            Completion::Reclaimed(_) if self.is_superseded() => Input::Superseded,
             Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
             Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
             Completion::Lost(lost) => Input::Lost(lost),
             Completion::Deregistered(outcome) => Input::Deregistered(outcome),
             Completion::TimerFired => Input::TimerFired,
         }
+    }
+
+    fn is_superseded(&self) -> bool {
+        let loss = self.registration.as_ref().and_then(Registration::loss);
+        loss == Some(Lost::Superseded)
     }
 
     fn keep(&mut self, registration: Registration) -> (Key, LeaseId) {
@@ -180,6 +189,7 @@ async fn carry_out(
     client: &dyn Client,
     service: &Service,
     registration: Option<&Registration>,
+    unleased_edit: Option<Bytes>,
 ) -> Completion {
     match (action, registration) {
         (Action::Idle, _) => future::pending().await,
@@ -187,7 +197,20 @@ async fn carry_out(
             let service = service.clone().with_value(value.clone());
             Completion::Registered(caught(async { client.register(&service).await }).await)
         }
-        (Action::Deregister, _) => Completion::Deregistered(deregister(client, service).await),
+        (Action::Deregister, registration) => {
+            let edit = match (registration, unleased_edit) {
+                (Some(registration), Some(edit)) => {
+                    Some(caught(registration.remove_unleased(edit)).await)
+                }
+                _ => None,
+            };
+            let outcome = deregister(client, service).await;
+            Completion::Deregistered(match (edit, outcome) {
+                (Some(Ok(edit)), Ok(Deregistered::NotOurs)) => Ok(edit),
+                (Some(Err(_)), Ok(Deregistered::NotOurs)) => Ok(Deregistered::Unconfirmed),
+                (_, outcome) => outcome,
+            })
+        }
         (Action::AwaitLoss, Some(registration)) => {
             Completion::Lost(registration.until_lost().await)
         }

@@ -22,6 +22,8 @@ pub(crate) enum Input {
     Reclaimed { key: Key, lease: LeaseId },
     /// [`Action::Reclaim`] has found an entry of somebody else.
     Taken { value: Bytes },
+    /// [`Action::Reclaim`] has found another registration of the same client.
+    Superseded,
     /// [`Action::Reclaim`] has failed.
     ReclaimFailed(Error),
     /// [`Action::Deregister`] has ended.

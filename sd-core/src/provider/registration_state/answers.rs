@@ -21,6 +21,7 @@ impl RegistrationState {
             return self.announced(deadline, now);
         }
         self.may_hold_entry = true;
+        self.key = Some(key.clone());
         self.retry.succeeded(now);
         self.retake.succeeded(now);
         self.value.clear_refusal();
@@ -63,14 +64,22 @@ impl RegistrationState {
 
     pub(super) fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
         if let Phase::Removing(step) = self.phase {
-            return self.next_removal_step(step, now);
+            return match lost {
+                // What stands now is the successor's.
+                Lost::Superseded => self.deregistered(Ok(Deregistered::NotOurs)),
+                _ => self.next_removal_step(step, now),
+            };
         }
         match lost {
             Lost::Taken { value } => self.taken(value, now),
             Lost::Superseded => self.end(RegistrarStatus::Superseded),
             Lost::Closed => self.end(RegistrarStatus::Closed),
             Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
-            Lost::LeaseExpired | Lost::KeyDeleted => {
+            Lost::Overwritten { value } if self.is_edit(&value) => {
+                self.value.adopt(value.clone());
+                self.begin(Action::Reclaim(value), None)
+            }
+            Lost::LeaseExpired | Lost::KeyDeleted | Lost::Overwritten { .. } | Lost::RolledBack => {
                 self.phase = Phase::Reclaiming {
                     lost,
                     attempt: 1,
@@ -79,6 +88,17 @@ impl RegistrationState {
                 let at = now + self.retry.failed(now);
                 self.begin(Action::Idle, Some(at))
             }
+        }
+    }
+
+    /// Whether `value`, found in the entry, is an edit of what was written there. What the owner has
+    /// asked for meanwhile, or what a write that was not answered may have left, is none.
+    fn is_edit(&self, value: &Bytes) -> bool {
+        match &self.phase {
+            Phase::Registered { key, .. } if self.value.is_written() => self
+                .options
+                .is_same_instance(key, &self.value.wanted, value),
+            _ => false,
         }
     }
 

@@ -73,6 +73,7 @@ fn is_answer(input: &Input) -> bool {
             | Input::RegisterFailed(_)
             | Input::Reclaimed { .. }
             | Input::ReclaimFailed(_)
+            | Input::Superseded
             | Input::Taken { .. }
     )
 }
@@ -87,7 +88,10 @@ fn ends(input: &Input, action: &Action) -> bool {
         Action::AwaitLoss => matches!(input, Input::Lost(_)),
         Action::Reclaim(_) => matches!(
             input,
-            Input::Reclaimed { .. } | Input::Taken { .. } | Input::ReclaimFailed(_)
+            Input::Reclaimed { .. }
+                | Input::Taken { .. }
+                | Input::Superseded
+                | Input::ReclaimFailed(_)
         ),
         Action::Deregister => matches!(input, Input::Deregistered(_)),
     }
@@ -202,6 +206,9 @@ impl Checked {
             {
                 self.allowed = Allowed::Nothing;
             }
+            Input::Superseded if matches!(self.state.action, Action::Reclaim(_)) => {
+                self.allowed = Allowed::Nothing;
+            }
             _ => {}
         }
     }
@@ -282,6 +289,8 @@ fn input() -> impl Strategy<Value = Input> {
         3 => Just(Lost::LeaseExpired),
         1 => Just(Lost::KeyDeleted),
         1 => Just(Lost::Taken { value: "x".into() }),
+        2 => value().prop_map(Lost::overwritten),
+        1 => Just(Lost::RolledBack),
         1 => Just(Lost::Superseded),
         1 => Just(Lost::Deregistered),
         1 => Just(Lost::Closed),
@@ -309,6 +318,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => lost.prop_map(Input::Lost),
         1 => Just(Input::Reclaimed { key: key(), lease: lease() }),
         1 => Just(Input::Taken { value: "x".into() }),
+        1 => Just(Input::Superseded),
         2 => error().prop_map(Input::ReclaimFailed),
         1 => gone.prop_map(Input::Deregistered),
         3 => Just(Input::TimerFired),
@@ -328,6 +338,8 @@ enum Op {
     },
     /// The lease ends, or an operator deletes the key.
     Vanish(Lost),
+    /// Somebody writes another value and leaves the entry on its lease.
+    Edit(Bytes),
     /// Somebody else takes the key.
     Take,
     /// The other holder lets the key go.
@@ -362,12 +374,18 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Response::Denied),
     ];
     let end = prop::sample::select(vec![Lost::Superseded, Lost::Closed]);
-    let vanish = prop::sample::select(vec![Lost::LeaseExpired, Lost::KeyDeleted]);
+    let vanish = prop::sample::select(vec![
+        Lost::LeaseExpired,
+        Lost::KeyDeleted,
+        // The entry from before is gone too, sooner or later.
+        Lost::RolledBack,
+    ]);
     prop_oneof![
         40 => Just(Op::Register),
         60 => value().prop_map(Op::Update),
         40 => any::<bool>().prop_map(|applied| Op::Deregister { applied }),
         40 => vanish.prop_map(Op::Vanish),
+        40 => value().prop_map(Op::Edit),
         20 => Just(Op::Take),
         20 => Just(Op::Leave),
         3 => end.prop_map(Op::End),
@@ -397,7 +415,10 @@ struct Simulation {
     wants: bool,
     /// Whether it met an error that it cannot overcome by itself.
     excused: bool,
-    newest: Bytes,
+    /// What the owner wants.
+    own: Bytes,
+    /// What somebody has made of it.
+    edit: Option<Bytes>,
 }
 
 impl Simulation {
@@ -410,7 +431,8 @@ impl Simulation {
             is_removing: false,
             wants: false,
             excused: false,
-            newest: Bytes::from(VALUES[0]),
+            own: Bytes::from(VALUES[0]),
+            edit: None,
         }
     }
 
@@ -423,6 +445,9 @@ impl Simulation {
         if self.action() == Action::Deregister {
             self.is_held = false;
             self.loss = None;
+        }
+        if self.checked.state.has_ended() {
+            self.edit = None;
         }
         let state = &self.checked.state;
         let gave_up = self.wants && state.has_ended() && !self.excused;
@@ -445,7 +470,8 @@ impl Simulation {
                 self.tell(Input::Register);
             }
             Op::Update(value) => {
-                self.newest = value.clone();
+                self.own = value.clone();
+                self.edit = None;
                 self.tell(Input::Update(value));
             }
             Op::Deregister { applied } => {
@@ -461,6 +487,14 @@ impl Simulation {
                 if matches!(self.entry, Some((Holder::Us, _))) {
                     self.entry = None;
                     self.lose(why);
+                }
+            }
+            Op::Edit(value) => {
+                if matches!(self.entry, Some((Holder::Us, _))) && self.is_held {
+                    if self.loss.is_none() {
+                        self.entry = Some((Holder::Us, value.clone()));
+                        self.lose(Lost::overwritten(value));
+                    }
                 }
             }
             Op::Take => {
@@ -543,7 +577,12 @@ impl Simulation {
                 if let Some(lost) = self.loss.take() {
                     self.is_held = false;
                     self.excused |= matches!(lost, Lost::Superseded | Lost::Closed);
+                    let edit = self.edit_of(&lost);
                     self.tell(Input::Lost(lost));
+                    if let Some(edit) = edit {
+                        assert_eq!(self.checked.state.value.edit(), Some(&edit));
+                        self.edit = Some(edit);
+                    }
                 }
             }
             Action::Deregister => self.deregister(response),
@@ -564,6 +603,23 @@ impl Simulation {
                 };
                 self.put_ended(&action, result);
             }
+        }
+    }
+
+    /// The value that is kept from now on, if the loss is an edit of ours at the same address.
+    fn edit_of(&self, lost: &Lost) -> Option<Bytes> {
+        let state = &self.checked.state;
+        let is_registered = matches!(state.phase, Phase::Registered { .. });
+        let address = |value: &Bytes| {
+            let entry = crate::registry::Entry::new(key(), value.clone());
+            Some(DefaultCodec.decode(&entry).ok()?.address().to_owned())
+        };
+        match lost {
+            Lost::Overwritten { value } if is_registered && state.value.is_written() => {
+                let same = address(value)? == address(&state.value.wanted)?;
+                same.then(|| value.clone())
+            }
+            _ => None,
         }
     }
 
@@ -653,14 +709,16 @@ impl Simulation {
             assert!(matches!(state.status(), RegistrarStatus::Registered { .. }));
             let (holder, value) = self.entry.as_ref().expect("an entry");
             assert_eq!(*holder, Holder::Us);
-            if self.newest == UNACCEPTABLE {
+            if let Some(edit) = &self.edit {
+                assert_eq!(value, edit, "what was edited");
+            } else if self.own == UNACCEPTABLE {
                 assert_ne!(*value, UNACCEPTABLE);
                 assert!(matches!(
                     state.update_result(),
                     Some(Err(Error::Invalid(_)))
                 ));
             } else {
-                assert_eq!(*value, self.newest, "the newest value");
+                assert_eq!(*value, self.own, "the newest value");
                 assert!(matches!(state.update_result(), Some(Ok(Updated::Written))));
             }
         } else if !self.wants && !self.excused {

@@ -1,6 +1,10 @@
 //! The options of a registration.
 
-use crate::{instances::Codec, registry::Key, support::catch};
+use crate::{
+    instances::Codec,
+    registry::{Entry, Key},
+    support::catch,
+};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +24,44 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether `new` describes the same instance as `old`: the codec reads both, at one address. If
+    /// the codec panics it does not, and that is logged.
+    pub(super) fn is_same_instance(&self, key: &Key, old: &Bytes, new: &Bytes) -> bool {
+        let decode = |value: &Bytes| self.codec.decode(&Entry::new(key.clone(), value.clone()));
+        let is_same = catch(|| match (decode(old), decode(new)) {
+            (Ok(old), Ok(new)) => old.address() == new.address(),
+            _ => false,
+        });
+        is_same.unwrap_or_else(|why| {
+            tracing::error!(%key, %why, "the codec failed, an edited value is not kept");
+            false
+        })
+    }
+
+    /// Whether `value` differs from `old` in weight and status alone, as far as the codec can say. A bare
+    /// address does not count: other programs register that for themselves.
+    pub(super) fn differs_in_weight_or_status(
+        &self,
+        key: &Key,
+        old: &Bytes,
+        value: &Bytes,
+    ) -> bool {
+        let decode = |value: &Bytes| self.codec.decode(&Entry::new(key.clone(), value.clone()));
+        let is_such = catch(|| match (decode(old), decode(value)) {
+            (Ok(old), Ok(new)) => {
+                let is_bare = new.address().as_bytes() == value.as_ref();
+                !is_bare
+                    && new != old
+                    && new.with_weight(old.weight()).with_status(old.status()) == old
+            }
+            _ => false,
+        });
+        is_such.unwrap_or_else(|why| {
+            tracing::error!(%key, %why, "the codec failed, what took the key is left");
+            false
+        })
+    }
+
     /// The value that announces draining; `None` where the codec cannot say so. A panic of the
     /// codec is logged, and draining is not announced.
     pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {

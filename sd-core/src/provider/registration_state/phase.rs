@@ -44,8 +44,8 @@ impl Phase {
         }
     }
 
-    /// The status to publish.
-    pub(super) fn status(&self) -> RegistrarStatus {
+    /// The status to publish, of an entry whose value is an `edit`.
+    pub(super) fn status(&self, edit: Option<&Bytes>) -> RegistrarStatus {
         match self {
             Self::Ended(status) => status.clone(),
             Self::Registering { attempt, error } => RegistrarStatus::Registering {
@@ -56,6 +56,7 @@ impl Phase {
                 key: key.clone(),
                 lease: lease.clone(),
                 error: error.clone(),
+                edit: edit.cloned(),
             },
             Self::Reclaiming {
                 lost,

@@ -39,7 +39,14 @@ impl RegistrationState {
                 });
                 None
             }
-            Phase::Registering { .. } | Phase::Reclaiming { .. } | Phase::Taken { .. } => {
+            Phase::Registering { .. } | Phase::Reclaiming { .. } => self.remove(deadline),
+            Phase::Taken { value, .. } => {
+                let is_edit = |key| {
+                    let wanted = &self.value.wanted;
+                    self.options.differs_in_weight_or_status(key, wanted, value)
+                };
+                let is_edit = self.key.as_ref().is_some_and(is_edit);
+                self.unleased_edit = is_edit.then(|| value.clone());
                 self.remove(deadline)
             }
             Phase::Registered { key, .. } => {
@@ -78,6 +85,7 @@ impl RegistrationState {
 
     /// The registry has answered, or the time for it has run out.
     pub(super) fn deregistered(&mut self, outcome: Result<Deregistered>) -> Option<Action> {
+        self.unleased_edit = None;
         self.may_hold_entry = !matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
         self.removed = Some(outcome.clone());
         if std::mem::take(&mut self.register_next) {

@@ -15,6 +15,10 @@ pub(super) struct Value {
     pub(super) refused: Option<Error>,
     /// Whether the owner's newest value was given up, and `wanted` is the one before.
     given_up: bool,
+    /// Whether the owner waits for the registry's answer to `wanted`, also if that was written before.
+    is_asked: bool,
+    /// The owner's value, if `wanted` is an edit of it that somebody made in the registry.
+    edited: Option<Bytes>,
 }
 
 impl Value {
@@ -26,18 +30,44 @@ impl Value {
             uncertain: false,
             refused: None,
             given_up: false,
+            is_asked: false,
+            edited: None,
         }
     }
 
-    /// The owner wants another value.
+    /// The owner wants another value, whatever was edited before.
     pub(super) fn want(&mut self, value: Bytes) {
         self.wanted = value;
         self.refused = None;
         self.given_up = false;
+        self.is_asked = true;
+        self.edited = None;
+    }
+
+    /// Somebody has edited the entry, and its value is wanted from now on.
+    pub(super) fn adopt(&mut self, edit: Bytes) {
+        self.refused = None;
+        self.given_up = false;
+        let own = std::mem::replace(&mut self.wanted, edit);
+        self.edited.get_or_insert(own);
+    }
+
+    /// The wanted value, if somebody has edited it in the registry.
+    pub(super) fn edit(&self) -> Option<&Bytes> {
+        self.edited.as_ref().map(|_| &self.wanted)
+    }
+
+    /// The entry has ended, and what was edited in it.
+    pub(super) fn end(&mut self) {
+        self.written = None;
+        if let Some(own) = self.edited.take() {
+            self.wanted = own;
+        }
     }
 
     /// The registry has confirmed the value `sent`.
     pub(super) fn confirm(&mut self, sent: Bytes) {
+        self.is_asked &= sent != self.wanted;
         self.written = Some(sent);
         self.uncertain = false;
     }
@@ -57,9 +87,9 @@ impl Value {
         }
     }
 
-    /// Whether the registry has the wanted value.
+    /// Whether the registry has confirmed the wanted value since the owner asked for it.
     pub(super) fn is_written(&self) -> bool {
-        self.is_current(&self.wanted)
+        !self.is_asked && self.is_current(&self.wanted)
     }
 
     /// Whether the registry has `value`, as far as is known.
@@ -76,6 +106,8 @@ impl Value {
         {
             self.wanted = written.clone();
             self.given_up = true;
+            self.is_asked = false;
+            self.edited = None;
             self.refused = Some(error.clone());
             return true;
         }

@@ -1,6 +1,6 @@
 //! Leases: granted, lost, revoked.
 
-use super::{InFlight, SessionState};
+use super::{InFlight, SessionState, verification::COMPARISON_PAUSE};
 use crate::{
     registering::{
         actions::{Action, LeaseError},
@@ -24,6 +24,13 @@ const THAW: Duration = Duration::from_secs(1);
 pub(super) struct Lease {
     pub(super) id: i64,
     pub(super) verify_at: Instant,
+    /// When to compare modifications again, if the revision has moved by then.
+    pub(super) compare_at: Instant,
+    /// The revision of the registry at which all keys were as we wrote them. `None` if they have to be
+    /// compared, whatever the revision is.
+    pub(super) compared_at: Option<i64>,
+    /// The revision before the comparison that goes on.
+    pub(super) comparing_at: i64,
     /// etcd refused to list its keys.
     pub(super) was_denied: bool,
     _gauge: GaugeGuard,
@@ -89,6 +96,9 @@ impl SessionState {
         self.lease = Some(Lease {
             id: lease,
             verify_at: now + self.ttl.keep_alive_interval(),
+            compare_at: now + COMPARISON_PAUSE,
+            compared_at: None,
+            comparing_at: 0,
             was_denied: false,
             _gauge: GaugeGuard::new(meters::LEASES),
         });
@@ -98,7 +108,8 @@ impl SessionState {
     pub(in crate::registering) fn lease_lost(&mut self, lease: i64) {
         if self.lease.take_if(|it| it.id == lease).is_some() {
             self.shared.remove_lease(lease);
-            self.missing.clear();
+            self.uncompared.clear();
+            self.changed.clear();
             let services = self.ledger.lease_lost(lease);
             self.lost_leases.lost(&LeaseId::from(lease), services);
             count(meters::LEASES_LOST, None, 1);

@@ -3,14 +3,14 @@
 
 use super::*;
 use crate::registering::{
-    actions::LeaseError,
-    requests::{PutRequest, Receiver, Requests},
+    actions::{LeaseError, LeaseState, Listing},
+    requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };
 use crate::support::cases;
 use bytes::Bytes;
 use proptest::prelude::*;
-use sd_core::{Key, Reclaimed, Registration, Result};
+use sd_core::{Key, Owner as Identity, Reclaimed, Registration, Result};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::oneshot;
 
@@ -32,13 +32,22 @@ enum Step {
     Register(usize),
     /// Through the newest handle.
     Reclaim(usize),
+    /// Through the newest handle, with the value of an edit.
+    KeepEdit(usize),
     Deregister(usize),
+    /// By the owner of an earlier registration.
+    DeregisterEarlier(usize),
     Drop(usize),
     /// Start the next action, or end the one in flight.
     Act(Outcome),
     /// A request that was given up is carried out.
     Arrives(usize),
     StrangerPuts(usize),
+    /// Somebody writes another value and leaves the entry on its lease.
+    Edit(usize),
+    Backup,
+    /// etcd is replaced by what the last backup holds.
+    Restore,
     /// etcd ends the lease and says so.
     LeaseEnds,
     Pass,
@@ -56,6 +65,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => key.clone().prop_map(Step::Register),
         3 => key.clone().prop_map(Step::Reclaim),
         2 => key.clone().prop_map(Step::Deregister),
+        1 => key.clone().prop_map(Step::DeregisterEarlier),
+        1 => key.clone().prop_map(Step::KeepEdit),
+        1 => key.clone().prop_map(Step::Edit),
+        1 => Just(Step::Backup),
+        1 => Just(Step::Restore),
         1 => key.clone().prop_map(Step::Drop),
         16 => outcome.prop_map(Step::Act),
         4 => (0..8_usize).prop_map(Step::Arrives),
@@ -74,7 +88,7 @@ enum EtcdRequest {
 }
 
 /// What etcd would do.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     entries: HashMap<Vec<u8>, Found>,
     leases: HashSet<i64>,
@@ -85,7 +99,7 @@ impl Model {
     fn writes(&mut self, writes: &[Write]) -> Result<Vec<Written>, LeaseError> {
         let is_on_lost_lease = |write: &Write| match write {
             Write::Put { lease, .. } => !self.leases.contains(lease),
-            Write::Delete { .. } => false,
+            Write::Delete { .. } | Write::Look { .. } => false,
         };
         if writes.iter().any(is_on_lost_lease) {
             return Err(LeaseError::NotFound);
@@ -95,7 +109,9 @@ impl Model {
     }
 
     fn write(&mut self, write: &Write) -> Written {
-        let (Write::Put { key, guard, .. } | Write::Delete { key, guard }) = write;
+        let (Write::Put { key, guard, .. }
+        | Write::Delete { key, guard }
+        | Write::Look { key, guard }) = write;
         let found = self.entries.get(key);
         if found.map_or(Guard::Absent, Found::guard) != *guard {
             return Written::Refused(found.cloned());
@@ -107,6 +123,7 @@ impl Model {
             Write::Delete { key, .. } => {
                 self.entries.remove(key);
             }
+            Write::Look { .. } => {}
         }
         let revision = self.revision;
         Written::Done { revision }
@@ -134,10 +151,17 @@ impl Model {
         was_there.then_some(()).ok_or(LeaseError::NotFound)
     }
 
-    fn on(&self, lease: i64) -> Option<HashSet<Vec<u8>>> {
+    fn lease(&self, lease: i64, listing: Listing) -> Option<LeaseState> {
         let keys = self.entries.iter().filter(|(_, it)| it.lease == lease);
-        let keys = keys.map(|(key, _)| key.clone()).collect();
-        self.leases.contains(&lease).then_some(keys)
+        let keys = (listing == Listing::Keys).then(|| keys.map(|(key, _)| key.clone()).collect());
+        let revision = self.revision;
+        let state = LeaseState { revision, keys };
+        self.leases.contains(&lease).then_some(state)
+    }
+
+    fn has(&self, held: &HeldKey) -> bool {
+        let modified = self.entries.get(&held.key).map(|found| found.modified);
+        modified == Some(held.modified)
     }
 
     fn carry_out(&mut self, request: &EtcdRequest) {
@@ -153,6 +177,7 @@ impl Model {
 /// A put that is not answered yet.
 struct Asked {
     id: u64,
+    identity: Identity,
     value: Bytes,
     answer: oneshot::Receiver<Result<Reclaimed>>,
 }
@@ -160,7 +185,11 @@ struct Asked {
 /// What the owner of a service knows.
 #[derive(Default)]
 struct Owner {
-    held: Option<(u64, Registration)>,
+    /// Of all registrations, the newest last.
+    identities: Vec<Identity>,
+    /// Those that were told to end.
+    ending: Vec<Identity>,
+    held: Option<(u64, Identity, Registration)>,
     asked: Vec<Asked>,
     /// The last confirmed value, and the values of the puts that failed since.
     values: Vec<Bytes>,
@@ -174,6 +203,8 @@ struct World {
     etcd: Model,
     in_flight: Option<Action>,
     late: Vec<EtcdRequest>,
+    backup: Model,
+    was_restored: bool,
     owners: [Owner; KEYS.len()],
 }
 
@@ -201,23 +232,47 @@ impl World {
             etcd: Model::default(),
             in_flight: None,
             late: Vec::new(),
+            backup: Model::default(),
+            was_restored: false,
             owners: Default::default(),
         }
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Register(key) => self.put(key, None),
-            Step::Reclaim(key) => {
-                if let Some((id, _)) = self.owners[key].held {
-                    self.put(key, Some(id));
+            Step::Register(key) => {
+                let identity = Identity::new();
+                self.owners[key].identities.push(identity);
+                self.put(key, None, identity, None);
+            }
+            Step::Reclaim(key) | Step::KeepEdit(key) => {
+                let value = matches!(step, Step::KeepEdit(_)).then_some("edit");
+                if let Some((id, identity, _)) = self.owners[key].held {
+                    self.put(key, value, identity, Some(id));
                 }
             }
-            Step::Deregister(key) => self.state.accept(Request::Remove {
-                service: service(key),
-                why: Lost::Deregistered,
-                reply: None,
-            }),
+            Step::Deregister(key) => {
+                let owner = &mut self.owners[key];
+                owner.ending.clone_from(&owner.identities);
+                self.deregister(key, Scope::All);
+            }
+            Step::DeregisterEarlier(key) => {
+                let earlier = self.owners[key].identities.iter().rev().nth(1);
+                if let Some(earlier) = earlier.copied() {
+                    self.owners[key].ending.push(earlier);
+                    self.deregister(key, Scope::OwnedBy(earlier));
+                }
+            }
+            Step::Edit(key) => {
+                let key = KEYS[key].as_bytes();
+                let lease = self.etcd.entries.get(key).map(|entry| entry.lease);
+                if let Some(lease) = lease.filter(|lease| *lease != 0) {
+                    self.etcd.revision += 1;
+                    self.etcd.put(key, "edit".into(), lease);
+                }
+            }
+            Step::Backup => self.backup = self.etcd.clone(),
+            Step::Restore => self.restore(),
             Step::Drop(key) => self.owners[key].held = None,
             Step::Act(outcome) => self.act(outcome),
             Step::Arrives(which) => {
@@ -244,17 +299,51 @@ impl World {
         self.listen();
     }
 
-    fn put(&mut self, key: usize, reclaims: Option<u64>) {
+    fn deregister(&mut self, key: usize, scope: Scope) {
+        self.state.accept(Request::Remove {
+            service: service(key),
+            scope,
+            why: Lost::Deregistered,
+            reply: None,
+        });
+    }
+
+    /// Requests that were given up end with the process that had them. Numbers that are used twice tell
+    /// nothing, so that they go on here.
+    fn restore(&mut self) {
+        let revision = self.etcd.revision;
+        self.etcd = self.backup.clone();
+        self.etcd.revision = revision;
+        self.late.clear();
+        self.was_restored = true;
+        if let Some(lease) = self.state.lease()
+            && !self.etcd.leases.contains(&lease)
+        {
+            self.state.lease_lost(lease);
+        }
+        self.state.reconnected(self.now);
+    }
+
+    fn put(
+        &mut self,
+        key: usize,
+        value: Option<&'static str>,
+        identity: Identity,
+        reclaims: Option<u64>,
+    ) {
         self.ids += 1;
         let (reply, answer) = oneshot::channel();
-        let value = Bytes::from(self.ids.to_string());
+        let own = || Bytes::from(self.ids.to_string());
+        let value = value.map_or_else(own, Bytes::from);
         self.owners[key].asked.push(Asked {
             id: self.ids,
+            identity,
             value: value.clone(),
             answer,
         });
         self.state.accept(Request::Put(PutRequest {
             id: self.ids,
+            owner: identity,
             service: service(key),
             value,
             reclaims,
@@ -268,9 +357,12 @@ impl World {
             for asked in std::mem::take(&mut owner.asked) {
                 owner.hear(asked);
             }
+            let held = owner.held.as_ref();
+            let lost = held.and_then(|(_, _, held)| held.loss());
             // Only this client deletes keys in the model.
-            let lost = owner.held.as_ref().and_then(|(_, held)| held.loss());
-            assert_ne!(lost, Some(Lost::KeyDeleted));
+            assert!(lost != Some(Lost::KeyDeleted) || self.was_restored);
+            let is_ending = held.is_some_and(|(_, identity, _)| owner.ending.contains(identity));
+            assert!(lost != Some(Lost::Deregistered) || is_ending);
         }
         while let Ok(op) = self.receiver.try_recv() {
             self.state.accept(op);
@@ -289,7 +381,7 @@ impl World {
             Action::Grant(lease, _) => Some(EtcdRequest::Grant(*lease)),
             Action::Revoke(lease) => Some(EtcdRequest::Revoke(*lease)),
             Action::Write(batch) => Some(EtcdRequest::Writes(batch.writes())),
-            Action::Verify(_) | Action::Examine(..) => None,
+            Action::Verify(..) | Action::Compare(..) | Action::Examine(..) => None,
         };
         let is_heard = matches!(outcome, Outcome::Answered);
         match (outcome, request) {
@@ -310,11 +402,17 @@ impl World {
                 };
                 Completion::Wrote(batch, result)
             }
-            Action::Verify(lease) => Completion::Verified(lease, Ok(etcd.on(lease))),
-            Action::Examine(lease, missing) => {
-                let known = missing.into_iter().map(|missing| {
-                    let found = etcd.entries.get(&missing.key).cloned();
-                    (missing, found)
+            Action::Verify(lease, listing) => {
+                Completion::Verified(lease, Ok(etcd.lease(lease, listing)))
+            }
+            Action::Compare(lease, mut keys) => {
+                keys.retain(|held| !etcd.has(held));
+                Completion::Compared(lease, keys, Ok(()))
+            }
+            Action::Examine(lease, keys) => {
+                let known = keys.into_iter().map(|held| {
+                    let found = etcd.entries.get(&held.key).cloned();
+                    (held, found)
                 });
                 Completion::Examined(lease, known.collect(), Ok(()))
             }
@@ -346,7 +444,7 @@ impl World {
         for (key, owner) in KEYS.iter().zip(&self.owners) {
             let entry = self.etcd.entries.get(key.as_bytes());
             match &owner.held {
-                Some((_, held)) if held.loss().is_none() => {
+                Some((_, _, held)) if held.loss().is_none() => {
                     let entry = entry.expect("what is held stands");
                     assert_eq!(&LeaseId::from(entry.lease), held.lease_id());
                     let is_new = owner.values.contains(&entry.value);
@@ -368,7 +466,7 @@ impl Owner {
     fn hear(&mut self, mut asked: Asked) {
         match asked.answer.try_recv() {
             Ok(Ok(Reclaimed::Held(registration))) => {
-                self.held = Some((asked.id, registration));
+                self.held = Some((asked.id, asked.identity, registration));
                 self.values = vec![asked.value];
             }
             Ok(Err(_)) => self.values.push(asked.value),

@@ -1,11 +1,11 @@
 //! Puts: sent a hundred at a time, and what becomes of them.
 
-use super::{InFlight, MAX_WRITES, SessionState, requests::Decision};
+use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     errors,
     registering::{
         actions::{Action, LeaseError, QueuedPut, WriteBatch},
-        ledger::Held,
+        ledger::{Decision, Finding, Held},
         requests::PutRequest,
         write::{self, Found, Guard, Written},
     },
@@ -47,15 +47,22 @@ impl SessionState {
         let mut bytes = 0;
         let mut later = VecDeque::new();
         while puts.len() < MAX_WRITES
-            && let Some(put) = self.queue.pop_front()
+            && let Some(mut put) = self.queue.pop_front()
         {
             if put.request.is_cancelled() {
                 continue;
             }
-            let guard = match self.decide(&put.request, put.learned) {
-                Decision::Send(guard) => guard,
+            let decision = self.decide(&put.request, put.learned);
+            put.is_look = matches!(decision, Decision::Look(_));
+            let guard = match decision {
+                Decision::Send(guard) | Decision::Look(guard) => guard,
                 Decision::Answer(answer) => {
                     put.request.answer(answer);
+                    continue;
+                }
+                Decision::Keep(modified) => {
+                    let key = self.full_key(&put.request.service, lease);
+                    self.registered(put.request, key, lease, modified);
                     continue;
                 }
             };
@@ -95,6 +102,7 @@ impl SessionState {
             Ok(written) => {
                 for ((put, key, _), written) in puts.into_iter().zip(written) {
                     match written {
+                        Written::Done { .. } if put.is_look => self.still_taken(put),
                         Written::Done { revision } => {
                             self.registered(put.request, key, lease, revision);
                         }
@@ -121,7 +129,9 @@ impl SessionState {
             return;
         }
         for (put, key, guard) in puts {
-            self.not_put(&put.request, key, guard, lease, &error);
+            if !put.is_look {
+                self.not_put(&put.request, key, guard, lease, &error);
+            }
             put.request.answer(Err(error.clone()));
         }
     }
@@ -145,19 +155,22 @@ impl SessionState {
     fn hand_over(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
         let lease_id = LeaseId::from(lease);
         let name = put.service.under(&lease_id);
-        let reclaimer = self.requests.reclaimer(put.id, put.service.clone());
+        let reclaimer = self.requests.reclaimer(&put);
         let (loss, registration) = Registration::channel(name, lease_id, reclaimer);
         let held = Held {
             id: put.id,
+            owner: put.owner,
             key: key.clone(),
             value: put.value.clone(),
             lease,
             modified,
             loss: Some(loss),
+            found: None,
+            given_up: Vec::new(),
         };
         let mut before = self.ledger.enter(put.service.clone(), held);
         if let Some(before) = &before {
-            self.remove_old_key(before.key.clone(), before.lease, before.guard(), &key);
+            self.remove_old_key(before, &key);
         }
         match put.reply.send(Ok(Reclaimed::Held(registration))) {
             Ok(()) => {
@@ -187,50 +200,64 @@ impl SessionState {
         match self.ledger.get_mut(&put.service) {
             Some(held) if put.reclaims == Some(held.id) => {
                 let guard = held.guard();
+                let owner = Some(held.owner);
                 let old_key = std::mem::replace(&mut held.key, key.clone());
                 let old_lease = std::mem::replace(&mut held.lease, lease);
                 held.value = put.value;
                 held.modified = modified;
-                self.remove_old_key(old_key, old_lease, guard, &key);
+                held.found = None;
+                if old_key != key {
+                    self.remove_key(old_key, old_lease, guard, owner, None);
+                }
             }
             Some(held) if held.key == key => {
                 // It has overwritten an earlier registration.
                 held.lose(Lost::Superseded);
                 self.ledger.remove(&put.service);
-                self.remove_key(key, lease, stands, None);
+                self.remove_key(key, lease, stands, Some(put.owner), None);
             }
-            _ => self.remove_key(key, lease, stands, None),
+            _ => self.remove_key(key, lease, stands, Some(put.owner), None),
         }
     }
 
     /// Removes the key from before. A key with its lease's id at the end changes with the lease, and
     /// the old one may still stand.
-    fn remove_old_key(&mut self, old: Vec<u8>, lease: i64, guard: Guard, new: &[u8]) {
-        if old != new {
-            self.remove_key(old, lease, guard, None);
+    fn remove_old_key(&mut self, old: &Held, new: &[u8]) {
+        if old.key != new {
+            let guard = old.guard();
+            self.remove_key(old.key.clone(), old.lease, guard, Some(old.owner), None);
+        }
+    }
+
+    /// Handles that the key is still taken by the entry that was found before.
+    fn still_taken(&mut self, put: QueuedPut) {
+        let held = self.ledger.get(&put.request.service);
+        let held = held.filter(|held| put.request.reclaims == Some(held.id));
+        match held.and_then(|held| held.found.clone()) {
+            Some(found) => put.request.answer(Ok(Reclaimed::taken(found.value))),
+            None => self.try_again(put),
         }
     }
 
     fn refused(&mut self, mut put: QueuedPut, lease: i64, found: Option<Found>) {
-        let reclaims = put.request.reclaims;
         let held = self.ledger.get_mut(&put.request.service);
-        let mut held = held.filter(|held| reclaims == Some(held.id));
-        let old_lease = held.as_ref().map(|held| held.lease);
-        put.learned = Some(match found {
-            None => Guard::Absent,
-            // On a lease of ours: a put of ours that was given up was carried out all the same.
-            Some(found)
-                if reclaims.is_none() || found.lease == lease || Some(found.lease) == old_lease =>
-            {
-                found.guard()
-            }
-            Some(Found { value, .. }) => {
-                if let Some(held) = &mut held {
-                    held.lose(Lost::taken(value.clone()));
+        let held = held.filter(|held| put.request.reclaims == Some(held.id));
+        put.learned = Some(match (found, held) {
+            (None, _) => Guard::Absent,
+            (Some(found), None) => found.guard(),
+            (Some(found), Some(held)) => match held.finding(&found, Some(lease)) {
+                Finding::Taken => {
+                    let answer = held.taken(found);
+                    self.lost_leases.forget(&put.request.service);
+                    return put.request.answer(Ok(answer));
                 }
-                self.lost_leases.forget(&put.request.service);
-                return put.request.answer(Ok(Reclaimed::taken(value)));
-            }
+                // Or a put of ours that was given up was carried out all the same.
+                Finding::Ours | Finding::Overwritten => found.guard(),
+                Finding::RolledBack => {
+                    self.rolled_back(1);
+                    found.guard()
+                }
+            },
         });
         self.try_again(put);
     }
@@ -248,11 +275,15 @@ impl SessionState {
     /// registration is held there anyway.
     fn not_put(&mut self, put: &PutRequest, key: Vec<u8>, guard: Guard, lease: i64, error: &Error) {
         let is_refused = matches!(error, Error::Exhausted { .. }) || !error.is_transient();
-        let held = self.ledger.get(&put.service);
-        let is_held = held.is_some_and(|held| !held.is_lost() && held.key == key);
-        if !is_refused && !is_held {
-            self.remove_key(key.clone(), lease, Guard::Absent, None);
-            self.removals.put_given_up(&key, guard);
+        let held = self.ledger.get_mut(&put.service);
+        let held = held.filter(|held| held.key == key);
+        match held {
+            _ if is_refused => {}
+            Some(held) if !held.is_lost() => held.put_given_up(put.value.clone()),
+            _ => {
+                self.remove_key(key.clone(), lease, Guard::Absent, Some(put.owner), None);
+                self.removals.put_given_up(&key, guard);
+            }
         }
     }
 }

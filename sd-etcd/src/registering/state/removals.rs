@@ -6,7 +6,7 @@ use crate::registering::{
     requests::RemovalReply,
     write::{Guard, Written},
 };
-use sd_core::{Deregistered, Error, Result};
+use sd_core::{Deregistered, Error, Owner, Result};
 use std::collections::HashSet;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ impl SessionState {
         key: Vec<u8>,
         lease: i64,
         guard: Guard,
+        owner: Option<Owner>,
         reply: Option<RemovalReply>,
     ) {
         // It may have been put on the current lease, without an answer, since it was known to be on
@@ -24,7 +25,7 @@ impl SessionState {
         let current = self.lease();
         let is_current = current.is_some() && self.removals.lease_of(&key) == current;
         let lease = current.filter(|_| is_current).unwrap_or(lease);
-        self.removals.add(key, lease, guard, reply);
+        self.removals.add(key, lease, guard, owner, reply);
     }
 
     /// Returns the next removals. They are sent without puts, so that what is wrong with a put (no

@@ -3,48 +3,66 @@
 use super::{InFlight, SessionState};
 use crate::registering::{
     actions::QueuedPut,
-    ledger::Held,
-    requests::{PutRequest, RemovalReply, Request},
+    ledger::{Decision, Held},
+    requests::{PutRequest, RemovalReply, Request, Scope},
     write::Guard,
 };
-use sd_core::{Deregistered, Error, Lost, Reclaimed, Result, ServiceKey};
+use sd_core::{Deregistered, Error, Lost, Reclaimed, ServiceKey};
 use std::collections::VecDeque;
-
-/// What becomes of a put that is about to be sent.
-pub(super) enum Decision {
-    Send(Guard),
-    Answer(Result<Reclaimed>),
-}
 
 impl SessionState {
     pub(in crate::registering) fn accept(&mut self, request: Request) {
         if self.has_to_wait(&request) {
-            if let Request::Remove { service, .. } = &request {
-                self.cancel_puts(service);
+            if let Request::Remove { service, scope, .. } = &request {
+                self.cancel_puts(service, *scope);
             }
             return self.deferred.push(request);
         }
         match request {
             Request::Put(request) => match self.decide(&request, None) {
-                Decision::Send(_) => self.queue.push_back(QueuedPut {
-                    request,
-                    learned: None,
-                    attempts: 0,
-                    is_alone: false,
-                }),
+                Decision::Send(_) | Decision::Look(_) | Decision::Keep(_) => {
+                    self.queue.push_back(QueuedPut {
+                        request,
+                        learned: None,
+                        attempts: 0,
+                        is_look: false,
+                        is_alone: false,
+                    })
+                }
                 Decision::Answer(answer) => request.answer(answer),
             },
             Request::Remove {
                 service,
+                scope,
                 why,
                 reply,
-            } => self.remove(&service, why, reply),
+            } => self.remove(&service, scope, why, reply),
+            Request::RemoveUnleased {
+                service,
+                id,
+                value,
+                reply,
+            } => {
+                let held = self.ledger.get(&service).filter(|held| held.id == id);
+                let found = held.and_then(|held| Some((held, held.found.as_ref()?)));
+                match found {
+                    Some((held, found)) if found.lease == 0 && found.value == value => {
+                        let (key, owner) = (held.key.clone(), Some(held.owner));
+                        self.remove_key(key, found.lease, found.guard(), owner, reply);
+                    }
+                    _ => {
+                        if let Some(reply) = reply {
+                            reply.send(Ok(Deregistered::NotOurs));
+                        }
+                    }
+                }
+            }
             Request::Dropped { service, id } => {
                 let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
                 if is_held && let Some(held) = self.ledger.remove(&service) {
                     self.lost_leases.forget(&service);
                     let guard = held.guard();
-                    self.remove_key(held.key, held.lease, guard, None);
+                    self.remove_key(held.key, held.lease, guard, Some(held.owner), None);
                 }
             }
         }
@@ -59,7 +77,9 @@ impl SessionState {
         let service = request.service();
         services.contains(service)
             && match request {
-                Request::Remove { .. } | Request::Dropped { .. } => true,
+                Request::Remove { .. }
+                | Request::RemoveUnleased { .. }
+                | Request::Dropped { .. } => true,
                 Request::Put(_) => self.deferred.iter().any(|it| it.service() == service),
             }
     }
@@ -76,34 +96,45 @@ impl SessionState {
                     let value = held.value.clone();
                     return Decision::Answer(Ok(Reclaimed::taken(value)));
                 }
+                Some(held) if learned.is_none() => {
+                    return held.reclaim(&request.value, self.lease());
+                }
                 Some(_) => {}
             }
         }
         Decision::Send(learned.unwrap_or_else(|| held.map_or(Guard::Absent, Held::guard)))
     }
 
-    fn remove(&mut self, service: &ServiceKey, why: Lost, reply: Option<RemovalReply>) {
-        self.cancel_puts(service);
-        self.lost_leases.forget(service);
-        if let Some(mut held) = self.ledger.remove(service) {
+    fn remove(
+        &mut self,
+        service: &ServiceKey,
+        scope: Scope,
+        why: Lost,
+        reply: Option<RemovalReply>,
+    ) {
+        self.cancel_puts(service, scope);
+        if let Some(mut held) = self.ledger.remove_within(service, scope) {
+            self.lost_leases.forget(service);
             let guard = held.guard();
             held.lose(why);
-            self.remove_key(held.key, held.lease, guard, reply);
+            self.remove_key(held.key, held.lease, guard, Some(held.owner), reply);
         } else if let Some(reply) = reply {
             // Its removal may be pending already.
             let key = self.full_key(service, self.lease().unwrap_or_default());
-            if let Err(reply) = self.removals.join(&key, reply) {
+            if let Err(reply) = self.removals.join(&key, scope, reply) {
                 reply.send(Ok(Deregistered::NotOurs));
             }
         }
     }
 
-    /// Cancels the puts of `service` that wait: a deregistration wins against every put before it.
-    /// A put in flight is waited for, and its entry removed.
-    fn cancel_puts(&mut self, service: &ServiceKey) {
+    /// Cancels the puts of `service` within `scope` that wait: a deregistration wins against every
+    /// put before it. A put in flight is waited for, and its entry removed.
+    fn cancel_puts(&mut self, service: &ServiceKey, scope: Scope) {
         let queue = std::mem::take(&mut self.queue).into_iter();
         let (cancelled, queue): (VecDeque<_>, _) =
-            queue.partition(|put| put.request.service == *service);
+            queue.partition(|QueuedPut { request, .. }| {
+                request.service == *service && scope.includes(request.id, request.owner)
+            });
         self.queue = queue;
         for put in cancelled {
             put.request.answer(Err(Error::Closed));

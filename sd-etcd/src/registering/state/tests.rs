@@ -1,11 +1,13 @@
+mod ownership;
+
 use super::*;
 use crate::registering::{
-    actions::LeaseError,
-    requests::{PutRequest, Receiver, Requests},
+    actions::{LeaseError, LeaseState},
+    requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };
 use bytes::Bytes;
-use sd_core::{Key, Reclaimed, Registration, Result};
+use sd_core::{Key, Owner, Reclaimed, Registration, Result};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -18,6 +20,7 @@ struct Bench {
     receiver: Receiver,
     now: Instant,
     ids: u64,
+    owner: Owner,
 }
 
 impl Bench {
@@ -32,6 +35,7 @@ impl Bench {
             receiver,
             now,
             ids: 0,
+            owner: Owner::new(),
         }
     }
 
@@ -45,6 +49,7 @@ impl Bench {
         self.ids += 1;
         self.state.accept(Request::Put(PutRequest {
             id: self.ids,
+            owner: self.owner,
             service: service.clone(),
             value: Bytes::copy_from_slice(value.as_bytes()),
             reclaims,
@@ -58,10 +63,15 @@ impl Bench {
     }
 
     fn deregister(&mut self, key: &str) -> Answer<Deregistered> {
+        self.deregister_within(key, Scope::All)
+    }
+
+    fn deregister_within(&mut self, key: &str, scope: Scope) -> Answer<Deregistered> {
         let (to, answer) = oneshot::channel();
         let deadline = self.now + Duration::from_secs(3);
         self.state.accept(Request::Remove {
             service: service(key),
+            scope,
             why: Lost::Deregistered,
             reply: Some(RemovalReply { deadline, to }),
         });
@@ -124,6 +134,36 @@ impl Bench {
         self.complete(Completion::Wrote(transaction.batch, result));
     }
 
+    /// etcd's answer about the lease, with the keys on it, if it was asked for them.
+    fn verified(&mut self, revision: i64, keys: Option<&[&str]>) {
+        let lease = self.state.lease().unwrap();
+        let to_bytes = |key: &&str| key.as_bytes().to_vec();
+        let keys = keys.map(|keys| keys.iter().map(to_bytes).collect());
+        let answer = LeaseState { revision, keys };
+        self.complete(Completion::Verified(lease, Ok(Some(answer))));
+    }
+
+    /// Answers the comparison that is asked for: these keys have changed.
+    fn compared(&mut self, changed: &[&str]) {
+        let Some(Action::Compare(lease, mut keys)) = self.next() else {
+            panic!("not a comparison");
+        };
+        keys.retain(|held| changed.iter().any(|key| key.as_bytes() == held.key));
+        self.complete(Completion::Compared(lease, keys, Ok(())));
+    }
+
+    /// Answers the examination that is asked for.
+    fn examined(&mut self, stands: impl Fn(&[u8]) -> Option<Found>) {
+        let Some(Action::Examine(lease, keys)) = self.next() else {
+            panic!("not an examination");
+        };
+        let found = keys.into_iter().map(|held| {
+            let found = stands(&held.key);
+            (held, found)
+        });
+        self.complete(Completion::Examined(lease, found.collect(), Ok(())));
+    }
+
     /// Registers, all going well.
     fn hold(&mut self, key: &str) -> Registration {
         self.hold_service(&service(key))
@@ -150,14 +190,14 @@ impl Transaction {
     fn puts(&self) -> Vec<String> {
         self.keys(|write| match write {
             Write::Put { key, .. } => Some(key),
-            Write::Delete { .. } => None,
+            Write::Delete { .. } | Write::Look { .. } => None,
         })
     }
 
     fn removals(&self) -> Vec<String> {
         self.keys(|write| match write {
             Write::Delete { key, .. } => Some(key),
-            Write::Put { .. } => None,
+            Write::Put { .. } | Write::Look { .. } => None,
         })
     }
 
@@ -174,7 +214,8 @@ fn name(action: Option<&Action>) -> &'static str {
         Some(Action::Grant(..)) => "a grant",
         Some(Action::Write(_)) => "a transaction",
         Some(Action::Revoke(_)) => "a revocation",
-        Some(Action::Verify(_)) => "a verification",
+        Some(Action::Verify(..)) => "a verification",
+        Some(Action::Compare(..)) => "a comparison",
         Some(Action::Examine(..)) => "an examination",
     }
 }
@@ -186,7 +227,7 @@ fn service(key: &str) -> ServiceKey {
 fn put_guards(transaction: &Transaction) -> Vec<Guard> {
     let guards = transaction.writes.iter().filter_map(|write| match write {
         Write::Put { guard, .. } => Some(*guard),
-        Write::Delete { .. } => None,
+        Write::Delete { .. } | Write::Look { .. } => None,
     });
     guards.collect()
 }
@@ -330,7 +371,7 @@ fn a_deregistration_does_not_wait_for_a_look() {
     let _a = bench.hold("a");
     let _b = bench.hold("b");
     bench.pass(1);
-    assert!(matches!(bench.next(), Some(Action::Verify(_))));
+    assert!(matches!(bench.next(), Some(Action::Verify(..))));
     let _gone = bench.deregister("a");
     assert!(bench.state.abandon_read(bench.now));
     assert_eq!(bench.transaction().removals(), ["a"]);
@@ -883,6 +924,7 @@ fn a_second_deregistration_waits_for_the_first() {
             let deadline = bench.now + Duration::from_secs(3);
             bench.state.accept(Request::Remove {
                 service: service.clone(),
+                scope: Scope::All,
                 why: Lost::Deregistered,
                 reply: Some(RemovalReply { deadline, to }),
             });
@@ -902,27 +944,20 @@ fn a_missing_key_is_lost_and_a_stray_one_removed() {
     let a = bench.hold("a");
     let b = bench.hold("b");
     let c = bench.hold("c");
-    let lease = bench.state.lease().unwrap();
     bench.pass(1);
-    assert!(matches!(bench.next(), Some(Action::Verify(_))));
-    let keys = HashSet::from([b"c".to_vec(), b"stray".to_vec()]);
-    bench.complete(Completion::Verified(lease, Ok(Some(keys))));
+    assert!(matches!(bench.next(), Some(Action::Verify(..))));
+    bench.verified(9, Some(&["c", "stray"]));
     let removal = bench.transaction();
     assert_eq!(removal.removals(), ["stray"]);
     bench.carry_out(removal);
-    let Some(Action::Examine(_, missing)) = bench.next() else {
-        panic!("what is missing is looked at");
-    };
-    let known = missing.into_iter().map(|missing| {
+    bench.examined(|key| {
         let found = Found {
             value: "x".into(),
             lease: 0,
             modified: 9,
         };
-        let found = (*missing.key != *b"a").then_some(found);
-        (missing, found)
+        (key != b"a").then_some(found)
     });
-    bench.complete(Completion::Examined(lease, known.collect(), Ok(())));
     assert_eq!(a.loss(), Some(Lost::KeyDeleted));
     assert_eq!(b.loss(), Some(Lost::taken("x")));
     assert_eq!(c.loss(), None);
@@ -935,7 +970,7 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
     let lease = bench.state.lease().unwrap();
     bench.pass(1);
     for _ in 0..3 {
-        assert!(matches!(bench.next(), Some(Action::Verify(_))));
+        assert!(matches!(bench.next(), Some(Action::Verify(..))));
         let denied = Error::PermissionDenied {
             message: "a".into(),
             source: None,

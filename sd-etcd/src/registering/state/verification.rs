@@ -1,10 +1,15 @@
-//! Verification: are the keys of the lease the ones that the ledger says?
+//! Verification: are the entries on the lease the ones that we wrote?
+//!
+//! etcd is asked for the lease, the keys on it and the revision of the registry. If that has moved since
+//! all was as we wrote it, the modifications are compared too, every 5 s at most, and always after a
+//! reconnect. A request compares a hundred. That costs about the keys' bytes, and reads no value. Only
+//! what has changed is read.
 
 use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     registering::{
-        actions::{Action, LeaseError},
-        ledger::Missing,
+        actions::{Action, LeaseError, LeaseState, Listing},
+        ledger::{Finding, HeldKey},
         meters,
         write::{Found, Guard},
     },
@@ -17,19 +22,40 @@ use tokio::time::Instant;
 /// How long to wait after etcd has refused to list the keys. Meanwhile deleted keys are not noticed.
 /// Rights may be granted at any time.
 const DENIED_PAUSE: Duration = Duration::from_secs(30);
+/// The most bytes of keys that are asked for at once. `etcd-client` 0.21 reads an answer of up to 4 MiB.
+/// With more on a lease, puts of ours that were given up and took effect are not looked for. Their
+/// own removals and the end of the lease are left for that.
+const MAX_LISTING: usize = 3 * 1024 * 1024;
+/// Beside its bytes, what a key takes in the answer.
+const KEY_OVERHEAD: usize = 8;
+/// The shortest time between comparisons on one connection. Leases of a few seconds are verified more
+/// often, for deleted keys.
+pub(super) const COMPARISON_PAUSE: Duration = Duration::from_secs(5);
+/// How long a rollback counts as one, in the log.
+const ROLLBACK_PAUSE: Duration = Duration::from_secs(60);
 
 impl SessionState {
-    /// Returns the next read: first the examination of what is missing, then the verification of the
-    /// lease when it is due.
+    /// Returns the next read: first what has changed, then the rest of the verification, then the next
+    /// one when it is due.
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action> {
         let lease = self.lease.as_ref()?;
         let (lease, is_due) = (lease.id, now >= lease.verify_at);
-        let action = if !self.missing.is_empty() {
-            let count = self.missing.len().min(MAX_WRITES);
-            let missing = self.missing.drain(..count).collect();
-            Action::Examine(lease, missing)
+        let action = if !self.changed.is_empty() {
+            Action::Examine(lease, first(&mut self.changed, usize::MAX))
+        } else if !self.uncompared.is_empty() {
+            let max_bytes = self.options.max_request_bytes / 2;
+            Action::Compare(lease, first(&mut self.uncompared, max_bytes))
         } else if is_due {
-            Action::Verify(lease)
+            let overhead = self.ledger.len() * KEY_OVERHEAD;
+            let fits = self.ledger.size_of_keys() + overhead <= MAX_LISTING;
+            Action::Verify(
+                lease,
+                if fits {
+                    Listing::Keys
+                } else {
+                    Listing::Nothing
+                },
+            )
         } else {
             return None;
         };
@@ -43,31 +69,84 @@ impl SessionState {
         let is_abandoned = matches!(self.in_flight, InFlight::Read) && is_urgent;
         if is_abandoned {
             self.in_flight = InFlight::Nothing;
+            self.verify_anew(now);
         }
         is_abandoned
+    }
+
+    /// Verifies and compares at once, since the connection is another one: another member may know another history.
+    pub(in crate::registering) fn reconnected(&mut self, now: Instant) {
+        self.verify_anew(now);
+        if let Some(lease) = &mut self.lease {
+            lease.verify_at = now;
+        }
+    }
+
+    /// Has the next verification compare all modifications.
+    fn verify_anew(&mut self, now: Instant) {
+        self.uncompared.clear();
+        self.changed.clear();
+        if let Some(lease) = &mut self.lease {
+            lease.compared_at = None;
+            lease.compare_at = now;
+        }
     }
 
     pub(super) fn verified(
         &mut self,
         lease: i64,
-        result: Result<Option<HashSet<Vec<u8>>>, LeaseError>,
+        result: Result<Option<LeaseState>, LeaseError>,
         now: Instant,
     ) {
-        let interval = self.ttl.keep_alive_interval();
         let Some(current) = self.lease.as_mut().filter(|current| current.id == lease) else {
             return;
         };
-        current.verify_at = now + interval;
-        let was_denied = std::mem::take(&mut current.was_denied);
-        let error = match result {
+        current.verify_at = now + self.ttl.keep_alive_interval();
+        let answer = match result {
             Ok(None) => return self.lease_lost(lease),
-            Ok(Some(keys)) => return self.compare(lease, &keys),
-            Err(error) => Error::from(error),
+            Ok(Some(answer)) => answer,
+            Err(error) => return self.not_verified(lease, error.into(), now),
         };
-        if error.is_transient() {
-            return;
+        let compared_at = current.compared_at;
+        current.comparing_at = answer.revision;
+        let is_older = compared_at.is_some_and(|revision| answer.revision < revision);
+        let has_moved = compared_at != Some(answer.revision);
+        let is_due = is_older || (has_moved && now >= current.compare_at);
+        if is_due {
+            current.compare_at = now + COMPARISON_PAUSE;
         }
-        if was_denied {
+        if is_older {
+            self.rolled_back(0);
+        }
+        let is_listed =
+            |held: &HeldKey| answer.keys.as_ref().is_none_or(|it| it.contains(&held.key));
+        let (listed, missing) = self.ledger.held_on(lease).partition(is_listed);
+        self.changed = missing;
+        self.uncompared = if is_due { listed } else { Vec::new() };
+        if let Some(keys) = &answer.keys {
+            self.remove_strays(lease, keys);
+        }
+        match self.uncompared.is_empty() {
+            true if is_due => self.compared_all(),
+            true => self.allowed(),
+            false => {}
+        }
+    }
+
+    fn allowed(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.was_denied = false;
+        }
+    }
+
+    /// Logs that the lease or its keys cannot be looked at, once, unless that may pass by itself.
+    fn not_verified(&mut self, lease: i64, error: Error, now: Instant) {
+        let interval = self.ttl.keep_alive_interval();
+        self.verify_anew(now);
+        let Some(current) = self.lease.as_mut().filter(|_| !error.is_transient()) else {
+            return;
+        };
+        if current.was_denied {
             tracing::debug!(lease, %error, "registrations still cannot be verified");
         } else {
             tracing::warn!(
@@ -80,8 +159,7 @@ impl SessionState {
         current.verify_at = now + interval.max(DENIED_PAUSE);
     }
 
-    /// Compares the ledger with `keys`, all that etcd has on `lease`.
-    fn compare(&mut self, lease: i64, keys: &HashSet<Vec<u8>>) {
+    fn remove_strays(&mut self, lease: i64, keys: &HashSet<Vec<u8>>) {
         for stray in self.ledger.strays(keys) {
             if !self.removals.contains(&stray) {
                 tracing::warn!(
@@ -90,46 +168,119 @@ impl SessionState {
                     "removing a key of ours that nobody holds"
                 );
                 count(meters::STRAY_KEYS, None, 1);
-                self.remove_key(stray, lease, Guard::Absent, None);
+                self.remove_key(stray, lease, Guard::Absent, None, None);
             }
         }
-        self.missing = self.ledger.missing(lease, keys);
+    }
+
+    pub(super) fn compared(
+        &mut self,
+        lease: i64,
+        changed: Vec<HeldKey>,
+        result: Result<(), LeaseError>,
+        now: Instant,
+    ) {
+        if self.lease() != Some(lease) {
+            return;
+        }
+        self.changed.extend(changed);
+        match result {
+            Ok(()) if self.uncompared.is_empty() => self.compared_all(),
+            Ok(()) => {}
+            Err(error) => {
+                let changed = std::mem::take(&mut self.changed);
+                self.not_verified(lease, error.into(), now);
+                self.changed = changed;
+            }
+        }
+    }
+
+    /// All is as we wrote it, or among what has changed.
+    fn compared_all(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.compared_at = Some(lease.comparing_at);
+        }
+        self.allowed();
     }
 
     pub(super) fn examined(
         &mut self,
         lease: i64,
-        examined: Vec<(Missing, Option<Found>)>,
+        examined: Vec<(HeldKey, Option<Found>)>,
         result: Result<(), LeaseError>,
+        now: Instant,
     ) {
-        for (missing, found) in examined {
-            self.missing_found(lease, &missing, found);
+        let mut rolled_back = 0;
+        for (key, found) in examined {
+            let finding = self.found(lease, &key, found);
+            rolled_back += usize::from(finding == Some(Finding::RolledBack));
+        }
+        if rolled_back > 0 {
+            self.rolled_back(rolled_back);
         }
         // The next verification finds them again.
         if result.is_err() {
-            self.missing.clear();
+            self.verify_anew(now);
         }
     }
 
-    /// Handles what stands under a key that was missing. Its registrar logs the loss.
-    fn missing_found(&mut self, lease: i64, missing: &Missing, found: Option<Found>) {
-        let Some(held) = self.ledger.get_mut(&missing.service) else {
-            return;
-        };
-        if held.id != missing.id || held.lease != lease || held.is_lost() {
-            return;
+    /// Handles what stands under a key that has changed. Its registrar logs the loss.
+    fn found(&mut self, lease: i64, key: &HeldKey, found: Option<Found>) -> Option<Finding> {
+        let held = self.ledger.get_mut(&key.service)?;
+        if held.id != key.id || held.lease != lease || held.is_lost() {
+            return None;
         }
-        let key = String::from_utf8_lossy(&missing.key);
-        match found {
-            None => {
-                tracing::debug!(%key, lease, "key deleted by somebody else");
-                held.lose(Lost::KeyDeleted);
+        let key = String::from_utf8_lossy(&key.key);
+        let Some(found) = found else {
+            tracing::debug!(%key, lease, "key deleted by somebody else");
+            held.lose(Lost::KeyDeleted);
+            return None;
+        };
+        let finding = held.finding(&found, Some(lease));
+        match finding {
+            Finding::Ours => {}
+            Finding::Overwritten if held.has_put(&found.value) => {
+                held.modified = found.modified;
+                held.value = found.value;
             }
-            Some(found) if found.lease == lease => {}
-            Some(found) => {
+            Finding::Overwritten => {
+                tracing::debug!(%key, lease, "value changed by somebody else");
+                held.lose(Lost::overwritten(found.value.clone()));
+                held.found = Some(found);
+            }
+            Finding::RolledBack => {
+                held.lose(Lost::RolledBack);
+                held.found = Some(found);
+            }
+            Finding::Taken => {
                 tracing::debug!(%key, lease, "key taken by somebody else");
-                held.lose(Lost::taken(found.value));
+                let _ = held.taken(found);
             }
+        }
+        Some(finding)
+    }
+
+    /// Logs that the registry's history went back, and counts the keys that it holds from before.
+    pub(super) fn rolled_back(&mut self, keys: usize) {
+        count(meters::ROLLED_BACK_KEYS, None, keys);
+        let now = self.started_at;
+        let logged_at = self.rollback_logged_at.replace(now);
+        if logged_at.is_none_or(|at| now - at >= ROLLBACK_PAUSE) {
+            tracing::warn!(
+                ttl = %self.ttl, keys,
+                "the history of etcd went back, as after a restore: older entries are overwritten"
+            );
         }
     }
+}
+
+/// Takes the first keys for one request off the list, with no more than `max_bytes` if there are several.
+fn first(keys: &mut Vec<HeldKey>, max_bytes: usize) -> Vec<HeldKey> {
+    let mut bytes = 0;
+    let fitting = keys.iter().take(MAX_WRITES).take_while(|held| {
+        bytes += held.key.len() + 64;
+        bytes <= max_bytes
+    });
+    let count = fitting.count().max(1).min(keys.len());
+    keys.drain(..count).collect()
 }
