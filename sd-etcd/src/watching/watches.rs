@@ -138,7 +138,10 @@ impl Watches {
         }
     }
 
+    /// Ends the watches that etcd has started, as they may have followed another history.
     pub(super) fn end_with_gap(&mut self, gap: &Gap) {
+        count(meters::ROLLBACKS, None, self.active.len());
+        tracing::warn!(%gap, "etcd was wiped or rolled back, listing all again");
         for (_, active) in self.active.drain() {
             active.end(WatchError::Gap(gap.clone()));
         }
