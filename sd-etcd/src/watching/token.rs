@@ -146,7 +146,7 @@ impl Position {
     ) -> Result<GetResponse, WatchError> {
         let answer = connector
             .call("get", |connection| {
-                let (key, get) = (key.clone(), get.clone());
+                let get = get.clone();
                 let kv = connection.client.kv_client();
                 let mut kv = kv.max_decoding_message_size(options.max_message_bytes);
                 async move { kv.get(key, Some(get)).await }

@@ -171,7 +171,8 @@ mod tests {
     use super::*;
     use crate::watching::{
         buffer::WatchBuffer,
-        token::{Position, ResumeToken, Witness},
+        token::{Position, ResumeToken},
+        witness::Witness,
     };
     use std::sync::Arc;
     use tokio::sync::oneshot;
@@ -186,7 +187,7 @@ mod tests {
                     token: ResumeToken {
                         cluster: 1,
                         revision: 1,
-                        witness: Witness::Nothing,
+                        witness: Witness::default(),
                     },
                 },
                 buffer: Arc::new(WatchBuffer::new(1)),
