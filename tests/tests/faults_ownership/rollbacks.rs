@@ -6,9 +6,17 @@ use sd_tests::{Consumer, Log, throughout};
 const ROLLED_BACK: &str =
     "the history of etcd went back, as after a restore: older entries are overwritten";
 
+/// Every test here captures its log: which lines a thread has is decided when a line is first logged.
+fn assert_said_once(log: &Log) {
+    let lines = log.lines();
+    let said = lines.iter().filter(|line| line.message == ROLLED_BACK);
+    assert_eq!(said.count(), 1, "{lines:?}");
+}
+
 /// Row 37: a deploy lies between the backup and its restore.
 #[tokio::test]
 async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
+    let log = Log::capture();
     let etcd = Etcd::start().await;
     let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
     // Longer than the test has patience: nobody waits for its end.
@@ -18,7 +26,6 @@ async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
     let client = client(&etcd);
     let registrar = registrar(&client, OTHER);
     registrar.register().await.unwrap();
-    let log = Log::capture();
 
     let restored = async {
         etcd.restore(&backup).await;
@@ -34,14 +41,13 @@ async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
     )
     .await;
 
-    let lines = log.lines();
-    let said = lines.iter().filter(|line| line.message == ROLLED_BACK);
-    assert_eq!(said.count(), 1, "{lines:?}");
+    assert_said_once(&log);
 }
 
 /// Row 38: the entry is on the lease that it had, with a value from before.
 #[tokio::test]
 async fn an_entry_that_was_rolled_back_under_its_lease_is_put_back() {
+    let log = Log::capture();
     let etcd = Etcd::start().await;
     let client = client(&etcd);
     let registrar = registrar(&client, OWN);
@@ -49,21 +55,19 @@ async fn an_entry_that_was_rolled_back_under_its_lease_is_put_back() {
     let backup = etcd.back_up();
     registrar.update(OTHER).await.unwrap();
     let lease = etcd.entry(KEY).await.unwrap().lease();
-    let log = Log::capture();
 
     etcd.restore(&backup).await;
 
     let entry = etcd.entry(KEY).await.unwrap();
     assert_eq!((entry.value(), entry.lease()), (OWN.as_bytes(), lease));
     has(&etcd, &client, &registrar, OTHER).await;
-    let lines = log.lines();
-    let said = lines.iter().filter(|line| line.message == ROLLED_BACK);
-    assert_eq!(said.count(), 1, "{lines:?}");
+    assert_said_once(&log);
 }
 
 /// Row 38: also if strangers have pushed the counter past ours.
 #[tokio::test]
 async fn a_rollback_shows_in_the_modification_whatever_the_counter_is() {
+    let log = Log::capture();
     let etcd = Etcd::start().await;
     let proxy = sd_tests::Proxy::to(etcd.address()).await;
     let client = EtcdClient::connect([proxy.endpoint()]).unwrap();
@@ -82,4 +86,5 @@ async fn a_rollback_shows_in_the_modification_whatever_the_counter_is() {
     proxy.resume();
 
     has(&etcd, &client, &registrar, OTHER).await;
+    assert_said_once(&log);
 }

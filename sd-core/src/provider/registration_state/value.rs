@@ -9,7 +9,8 @@ pub(super) struct Value {
     pub(super) wanted: Bytes,
     /// The value that the registry has confirmed last.
     pub(super) written: Option<Bytes>,
-    /// Whether the registry may have another value than `written`, since a write was not answered.
+    /// Whether the registry may have another value than `written`, since a write was not answered or
+    /// somebody else has written.
     pub(super) uncertain: bool,
     /// Why the owner's newest value was not written and is not going to be soon, or was given up.
     pub(super) refused: Option<Error>,
@@ -48,6 +49,8 @@ impl Value {
     pub(super) fn adopt(&mut self, edit: Bytes) {
         self.refused = None;
         self.given_up = false;
+        // Until the registry has confirmed that the entry is ours with this value.
+        self.uncertain = true;
         let own = std::mem::replace(&mut self.wanted, edit);
         self.edited.get_or_insert(own);
     }
