@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 /// How long the registry has to have been healthy before it is believed that an instance is gone.
 const GRACE: Duration = Duration::from_secs(15);
+/// The share of the instances that may go within the grace period without being doubted, in percent.
+const MASS_PERCENT: u8 = 50;
 /// The longest pause between two attempts while the registry is down.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -38,6 +40,7 @@ pub struct InstancerBuilder {
     prefix: Prefix,
     codec: Arc<dyn Codec>,
     grace: Duration,
+    mass_percent: u8,
     longest_pause: Duration,
 }
 
@@ -48,6 +51,7 @@ impl InstancerBuilder {
             prefix,
             codec: Arc::new(DefaultCodec),
             grace: GRACE,
+            mass_percent: MASS_PERCENT,
             longest_pause: LONGEST_PAUSE,
         }
     }
@@ -61,10 +65,28 @@ impl InstancerBuilder {
     /// How long the registry has to have been healthy after trouble before removals apply.
     /// Default: 15 s. With zero, removals always apply at once.
     ///
-    /// It should be longer than the providers need to register again: three times their longest
-    /// pause between attempts.
+    /// It should be longer than the providers need to register again (three times their longest
+    /// pause between attempts) and, with a [`Poller`](crate::Poller), than two polls.
+    ///
+    /// A silence of the registry that is too short to cost a lease (two thirds of the shortest
+    /// [`Ttl`](crate::Ttl)) starts no grace period. Where trouble recurs for ever, a removal is held
+    /// until the registry has answered for two grace periods in all.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// How many removals at once are doubted: those that, with others within the
+    /// [grace period](Self::grace), take more than so many percent of three or more instances. They
+    /// are held for the grace period even though the registry is healthy, since all leases may have
+    /// been lost at once, or the providers cut off. Default: 50. With 100, removals on a healthy
+    /// registry always apply at once.
+    ///
+    /// An instance that returns, or another in its place, makes up for one that went: a rolling
+    /// restart is not many at once. A removal announced as [draining](crate::Status::Draining) does
+    /// not count.
+    pub fn mass_removal_percent(mut self, percent: u8) -> Self {
+        self.mass_percent = percent;
         self
     }
 
@@ -86,6 +108,7 @@ impl InstancerBuilder {
             self.prefix.clone(),
             self.codec,
             self.grace,
+            self.mass_percent,
             self.longest_pause,
         );
         let task = InstancerTask {
@@ -108,6 +131,7 @@ impl fmt::Debug for InstancerBuilder {
         f.debug_struct("InstancerBuilder")
             .field("prefix", &self.prefix)
             .field("grace", &self.grace)
+            .field("mass_percent", &self.mass_percent)
             .field("longest_pause", &self.longest_pause)
             .finish_non_exhaustive()
     }

@@ -17,11 +17,14 @@ fn what_cannot_be_read_is_counted_and_hides_nobody() {
         (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
         (2, 2)
     );
+    assert_eq!(event.unreadable(), 2);
     fixture.open();
-    assert!(fixture.batch([Change::Put(entry("d", "?"))]).is_none());
+    let event = fixture.batch([Change::Put(entry("d", "?"))]).unwrap();
+    assert_eq!((names(&event), event.unreadable()), (vec!["b"], 3));
     assert_eq!(fixture.mirror.skipped(), 3);
+    assert!(fixture.batch([Change::Put(entry("d", "!"))]).is_none());
     let event = fixture.batch([put("a"), delete("c"), delete("d")]).unwrap();
-    assert_eq!(names(&event), ["a", "b"]);
+    assert_eq!((names(&event), event.unreadable()), (vec!["a", "b"], 0));
     assert_eq!(fixture.mirror.shown.unreadable(), 0);
 }
 
