@@ -215,7 +215,9 @@ impl<W> Mirror<W> {
         }
         // A list, an opened watch and a batch do not reset the pauses: each may be followed at once
         // by the same failure, which would make a hot loop. A watch that lasts does.
-        if let Phase::Watching { since: Some(since), .. } = self.phase
+        if let Phase::Watching {
+            since: Some(since), ..
+        } = self.phase
             && now.saturating_duration_since(since) >= self.pauses.longest()
         {
             self.pauses.reset();

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use super::{instance::Instance, json::{Attributes, RawAttributes}, status::Status};
+use super::{
+    instance::Instance,
+    json::{Attributes, RawAttributes},
+    status::Status,
+};
 use crate::registry::{Entry, Key};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};

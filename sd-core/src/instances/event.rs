@@ -169,10 +169,7 @@ pub struct EventSummary {
     #[cfg_attr(feature = "serde", serde(default))]
     pub held: usize,
     /// How many entries cannot be read.
-    #[cfg_attr(
-        feature = "serde",
-        serde(default, skip_serializing_if = "is_zero")
-    )]
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_zero"))]
     pub unreadable: usize,
     /// Why the source is stale, with all causes; `None` if it is live.
     #[cfg_attr(
@@ -228,7 +225,10 @@ mod tests {
              stale: listing failed: the registry is unavailable: refused"
         );
         let summary = event.summary();
-        assert_eq!((summary.instances, summary.held, summary.unreadable), (2, 1, 3));
+        assert_eq!(
+            (summary.instances, summary.held, summary.unreadable),
+            (2, 1, 3)
+        );
         let empty = Event::new(1, Instances::default());
         assert_eq!(empty.to_string(), "version 1: 0 instances, live");
     }

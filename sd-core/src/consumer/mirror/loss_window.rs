@@ -50,8 +50,7 @@ impl LossWindow {
     /// The loss if only `left` instances are left, if that is many at once.
     pub(super) fn many(&mut self, left: usize, now: Instant) -> Option<Loss> {
         let length = self.length;
-        let is_over =
-            |until: &Instant| until.checked_add(length).is_some_and(|end| end <= now);
+        let is_over = |until: &Instant| until.checked_add(length).is_some_and(|end| end <= now);
         while self.levels.front().is_some_and(|(until, _)| is_over(until)) {
             self.levels.pop_front();
         }
@@ -101,7 +100,10 @@ mod tests {
             (10, 4, true),
         ] {
             let many = window(of, now).many(left, now);
-            let loss = Loss { removed: of - left, of };
+            let loss = Loss {
+                removed: of - left,
+                of,
+            };
             assert_eq!(many, is_many.then_some(loss), "{left} left of {of}");
         }
     }

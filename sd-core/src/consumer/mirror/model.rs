@@ -73,7 +73,16 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Kind::Garbage),
     ];
     let well = prop::sample::select(vec![All, Coalesced, One, Progress]);
-    let ill = prop::sample::select(vec![Nothing, Silent, Silent, Disrupted, Interrupted, Ended, Gap, Refused]);
+    let ill = prop::sample::select(vec![
+        Nothing,
+        Silent,
+        Silent,
+        Disrupted,
+        Interrupted,
+        Ended,
+        Gap,
+        Refused,
+    ]);
     prop_oneof![
         6 => (name(), kind, 0..LEASES).prop_map(|(name, kind, lease)| Op::Put(name, kind, lease)),
         1 => name().prop_map(Op::PutAgain),
@@ -214,7 +223,10 @@ enum Trust {
 
 impl Promise {
     fn answered(&self, now: Instant) -> Duration {
-        self.answered + self.answers_since.map_or(Duration::ZERO, |since| now - since)
+        self.answered
+            + self
+                .answers_since
+                .map_or(Duration::ZERO, |since| now - since)
     }
 
     fn tell(&mut self, name: Name, written: Option<Written>) {
@@ -685,7 +697,12 @@ fn condition(health: &Health) -> &'static str {
 fn state(event: &Event) -> State {
     let held = event.held().map(|(key, _)| name(key)).collect();
     let condition = condition(event.health());
-    (shown(event.instances()), held, condition, event.unreadable())
+    (
+        shown(event.instances()),
+        held,
+        condition,
+        event.unreadable(),
+    )
 }
 
 fn error(luck: Luck) -> Option<Error> {

@@ -219,8 +219,7 @@ impl PendingRemovals {
             latest: since.saturating_add(self.grace.saturating_mul(MOST_GRACES)),
         };
         for key in leaving {
-            self.held
-                .insert(key.clone(), Held::new(now, why.clone()));
+            self.held.insert(key.clone(), Held::new(now, why.clone()));
             self.waits.insert(key.clone(), wait);
         }
         if !leaving.is_empty() {

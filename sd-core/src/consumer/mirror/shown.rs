@@ -1,8 +1,6 @@
 //! The instances that a mirror shows.
 
-use super::{
-    loss_window::Loss, pending_removals::PendingRemovals, unreadable::UnreadableEntries,
-};
+use super::{loss_window::Loss, pending_removals::PendingRemovals, unreadable::UnreadableEntries};
 use crate::{
     consumer::meters::InstanceMeters,
     instances::{Codec, CodecError, Event, Instance, Instances, Status},

@@ -63,9 +63,7 @@ impl SourceHealth {
         self.meters.disrupted(&why);
         let since = match &self.published {
             Health::Live => Some(now),
-            Health::Stale { since, why } => {
-                matches!(why, Trouble::Unanswered).then_some(*since)
-            }
+            Health::Stale { since, why } => matches!(why, Trouble::Unanswered).then_some(*since),
         };
         let is_first = is_ready && since.is_some();
         if let Some(since) = since.filter(|_| is_ready) {

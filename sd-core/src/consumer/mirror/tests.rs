@@ -44,13 +44,7 @@ impl Fixture {
 
     fn with(grace: Duration, longest_pause: Duration) -> Self {
         Self {
-            mirror: Mirror::new(
-                prefix(),
-                Arc::new(DefaultCodec),
-                grace,
-                50,
-                longest_pause,
-            ),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, 50, longest_pause),
             now: Instant::now(),
             revision: 0,
         }

@@ -117,7 +117,12 @@ fn one_strange_attribute_costs_the_attribute_only() {
             assert!(drained.contains(&field), "{drained} without {field}");
         }
     }
-    for value in ["h:1", "?", "{}", r#"{"address":"h:1","weight":3,"x":1e400}"#] {
+    for value in [
+        "h:1",
+        "?",
+        "{}",
+        r#"{"address":"h:1","weight":3,"x":1e400}"#,
+    ] {
         let ignored = DefaultCodec.ignored(&Entry::new(key(), value));
         assert!(ignored.is_none(), "{value}: {ignored:?}");
     }

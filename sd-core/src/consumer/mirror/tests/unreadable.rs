@@ -128,3 +128,37 @@ fn a_codec_that_panics_costs_the_one_entry() {
     assert_eq!(names(&event), ["a", "b"]);
     assert_eq!(fixture.mirror.shown.unreadable(), 0);
 }
+
+/// Row 34: the instance stays, and the attribute that cannot be read is said once.
+#[test]
+fn an_attribute_that_cannot_be_read_is_said_once() {
+    let lines = Lines::read();
+    let strange = |weight: &str| {
+        let value = format!(r#"{{"address":"h:1","weight":{weight}}}"#);
+        Change::Put(entry("a", value))
+    };
+    let mut fixture = Fixture::watching(&["a"]);
+    assert!(
+        fixture.batch([strange("\"10\"")]).is_none(),
+        "no weight is weight 1"
+    );
+    for _ in 0..3 {
+        fixture.batch([strange("\"10\"")]);
+    }
+    assert_eq!(
+        (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
+        (0, 0)
+    );
+    let said = || {
+        let lines = lines.all().into_iter();
+        lines
+            .filter(|line| line.contains("attribute ignored"))
+            .count()
+    };
+    assert_eq!(said(), 1);
+    fixture.batch([strange("2.5")]);
+    assert_eq!(said(), 2, "another error");
+    fixture.batch([strange("2")]);
+    fixture.batch([strange("2.5")]);
+    assert_eq!(said(), 3, "again after it could be read");
+}
