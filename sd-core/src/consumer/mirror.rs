@@ -27,6 +27,7 @@ use crate::{
     support::Backoff,
 };
 use pending_removals::PendingRemovals;
+pub(super) use pending_removals::RemovalRules;
 use shown::ShownInstances;
 use source_health::{SourceHealth, can_pass};
 use std::{sync::Arc, time::Duration};
@@ -82,16 +83,14 @@ pub(super) enum Next<'a, W> {
 }
 
 impl<W> Mirror<W> {
-    /// A mirror that knows nothing yet. Removals after trouble are held for `grace`, as are those of
-    /// more than `mass_percent` of the instances; `longest_pause` is the longest time between two attempts while the registry is down.
+    /// A mirror that knows nothing yet. Removals are doubted by `rules`; `longest_pause` is the longest time between two attempts while the registry is down.
     pub(super) fn new(
         prefix: Prefix,
         codec: Arc<dyn Codec>,
-        grace: Duration,
-        mass_percent: u8,
+        rules: RemovalRules,
         longest_pause: Duration,
     ) -> Self {
-        let removals = PendingRemovals::new(grace, mass_percent);
+        let removals = PendingRemovals::new(rules);
         let longest = longest_pause.max(MIN_LONGEST_PAUSE);
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {

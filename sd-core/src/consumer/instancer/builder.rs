@@ -2,18 +2,14 @@
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
 use crate::{
-    consumer::mirror::Mirror,
+    consumer::mirror::{Mirror, RemovalRules},
     instances::{Codec, DefaultCodec, EventPublisher},
-    registry::{Client, Prefix},
+    registry::{Client, Prefix, Ttl},
     support::BackgroundTask,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// How long the registry has to have been healthy before it is believed that an instance is gone.
-const GRACE: Duration = Duration::from_secs(15);
-/// The share of the instances that may go within the grace period without being doubted, in percent.
-const MASS_PERCENT: u8 = 50;
 /// The longest pause between two attempts while the registry is down.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -39,8 +35,7 @@ pub struct InstancerBuilder {
     client: Box<dyn Client>,
     prefix: Prefix,
     codec: Arc<dyn Codec>,
-    grace: Duration,
-    mass_percent: u8,
+    removals: RemovalRules,
     longest_pause: Duration,
 }
 
@@ -50,8 +45,7 @@ impl InstancerBuilder {
             client,
             prefix,
             codec: Arc::new(DefaultCodec),
-            grace: GRACE,
-            mass_percent: MASS_PERCENT,
+            removals: RemovalRules::default(),
             longest_pause: LONGEST_PAUSE,
         }
     }
@@ -68,11 +62,20 @@ impl InstancerBuilder {
     /// It should be longer than the providers need to register again (three times their longest
     /// pause between attempts) and, with a [`Poller`](crate::Poller), than two polls.
     ///
-    /// A silence of the registry that is too short to cost a lease (two thirds of the shortest
-    /// [`Ttl`](crate::Ttl)) starts no grace period. Where trouble recurs for ever, a removal is held
-    /// until the registry has answered for two grace periods in all.
+    /// Where trouble recurs for ever, a removal is held until the registry has answered for two
+    /// grace periods in all.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.removals.grace = grace;
+        self
+    }
+
+    /// The shortest time to live that a provider under the prefix has. Default: [`Ttl::MIN`].
+    ///
+    /// A registry that was silent for less than two thirds of it has cost nobody a lease, so that no
+    /// [grace period](Self::grace) follows. With the TTL of the fleet, short stalls of the registry
+    /// delay no removal.
+    pub fn shortest_ttl(mut self, ttl: Ttl) -> Self {
+        self.removals.shortest_ttl = ttl;
         self
     }
 
@@ -86,7 +89,7 @@ impl InstancerBuilder {
     /// restart is not many at once. A removal announced as [draining](crate::Status::Draining) does
     /// not count.
     pub fn mass_removal_percent(mut self, percent: u8) -> Self {
-        self.mass_percent = percent;
+        self.removals.mass_percent = percent;
         self
     }
 
@@ -107,8 +110,7 @@ impl InstancerBuilder {
         let mirror = Mirror::new(
             self.prefix.clone(),
             self.codec,
-            self.grace,
-            self.mass_percent,
+            self.removals,
             self.longest_pause,
         );
         let task = InstancerTask {
@@ -130,8 +132,7 @@ impl fmt::Debug for InstancerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstancerBuilder")
             .field("prefix", &self.prefix)
-            .field("grace", &self.grace)
-            .field("mass_percent", &self.mass_percent)
+            .field("removals", &self.removals)
             .field("longest_pause", &self.longest_pause)
             .finish_non_exhaustive()
     }

@@ -345,6 +345,13 @@ impl Promise {
 
 // === Both, and what lies between ===
 
+fn rules(grace: Duration) -> RemovalRules {
+    RemovalRules {
+        grace,
+        ..RemovalRules::default()
+    }
+}
+
 struct World {
     /// Its watch is the generation of the registry that the watch is of.
     mirror: Mirror<u32>,
@@ -400,7 +407,7 @@ impl World {
         let registry = Registry::default();
         let now = Instant::now();
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, 50, LONGEST),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules(grace), LONGEST),
             told: registry.at(),
             registry,
             promise: Promise {

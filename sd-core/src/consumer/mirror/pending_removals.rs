@@ -29,15 +29,35 @@ use tokio::time::Instant;
 /// A held removal applies when the registry has answered for so many grace periods since.
 const MOST_GRACES: u32 = 2;
 
-/// A lease is kept alive every third of its time to live. So a registry that was silent for less than
-/// two thirds of the shortest has cost nobody a lease.
-const HARMLESS_SILENCE: Duration = Ttl::MIN.keep_alive_interval().saturating_mul(2);
+/// When removals are doubted.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::consumer) struct RemovalRules {
+    /// How long the registry has to have been healthy before a removal is believed. Zero doubts none.
+    pub(in crate::consumer) grace: Duration,
+    /// Removals of more than this share of the instances within the grace period are many at once.
+    pub(in crate::consumer) mass_percent: u8,
+    /// The shortest time to live that a provider may have. A lease is kept alive every third of it,
+    /// so that a registry that was silent for less than two thirds has cost nobody a lease.
+    pub(in crate::consumer) shortest_ttl: Ttl,
+}
+
+impl Default for RemovalRules {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(15),
+            mass_percent: 50,
+            shortest_ttl: Ttl::MIN,
+        }
+    }
+}
 
 /// Decides whether a removal applies at once, and keeps those that have to wait.
 ///
 /// Every rule for doubting a removal, and every bound for how long it waits, belongs here.
 pub(super) struct PendingRemovals {
     grace: Duration,
+    /// A silence shorter than this has cost no lease.
+    harmless_silence: Duration,
     trust: Trust,
     answering: AnsweringTime,
     window: LossWindow,
@@ -116,17 +136,22 @@ impl AnsweringTime {
 }
 
 impl PendingRemovals {
-    /// Holds removals for `grace` after trouble, and when more than `percent` of the instances go
-    /// within that time; never, if `grace` is zero.
-    pub(super) fn new(grace: Duration, percent: u8) -> Self {
+    /// Holds none yet.
+    pub(super) fn new(rules: RemovalRules) -> Self {
+        let RemovalRules {
+            grace,
+            mass_percent,
+            shortest_ttl,
+        } = rules;
         Self {
             grace,
+            harmless_silence: shortest_ttl.keep_alive_interval() * 2,
             trust: Trust::Full,
             answering: AnsweringTime {
                 before: Duration::ZERO,
                 since: None,
             },
-            window: LossWindow::new(grace, percent),
+            window: LossWindow::new(grace, mass_percent),
             held: OrdMap::new(),
             waits: HashMap::new(),
             next_wait: Wait::NONE,
@@ -173,7 +198,7 @@ impl PendingRemovals {
             Trust::Lost {
                 silence: Some(Silence { since, before }),
                 ..
-            } if now.saturating_duration_since(since) < HARMLESS_SILENCE => *before,
+            } if now.saturating_duration_since(since) < self.harmless_silence => *before,
             Trust::Lost { why, .. } => Trust::Returning {
                 until: self.answering.at(now).saturating_add(self.grace),
                 why,

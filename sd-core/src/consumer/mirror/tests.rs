@@ -43,8 +43,16 @@ impl Fixture {
     }
 
     fn with(grace: Duration, longest_pause: Duration) -> Self {
+        let rules = RemovalRules {
+            grace,
+            ..RemovalRules::default()
+        };
+        Self::by(rules, longest_pause)
+    }
+
+    fn by(rules: RemovalRules, longest_pause: Duration) -> Self {
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, 50, longest_pause),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules, longest_pause),
             now: Instant::now(),
             revision: 0,
         }

@@ -1,6 +1,7 @@
 //! Removals after trouble.
 
 use super::*;
+use crate::registry::Ttl;
 
 #[test]
 fn removals_apply_at_once_while_all_is_well() {
@@ -335,14 +336,13 @@ fn an_announced_removal_is_not_counted_either() {
 
 #[test]
 fn the_share_can_be_set_and_grace_zero_turns_it_off() {
-    let gone = |grace, percent| {
-        let codec = Arc::new(DefaultCodec);
-        let mut fixture = Fixture {
-            mirror: Mirror::new(prefix(), codec, grace, percent, PAUSE),
-            now: Instant::now(),
-            revision: 0,
-        }
-        .listed_and_open(&["a", "b", "c", "d"]);
+    let gone = |grace, mass_percent| {
+        let rules = RemovalRules {
+            grace,
+            mass_percent,
+            ..RemovalRules::default()
+        };
+        let mut fixture = Fixture::by(rules, PAUSE).listed_and_open(&["a", "b", "c", "d"]);
         let event = fixture.batch(["a", "b"].map(delete)).unwrap();
         let some = names(&event).len() == 2;
         let event = fixture.batch([delete("c"), delete("d")]).unwrap();
@@ -413,6 +413,21 @@ fn silences_too_short_to_cost_a_lease_start_no_grace_period() {
         names(&fixture.wait(Duration::from_millis(1)).unwrap()),
         ["b"]
     );
+}
+
+#[test]
+fn what_is_too_short_depends_on_the_shortest_ttl() {
+    for (secs, is_held) in [(2, true), (5, true), (6, false), (60, false)] {
+        let rules = RemovalRules {
+            shortest_ttl: Ttl::from_secs(secs).unwrap(),
+            ..RemovalRules::default()
+        };
+        let mut fixture = Fixture::by(rules, PAUSE).listed_and_open(&["a", "b"]);
+        fixture.fail(silent(Duration::from_secs(3)));
+        fixture.wait(Duration::from_millis(900));
+        let event = fixture.batch([delete("a")]).unwrap();
+        assert_eq!(!held(&event).is_empty(), is_held, "a TTL of {secs} s");
+    }
 }
 
 #[test]
