@@ -1,9 +1,16 @@
 //! What becomes of registrations when one side stands still for a while: etcd, or a provider.
 
-use sd_core::{Registrar, RegistrarStatus, Service, Ttl};
-use sd_tests::{Consumer, Etcd, PATIENCE, Provider, RemoteProvider, View, eventually, throughout};
+use futures::future::join_all;
+use sd_core::{
+    Client, Deregistered, Instancer, LeaseId, Prefix, Registrar, RegistrarStatus, Registration,
+    Result, Revision, Service, Snapshot, Trouble, Ttl, Watch, WatchError, async_trait,
+};
+use sd_etcd::EtcdClient;
+use sd_tests::{
+    Consumer, Etcd, PATIENCE, Provider, Proxy, RemoteProvider, View, eventually, throughout,
+};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -192,7 +199,7 @@ async fn five(etcd: &Etcd, endpoint: String) -> (Vec<Provider>, Consumer) {
         let endpoint = endpoint.clone();
         async move { Provider::start(endpoint, &format!("/svc/{address}"), address).await }
     });
-    let providers = futures::future::join_all(starting).await;
+    let providers = join_all(starting).await;
     consumer.settles_on(&FIVE).await;
     (providers, consumer)
 }
@@ -208,7 +215,7 @@ async fn all_leases_lost_at_once_take_nobody_from_consumers() {
     }
     let loss = async {
         let revoking = old.iter().map(|lease| etcd.revoke(*lease));
-        futures::future::join_all(revoking).await;
+        join_all(revoking).await;
         for (provider, old) in providers.iter().zip(&old) {
             let lease = async || provider.stands(&etcd).await;
             eventually(PATIENCE, "a new lease", lease, |new| new != old).await;
@@ -217,7 +224,13 @@ async fn all_leases_lost_at_once_take_nobody_from_consumers() {
     };
     // Two of five are believed until it is known that there are more.
     let most = |view: &View| view.live && view.instances.len() >= 3 && view.is_usable();
-    throughout(loss, "three to call, and live", async || consumer.view(), most).await;
+    throughout(
+        loss,
+        "three to call, and live",
+        async || consumer.view(),
+        most,
+    )
+    .await;
 }
 
 /// Row 31: the providers are cut off from etcd, and the consumer is not.
@@ -240,21 +253,59 @@ async fn providers_that_are_cut_off_are_kept_for_the_grace_period_and_return_wit
         consumer.settles_on(&FIVE).await;
     };
     let most = |view: &View| view.live && view.instances.len() >= 3 && view.is_usable();
-    throughout(cut, "three to call, and live", async || consumer.view(), most).await;
+    throughout(
+        cut,
+        "three to call, and live",
+        async || consumer.view(),
+        most,
+    )
+    .await;
 
     // Cut off for longer than anybody waits, they are gone.
     proxy.stall();
-    consumer.sees("nobody", |view| view.instances.is_empty()).await;
+    consumer
+        .sees("nobody", |view| view.instances.is_empty())
+        .await;
+}
+
+/// A client whose etcd freezes as soon as it has listed.
+struct FreezesAfterList(EtcdClient, Arc<Etcd>);
+
+#[async_trait]
+impl Client for FreezesAfterList {
+    async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
+        let listed = self.0.get_entries(prefix).await?;
+        self.1.freeze();
+        Ok(listed)
+    }
+
+    async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
+        self.0.watch_prefix(prefix, after).await
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        self.0.register(service).await
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<Deregistered> {
+        self.0.deregister(service).await
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        self.0.lease_id()
+    }
 }
 
 /// Row 32: etcd freezes between the list and the watch.
 #[tokio::test]
 async fn a_source_is_live_when_etcd_has_answered_about_its_watch() {
-    let etcd = Etcd::start().await;
+    let etcd = Arc::new(Etcd::start().await);
     etcd.put("/svc/a", A).await;
     let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
-    let instancer = Instancer::new(FreezesAfterList(client, etcd.pid()), prefix());
-    in_time(instancer.ready()).await.unwrap();
+    let client = FreezesAfterList(client, etcd.clone());
+    let instancer = Instancer::new(client, Prefix::new("/svc").unwrap());
+    let ready = timeout(PATIENCE, instancer.ready()).await;
+    ready.expect("ready in time").unwrap();
     let is_live = async || instancer.state().unwrap().health().is_live();
     let while_frozen = sleep(Duration::from_secs(3));
     throughout(while_frozen, "not live", is_live, |live| !live).await;

@@ -199,7 +199,7 @@ fn five() -> Fixture {
 /// Row 31: all leases lost at once on a healthy watch.
 #[test]
 fn many_removals_at_once_are_held_on_a_healthy_watch_and_return_without_a_gap() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let mut fixture = five();
     let event = fixture.batch(["a", "b", "c", "d"].map(delete)).unwrap();
     assert_eq!(names(&event), ["a", "b", "c", "d", "e"]);
@@ -214,9 +214,9 @@ fn many_removals_at_once_are_held_on_a_healthy_watch_and_return_without_a_gap() 
     let said = "WARN many instances removed at once, held back: they go after the grace period \
                 unless they return prefix=/svc/ removed=4 of=5 held=4 grace=15s";
     assert!(
-        lines.all().iter().any(|line| line == said),
+        log.text().iter().any(|line| line == said),
         "{:?}",
-        lines.all()
+        log.text()
     );
 
     fixture.wait(GRACE / 3);

@@ -132,7 +132,7 @@ fn a_codec_that_panics_costs_the_one_entry() {
 /// Row 34: the instance stays, and the attribute that cannot be read is said once.
 #[test]
 fn an_attribute_that_cannot_be_read_is_said_once() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let strange = |weight: &str| {
         let value = format!(r#"{{"address":"h:1","weight":{weight}}}"#);
         Change::Put(entry("a", value))
@@ -150,7 +150,7 @@ fn an_attribute_that_cannot_be_read_is_said_once() {
         (0, 0)
     );
     let said = || {
-        let lines = lines.all().into_iter();
+        let lines = log.text().into_iter();
         lines
             .filter(|line| line.contains("attribute ignored"))
             .count()
