@@ -232,14 +232,19 @@ fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
             "? {key} held: etcd does not know it any more, after: {why}"
         ));
     }
-    match (previous.map(Event::health), event.health()) {
-        (Some(Health::Stale { .. }), Health::Stale { .. })
-        | (None | Some(Health::Live), Health::Live) => {}
-        (_, Health::Stale { since, why, .. }) => {
+    // Every source begins with a state whose watch is not answered yet.
+    let in_trouble = |health: &Health| match health {
+        Health::Stale { why, .. } => !matches!(why, Trouble::Unanswered),
+        Health::Live => false,
+    };
+    let was_in_trouble = previous.is_some_and(|it| in_trouble(it.health()));
+    match event.health() {
+        Health::Stale { since, why, .. } if !was_in_trouble && in_trouble(event.health()) => {
             let since = diary.at(*since);
             news.push(format!("~ stale since {since}: {}", whole(why)));
         }
-        (Some(Health::Stale { .. }), Health::Live) => news.push("~ live again".into()),
+        Health::Live if was_in_trouble => news.push("~ live again".into()),
+        _ => {}
     }
     news
 }

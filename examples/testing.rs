@@ -138,10 +138,10 @@ mod tests {
     //!   that must not be made: [`MockClient`] is scripted call by call.
 
     use super::*;
-    use futures::stream;
+    use futures::{StreamExt, stream};
     use sd_core::{
-        EndpointSource, Error, Instances, MockClient, RegistrarStatus, Registration, Revision,
-        Snapshot, Status, Stopped, Ttl, Watch, factory_fn,
+        Batch, EndpointSource, Error, Instances, MockClient, RegistrarStatus, Registration,
+        Revision, Snapshot, Status, Stopped, Ttl, Watch, factory_fn,
     };
     use sd_memory::{MemoryClient, Registry};
     use std::{
@@ -424,9 +424,10 @@ mod tests {
         client
             .expect_get_entries()
             .returning(|_| Ok(Snapshot::new(Vec::new(), Revision::new(1_u64))));
-        client
-            .expect_watch_prefix()
-            .returning(|_, _| Ok(Watch::new(stream::pending())));
+        client.expect_watch_prefix().returning(|_, after| {
+            let stands = Ok(Batch::new(Vec::new(), after.clone()));
+            Ok(Watch::new(stream::iter([stands]).chain(stream::pending())))
+        });
         client
     }
 

@@ -235,7 +235,7 @@ impl<'b> Follower<'b> {
 
     /// Watches again from the last resume point; gives the gap if that is not possible. Retries while
     /// the registry cannot be reached.
-    async fn resume(&mut self, deadline: &Deadline) -> CheckResult<Option<Gap>> {
+    pub(crate) async fn resume(&mut self, deadline: &Deadline) -> CheckResult<Option<Gap>> {
         loop {
             let watch = self.client.watch_prefix(&self.prefix, &self.resume);
             match self.ctx.within("watch_prefix", watch).await? {

@@ -8,7 +8,8 @@
 //! |---|---|---|---|
 //! | [`sd_instances`](INSTANCES) | gauge | `prefix` | instances shown, those held included |
 //! | [`sd_instances_held`](INSTANCES_HELD) | gauge | `prefix` | of those, the ones whose removal is held back |
-//! | [`sd_sources_stale`](SOURCES_STALE) | gauge | `prefix` | instancers that do not follow the registry at the moment, or cannot list it at first |
+//! | [`sd_mass_removals_total`](MASS_REMOVALS) | counter | `prefix` | removals of many instances at once that were held back |
+//! | [`sd_sources_stale`](SOURCES_STALE) | gauge | `prefix` | instancers that do not follow the registry at the moment, or cannot list it at first; at the start until the registry has answered about the watch |
 //! | [`sd_source_disruptions_total`](SOURCE_DISRUPTIONS) | counter | `prefix`, `cause`: `list`, `disrupted`, `interrupted`, `gap` | failures to follow, every attempt counted |
 //! | [`sd_lists_total`](LISTS) | counter | `prefix` | successful lists: one at the start, one per gap |
 //! | [`sd_entries_skipped_total`](ENTRIES_SKIPPED) | counter | `prefix` | entries that could not be read |
@@ -44,7 +45,8 @@ pub use crate::calls::meters::{
     ENDPOINTS, ENDPOINTS_FAILING, ENDPOINTS_INVALIDATED, FACTORY_FAILURES, RETRIES, RETRY_FAILURES,
 };
 pub use crate::consumer::meters::{
-    ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, SOURCE_DISRUPTIONS, SOURCES_STALE,
+    ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, MASS_REMOVALS, SOURCE_DISRUPTIONS,
+    SOURCES_STALE,
 };
 pub use crate::provider::meters::{
     DEREGISTRATIONS, REGISTRATION_EDITED, REGISTRATION_FAILURES, REGISTRATION_LOST,

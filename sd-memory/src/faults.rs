@@ -249,6 +249,7 @@ impl Registry {
     /// let hello = Prefix::new("/services/hello")?;
     /// let listed = client.get_entries(&hello).await?;
     /// let mut watch = client.watch_prefix(&hello, &listed.revision).await?;
+    /// watch.next().await.ok_or("ended")??; // it stands
     ///
     /// registry.delay_watches(Duration::from_secs(5));
     /// let began = Instant::now();

@@ -53,6 +53,7 @@ pub(crate) async fn open(
         read: revision,
         reported: revision,
         reported_at: Instant::now(),
+        answered: false,
         disrupted: false,
     };
     Ok(Watch::new(stream::unfold(Some(watcher), async |watcher| {
@@ -76,6 +77,8 @@ struct Watcher {
     read: u64,
     reported: u64,
     reported_at: Instant,
+    /// Whether the first batch was yielded.
+    answered: bool,
     /// Whether the last item was a disruption.
     disrupted: bool,
 }
@@ -163,10 +166,11 @@ impl Watcher {
         // A resume point that was compacted is renewed at once.
         let progress = self.reported < self.read
             && (now >= self.reported_at + PROGRESS_AFTER || self.reported < history.compacted());
-        if changes.is_empty() && !progress && !self.disrupted {
+        if self.answered && changes.is_empty() && !progress && !self.disrupted {
             let due = (self.reported < self.read).then(|| self.reported_at + PROGRESS_AFTER);
             return Step::Wait(due.into_iter().chain(more_at).min());
         }
+        self.answered = true;
         self.disrupted = false;
         self.reported = self.read;
         self.reported_at = now;

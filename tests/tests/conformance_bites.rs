@@ -62,6 +62,12 @@ wrong_clients! {
         a_registry_that_stops_answering_is_reported,
         a_disruption_that_passes_is_said_to_be_over,
     ],
+    begins_in_silence: BeginsInSilence => [
+        a_watch_begins_with_an_answer,
+    ],
+    answers_for_the_registry: AnswersForTheRegistry => [
+        a_watch_that_nobody_answered_yields_no_batch,
+    ],
     leaks_its_watch: LeaksItsWatch => [
         a_dropped_watch_leaves_no_watcher,
     ],
@@ -156,8 +162,20 @@ wrong_clients! {
     ],
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_no_flaw_passes() {
+    let reports = [
+        report_on::<InterruptsWithoutDisruption>().await,
+        report_on::<OpensLazily>().await,
+    ];
+    for report in reports {
+        assert!(report.failed().is_empty(), "\n{report}");
+    }
+}
+
 /// What a client keeps that answers everything and does nothing.
 const KEPT_BY_DOING_NOTHING: &[&str] = &[
+    "a_watch_that_nobody_answered_yields_no_batch",
     "a_registration_is_gone_when_its_client_is_dropped_in_an_outage",
     "a_dropped_registration_goes",
     "a_cancelled_register_leaves_no_entry",

@@ -1,9 +1,16 @@
 //! What becomes of registrations when one side stands still for a while: etcd, or a provider.
 
-use sd_core::{Registrar, RegistrarStatus, Service, Ttl};
-use sd_tests::{Consumer, Etcd, PATIENCE, Provider, RemoteProvider, View, eventually, throughout};
+use futures::future::join_all;
+use sd_core::{
+    Client, Deregistered, Instancer, LeaseId, Prefix, Registrar, RegistrarStatus, Registration,
+    Result, Revision, Service, Snapshot, Trouble, Ttl, Watch, WatchError, async_trait,
+};
+use sd_etcd::EtcdClient;
+use sd_tests::{
+    Consumer, Etcd, PATIENCE, Provider, Proxy, RemoteProvider, View, eventually, throughout,
+};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -180,4 +187,167 @@ async fn a_provider_that_was_frozen_comes_back_when_it_wakes() {
     // It beats again: a whole TTL later it still stands as it was put.
     sleep(Ttl::MIN.duration() + Duration::from_secs(1)).await;
     assert_eq!(etcd.last_put("/svc/a").await, Some((new, put)));
+}
+
+const FIVE: [&str; 5] = [
+    "10.0.0.1:80",
+    "10.0.0.2:80",
+    "10.0.0.3:80",
+    "10.0.0.4:80",
+    "10.0.0.5:80",
+];
+
+/// Five providers, each with a lease of its own, and a consumer that has all of them to call.
+async fn five(etcd: &Etcd, endpoint: String) -> (Vec<Provider>, Consumer) {
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    let starting = FIVE.map(|address| {
+        let endpoint = endpoint.clone();
+        async move { Provider::start(endpoint, &format!("/svc/{address}"), address).await }
+    });
+    let providers = join_all(starting).await;
+    consumer.settles_on(&FIVE).await;
+    (providers, consumer)
+}
+
+/// Row 31: all leases lost at once on a healthy watch.
+#[tokio::test]
+async fn all_leases_lost_at_once_take_nobody_from_consumers() {
+    let etcd = Etcd::start().await;
+    let (providers, consumer) = five(&etcd, etcd.endpoint()).await;
+    let mut old = Vec::new();
+    for provider in &providers {
+        old.push(provider.stands(&etcd).await);
+    }
+    let loss = async {
+        let revoking = old.iter().map(|lease| etcd.revoke(*lease));
+        join_all(revoking).await;
+        for (provider, old) in providers.iter().zip(&old) {
+            let lease = async || provider.stands(&etcd).await;
+            eventually(PATIENCE, "a new lease", lease, |new| new != old).await;
+        }
+        consumer.settles_on(&FIVE).await;
+    };
+    // Two of five are believed until it is known that there are more.
+    let most = |view: &View| view.live && view.instances.len() >= 3 && view.is_usable();
+    throughout(
+        loss,
+        "three to call, and live",
+        async || consumer.view(),
+        most,
+    )
+    .await;
+}
+
+/// Row 31: the providers are cut off from etcd, and the consumer is not.
+#[tokio::test]
+async fn providers_that_are_cut_off_are_kept_for_the_grace_period_and_return_without_a_gap() {
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(etcd.address()).await;
+    let (_providers, consumer) = five(&etcd, proxy.endpoint()).await;
+    let cut = async {
+        proxy.stall();
+        let doubted = |view: &View| view.held.len() >= 3;
+        let view = consumer.sees("at least three held", doubted).await;
+        assert!(view.live, "the registry is followed: {view:?}");
+        let state = consumer.instancer().state().unwrap();
+        for (_, held) in state.held() {
+            let why = &held.why;
+            assert!(matches!(why, Trouble::ManyRemoved { of: 5, .. }), "{why}");
+        }
+        proxy.resume();
+        consumer.settles_on(&FIVE).await;
+    };
+    let most = |view: &View| view.live && view.instances.len() >= 3 && view.is_usable();
+    throughout(
+        cut,
+        "three to call, and live",
+        async || consumer.view(),
+        most,
+    )
+    .await;
+
+    // Cut off for longer than anybody waits, they are gone.
+    proxy.stall();
+    consumer
+        .sees("nobody", |view| view.instances.is_empty())
+        .await;
+}
+
+/// A client whose etcd freezes as soon as it has listed.
+struct FreezesAfterList(EtcdClient, Arc<Etcd>);
+
+#[async_trait]
+impl Client for FreezesAfterList {
+    async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
+        let listed = self.0.get_entries(prefix).await?;
+        self.1.freeze();
+        Ok(listed)
+    }
+
+    async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
+        self.0.watch_prefix(prefix, after).await
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        self.0.register(service).await
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<Deregistered> {
+        self.0.deregister(service).await
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        self.0.lease_id()
+    }
+}
+
+/// Row 32: etcd freezes between the list and the watch.
+#[tokio::test]
+async fn a_source_is_live_when_etcd_has_answered_about_its_watch() {
+    let etcd = Arc::new(Etcd::start().await);
+    etcd.put("/svc/a", A).await;
+    let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    let client = FreezesAfterList(client, etcd.clone());
+    let instancer = Instancer::new(client, Prefix::new("/svc").unwrap());
+    let ready = timeout(PATIENCE, instancer.ready()).await;
+    ready.expect("ready in time").unwrap();
+    let is_live = async || instancer.state().unwrap().health().is_live();
+    let while_frozen = sleep(Duration::from_secs(3));
+    throughout(while_frozen, "not live", is_live, |live| !live).await;
+    etcd.thaw();
+    eventually(PATIENCE, "live", is_live, |live| *live).await;
+}
+
+/// Row 41: etcd stalls again and again, for ever.
+#[tokio::test]
+async fn a_removal_applies_in_bounded_time_however_often_etcd_stalls() {
+    const GRACE: Duration = Duration::from_secs(4);
+    let etcd = Etcd::start().await;
+    etcd.put("/svc/a", A).await;
+    etcd.put("/svc/b", B).await;
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    consumer.settles_on(&[A, B]).await;
+    let stalls = async {
+        loop {
+            etcd.freeze();
+            sleep(Duration::from_millis(1_700)).await;
+            etcd.thaw();
+            sleep(Duration::from_millis(1_800)).await;
+        }
+    };
+    let removal = async {
+        consumer.sees("a stall", |view| !view.live).await;
+        consumer.sees("its end", |view| view.live).await;
+        assert!(etcd.delete("/svc/a").await);
+        consumer.sees("it held", |view| !view.held.is_empty()).await;
+        let held = Instant::now();
+        consumer.sees("it gone", |view| view.instances == [B]).await;
+        held.elapsed()
+    };
+    let took = tokio::select! {
+        never = stalls => never,
+        took = removal => took,
+    };
+    // Generous: the stalls take half of the time.
+    assert!(took >= GRACE && took < 5 * GRACE, "{took:?}");
 }

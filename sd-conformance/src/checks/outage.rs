@@ -9,6 +9,7 @@ use crate::{
     follower::{Follower, WatchItem},
     harness::NewRevision,
 };
+use futures::StreamExt;
 use sd_core::Deregistered;
 use tokio::time::timeout;
 
@@ -24,6 +25,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         exclusive a_registry_that_stops_answering_is_reported,
         "A watch of a registry that does not answer says so, without a change to wait for."
+    ),
+    check!(
+        exclusive a_watch_that_nobody_answered_yields_no_batch,
+        "A watch of a registry that froze after the list says nothing but that."
     ),
     check!(
         exclusive a_disruption_that_passes_is_said_to_be_over,
@@ -117,18 +122,45 @@ async fn a_registry_that_stops_answering_is_reported(ctx: &Context<'_>) -> Check
 
     ctx.disrupt().await?;
     let deadline = Deadline::after(ctx.timeout());
-    loop {
+    let has_ended = loop {
         match follower.next(deadline.left()).await {
             WatchItem::Batch => {}
-            WatchItem::Disrupted | WatchItem::Interrupted => break,
+            WatchItem::Disrupted => break false,
+            WatchItem::Interrupted => break true,
             news => return Err(CheckError::Failed(format!("of an outage it says {news:?}"))),
         }
-    }
+    };
     ctx.restore().await?;
+    if has_ended {
+        let gap = follower.resume(&Deadline::after(ctx.timeout())).await?;
+        ensure!(gap.is_none(), "a gap ({gap:?}) without cause");
+    }
 
     let key = ctx.key("foo/a")?;
     ctx.put(&key, "a").await?;
     follower.until_seen(&key).await
+}
+
+async fn a_watch_that_nobody_answered_yields_no_batch(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    ctx.put(&ctx.key("foo/a")?, "a").await?;
+    let snapshot = ctx.snapshot(&client, &prefix).await?;
+
+    ctx.disrupt().await?;
+    let first = async {
+        let watch = client.watch_prefix(&prefix, &snapshot.revision);
+        watch.await.ok()?.next().await
+    };
+    let first = timeout(ctx.timeout() / 2, first).await;
+    ctx.restore().await?;
+
+    match first {
+        Ok(Some(Ok(batch))) => Err(CheckError::Failed(format!(
+            "it says {batch:?} while the registry says nothing"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn a_disruption_that_passes_is_said_to_be_over(ctx: &Context<'_>) -> CheckResult {

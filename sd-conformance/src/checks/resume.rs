@@ -95,7 +95,7 @@ async fn a_batch_leads_to_the_state_of_the_registry_at_its_resume(
     let mut mirror = Entries::new();
     for (n, batch) in follower.batches.iter().enumerate() {
         apply(&mut mirror, batch);
-        if n % 12 == 3 {
+        if n % 6 == 4 {
             let mirror = mirror.clone();
             let mut later = Follower::start(ctx, &client, &prefix, mirror, &batch.resume).await?;
             later.until_seen(&last).await?;

@@ -16,6 +16,10 @@ use tokio::time::timeout;
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
+        a_watch_begins_with_an_answer,
+        "A watch's first item is a batch, empty if nothing has changed, as soon as it stands."
+    ),
+    check!(
         a_watch_reports_puts_updates_and_deletions,
         "Every kind of change reaches the mirror."
     ),
@@ -52,6 +56,26 @@ pub(super) const CHECKS: &[Check] = &[
         "Dropping a watch ends it at the registry too, also while it is being started."
     ),
 ];
+
+async fn a_watch_begins_with_an_answer(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let prefix = ctx.prefix("foo")?;
+    ctx.put(&ctx.key("foo/a")?, "a").await?;
+    for _ in 0..2 {
+        let mut follower = ctx.follow(&client, &prefix).await?;
+        match follower.next(ctx.timeout()).await {
+            WatchItem::Batch => {}
+            item => {
+                return Err(CheckError::Failed(format!(
+                    "of an idle prefix it says {item:?}"
+                )));
+            }
+        }
+        let unexpected = follower.changes().next();
+        ensure!(unexpected.is_none(), "unexpected change: {unexpected:?}");
+    }
+    Ok(())
+}
 
 async fn a_watch_reports_puts_updates_and_deletions(ctx: &Context<'_>) -> CheckResult {
     let client = ctx.client().await?;

@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 ///     match none {
 ///         NoEndpoints::Unknown => "wait: the registry has not answered yet",
 ///         NoEndpoints::Empty => "start an instance: none is registered",
+///         NoEndpoints::Unreadable { .. } => "compare the codec with what is registered",
 ///         NoEndpoints::Unmade { .. } => "there are instances: see why the factory fails",
 ///         NoEndpoints::Invalidated { .. } => "the registry is in trouble",
 ///         _ => "see the text",
@@ -33,6 +34,13 @@ pub enum NoEndpoints {
     /// It is known that there is no instance.
     #[error("no endpoints: no instance is registered")]
     Empty,
+
+    /// Entries are registered, and none of them can be read: another format, or another codec.
+    #[error("no endpoints: none of the {entries} registered entries can be read")]
+    Unreadable {
+        /// How many entries cannot be read; see [`Event::unreadable`](crate::Event::unreadable).
+        entries: usize,
+    },
 
     /// There are instances, but none of them has an endpoint yet: factories run or fail.
     #[error("no endpoints: none of {instances} instances has one yet")]

@@ -21,7 +21,8 @@ use tokio::{sync::watch, time};
 ///
 /// Asking the registry before each call is slow, and fails when the registry does. An instancer
 /// lists the prefix once, watches for changes, and shares what it knows with any number of
-/// subscribers. While the registry is down, it keeps showing what it knows, and says so.
+/// subscribers. While the registry is down, it keeps showing what it knows, and says so. The first
+/// state comes with the list; it is live when the registry has answered about the watch too.
 ///
 /// ```no_run
 /// use futures::StreamExt;
@@ -48,8 +49,10 @@ use tokio::{sync::watch, time};
 ///   right.
 /// - **Doubt.** After trouble, additions apply at once, but removals wait until the registry has been
 ///   healthy for the [grace period](InstancerBuilder::grace): an outage that expires every lease
-///   must not take all instances away. [`Event::held`] shows the removals that wait. An instance
-///   that is [`Draining`](crate::Status::Draining) is removed at once.
+///   must not take all instances away. The same goes for
+///   [many removals at once](InstancerBuilder::mass_removal_percent) on a healthy registry.
+///   [`Event::held`] shows the removals that wait. An instance that is
+///   [`Draining`](crate::Status::Draining) is removed at once.
 /// - **Entries that cannot be read**, because the codec fails or panics, are left out,
 ///   [counted](Self::skipped) and logged once. They affect no other entry.
 ///

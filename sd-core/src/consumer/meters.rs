@@ -10,6 +10,8 @@ use crate::{
 pub const INSTANCES: &str = "sd_instances";
 /// Instances whose removal is held back.
 pub const INSTANCES_HELD: &str = "sd_instances_held";
+/// Removals of many instances at once that were held back.
+pub const MASS_REMOVALS: &str = "sd_mass_removals_total";
 /// Instancers that do not follow the registry at the moment.
 pub const SOURCES_STALE: &str = "sd_sources_stale";
 /// Failures to follow the registry.
@@ -45,6 +47,10 @@ impl InstanceMeters {
         count(LISTS, &[("prefix", &self.prefix)], 1);
     }
 
+    pub(crate) fn lost_many(&self) {
+        count(MASS_REMOVALS, &[("prefix", &self.prefix)], 1);
+    }
+
     pub(crate) fn skipped(&self, entries: u64) {
         if entries > 0 {
             count(ENTRIES_SKIPPED, &[("prefix", &self.prefix)], entries);
@@ -66,6 +72,10 @@ impl HealthMeters {
         }
     }
 
+    pub(crate) fn unanswered(&mut self) {
+        self.stale.set(1);
+    }
+
     pub(crate) fn disrupted(&mut self, why: &Trouble) {
         self.stale.set(1);
         let cause = match why {
@@ -73,7 +83,10 @@ impl HealthMeters {
             Trouble::Watch(WatchError::Disrupted(_)) => "disrupted",
             Trouble::Watch(WatchError::Interrupted(_)) => "interrupted",
             Trouble::Watch(WatchError::Gap(_)) => "gap",
-            Trouble::Stopped | Trouble::Panicked { .. } => return,
+            Trouble::Unanswered
+            | Trouble::ManyRemoved { .. }
+            | Trouble::Stopped
+            | Trouble::Panicked { .. } => return,
         };
         let labels = [("prefix", self.prefix.as_str()), ("cause", cause)];
         count(SOURCE_DISRUPTIONS, &labels, 1);

@@ -5,13 +5,13 @@
 //! outcome together with the time, and publishes what [`take_event`](Mirror::take_event) returns.
 //!
 //! # When the registry counts as healthy
-//! After trouble the source is live again when the registry has answered *about this watch*: a
-//! watch was opened from the mirror's revision, or an open watch that was disrupted has yielded a
-//! batch, progress included. A list alone is not enough: changes after it are not heard of yet.
-//! A batch on a new watch is not required: an idle prefix may have none, and a watch that is silent
-//! for a bad reason must report it. Changes that a resumed watch has yet to deliver arrive within
-//! the grace period, which begins at that moment.
+//! At the start and after trouble the source is live when the registry has answered *about this
+//! watch*: it has yielded a batch, progress included, as each watch does first. Neither a list (changes
+//! after it are not heard of yet) nor an opened watch (it may ask the registry later) is an answer.
+//! Changes that a resumed watch has yet to deliver arrive within the grace period, which begins at
+//! that moment.
 
+mod loss_window;
 #[cfg(test)]
 mod model;
 mod pending_removals;
@@ -27,6 +27,7 @@ use crate::{
     support::Backoff,
 };
 use pending_removals::PendingRemovals;
+pub(super) use pending_removals::RemovalRules;
 use shown::ShownInstances;
 use source_health::{SourceHealth, can_pass};
 use std::{sync::Arc, time::Duration};
@@ -61,11 +62,12 @@ enum Phase<W> {
     Outdated,
     /// The state as of `resume` is known.
     Listed { resume: Revision },
-    /// The state as of `resume` is known, and `watch`, opened at `since`, yields the changes.
+    /// The state as of `resume` is known, and `watch` yields the changes. The registry has answered
+    /// about it at `since` for the first time.
     Watching {
         resume: Revision,
         watch: W,
-        since: Instant,
+        since: Option<Instant>,
     },
 }
 
@@ -81,19 +83,19 @@ pub(super) enum Next<'a, W> {
 }
 
 impl<W> Mirror<W> {
-    /// A mirror that knows nothing yet. Removals after trouble are held for `grace`;
-    /// `longest_pause` is the longest time between two attempts while the registry is down.
+    /// A mirror that knows nothing yet. Removals are doubted by `rules`; `longest_pause` is the longest time between two attempts while the registry is down.
     pub(super) fn new(
         prefix: Prefix,
         codec: Arc<dyn Codec>,
-        grace: Duration,
+        rules: RemovalRules,
         longest_pause: Duration,
     ) -> Self {
+        let removals = PendingRemovals::new(rules);
         let longest = longest_pause.max(MIN_LONGEST_PAUSE);
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {
             phase: Phase::Empty,
-            shown: ShownInstances::new(prefix.clone(), codec, PendingRemovals::new(grace)),
+            shown: ShownInstances::new(prefix.clone(), codec, removals),
             health: SourceHealth::new(prefix),
             pauses: Backoff::new(FIRST_PAUSE.min(longest), longest),
             hopeless_pauses: Backoff::new(FIRST_HOPELESS_PAUSE, longest_hopeless),
@@ -160,7 +162,9 @@ impl<W> Mirror<W> {
         self.changed |= self.shown.list(snapshot.entries, now);
         self.shown.skip(snapshot.skipped);
         if !self.is_ready() {
-            self.health.listed();
+            self.health.listed(now);
+            let why = Trouble::Unanswered;
+            self.shown.removals.doubt(&why, Some(now), now);
             self.changed = true;
         }
         self.phase = Phase::Listed {
@@ -173,40 +177,46 @@ impl<W> Mirror<W> {
         self.fail(Trouble::List(error), now);
     }
 
-    /// `watch` was opened from the revision that [`Next::Watch`] named.
-    pub(super) fn opened(&mut self, watch: W, now: Instant) {
+    /// `watch` was opened from the revision that [`Next::Watch`] named. That is no answer yet.
+    pub(super) fn opened(&mut self, watch: W) {
         let Phase::Listed { resume } = &self.phase else {
             return;
         };
         self.phase = Phase::Watching {
             resume: resume.clone(),
             watch,
-            since: now,
+            since: None,
         };
-        self.answered(now);
     }
 
     /// The watch yielded a batch.
     pub(super) fn batch(&mut self, batch: Batch, now: Instant) {
-        let Phase::Watching { resume, .. } = &mut self.phase else {
+        let Phase::Watching { resume, since, .. } = &mut self.phase else {
             return;
         };
         *resume = batch.resume;
+        since.get_or_insert(now);
+        self.answered(now);
         self.changed |= self.shown.apply(batch.changes, now);
         self.shown.skip(batch.skipped);
-        self.answered(now);
     }
 
     /// The watch could not be opened, or yielded an error. An open watch is dropped, unless it was
     /// only disrupted.
     pub(super) fn watch_failed(&mut self, error: WatchError, now: Instant) {
         if let (WatchError::Disrupted(_), Phase::Watching { .. }) = (&error, &self.phase) {
-            self.note(Trouble::Watch(error), now);
+            let silent_since = match &error {
+                WatchError::Disrupted(Error::Timeout { after, .. }) => now.checked_sub(*after),
+                _ => None,
+            };
+            self.note(Trouble::Watch(error), silent_since, now);
             return;
         }
         // A list, an opened watch and a batch do not reset the pauses: each may be followed at once
         // by the same failure, which would make a hot loop. A watch that lasts does.
-        if let Phase::Watching { since, .. } = self.phase
+        if let Phase::Watching {
+            since: Some(since), ..
+        } = self.phase
             && now.saturating_duration_since(since) >= self.pauses.longest()
         {
             self.pauses.reset();
@@ -252,13 +262,14 @@ impl<W> Mirror<W> {
             &mut self.hopeless_pauses
         };
         self.pause = pauses.next_delay();
-        self.note(why, now);
+        self.note(why, None, now);
     }
 
-    fn note(&mut self, why: Trouble, now: Instant) {
+    /// There is trouble. `silent_since` if all that is known of it is that the registry is silent.
+    fn note(&mut self, why: Trouble, silent_since: Option<Instant>, now: Instant) {
         let is_ready = self.is_ready();
         if is_ready {
-            self.shown.removals.doubt(&why);
+            self.shown.removals.doubt(&why, silent_since, now);
         }
         self.changed |= self.health.failed(why, is_ready, self.pause, now);
     }

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use super::{instance::Instance, json::Attributes, status::Status};
+use super::{
+    instance::Instance,
+    json::{Attributes, RawAttributes},
+    status::Status,
+};
 use crate::registry::{Entry, Key};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
@@ -50,6 +54,13 @@ pub trait Codec: Send + Sync + 'static {
     /// [`CodecError`] if the value is not one of this codec's.
     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError>;
 
+    /// What [`decode`](Self::decode) leaves out of an entry because it cannot read it: attributes
+    /// without which the entry is an instance all the same. `None` if it can read all of them, or if
+    /// the entry is none of this codec's. The layer above logs it once.
+    fn ignored(&self, _entry: &Entry) -> Option<CodecError> {
+        None
+    }
+
     /// The value that describes `instance`.
     ///
     /// # Errors
@@ -70,6 +81,10 @@ pub trait Codec: Send + Sync + 'static {
 impl<C: Codec + ?Sized> Codec for Arc<C> {
     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
         (**self).decode(entry)
+    }
+
+    fn ignored(&self, entry: &Entry) -> Option<CodecError> {
+        (**self).ignored(entry)
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -122,7 +137,9 @@ impl CodecError {
 /// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, `http://10.0.0.1:8080/path`.
 /// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining",
 ///   "metadata":{"version":"1.4.2"}}`, of which only the address is required. Unknown fields are
-///   ignored.
+///   ignored. An attribute that cannot be read costs that attribute only: a weight that is no whole
+///   number from 0 to 4,294,967,295 counts as 1, a status that is not known as serving, a zone or a
+///   piece of metadata that is not text as missing. [`Codec::ignored`] says which.
 ///
 /// It writes a plain address where an instance has nothing else, so that go-kit consumers can read
 /// it, and JSON otherwise. An instance that was registered as a plain address cannot be announced
@@ -159,16 +176,16 @@ impl Codec for DefaultCodec {
                 .map(|address| Instance::new(entry.key.clone(), address))
                 .ok_or_else(|| CodecError::new("the value is neither an address nor JSON"));
         }
-        if entry.value.len() > LONGEST_JSON {
-            return Err(CodecError::new("the value is too long for an instance"));
-        }
-        let attributes: Attributes<'_> = serde_json::from_slice(&entry.value).map_err(|error| {
-            CodecError::new("the value is not an instance in JSON").with_source(error)
-        })?;
-        if !is_address(&attributes.address) {
-            return Err(CodecError::new("the instance's address is not an address"));
-        }
+        let (attributes, _) = read_json(&entry.value)?;
         Ok(attributes.into_instance(entry.key.clone()))
+    }
+
+    fn ignored(&self, entry: &Entry) -> Option<CodecError> {
+        if !entry.value.starts_with(b"{") {
+            return None;
+        }
+        let (_, ignored) = read_json(&entry.value).ok()?;
+        (!ignored.is_empty()).then(|| CodecError::new(ignored.join("; ")))
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -196,7 +213,8 @@ impl Codec for DefaultCodec {
         if instance.status() == Status::Draining {
             return Some(value.clone());
         }
-        // Field by field, as other readers may know fields that this codec does not. A value that is
+        // Field by field, as other readers may know fields, or values of them, that this codec does
+        // not. A value that is
         // not UTF-8 cannot be rewritten so.
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(value).ok()?;
         let status = to_raw_value(Status::Draining.as_str()).ok()?;
@@ -204,6 +222,21 @@ impl Codec for DefaultCodec {
         let value = serde_json::to_vec(&fields).ok()?;
         (value.len() <= LONGEST_JSON).then(|| value.into())
     }
+}
+
+/// The attributes in `json`, and what is wrong with those that were left out.
+fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<String>), CodecError> {
+    if json.len() > LONGEST_JSON {
+        return Err(CodecError::new("the value is too long for an instance"));
+    }
+    let fields: RawAttributes<'_> = serde_json::from_slice(json).map_err(|error| {
+        CodecError::new("the value is not an instance in JSON").with_source(error)
+    })?;
+    let (attributes, ignored) = fields.read();
+    if !is_address(&attributes.address) {
+        return Err(CodecError::new("the instance's address is not an address"));
+    }
+    Ok((attributes, ignored))
 }
 
 /// Whether `text` is `host:port` or a URL with a host.

@@ -31,6 +31,7 @@ pub struct Event {
     instances: Instances,
     health: Health,
     held: OrdMap<Key, Held>,
+    unreadable: usize,
 }
 
 impl Event {
@@ -41,6 +42,7 @@ impl Event {
             instances,
             health: Health::Live,
             held: OrdMap::new(),
+            unreadable: 0,
         }
     }
 
@@ -55,6 +57,13 @@ impl Event {
     #[must_use]
     pub fn with_held(mut self, held: impl IntoIterator<Item = (Key, Held)>) -> Self {
         self.held = held.into_iter().collect();
+        self
+    }
+
+    /// The same state with so many entries that cannot be read.
+    #[must_use]
+    pub fn with_unreadable(mut self, entries: usize) -> Self {
+        self.unreadable = entries;
         self
     }
 
@@ -89,12 +98,20 @@ impl Event {
         &self.held
     }
 
+    /// How many entries the registry has that cannot be read. They are not among the
+    /// [instances](Self::instances), unless their last value could be read and its removal is
+    /// [held](Self::held). An [`Instancer`](crate::Instancer) counts up to 1,024.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
     /// The numbers of this state, for logs and status pages.
     pub fn summary(&self) -> EventSummary {
         EventSummary {
             version: self.version,
             instances: self.instances.len(),
             held: self.held.len(),
+            unreadable: self.unreadable,
             stale: match &self.health {
                 Health::Live => None,
                 Health::Stale { why, .. } => Some(chain(why)),
@@ -135,7 +152,7 @@ impl fmt::Display for Event {
 ///
 /// # JSON
 /// With the feature `serde` a summary can be sent. The form is stable; a live source has no
-/// `stale`.
+/// `stale`, and one without unreadable entries no `unreadable`.
 ///
 /// ```json
 /// {"version":7,"instances":3,"held":1,"stale":"the watch was interrupted: broken pipe"}
@@ -151,6 +168,9 @@ pub struct EventSummary {
     /// How many of them are held.
     #[cfg_attr(feature = "serde", serde(default))]
     pub held: usize,
+    /// How many entries cannot be read.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_zero"))]
+    pub unreadable: usize,
     /// Why the source is stale, with all causes; `None` if it is live.
     #[cfg_attr(
         feature = "serde",
@@ -159,7 +179,13 @@ pub struct EventSummary {
     pub stale: Option<String>,
 }
 
-/// `version 7: 3 instances, 1 held, stale: ...`
+#[cfg(feature = "serde")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// `version 7: 3 instances, 1 held, 2 unreadable, stale: ...`
 impl fmt::Display for EventSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.instances == 1 { "" } else { "s" };
@@ -167,6 +193,9 @@ impl fmt::Display for EventSummary {
         write!(f, "{} instance{plural}, ", self.instances)?;
         if self.held > 0 {
             write!(f, "{} held, ", self.held)?;
+        }
+        if self.unreadable > 0 {
+            write!(f, "{} unreadable, ", self.unreadable)?;
         }
         match &self.stale {
             None => f.write_str("live"),
@@ -188,14 +217,18 @@ mod tests {
         let why = Trouble::List(Error::unavailable("refused"));
         let event = Event::new(7, instances.into_iter().collect())
             .with_health(Health::stale(now, why.clone()))
-            .with_held([(key("a"), Held::new(now, why))]);
+            .with_held([(key("a"), Held::new(now, why))])
+            .with_unreadable(3);
         assert_eq!(
             event.to_string(),
-            "version 7: 2 instances, 1 held, \
+            "version 7: 2 instances, 1 held, 3 unreadable, \
              stale: listing failed: the registry is unavailable: refused"
         );
         let summary = event.summary();
-        assert_eq!((summary.instances, summary.held), (2, 1));
+        assert_eq!(
+            (summary.instances, summary.held, summary.unreadable),
+            (2, 1, 3)
+        );
         let empty = Event::new(1, Instances::default());
         assert_eq!(empty.to_string(), "version 1: 0 instances, live");
     }

@@ -4,7 +4,8 @@ use crate::registry::{Error, WatchError, chain};
 use std::fmt;
 use tokio::time::Instant;
 
-/// What keeps a source from following its registry: the phase that failed, and why.
+/// What keeps a source from following its registry, or from believing it: the phase that failed, and
+/// why.
 ///
 /// Its [`Display`](fmt::Display) names the phase; `source()` leads to the causes.
 ///
@@ -26,6 +27,20 @@ pub enum Trouble {
     /// The watch failed or does not answer.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The instances were listed, and the registry has not answered about the watch yet: what has
+    /// changed since the list is not known. Every source begins so, for a moment.
+    #[error("the registry has not answered about the watch yet")]
+    Unanswered,
+    /// The registry answers, and reports so many removals at once that they are doubted. The reason
+    /// of [held](crate::Event::held) removals only: the source follows the registry.
+    #[error("{removed} of {of} instances were removed at once")]
+    #[non_exhaustive]
+    ManyRemoved {
+        /// How many were removed within the grace period, without having announced it.
+        removed: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// The source was stopped or dropped, or its runtime has ended. It publishes nothing more.
     #[error("stopped")]
     Stopped,
@@ -56,7 +71,7 @@ pub enum Trouble {
 /// ```
 #[derive(Debug, Clone)]
 pub enum Health {
-    /// The instances are those that the registry holds.
+    /// The instances are those that the registry holds: it has answered about the watch.
     Live,
     /// The instances are those that were known last. Made with [`Health::stale`].
     #[non_exhaustive]

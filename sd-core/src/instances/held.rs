@@ -6,8 +6,9 @@ use tokio::time::Instant;
 /// Says of an instance that the registry has removed it, and that it is shown all the same.
 ///
 /// A registry that has had an outage reports removals that are none: the leases of live providers
-/// have expired with it. An [`Instancer`](crate::Instancer) applies such removals only when the
-/// registry has been healthy for a grace period. See [`Event::held`](crate::Event::held).
+/// have expired with it. So does one that most providers are cut off from. An
+/// [`Instancer`](crate::Instancer) applies such removals only when the registry has been healthy for
+/// a grace period. See [`Event::held`](crate::Event::held).
 ///
 /// ```
 /// use sd_core::Event;
@@ -23,7 +24,8 @@ use tokio::time::Instant;
 pub struct Held {
     /// When the registry reported the removal.
     pub since: Instant,
-    /// The trouble that makes the removal doubtful.
+    /// The trouble that makes the removal doubtful; [`Trouble::ManyRemoved`] if it is one of many at
+    /// once.
     pub why: Trouble,
 }
 

@@ -2,7 +2,8 @@
 
 use super::{instance::Instance, status::Status};
 use crate::registry::Key;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// An instance without its key. Only the address is required; unknown fields are ignored.
@@ -62,10 +63,71 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// The same as somebody else may have written it, each attribute still to be read.
+#[derive(Deserialize)]
+pub(super) struct RawAttributes<'a> {
+    #[serde(borrow)]
+    address: Cow<'a, str>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    weight: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    zone: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    status: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    metadata: Option<&'a RawValue>,
+}
+
+/// `null` is a value like any other.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct ReadStatus(#[serde(with = "StatusText")] Status);
+
+impl<'a> RawAttributes<'a> {
+    /// The attributes that can be read, and what is wrong with the others.
+    pub(super) fn read(self) -> (Attributes<'a>, Vec<String>) {
+        let mut ignored = Vec::new();
+        let weight = read("weight", self.weight, &mut ignored);
+        let zone = read("zone", self.zone, &mut ignored);
+        let status: Option<ReadStatus> = read("status", self.status, &mut ignored);
+        let pieces: Option<BTreeMap<String, &RawValue>> =
+            read("metadata", self.metadata, &mut ignored);
+        let mut metadata = BTreeMap::new();
+        for (name, value) in pieces.unwrap_or_default() {
+            if let Some(value) = read("a piece of metadata", Some(value), &mut ignored) {
+                metadata.insert(name, value);
+            }
+        }
+        let attributes = Attributes {
+            address: self.address,
+            weight: weight.unwrap_or_else(one),
+            zone,
+            status: status.map_or(Status::Serving, |ReadStatus(status)| status),
+            metadata,
+        };
+        (attributes, ignored)
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    name: &str,
+    value: Option<&'a RawValue>,
+    ignored: &mut Vec<String>,
+) -> Option<T> {
+    let value = value?;
+    let read = serde_json::from_str(value.get());
+    read.map_err(|error| ignored.push(format!("{name}: {error}")))
+        .ok()
+}
+
 #[cfg(feature = "serde")]
 mod public {
     use super::*;
-    use serde::{Deserializer, Serializer, de};
+    use serde::{Serializer, de};
 
     /// `serving` or `draining`.
     impl Serialize for Status {

@@ -54,6 +54,10 @@ pub trait Client: Send + Sync + 'static {
     /// Watches `prefix` for what changes after `after`, the revision of a snapshot or a batch. It may
     /// come from another client of the same registry.
     ///
+    /// The first batch is the registry's answer that the watch stands: it comes as soon as that is
+    /// known, with the changes that are known by then, or empty. A watch that is returned before that
+    /// proves nothing, and whoever follows it waits for the batch.
+    ///
     /// Batches neither overlap nor leave anything out. What the registry changed at once is in one
     /// batch. A registry that stops answering is reported as [`Disrupted`](WatchError::Disrupted)
     /// and later as [`Interrupted`](WatchError::Interrupted). If the history after `after` is not

@@ -23,7 +23,7 @@ use super::{
 use async_trait::async_trait;
 use bounded_lister::BoundedLister;
 use futures::stream;
-use polling_watch::{Polled, PollingWatch};
+use polling_watch::{LastPoll, Polled, PollingWatch};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The shortest time between polls.
@@ -55,7 +55,10 @@ pub trait Lister: Send + Sync + 'static {
 ///
 /// An entry that comes and goes between two polls is not seen. A list that fails or takes too long
 /// is reported as [`Disrupted`](WatchError::Disrupted), once for several in a row, and the watch
-/// continues.
+/// continues. A watch lists as soon as it is read, and then at each interval.
+///
+/// A lister that answers with nothing, or far too little, is doubted by the instancer for its
+/// [grace period](crate::InstancerBuilder::grace): choose one longer than two intervals.
 ///
 /// ```
 /// use sd_core::{Entry, Error, Lister, Poller, Prefix, Result, async_trait};
@@ -130,7 +133,7 @@ impl<L: Lister> Client for Poller<L> {
             interval: self.interval,
             timeout: self.timeout,
             known,
-            disrupted: false,
+            last: LastPoll::None,
         };
         Ok(Watch::new(stream::unfold(
             Some(polling),

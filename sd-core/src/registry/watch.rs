@@ -43,7 +43,7 @@ impl Change {
 #[non_exhaustive]
 pub struct Batch {
     /// What changed, oldest first. An empty batch is progress: the registry answers, and a later
-    /// watch may resume from `resume`. What the registry changed at once is never split over two
+    /// watch may resume from `resume`. A backend makes none that the registry did not answer. What the registry changed at once is never split over two
     /// batches. Several changes of one key may be coalesced into the last.
     pub changes: Vec<Change>,
     /// Where to go on once the changes are applied.
@@ -122,7 +122,8 @@ pub enum Gap {
 /// The changes under a prefix: a stream of batches, made by
 /// [`Client::watch_prefix`](crate::Client::watch_prefix).
 ///
-/// An [`Interrupted`](WatchError::Interrupted) or [`Gap`](WatchError::Gap) is the last item.
+/// It begins with a batch, empty or not, once the registry has answered that the watch stands. An
+/// [`Interrupted`](WatchError::Interrupted) or [`Gap`](WatchError::Gap) is the last item.
 /// Dropping the watch ends it at the registry too.
 #[must_use = "a watch that is dropped has ended"]
 pub struct Watch(BoxStream<'static, Result<Batch, WatchError>>);

@@ -49,7 +49,7 @@ impl WatchBuffer {
         let bytes: usize = changes.iter().map(size).sum();
         let fits = {
             let mut unread = self.unread();
-            let fits = unread.items.is_empty() || unread.bytes + bytes <= self.max_bytes;
+            let fits = unread.bytes == 0 || unread.bytes + bytes <= self.max_bytes;
             if fits && !unread.has_ended {
                 unread.bytes += bytes;
                 if let Some((Ok(last), last_bytes)) = unread.items.back_mut() {
@@ -163,6 +163,7 @@ mod tests {
     #[tokio::test]
     async fn an_unread_feed_is_bounded_and_says_so() {
         let buffer = WatchBuffer::new(1000);
+        assert!(buffer.push(Vec::new(), at(0), 0), "the watch stands");
         assert!(buffer.push(put(5000), at(1), 0), "one batch always fits");
         assert!(!buffer.push(put(1), at(2), 0));
         assert_eq!(buffer.next().await.unwrap().unwrap().resume, at(1));

@@ -274,9 +274,12 @@ impl Multiplexer {
                 let newest = self.watches.best_position();
                 return stream.read(&self.connector, &self.options, newest);
             }
-            Action::ReportSilence { since } => {
+            Action::ReportSilence { .. } => {
+                // From the last message: longer than etcd was silent at most, so that who reads it
+                // knows what it cannot have cost.
+                let silence = now - stream.liveness.last_message();
                 let is_slow = self.connector.is_slow();
-                self.watches.disrupt(&timeout(now - since), is_slow);
+                self.watches.disrupt(&timeout(silence), is_slow);
                 // Newer etcds drop a request that comes while one watch of the stream is behind.
                 send(stream.requests.request_progress()).await
             }

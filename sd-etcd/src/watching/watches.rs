@@ -93,6 +93,8 @@ impl Watches {
     pub(super) fn created(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
         let _ = watch.opened.send(Ok(Opened::OnConnection(epoch)));
         let active = ActiveWatch::new(watch.id, watch.position, watch.buffer);
+        // The first item of a watch says that it stands.
+        active.progress();
         self.active.insert(watch_id, active);
     }
 

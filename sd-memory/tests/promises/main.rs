@@ -37,10 +37,12 @@ async fn registered(client: &MemoryClient, key: &str, value: &'static str) -> Re
     client.register(&service(key, value)).await.unwrap()
 }
 
-/// A watch of `/services/hello/` from the present on.
+/// A watch of `/services/hello/` from the present on, which the registry has answered.
 async fn watch(client: &MemoryClient) -> Watch {
     let now = client.get_entries(&hello()).await.unwrap().revision;
-    client.watch_prefix(&hello(), &now).await.unwrap()
+    let mut watch = client.watch_prefix(&hello(), &now).await.unwrap();
+    assert!(changes(&mut watch).await.is_empty());
+    watch
 }
 
 fn value(registry: &Registry, key: &str) -> Option<String> {

@@ -63,7 +63,26 @@ async fn a_list_shows_one_revision_and_leads_to_the_watch() {
         .watch_prefix(&hello(), &listed.revision)
         .await
         .unwrap();
+    let stands = watch.next().now_or_never().unwrap().unwrap().unwrap();
+    assert!(stands.changes.is_empty());
+    assert_eq!(stands.resume, listed.revision);
     assert!(watch.next().now_or_never().is_none());
+}
+
+/// Row 32: a registry that freezes between list and watch.
+#[tokio::test(start_paused = true)]
+async fn a_watch_says_nothing_before_the_registry_answers() {
+    let registry = Registry::new();
+    let client = registry.client();
+    let now = client.get_entries(&hello()).await.unwrap().revision;
+    let mut watch = client.watch_prefix(&hello(), &now).await.unwrap();
+    registry.freeze();
+    assert!(matches!(
+        item(&mut watch).await,
+        Err(WatchError::Disrupted(_))
+    ));
+    registry.thaw();
+    assert!(changes(&mut watch).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use super::{
 };
 use futures::StreamExt;
 use sd_core::{
-    BoxError, EndpointSource, Endpointer, Event, Instance, Instancer, Prefix, Status,
+    BoxError, EndpointSource, Endpointer, Event, Instance, Instancer, Key, Prefix, Status,
     async_factory_fn,
 };
 use sd_memory::{MemoryClient, Registry};
@@ -127,8 +127,16 @@ fn check_view(
         return Some(format!("is not live: {:?}", event.health()));
     }
     let held: BTreeMap<_, _> = event.held().collect();
-    if !held.is_empty() && calm > FOLLOWING + view.grace {
-        return Some(format!("still holds {:?}", held.keys()));
+    // Many that go at once, as their leases end, are held although all is calm.
+    let longest = FOLLOWING + view.grace;
+    let is_old = |key: &&&Key| {
+        let removal = registry_log.versions(key).last();
+        removal.is_none_or(|version| version.at.elapsed() > longest)
+    };
+    if calm > longest
+        && let Some(key) = held.keys().find(is_old)
+    {
+        return Some(format!("still holds {key}"));
     }
     let instances = event.instances().iter().map(|instance| &**instance);
     let shown: Vec<_> = instances

@@ -25,6 +25,8 @@ pub enum Fault {
     },
     /// An operator revokes the lease that the key hangs on.
     Expire(Target),
+    /// Every lease ends, and the registry is well.
+    ExpireAll,
     /// An operator deletes the key.
     Delete(Target),
     /// Somebody else writes over the key: something readable, or garbage.
@@ -77,6 +79,7 @@ impl fmt::Display for Fault {
             Self::Rebuild { ahead: true } => f.write_str("rebuild empty, counter pushed ahead"),
             Self::Rebuild { ahead: false } => f.write_str("rebuild empty"),
             Self::Expire(target) => write!(f, "expire the lease of {target}"),
+            Self::ExpireAll => f.write_str("expire all leases"),
             Self::Delete(target) => write!(f, "delete {target}"),
             Self::Overwrite { target, garbage } => {
                 let what = if *garbage { "garbage" } else { "an address" };

@@ -172,8 +172,25 @@ impl Draft {
             if at >= horizon {
                 return;
             }
+            if self.rng.u32(..80) == 0 {
+                self.stall_again_and_again(at, horizon);
+            }
             let action = self.action();
             self.steps.push(Step { at, action });
+        }
+    }
+
+    /// Short stalls at regular intervals, whatever else happens meanwhile.
+    fn stall_again_and_again(&mut self, mut at: Duration, horizon: Duration) {
+        let (stall, pause) = (self.millis(500, 3_000), self.millis(2_000, 8_000));
+        for _ in 0..self.rng.u32(5..30) {
+            for (fault, lasting) in [(Fault::Begin(Outage::Freeze), stall), (Fault::End, pause)] {
+                if at < horizon {
+                    let action = Action::Fault(fault);
+                    self.steps.push(Step { at, action });
+                }
+                at += lasting;
+            }
         }
     }
 
@@ -241,7 +258,8 @@ impl Draft {
             65..=71 => Fault::Rebuild {
                 ahead: self.rng.bool(),
             },
-            72..=80 => Fault::Expire(target),
+            72..=78 => Fault::Expire(target),
+            79..=80 => Fault::ExpireAll,
             81..=88 => Fault::Delete(target),
             89..=94 => Fault::Overwrite {
                 target,

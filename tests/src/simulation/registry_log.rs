@@ -3,6 +3,7 @@
 use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, Prefix};
 use sd_memory::Registry;
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// A point in the registry's life: how often it was rebuilt, and its revision since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +18,8 @@ pub(super) struct Version {
     pub(super) value: Option<Bytes>,
     /// The value understood; `None` also for what no codec can read.
     pub(super) instance: Option<Instance>,
+    /// When it was read.
+    pub(super) at: Instant,
 }
 
 /// A change that was just read from the registry.
@@ -83,6 +86,7 @@ impl RegistryLog {
         self.keys.entry(key.clone()).or_default().push(Version {
             value: value.clone(),
             instance,
+            at: Instant::now(),
         });
         LoggedChange { key, place, value }
     }

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// What happens is noticed so late at most.
+const LOOKS: Duration = Duration::from_secs(1);
+
 /// A consumer's view.
 ///
 /// For each key it is checked that the states that are shown follow each other as they did in the
@@ -156,8 +159,15 @@ impl View {
         let Some(ready) = self.ready else {
             return false;
         };
+        // Trouble that recurs for ever holds no removal for ever.
+        let removed = versions.iter().find(|version| version.instance.is_none());
+        let was_held_long = removed.is_some_and(|version| {
+            let held_for = now.saturating_duration_since(version.at) + LOOKS;
+            held_for >= self.grace.saturating_mul(2)
+        });
         !self.grace.is_zero()
             && !was_announced
+            && !was_held_long
             && outages.must_hold_removals(ready + SETTLED, self.grace, now)
     }
 }

@@ -212,6 +212,14 @@ impl World {
                     self.registry.expire_lease(&lease);
                 }
             }
+            Fault::ExpireAll => {
+                for slot in 0..self.providers.len() {
+                    self.touch(slot);
+                }
+                for lease in self.registry.leases() {
+                    self.registry.expire_lease(&lease);
+                }
+            }
             Fault::Delete(target) => {
                 if let Some((key, _)) = self.place(target) {
                     self.touch(target.provider);

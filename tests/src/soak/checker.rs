@@ -1,7 +1,7 @@
 //! What a consumer must never see, looked at in every state that it shows.
 
 use super::event_log::EventLog;
-use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key};
+use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key, Trouble};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -150,6 +150,14 @@ impl ConsumerHistory {
     fn learn(&mut self, health: &Health, now: Instant) {
         let n = self.consumer;
         match (health, &self.health) {
+            // Every consumer begins so.
+            (
+                Health::Stale {
+                    why: Trouble::Unanswered,
+                    ..
+                },
+                KnownHealth::Untroubled,
+            ) => {}
             (Health::Stale { why, .. }, KnownHealth::Untroubled | KnownHealth::Live { .. }) => {
                 let why = why.to_string();
                 self.events.note(format!("c{n} is stale: {why}"));

@@ -2,6 +2,7 @@
 
 mod consumers;
 mod departures;
+mod doubts;
 mod durations;
 mod edits;
 mod outages;

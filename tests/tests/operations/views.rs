@@ -2,6 +2,7 @@
 
 use crate::*;
 use futures::StreamExt;
+use sd_memory::ClientOptions;
 
 #[tokio::test]
 async fn etcd_comes_back_empty() {
@@ -78,6 +79,69 @@ async fn an_entry_cannot_be_read() {
     registry.put(KEY, "{").unwrap();
 
     monitor.shows("an entry cannot be read").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attribute_cannot_be_read() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    let instancer = Instancer::new(registry.client(), prefix());
+    instancer.ready().await.unwrap();
+
+    monitor.reset();
+    let value = r#"{"address":"10.0.0.1:80","weight":"10"}"#;
+    registry.put(KEY, value).unwrap();
+
+    monitor
+        .shows("an attribute of an entry cannot be read")
+        .await;
+    assert_eq!(instancer.state().unwrap().instances().len(), 1);
+}
+
+/// Row 31, as an operator sees it.
+#[tokio::test]
+async fn many_instances_are_removed_at_once() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
+    for address in addresses {
+        let key = format!("/services/hello/{address}");
+        etcd.put(key, address).await;
+    }
+    let consumer = Consumer::start(etcd.endpoint(), "/services/hello").await;
+    consumer.settles_on(&addresses).await;
+
+    monitor.reset();
+    etcd.delete("/services/hello/10.0.0.1:80").await;
+    etcd.delete("/services/hello/10.0.0.2:80").await;
+
+    monitor.shows("many instances are removed at once").await;
+    monitor.shows("an instance does not come back").await;
+    consumer.settles_on(&addresses[2..]).await;
+}
+
+/// Row 32, as an operator sees it.
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_not_answered_yet() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    registry.put(KEY, ADDRESS).unwrap();
+    let options = ClientOptions::default().with_request_timeout(Duration::from_secs(600));
+    let client = registry.client_with(options);
+    registry.delay(Duration::from_secs(60));
+
+    monitor.reset();
+    let instancer = Instancer::new(client, prefix());
+    instancer.ready().await.unwrap();
+    assert!(!instancer.state().unwrap().health().is_live());
+
+    monitor
+        .shows("the registry has not answered about a watch yet")
+        .await;
+    let live = async || instancer.state().unwrap().health().is_live();
+    eventually(Duration::from_secs(600), "an answer", live, |live| *live).await;
+    let warned = |line: &sd_tests::Line| line.level <= Level::WARN;
+    assert!(!monitor.log.lines().iter().any(warned));
 }
 
 #[tokio::test(start_paused = true)]

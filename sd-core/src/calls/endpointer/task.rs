@@ -38,6 +38,10 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     table: Arc<EndpointTable<E>>,
     status: watch::Sender<EndpointerStatus>,
     health: Option<Health>,
+    /// How many entries the source cannot read.
+    unreadable: usize,
+    /// The table is empty, for another reason than it says.
+    reason_changed: bool,
     source_ended: bool,
     invalidate_after: Option<Duration>,
     invalidated: bool,
@@ -68,6 +72,8 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             table,
             status,
             health: None,
+            unreadable: 0,
+            reason_changed: false,
             source_ended: false,
             invalidate_after,
             invalidated: false,
@@ -96,6 +102,8 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             self.runs.abort(abandoned);
         }
         self.health = Some(event.health().clone());
+        let unreadable = std::mem::replace(&mut self.unreadable, event.unreadable());
+        self.reason_changed |= self.endpoints == 0 && self.unreadable != unreadable;
     }
 
     /// Starts the factories that are due and takes what they made, until the rest has to be waited
@@ -120,7 +128,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
 
     /// When to go on although nothing happened.
     fn wake_at(&self) -> Option<Instant> {
-        let rebuild = self.set.changed().then_some(self.rebuild_at);
+        let rebuild = self.is_outdated().then_some(self.rebuild_at);
         let invalidate = self.invalidate_at().filter(|_| !self.invalidated);
         [self.set.wake_at(), rebuild, invalidate]
             .into_iter()
@@ -136,13 +144,18 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         }
     }
 
+    /// Whether the table is to be built again.
+    fn is_outdated(&self) -> bool {
+        self.set.changed() || self.reason_changed
+    }
+
     /// Publishes the table if it has changed and was not built too recently, and the status.
     fn publish(&mut self) {
         let now = Instant::now();
         let invalid = self.invalidate_at().is_some_and(|at| at <= now);
         let turned = invalid != self.invalidated;
         let becomes_ready = !self.ready && self.set.is_ready();
-        let due = self.set.changed() && self.rebuild_at <= now;
+        let due = self.is_outdated() && self.rebuild_at <= now;
         if due || turned || becomes_ready {
             self.invalidated = invalid;
             self.rebuild();
@@ -181,6 +194,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             endpoints
         };
         self.endpoints = endpoints.len();
+        self.reason_changed = false;
         self.table.set(endpoints, || self.no_endpoints());
     }
 
@@ -197,6 +211,9 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         }
         match self.set.instances() {
             None => NoEndpoints::Unknown,
+            Some(0) if self.unreadable > 0 => NoEndpoints::Unreadable {
+                entries: self.unreadable,
+            },
             Some(0) => NoEndpoints::Empty,
             Some(instances) => {
                 let first = self.set.failures().values().next();

@@ -2,16 +2,14 @@
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
 use crate::{
-    consumer::mirror::Mirror,
+    consumer::mirror::{Mirror, RemovalRules},
     instances::{Codec, DefaultCodec, EventPublisher},
-    registry::{Client, Prefix},
+    registry::{Client, Prefix, Ttl},
     support::BackgroundTask,
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// How long the registry has to have been healthy before it is believed that an instance is gone.
-const GRACE: Duration = Duration::from_secs(15);
 /// The longest pause between two attempts while the registry is down.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -37,7 +35,7 @@ pub struct InstancerBuilder {
     client: Box<dyn Client>,
     prefix: Prefix,
     codec: Arc<dyn Codec>,
-    grace: Duration,
+    removals: RemovalRules,
     longest_pause: Duration,
 }
 
@@ -47,7 +45,7 @@ impl InstancerBuilder {
             client,
             prefix,
             codec: Arc::new(DefaultCodec),
-            grace: GRACE,
+            removals: RemovalRules::default(),
             longest_pause: LONGEST_PAUSE,
         }
     }
@@ -61,10 +59,37 @@ impl InstancerBuilder {
     /// How long the registry has to have been healthy after trouble before removals apply.
     /// Default: 15 s. With zero, removals always apply at once.
     ///
-    /// It should be longer than the providers need to register again: three times their longest
-    /// pause between attempts.
+    /// It should be longer than the providers need to register again (three times their longest
+    /// pause between attempts) and, with a [`Poller`](crate::Poller), than two polls.
+    ///
+    /// Where trouble recurs for ever, a removal is held until the registry has answered for two
+    /// grace periods in all.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.removals.grace = grace;
+        self
+    }
+
+    /// The shortest time to live that a provider under the prefix has. Default: [`Ttl::MIN`].
+    ///
+    /// A registry that was silent for less than two thirds of it has cost nobody a lease, so that no
+    /// [grace period](Self::grace) follows. With the TTL of the fleet, short stalls of the registry
+    /// delay no removal.
+    pub fn shortest_ttl(mut self, ttl: Ttl) -> Self {
+        self.removals.shortest_ttl = ttl;
+        self
+    }
+
+    /// How many removals at once are doubted: those that, with others within the
+    /// [grace period](Self::grace), take more than so many percent of three or more instances. They
+    /// are held for the grace period even though the registry is healthy, since all leases may have
+    /// been lost at once, or the providers cut off. Default: 50. With 100, removals on a healthy
+    /// registry always apply at once.
+    ///
+    /// An instance that returns, or another in its place, makes up for one that went: a rolling
+    /// restart is not many at once. A removal announced as [draining](crate::Status::Draining) does
+    /// not count.
+    pub fn mass_removal_percent(mut self, percent: u8) -> Self {
+        self.removals.mass_percent = percent;
         self
     }
 
@@ -85,7 +110,7 @@ impl InstancerBuilder {
         let mirror = Mirror::new(
             self.prefix.clone(),
             self.codec,
-            self.grace,
+            self.removals,
             self.longest_pause,
         );
         let task = InstancerTask {
@@ -107,7 +132,7 @@ impl fmt::Debug for InstancerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InstancerBuilder")
             .field("prefix", &self.prefix)
-            .field("grace", &self.grace)
+            .field("removals", &self.removals)
             .field("longest_pause", &self.longest_pause)
             .finish_non_exhaustive()
     }

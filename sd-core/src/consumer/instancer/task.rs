@@ -60,7 +60,7 @@ impl InstancerTask {
                 Err(error) => self.mirror.list_failed(error, Instant::now()),
             },
             Next::Watch { after } => match self.client.watch_prefix(&self.prefix, &after).await {
-                Ok(watch) => self.mirror.opened(watch, Instant::now()),
+                Ok(watch) => self.mirror.opened(watch),
                 Err(error) => self.mirror.watch_failed(error, Instant::now()),
             },
             Next::Read(watch) => {

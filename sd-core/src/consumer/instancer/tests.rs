@@ -127,7 +127,10 @@ async fn there_is_no_event_before_the_first_list() {
     assert!(instancer.state().is_none() && events.latest().is_none());
     assert!(events.next().now_or_never().is_none());
     script.list(1, &[]);
-    assert!(until_names(&mut events, &[]).await.health().is_live());
+    let first = until_names(&mut events, &[]).await;
+    assert!(!first.health().is_live(), "nobody has answered the watch");
+    let _watch = script.open();
+    until(&mut events, |event| event.health().is_live()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     consumer::testing::{entry as raw_entry, key as raw_key, prefix},
-    instances::{DefaultCodec, Instance, Instances, Status},
+    instances::{DefaultCodec, Health, Instance, Instances, Status},
     registry::{Change, Entry, Gap, Key},
     support::{cases, denied, down},
 };
@@ -52,6 +52,10 @@ enum Luck {
     One,
     /// No news, but a sign of life.
     Progress,
+    /// Nothing is heard: neither a change nor an answer.
+    Nothing,
+    /// The registry is said to have been silent for half a second.
+    Silent,
     Disrupted,
     Interrupted,
     Ended,
@@ -62,14 +66,23 @@ enum Luck {
 
 fn op() -> impl Strategy<Value = Op> {
     use Luck::*;
-    let name = || 0..4_u8;
+    let name = || 0..6_u8;
     let kind = prop_oneof![
         6 => Just(Kind::Serving),
         1 => Just(Kind::Draining),
         1 => Just(Kind::Garbage),
     ];
     let well = prop::sample::select(vec![All, Coalesced, One, Progress]);
-    let ill = prop::sample::select(vec![Disrupted, Interrupted, Ended, Gap, Refused]);
+    let ill = prop::sample::select(vec![
+        Nothing,
+        Silent,
+        Silent,
+        Disrupted,
+        Interrupted,
+        Ended,
+        Gap,
+        Refused,
+    ]);
     prop_oneof![
         6 => (name(), kind, 0..LEASES).prop_map(|(name, kind, lease)| Op::Put(name, kind, lease)),
         1 => name().prop_map(Op::PutAgain),
@@ -82,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Stray),
         8 => Just(Op::Publish),
         4 => (0..20_000_u64).prop_map(Op::Pass),
+        2 => (0..1_000_u64).prop_map(Op::Pass),
     ]
 }
 
@@ -175,22 +189,53 @@ struct Promise {
     grace: Duration,
     is_ready: bool,
     shown: BTreeMap<Name, Written>,
-    held: BTreeSet<Name>,
+    /// Told to be gone by what is being applied.
+    leaving: BTreeSet<Name>,
+    held: BTreeMap<Name, Hold>,
     garbage: BTreeSet<Name>,
     skipped: u64,
     is_live: bool,
-    /// Whether removals are believed.
-    is_settled: bool,
-    healthy_since: Option<Instant>,
+    trust: Trust,
+    /// For how long the registry has answered in all, until it last ceased to, and since when it does.
+    answered: Duration,
+    answers_since: Option<Instant>,
+    /// How many there were that the registry has, each time with how many announced removals there
+    /// had been by then.
+    levels: Vec<(Instant, usize)>,
+    announced: usize,
+}
+
+/// By the time for which the registry has answered in all.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    earliest: Duration,
+    latest: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Trust {
+    Full,
+    /// Full, or from then on, once a harmless silence ends.
+    Silence(Instant, Option<Duration>),
+    Lost,
+    From(Duration),
 }
 
 impl Promise {
+    fn answered(&self, now: Instant) -> Duration {
+        self.answered
+            + self
+                .answers_since
+                .map_or(Duration::ZERO, |since| now - since)
+    }
+
     fn tell(&mut self, name: Name, written: Option<Written>) {
         self.garbage.remove(&name);
         match written {
             Some(written) if written.is_readable() => {
                 self.shown.insert(name, written);
                 self.held.remove(&name);
+                self.leaving.remove(&name);
                 return;
             }
             Some(_) => {
@@ -199,16 +244,41 @@ impl Promise {
             }
             None => {}
         }
-        let is_announced = (self.shown.get(&name)).is_some_and(|it| it.kind == Kind::Draining);
-        if self.is_settled || is_announced {
+        if (self.shown.get(&name)).is_some_and(|it| it.kind == Kind::Draining) {
             self.shown.remove(&name);
-        } else if self.shown.contains_key(&name) {
-            self.held.insert(name);
+            self.announced += 1;
+        } else if self.shown.contains_key(&name) && !self.held.contains_key(&name) {
+            self.leaving.insert(name);
         }
     }
 
-    fn tell_all(&mut self, entries: &BTreeMap<Name, (Written, u8)>) {
-        self.is_ready = true;
+    /// All that belongs together was told.
+    fn told(&mut self, now: Instant) {
+        let left = self.shown.len() - self.held.len() - self.leaving.len();
+        let until = self.levels[1..].iter().map(|(from, _)| *from);
+        let within = until.map(|until| until + self.grace > now).chain([true]);
+        let within = self.levels.iter().zip(within).filter(|(_, within)| *within);
+        let most = within.map(|((_, level), _)| *level).max().unwrap_or(0);
+        let most = most.saturating_sub(self.announced);
+        let is_many = most >= 3 && most.saturating_sub(left) * 2 > most;
+        self.levels.push((now, left + self.announced));
+        let leaving = std::mem::take(&mut self.leaving);
+        let is_believed = matches!(self.trust, Trust::Full) && !is_many;
+        let reported = self.answered(now);
+        for name in leaving {
+            if self.grace.is_zero() || is_believed {
+                self.shown.remove(&name);
+                continue;
+            }
+            let hold = Hold {
+                earliest: reported + if is_many { self.grace } else { Duration::ZERO },
+                latest: reported + 2 * self.grace,
+            };
+            self.held.insert(name, hold);
+        }
+    }
+
+    fn tell_all(&mut self, entries: &BTreeMap<Name, (Written, u8)>, now: Instant) {
         let known = self.shown.keys().chain(&self.garbage).copied();
         let gone: BTreeSet<_> = known.filter(|name| !entries.contains_key(name)).collect();
         for name in gone {
@@ -217,33 +287,70 @@ impl Promise {
         for (name, (written, _)) in entries {
             self.tell(*name, Some(*written));
         }
+        self.told(now);
+        if !std::mem::replace(&mut self.is_ready, true) {
+            self.trouble(Some(now), now);
+        }
     }
 
-    fn trouble(&mut self) {
-        if self.is_ready {
-            self.is_live = false;
-            self.is_settled = self.grace.is_zero();
-            self.healthy_since = None;
+    fn trouble(&mut self, silent_since: Option<Instant>, now: Instant) {
+        if !self.is_ready {
+            return;
         }
+        self.is_live = false;
+        self.answered = self.answered(now);
+        self.answers_since = None;
+        self.trust = match (self.trust, silent_since) {
+            (Trust::Full, Some(since)) => Trust::Silence(since, None),
+            (Trust::From(from), Some(since)) => Trust::Silence(since, Some(from)),
+            (Trust::Silence(since, from), Some(_)) => Trust::Silence(since, from),
+            (_, None) | (Trust::Lost, _) => Trust::Lost,
+        };
     }
 
     fn health(&mut self, now: Instant) {
         self.is_live = true;
-        self.healthy_since.get_or_insert(now);
+        self.answers_since.get_or_insert(now);
+        let from = Trust::From(self.answered(now) + self.grace);
+        self.trust = match self.trust {
+            Trust::Silence(since, before) if now - since < Duration::from_secs(4) / 3 => {
+                before.map_or(Trust::Full, Trust::From)
+            }
+            Trust::Silence(..) | Trust::Lost => from,
+            trust => trust,
+        };
     }
 
     fn time(&mut self, now: Instant) {
-        let is_over = |since| now >= since + self.grace;
-        if !self.is_settled && self.healthy_since.is_some_and(is_over) {
-            self.is_settled = true;
-            for name in std::mem::take(&mut self.held) {
-                self.shown.remove(&name);
-            }
+        let answered = self.answered(now);
+        if let Trust::From(from) = self.trust
+            && from <= answered
+        {
+            self.trust = Trust::Full;
         }
+        if self.answers_since.is_none() {
+            return;
+        }
+        let trust = self.trust;
+        self.held.retain(|name, hold| {
+            let is_settled = matches!(trust, Trust::Full) && hold.earliest <= answered;
+            let is_due = is_settled || hold.latest <= answered;
+            if is_due {
+                self.shown.remove(name);
+            }
+            !is_due
+        });
     }
 }
 
 // === Both, and what lies between ===
+
+fn rules(grace: Duration) -> RemovalRules {
+    RemovalRules {
+        grace,
+        ..RemovalRules::default()
+    }
+}
 
 struct World {
     /// Its watch is the generation of the registry that the watch is of.
@@ -298,22 +405,27 @@ fn shown(instances: &Instances) -> BTreeMap<Name, Written> {
 impl World {
     fn new(grace: Duration) -> Self {
         let registry = Registry::default();
+        let now = Instant::now();
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, LONGEST),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules(grace), LONGEST),
             told: registry.at(),
             registry,
             promise: Promise {
                 grace,
                 is_ready: false,
                 shown: BTreeMap::new(),
-                held: BTreeSet::new(),
+                leaving: BTreeSet::new(),
+                held: BTreeMap::new(),
                 garbage: BTreeSet::new(),
                 skipped: 0,
                 is_live: true,
-                is_settled: true,
-                healthy_since: None,
+                trust: Trust::Full,
+                answered: Duration::ZERO,
+                answers_since: None,
+                levels: vec![(now, 0)],
+                announced: 0,
             },
-            now: Instant::now(),
+            now,
             must_list: true,
             failed: None,
             last: None,
@@ -371,9 +483,12 @@ impl World {
 
     fn list(&mut self, luck: Luck) {
         assert!(self.must_list, "a list without a gap");
+        if luck == Luck::Nothing {
+            return;
+        }
         if let Some(error) = error(luck) {
             self.failed = Some(!error.is_transient());
-            self.promise.trouble();
+            self.promise.trouble(None, self.now);
             return self.mirror.list_failed(error, self.now);
         }
         let entries = self.registry.entries.iter();
@@ -387,23 +502,27 @@ impl World {
         };
         self.must_list = false;
         self.told = self.registry.at();
-        self.promise.tell_all(&self.registry.entries);
+        self.promise.tell_all(&self.registry.entries, self.now);
         self.mirror.listed(snapshot, self.now);
     }
 
     fn open(&mut self, luck: Luck, after: &Revision) {
         assert!(!self.must_list, "a watch across a gap");
         assert_eq!(*after, Revision::new(self.told.clone()));
+        if luck == Luck::Nothing {
+            return;
+        }
         let gap = self.registry.gap(&self.told);
         if error(luck).is_some() || gap.is_some() {
             return self.fail_watch(luck, gap);
         }
-        self.promise.health(self.now);
-        self.mirror.opened(self.registry.generation, self.now);
+        self.mirror.opened(self.registry.generation);
     }
 
     fn read(&mut self, luck: Luck, generation: u32) {
-        if generation != self.registry.generation {
+        if luck == Luck::Nothing {
+            // Only time passes.
+        } else if generation != self.registry.generation {
             self.fail_watch(Luck::Interrupted, None);
         } else if error(luck).is_some() {
             self.fail_watch(luck, None);
@@ -412,9 +531,8 @@ impl World {
         }
         self.promise.time(self.now);
         self.mirror.tick(self.now);
-        let held = self.mirror.shown.removals.held();
         let is_due = self.mirror.deadline().is_some_and(|at| at <= self.now);
-        assert!(held.is_empty() || !is_due, "held for too long");
+        assert!(!is_due, "a deadline that passes without end");
     }
 
     fn batch(&mut self, luck: Luck) {
@@ -441,16 +559,20 @@ impl World {
             None => Change::Delete(key(*name)),
         });
         let batch = Batch::new(told.collect(), Revision::new(self.told.clone()));
+        self.promise.health(self.now);
         for (name, written) in changes {
             self.promise.tell(name, written);
         }
-        self.promise.health(self.now);
+        self.promise.told(self.now);
         self.mirror.batch(batch, self.now);
     }
 
     fn fail_watch(&mut self, luck: Luck, gap: Option<Gap>) {
         let was_open = self.mirror.watch().is_some();
-        self.promise.trouble();
+        let is_silence = luck == Luck::Silent && was_open && gap.is_none();
+        let silence = Duration::from_millis(500);
+        let silent_since = is_silence.then(|| self.now - silence);
+        self.promise.trouble(silent_since, self.now);
         if luck == Luck::Ended && gap.is_none() {
             self.failed = Some(false);
             return self.mirror.watch_ended(self.now);
@@ -458,6 +580,7 @@ impl World {
         let error = match (luck, gap.or((luck == Luck::Gap).then_some(Gap::Compacted))) {
             (_, Some(gap)) => WatchError::Gap(gap),
             (Luck::Disrupted, _) => WatchError::Disrupted(down()),
+            (Luck::Silent, _) => WatchError::Disrupted(Error::timeout("watch", silence)),
             (Luck::Refused, _) => WatchError::Interrupted(denied()),
             _ => WatchError::Interrupted(down()),
         };
@@ -483,7 +606,7 @@ impl World {
                 .batch(Batch::new(changes, Revision::new("stray")), self.now);
         }
         if !matches!(self.mirror.phase, Phase::Listed { .. }) {
-            self.mirror.opened(u32::MAX, self.now);
+            self.mirror.opened(u32::MAX);
         }
     }
 
@@ -523,8 +646,11 @@ impl World {
             "what is shown"
         );
         let held: BTreeSet<_> = mirror.shown.removals.held().keys().map(name).collect();
-        assert_eq!(held, promise.held, "what is held");
-        assert_eq!(mirror.health.published().is_live(), promise.is_live);
+        let expected: BTreeSet<_> = promise.held.keys().copied().collect();
+        assert_eq!(held, expected, "what is held");
+        if promise.is_ready {
+            assert_eq!(mirror.health.published().is_live(), promise.is_live);
+        }
         assert_eq!(mirror.is_ready(), promise.is_ready);
         assert_eq!(mirror.skipped(), promise.skipped);
         assert_eq!(mirror.shown.unreadable(), promise.garbage.len());
@@ -534,7 +660,8 @@ impl World {
             let current = (
                 shown(mirror.shown.instances()),
                 held,
-                mirror.health.published().is_live(),
+                condition(mirror.health.published()),
+                mirror.shown.unreadable(),
             );
             assert_eq!(state(last), current, "a change that nobody hears of");
         }
@@ -542,7 +669,7 @@ impl World {
 
     /// The registry is well from now on.
     fn heal(&mut self) {
-        for _ in 0..4 {
+        for _ in 0..6 {
             self.on(&Op::Step(Luck::All));
         }
         assert!(self.mirror.watch().is_some());
@@ -556,18 +683,39 @@ impl World {
         let there: BTreeMap<_, _> = there
             .map(|(name, (written, _))| (*name, *written))
             .collect();
-        assert_eq!(state(last), (there, BTreeSet::new(), true));
+        let unreadable = self.registry.entries.len() - there.len();
+        assert_eq!(state(last), (there, BTreeSet::new(), "live", unreadable));
     }
 }
 
-fn state(event: &Event) -> (BTreeMap<Name, Written>, BTreeSet<Name>, bool) {
+type State = (BTreeMap<Name, Written>, BTreeSet<Name>, &'static str, usize);
+
+fn condition(health: &Health) -> &'static str {
+    match health {
+        Health::Live => "live",
+        Health::Stale {
+            why: Trouble::Unanswered,
+            ..
+        } => "unanswered",
+        Health::Stale { .. } => "in trouble",
+    }
+}
+
+fn state(event: &Event) -> State {
     let held = event.held().map(|(key, _)| name(key)).collect();
-    (shown(event.instances()), held, event.health().is_live())
+    let condition = condition(event.health());
+    (
+        shown(event.instances()),
+        held,
+        condition,
+        event.unreadable(),
+    )
 }
 
 fn error(luck: Luck) -> Option<Error> {
     match luck {
-        Luck::All | Luck::Coalesced | Luck::One | Luck::Progress => None,
+        Luck::All | Luck::Coalesced | Luck::One | Luck::Progress | Luck::Nothing => None,
+        Luck::Silent => Some(Error::timeout("watch", Duration::from_millis(500))),
         Luck::Refused => Some(denied()),
         Luck::Disrupted | Luck::Interrupted | Luck::Ended | Luck::Gap => Some(down()),
     }

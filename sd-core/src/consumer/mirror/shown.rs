@@ -1,13 +1,13 @@
 //! The instances that a mirror shows.
 
-use super::{pending_removals::PendingRemovals, unreadable::UnreadableEntries};
+use super::{loss_window::Loss, pending_removals::PendingRemovals, unreadable::UnreadableEntries};
 use crate::{
     consumer::meters::InstanceMeters,
-    instances::{Codec, CodecError, Event, Instance, Instances},
+    instances::{Codec, CodecError, Event, Instance, Instances, Status},
     registry::{Change, Entry, Key, Prefix},
     support::catch,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
 /// The instances as they are shown: the entries of the registry, decoded, and those whose removal
@@ -19,7 +19,12 @@ pub(super) struct ShownInstances {
     codec: Arc<dyn Codec>,
     instances: Instances,
     pub(super) removals: PendingRemovals,
+    /// Removed by the changes that are being applied, and still shown. Whether they are held is
+    /// decided when all these changes are known.
+    leaving: BTreeSet<Key>,
     unreadable: UnreadableEntries,
+    /// Entries of which only some attributes could not be read.
+    strange: UnreadableEntries,
     skipped: u64,
     meters: InstanceMeters,
 }
@@ -33,7 +38,9 @@ impl ShownInstances {
             codec,
             instances: Instances::default(),
             removals,
-            unreadable: UnreadableEntries::default(),
+            leaving: BTreeSet::new(),
+            unreadable: UnreadableEntries::new("entry skipped"),
+            strange: UnreadableEntries::new("attribute ignored"),
             skipped: 0,
         }
     }
@@ -47,7 +54,9 @@ impl ShownInstances {
     pub(super) fn event(&mut self, version: u64) -> Event {
         let held = self.removals.held();
         self.meters.shows(self.instances.len(), held.len());
-        Event::new(version, self.instances.clone()).with_held_map(held.clone())
+        Event::new(version, self.instances.clone())
+            .with_held_map(held.clone())
+            .with_unreadable(self.unreadable.len())
     }
 
     /// The registry holds these entries and no others.
@@ -57,16 +66,18 @@ impl ShownInstances {
         let is_listed = |key: &Key| entries.binary_search_by(|e| e.key.cmp(key)).is_ok();
         let known = self.instances.iter().map(|instance| instance.key());
         let gone: Vec<Key> = known.filter(|key| !is_listed(key)).cloned().collect();
+        let unreadable = self.unreadable.len();
         self.unreadable.retain(is_listed);
+        self.strange.retain(is_listed);
 
-        let held = self.removals.held().len();
         let mut changed = false;
         for key in gone {
-            changed |= self.remove(&key, now);
+            changed |= self.remove(&key);
         }
         for entry in entries {
-            changed |= self.put(&entry, now);
+            changed |= self.put(&entry);
         }
+        changed |= self.settle(now) || self.unreadable.len() != unreadable;
         self.meters.listed();
         tracing::info!(
             prefix = %self.prefix,
@@ -74,25 +85,24 @@ impl ShownInstances {
             instances = self.instances.len(),
             "listed"
         );
-        self.log_held(held);
         changed
     }
 
     /// These changes happened, in this order.
     pub(super) fn apply(&mut self, changes: Vec<Change>, now: Instant) -> bool {
-        let held = self.removals.held().len();
+        let unreadable = self.unreadable.len();
         let mut changed = false;
         for change in changes {
             changed |= match change {
-                Change::Put(entry) => self.put(&entry, now),
+                Change::Put(entry) => self.put(&entry),
                 Change::Delete(key) => {
-                    self.unreadable.forget(&key);
-                    self.remove(&key, now)
+                    self.forget(&key);
+                    self.remove(&key)
                 }
             };
         }
-        self.log_held(held);
-        changed
+        changed |= self.settle(now);
+        changed || self.unreadable.len() != unreadable
     }
 
     /// Applies the held removals that are due.
@@ -122,16 +132,22 @@ impl ShownInstances {
         self.meters.skipped(entries);
     }
 
-    fn put(&mut self, entry: &Entry, now: Instant) -> bool {
-        let instance = match self.decode(entry) {
-            Ok(instance) => instance,
+    fn put(&mut self, entry: &Entry) -> bool {
+        let (instance, ignored) = match self.decode(entry) {
+            Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
                 self.unreadable.note(&self.prefix, entry, &error);
-                return self.remove(&entry.key, now);
+                self.strange.forget(&entry.key);
+                return self.remove(&entry.key);
             }
         };
         self.unreadable.forget(&entry.key);
+        match ignored {
+            Some(error) => self.strange.note(&self.prefix, entry, &error),
+            None => self.strange.forget(&entry.key),
+        }
+        self.leaving.remove(&entry.key);
         let was_held = self.removals.release(&entry.key);
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
         let old = self.instances.get(&entry.key);
@@ -142,41 +158,80 @@ impl ShownInstances {
         was_held || is_new
     }
 
-    /// Decodes `entry`. A codec that panics could not read it.
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
-        let instance = catch(|| self.codec.decode(entry))
+    /// Decodes `entry`, and says what of it was left out. A codec that panics could not read it.
+    fn decode(&self, entry: &Entry) -> Result<(Instance, Option<CodecError>), CodecError> {
+        let codec = &self.codec;
+        let decoded = catch(|| Ok((codec.decode(entry)?, codec.ignored(entry))));
+        let (instance, ignored) = decoded
             .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
         // An instance under another key would never be removed again.
         if *instance.key() != entry.key {
             return Err(CodecError::new("the codec gave the instance another key"));
         }
-        Ok(instance)
+        Ok((instance, ignored))
     }
 
-    /// Removes the instance under `key`, or holds the removal.
-    fn remove(&mut self, key: &Key, now: Instant) -> bool {
+    /// Removes the instance under `key`, or notes that it is leaving.
+    fn remove(&mut self, key: &Key) -> bool {
         let Some(instance) = self.instances.get(key) else {
             return false;
         };
-        if self.removals.held().contains_key(key) {
+        if instance.status() == Status::Draining {
+            self.removals.announced();
+            self.instances.remove(key);
+            return true;
+        }
+        if !self.removals.held().contains_key(key) {
+            self.leaving.insert(key.clone());
+        }
+        false
+    }
+
+    /// Removes those that are leaving, or holds their removals.
+    fn settle(&mut self, now: Instant) -> bool {
+        let leaving = std::mem::take(&mut self.leaving);
+        let held = self.removals.held().len();
+        let left = self.instances.len() - held - leaving.len();
+        let (is_held, loss) = self.removals.hold(&leaving, left, now);
+        if leaving.is_empty() {
             return false;
         }
-        if !self.removals.hold(instance, now) {
+        if is_held {
+            self.log_held(loss);
+            return true;
+        }
+        for key in &leaving {
             self.instances.remove(key);
         }
         true
     }
 
-    fn log_held(&self, before: usize) {
+    fn forget(&mut self, key: &Key) {
+        self.unreadable.forget(key);
+        self.strange.forget(key);
+    }
+
+    fn log_held(&self, loss: Option<Loss>) {
+        let (prefix, grace) = (&self.prefix, self.removals.grace());
         let held = self.removals.held().len();
-        if held > before {
+        let Some(Loss { removed, of }) = loss else {
             tracing::warn!(
-                prefix = %self.prefix,
+                %prefix,
                 held,
-                grace = ?self.removals.grace(),
+                ?grace,
                 "removals held back: they apply when the registry has been healthy for the grace period"
             );
-        }
+            return;
+        };
+        self.meters.lost_many();
+        tracing::warn!(
+            %prefix,
+            removed,
+            of,
+            held,
+            ?grace,
+            "many instances removed at once, held back: they go after the grace period unless they return"
+        );
     }
 
     #[cfg(test)]

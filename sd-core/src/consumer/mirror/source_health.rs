@@ -21,7 +21,7 @@ pub(super) struct SourceHealth {
 }
 
 impl SourceHealth {
-    /// Live, until there is trouble.
+    /// Nothing is published before the first list.
     pub(super) fn new(prefix: Prefix) -> Self {
         Self {
             meters: HealthMeters::new(prefix.as_str()),
@@ -42,9 +42,12 @@ impl SourceHealth {
         self.trouble.as_ref()
     }
 
-    /// The first list has succeeded.
-    pub(super) fn listed(&mut self) {
+    /// The first list has succeeded. The source is live once the registry has answered about the
+    /// watch from there.
+    pub(super) fn listed(&mut self, now: Instant) {
         self.trouble = None;
+        self.published = Health::stale(now, Trouble::Unanswered);
+        self.meters.unanswered();
     }
 
     /// An attempt failed, and the next one comes after `pause`. Before the first state
@@ -58,9 +61,13 @@ impl SourceHealth {
     ) -> bool {
         self.log(&why, is_ready, pause, now);
         self.meters.disrupted(&why);
-        let is_first = is_ready && self.published.is_live();
-        if is_first {
-            self.published = Health::stale(now, why.clone());
+        let since = match &self.published {
+            Health::Live => Some(now),
+            Health::Stale { since, why } => matches!(why, Trouble::Unanswered).then_some(*since),
+        };
+        let is_first = is_ready && since.is_some();
+        if let Some(since) = since.filter(|_| is_ready) {
+            self.published = Health::stale(since, why.clone());
         }
         self.trouble = Some(why);
         is_first
@@ -118,7 +125,11 @@ fn cause(why: &Trouble) -> Option<&Error> {
         | Trouble::Watch(WatchError::Disrupted(error) | WatchError::Interrupted(error)) => {
             Some(error)
         }
-        Trouble::Watch(WatchError::Gap(_)) | Trouble::Stopped | Trouble::Panicked { .. } => None,
+        Trouble::Watch(WatchError::Gap(_))
+        | Trouble::Unanswered
+        | Trouble::ManyRemoved { .. }
+        | Trouble::Stopped
+        | Trouble::Panicked { .. } => None,
     }
 }
 

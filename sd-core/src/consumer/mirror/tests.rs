@@ -43,8 +43,16 @@ impl Fixture {
     }
 
     fn with(grace: Duration, longest_pause: Duration) -> Self {
+        let rules = RemovalRules {
+            grace,
+            ..RemovalRules::default()
+        };
+        Self::by(rules, longest_pause)
+    }
+
+    fn by(rules: RemovalRules, longest_pause: Duration) -> Self {
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), grace, longest_pause),
+            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules, longest_pause),
             now: Instant::now(),
             revision: 0,
         }
@@ -72,8 +80,16 @@ impl Fixture {
         self.mirror.take_event()
     }
 
+    /// A watch is opened, and the registry answers about it.
     fn open(&mut self) -> Option<Event> {
-        self.mirror.opened((), self.now);
+        self.mirror.opened(());
+        self.answer()
+    }
+
+    /// The registry answers without changes.
+    fn answer(&mut self) -> Option<Event> {
+        let progress = Batch::new(vec![], Revision::new(self.revision));
+        self.mirror.batch(progress, self.now);
         self.mirror.take_event()
     }
 
@@ -122,12 +138,20 @@ fn it_lists_once_and_watches_from_there() {
     assert_eq!(fixture.mirror.next(), (Duration::ZERO, Next::List));
     let event = fixture.list(&["a", "b"]).unwrap();
     assert_eq!((event.version(), names(&event)), (1, vec!["a", "b"]));
-    assert!(event.health().is_live());
+    assert!(matches!(
+        event.health(),
+        Health::Stale {
+            why: Trouble::Unanswered,
+            ..
+        }
+    ));
     assert_eq!((Duration::ZERO, fixture.resume()), fixture.mirror.next());
-    assert!(fixture.open().is_none());
+    let event = fixture.open().unwrap();
+    assert_eq!((event.version(), names(&event)), (2, vec!["a", "b"]));
+    assert!(event.health().is_live());
     assert_eq!(fixture.mirror.next(), (Duration::ZERO, Next::Read(&mut ())));
     let event = fixture.batch([put("c"), delete("a")]).unwrap();
-    assert_eq!((event.version(), names(&event)), (2, vec!["b", "c"]));
+    assert_eq!((event.version(), names(&event)), (3, vec!["b", "c"]));
     assert_eq!(fixture.next(), Next::Read(&mut ()));
 }
 
@@ -146,8 +170,9 @@ fn before_the_first_list_there_is_no_event() {
     }
     assert!(matches!(fixture.mirror.trouble(), Some(Trouble::List(_))));
     let event = fixture.list(&[]).unwrap();
-    assert!(event.instances().is_empty() && event.health().is_live());
+    assert!(event.instances().is_empty());
     assert!(fixture.mirror.trouble().is_none());
+    assert!(fixture.open().unwrap().health().is_live());
 }
 
 #[test]

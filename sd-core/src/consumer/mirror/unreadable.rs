@@ -1,4 +1,4 @@
-//! Entries that cannot be read, each of which is logged once.
+//! Entries that cannot be read, wholly or in part, each of which is logged once.
 
 use crate::{
     instances::CodecError,
@@ -10,41 +10,52 @@ use std::collections::{HashMap, hash_map::Entry as Slot};
 const MOST: usize = 1024;
 
 /// The keys of unreadable entries, each with the last error of the codec.
-#[derive(Default)]
-pub(super) struct UnreadableEntries(HashMap<Key, Box<str>>);
+pub(super) struct UnreadableEntries {
+    /// What the log says of one.
+    what: &'static str,
+    errors: HashMap<Key, Box<str>>,
+}
 
 impl UnreadableEntries {
+    /// None so far. The log says `what` of each.
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            errors: HashMap::new(),
+        }
+    }
+
+    /// How many there are, as far as they are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.errors.len()
+    }
+
     /// `entry` could not be read.
     pub(super) fn note(&mut self, prefix: &Prefix, entry: &Entry, error: &CodecError) {
         let message = error.to_string().into_boxed_str();
-        let full = self.0.len() >= MOST;
-        match self.0.entry(entry.key.clone()) {
+        let full = self.errors.len() >= MOST;
+        match self.errors.entry(entry.key.clone()) {
             Slot::Occupied(known) if *known.get() == message => return,
             Slot::Occupied(mut known) => _ = known.insert(message),
             Slot::Vacant(_) if full => return,
             Slot::Vacant(new) => _ = new.insert(message),
         }
         let bytes = entry.value.len();
-        tracing::warn!(%prefix, key = %entry.key, bytes, %error, "entry skipped");
-        if !full && self.0.len() >= MOST {
+        tracing::warn!(%prefix, key = %entry.key, bytes, %error, "{}", self.what);
+        if !full && self.errors.len() >= MOST {
             tracing::warn!(%prefix, unreadable = MOST, "no more of them are logged");
         }
     }
 
     /// The entry under `key` is gone, or can be read.
     pub(super) fn forget(&mut self, key: &Key) {
-        if !self.0.is_empty() {
-            self.0.remove(key);
+        if !self.errors.is_empty() {
+            self.errors.remove(key);
         }
     }
 
     /// Keeps only the keys that `is_there`.
     pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
-        self.0.retain(|key, _| is_there(key));
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.errors.retain(|key, _| is_there(key));
     }
 }

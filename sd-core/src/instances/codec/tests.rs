@@ -57,8 +57,6 @@ fn foreign_json_is_not_an_instance() {
         "{\"address\":\"x\"}",
         "{\"Addr\":\"10.0.0.1:80\"}",
         "[\"10.0.0.1:80\"]",
-        "{\"address\":\"h:1\",\"weight\":-1}",
-        "{\"address\":\"h:1\",\"status\":\"?\"}",
     ] {
         assert!(decode(bad).is_none(), "{bad:?}");
     }
@@ -66,6 +64,68 @@ fn foreign_json_is_not_an_instance() {
     assert!(decode(deep).is_none());
     let unknown = decode("{\"address\":\"h:1\",\"colour\":\"red\"}").unwrap();
     assert_eq!(unknown.address(), "h:1");
+}
+
+/// Row 34: a newer or foreign provider writes an attribute that this codec does not know.
+#[test]
+fn one_strange_attribute_costs_the_attribute_only() {
+    let plain = Instance::new(key(), "h:1")
+        .with_weight(3)
+        .with_zone("eu-1")
+        .with_metadata("a", "b");
+    let no_weight = plain.clone().with_weight(1);
+    let no_zone = Instance::new(key(), "h:1")
+        .with_weight(3)
+        .with_metadata("a", "b");
+    let no_metadata = Instance::new(key(), "h:1").with_weight(3).with_zone("eu-1");
+    for (attribute, value, expected) in [
+        ("weight", "1.0", &no_weight),
+        ("weight", "\"10\"", &no_weight),
+        ("weight", "-1", &no_weight),
+        ("weight", "4294967296", &no_weight),
+        ("weight", "1e400", &no_weight),
+        ("weight", "null", &no_weight),
+        ("zone", "7", &no_zone),
+        ("zone", "null", &no_zone),
+        ("status", "\"starting\"", &plain),
+        ("status", "null", &plain),
+        ("status", "{}", &plain),
+        ("metadata", "null", &no_metadata),
+        ("metadata", "[]", &no_metadata),
+        ("metadata", "{\"shard\":7,\"a\":\"b\"}", &plain),
+    ] {
+        let mut fields: BTreeMap<&str, &str> = BTreeMap::from([
+            ("address", "\"h:1\""),
+            ("weight", "3"),
+            ("zone", "\"eu-1\""),
+            ("metadata", "{\"a\":\"b\"}"),
+        ]);
+        fields.insert(attribute, value);
+        let fields = fields
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"));
+        let json = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        assert_eq!(decode(json.clone()).as_ref(), Some(expected), "{json}");
+        let ignored = DefaultCodec.ignored(&Entry::new(key(), json.clone()));
+        let ignored = ignored.expect(&json).to_string();
+        assert!(ignored.contains(attribute), "{json}: {ignored}");
+        // Other readers may know what to make of it.
+        let drained = DefaultCodec.draining(&key(), &json.into()).unwrap();
+        if attribute != "status" {
+            let field = format!("\"{attribute}\":{value}");
+            let drained = std::str::from_utf8(&drained).unwrap();
+            assert!(drained.contains(&field), "{drained} without {field}");
+        }
+    }
+    for value in [
+        "h:1",
+        "?",
+        "{}",
+        r#"{"address":"h:1","weight":3,"x":1e400}"#,
+    ] {
+        let ignored = DefaultCodec.ignored(&Entry::new(key(), value));
+        assert!(ignored.is_none(), "{value}: {ignored:?}");
+    }
 }
 
 #[test]

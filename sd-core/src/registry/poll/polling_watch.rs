@@ -12,7 +12,16 @@ pub(super) struct PollingWatch<L> {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     pub(super) known: Listing,
-    pub(super) disrupted: bool,
+    pub(super) last: LastPoll,
+}
+
+/// How the registry answered last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastPoll {
+    /// It was not asked yet.
+    None,
+    Answered,
+    Failed,
 }
 
 /// What the watch reports, and the watch that continues.
@@ -23,22 +32,26 @@ pub(super) enum Polled<L> {
 }
 
 impl<L: Lister> PollingWatch<L> {
-    /// Polls until there is something to report.
+    /// Polls until there is something to report: a change, the first answer of the watch or of an
+    /// outage, the first failure. The first poll does not wait, as a watch begins with an answer.
     pub(super) async fn next(mut self) -> Polled<L> {
         loop {
-            sleep(self.interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+            if self.last != LastPoll::None {
+                sleep(self.interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+            }
             match self.lister.list(&self.prefix, self.timeout).await {
                 Ok(listing) => {
                     let batch = self.known.batch_to(&listing);
-                    let recovered = std::mem::take(&mut self.disrupted);
-                    if !batch.changes.is_empty() || recovered {
+                    let last = std::mem::replace(&mut self.last, LastPoll::Answered);
+                    if !batch.changes.is_empty() || last != LastPoll::Answered {
                         self.known = listing;
                         return Polled::Batch(batch, self);
                     }
                 }
                 Err(error) if !error.is_transient() => return Polled::Interrupted(error),
                 Err(error) => {
-                    if !std::mem::replace(&mut self.disrupted, true) {
+                    let last = std::mem::replace(&mut self.last, LastPoll::Failed);
+                    if last != LastPoll::Failed {
                         return Polled::Disrupted(error, self);
                     }
                 }

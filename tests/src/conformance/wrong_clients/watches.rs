@@ -1,9 +1,10 @@
 //! Clients that watch wrongly.
 
 use super::{Flaw, Right};
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use sd_core::{Batch, Client, Error, Gap, Prefix, Revision, Watch, WatchError, async_trait};
-use std::{future, ops::ControlFlow};
+use std::{future, ops::ControlFlow, time::Duration};
+use tokio::time::timeout;
 
 /// Watches from now on, not from where the list was read.
 #[derive(Debug, Default)]
@@ -175,5 +176,104 @@ impl Flaw for PanicsAtForeignTokens {
             Err(WatchError::Gap(Gap::ForeignToken)) => panic!("not my token"),
             watch => watch,
         }
+    }
+}
+
+/// Begins with the first change, so that nobody knows whether it stands.
+#[derive(Debug, Default)]
+pub struct BeginsInSilence;
+
+#[async_trait]
+impl Flaw for BeginsInSilence {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let watch = right.client.watch_prefix(prefix, after).await?;
+        let mut is_first = true;
+        Ok(Watch::new(watch.filter(move |item| {
+            let is_first = std::mem::take(&mut is_first);
+            let is_empty = matches!(item, Ok(batch) if batch.changes.is_empty());
+            future::ready(!(is_first && is_empty))
+        })))
+    }
+}
+
+/// Says that a watch stands before the registry has.
+#[derive(Debug, Default)]
+pub struct AnswersForTheRegistry;
+
+#[async_trait]
+impl Flaw for AnswersForTheRegistry {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let opening = right.client.watch_prefix(prefix, after);
+        if let Ok(opened) = timeout(Duration::from_millis(1), opening).await {
+            return opened;
+        }
+        let stands = Ok(Batch::new(vec![], after.clone()));
+        Ok(Watch::new(
+            stream::iter([stands]).chain(opened_lazily(right, prefix, after)),
+        ))
+    }
+}
+
+/// Asks the registry when the watch is read. No flaw: it says nothing before the registry has.
+#[derive(Debug, Default)]
+pub struct OpensLazily;
+
+#[async_trait]
+impl Flaw for OpensLazily {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        let opening = right.client.watch_prefix(prefix, after);
+        match timeout(Duration::from_millis(1), opening).await {
+            Ok(Err(error)) => Err(error),
+            _ => Ok(Watch::new(opened_lazily(right, prefix, after))),
+        }
+    }
+}
+
+fn opened_lazily(
+    right: &Right,
+    prefix: &Prefix,
+    after: &Revision,
+) -> impl Stream<Item = Result<Batch, WatchError>> + Send + use<> {
+    let (right, prefix, after) = (right.clone(), prefix.clone(), after.clone());
+    let opened = async move { right.client.watch_prefix(&prefix, &after).await };
+    stream::once(opened).flat_map(|opened| match opened {
+        Ok(watch) => watch.left_stream(),
+        Err(error) => stream::iter([Err(error)]).right_stream(),
+    })
+}
+
+/// Ends a watch of a silent registry without a disruption first. No flaw: both say that it does not
+/// answer.
+#[derive(Debug, Default)]
+pub struct InterruptsWithoutDisruption;
+
+#[async_trait]
+impl Flaw for InterruptsWithoutDisruption {
+    async fn watch(
+        &self,
+        right: &Right,
+        prefix: &Prefix,
+        after: &Revision,
+    ) -> Result<Watch, WatchError> {
+        with_items(right, prefix, after, |item| match item {
+            Err(WatchError::Disrupted(_)) => None,
+            item => Some(ControlFlow::Continue(item)),
+        })
+        .await
     }
 }

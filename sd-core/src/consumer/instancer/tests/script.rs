@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use futures::stream;
+use futures::{StreamExt, stream};
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -66,9 +66,9 @@ impl Client for Scripted {
         self.calls.lock().unwrap().push(Call::Watch(after.clone()));
         let answer = self.watches.lock().await.recv().await;
         let items = answer.unwrap_or(Err(WatchError::Interrupted(Error::Closed)))?;
-        Ok(Watch::new(stream::unfold(items, async |mut items| {
-            Some((items.recv().await?, items))
-        })))
+        let items = stream::unfold(items, async |mut items| Some((items.recv().await?, items)));
+        let stands = Ok(Batch::new(vec![], after.clone()));
+        Ok(Watch::new(stream::iter([stands]).chain(items)))
     }
 
     async fn register(&self, _: &Service) -> Result<Registration> {

@@ -17,11 +17,14 @@ fn what_cannot_be_read_is_counted_and_hides_nobody() {
         (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
         (2, 2)
     );
+    assert_eq!(event.unreadable(), 2);
     fixture.open();
-    assert!(fixture.batch([Change::Put(entry("d", "?"))]).is_none());
+    let event = fixture.batch([Change::Put(entry("d", "?"))]).unwrap();
+    assert_eq!((names(&event), event.unreadable()), (vec!["b"], 3));
     assert_eq!(fixture.mirror.skipped(), 3);
+    assert!(fixture.batch([Change::Put(entry("d", "!"))]).is_none());
     let event = fixture.batch([put("a"), delete("c"), delete("d")]).unwrap();
-    assert_eq!(names(&event), ["a", "b"]);
+    assert_eq!((names(&event), event.unreadable()), (vec!["a", "b"], 0));
     assert_eq!(fixture.mirror.shown.unreadable(), 0);
 }
 
@@ -124,4 +127,38 @@ fn a_codec_that_panics_costs_the_one_entry() {
     let event = fixture.batch([delete("bad"), put("b")]).unwrap();
     assert_eq!(names(&event), ["a", "b"]);
     assert_eq!(fixture.mirror.shown.unreadable(), 0);
+}
+
+/// Row 34: the instance stays, and the attribute that cannot be read is said once.
+#[test]
+fn an_attribute_that_cannot_be_read_is_said_once() {
+    let log = Log::capture();
+    let strange = |weight: &str| {
+        let value = format!(r#"{{"address":"h:1","weight":{weight}}}"#);
+        Change::Put(entry("a", value))
+    };
+    let mut fixture = Fixture::watching(&["a"]);
+    assert!(
+        fixture.batch([strange("\"10\"")]).is_none(),
+        "no weight is weight 1"
+    );
+    for _ in 0..3 {
+        fixture.batch([strange("\"10\"")]);
+    }
+    assert_eq!(
+        (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
+        (0, 0)
+    );
+    let said = || {
+        let lines = log.text().into_iter();
+        lines
+            .filter(|line| line.contains("attribute ignored"))
+            .count()
+    };
+    assert_eq!(said(), 1);
+    fixture.batch([strange("2.5")]);
+    assert_eq!(said(), 2, "another error");
+    fixture.batch([strange("2")]);
+    fixture.batch([strange("2.5")]);
+    assert_eq!(said(), 3, "again after it could be read");
 }
