@@ -12,6 +12,7 @@
 //! | [`sd_etcd_silences_total`](SILENCES) | counter | | times that etcd said nothing for too long |
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
+//! | [`sd_etcd_rollbacks_total`](ROLLBACKS) | counter | | watches that did not resume because etcd was wiped or rolled back |
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
 //! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd said to be gone |
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
@@ -33,4 +34,4 @@ pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUT
 pub use crate::registering::meters::{
     KEEPALIVE_FAILURES, LEASES, LEASES_LOST, STRAY_KEYS, VERIFICATIONS_DENIED,
 };
-pub use crate::watching::meters::{SILENCES, WATCH_INTERRUPTIONS, WATCHES};
+pub use crate::watching::meters::{ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES};

@@ -3,13 +3,9 @@
 #[cfg(test)]
 mod history;
 
-use super::{
-    buffer::WatchBuffer,
-    meters,
-    token::{Position, Witness},
-};
+use super::{buffer::WatchBuffer, meters, token::Position};
 use crate::{config::Options, support::GaugeGuard};
-use etcd_client::proto::{PbEvent, PbKeyValue};
+use etcd_client::{KeyValue, proto::PbEvent};
 use sd_core::{Change, Entry, Error, Key, WatchError};
 use std::sync::Arc;
 
@@ -83,13 +79,12 @@ impl ActiveWatch {
         let mut skipped = 0;
         let token = &mut self.position.token;
         let events = std::mem::take(&mut self.fragments);
-        let newest = events.iter().rposition(|event| event.r#type == 0);
         let mut changes = Vec::with_capacity(events.len());
-        for (index, event) in events.into_iter().enumerate() {
-            let Some(entry) = event.kv else {
+        for event in events {
+            let Some(entry) = event.kv.map(KeyValue) else {
                 return self.reject("an event without a key");
             };
-            let modified = entry.mod_revision;
+            let modified = entry.mod_revision();
             if modified <= self.started_from {
                 continue;
             }
@@ -98,15 +93,12 @@ impl ActiveWatch {
             }
             let change = match event.r#type {
                 0 => {
-                    if Some(index) == newest {
-                        let key = entry.key.as_slice().into();
-                        token.witness = Witness::put(key, modified, entry.lease);
-                    }
+                    token.witness.put(&entry);
                     put(options, entry)
                 }
                 1 => {
-                    token.witness.deleted(&entry.key, modified);
-                    key(options, &entry.key).map(Change::Delete)
+                    token.witness.deleted(entry.key(), modified);
+                    key(options, entry.key()).map(Change::Delete)
                 }
                 _ => return self.reject("an event of an unknown kind"),
             };
@@ -133,9 +125,10 @@ impl ActiveWatch {
     }
 }
 
-fn put(options: &Options, entry: PbKeyValue) -> Option<Change> {
-    let key = key(options, &entry.key)?;
-    Some(Change::Put(Entry::new(key, entry.value)))
+fn put(options: &Options, entry: KeyValue) -> Option<Change> {
+    let key = key(options, entry.key())?;
+    let (_, value) = entry.into_key_value();
+    Some(Change::Put(Entry::new(key, value)))
 }
 
 fn key(options: &Options, raw: &[u8]) -> Option<Key> {

@@ -1,6 +1,6 @@
 //! Lists: all entries under a prefix at one revision, page by page.
 
-use super::token::{ResumeToken, Witness};
+use super::{token::ResumeToken, witness::Witness};
 use crate::{
     config::Options,
     connection::{CallError, Connector},

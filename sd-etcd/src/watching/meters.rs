@@ -6,3 +6,5 @@ pub const SILENCES: &str = "sd_etcd_silences_total";
 pub const WATCHES: &str = "sd_etcd_watches";
 /// Watches that ended with their connection.
 pub const WATCH_INTERRUPTIONS: &str = "sd_etcd_watch_interruptions_total";
+/// Watches that did not resume because etcd was wiped or rolled back.
+pub const ROLLBACKS: &str = "sd_etcd_rollbacks_total";

@@ -20,6 +20,7 @@ mod requests;
 mod stream;
 mod token;
 mod watches;
+mod witness;
 
 pub(crate) use list::list;
 pub(crate) use requests::Requests;

@@ -3,11 +3,12 @@
 use super::{
     buffer::WatchBuffer,
     list::check_access,
+    meters,
     token::{Position, ResumeToken},
 };
-use crate::{config::Options, connection::Connector};
+use crate::{config::Options, connection::Connector, support::count};
 use futures::stream;
-use sd_core::{Error, Prefix, Revision, Watch, WatchError};
+use sd_core::{Error, Gap, Prefix, Revision, Watch, WatchError};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -44,6 +45,8 @@ pub(super) enum Opened {
 pub(crate) struct Requests {
     sender: mpsc::UnboundedSender<Request>,
     ids: AtomicU64,
+    /// The connection on which a rollback was logged last.
+    rolled_back_on: AtomicU64,
     connector: Arc<Connector>,
     options: Arc<Options>,
 }
@@ -57,6 +60,7 @@ impl Requests {
         let requests = Self {
             sender,
             ids: AtomicU64::new(0),
+            rolled_back_on: AtomicU64::new(u64::MAX),
             connector,
             options,
         };
@@ -98,7 +102,11 @@ impl Requests {
                 return Err(WatchError::Interrupted(expired()));
             }
         };
-        position.verify(&self.connector, &self.options).await?;
+        let verified = position.verify(&self.connector, &self.options).await;
+        if let Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) = &verified {
+            self.rolled_back(epoch, gap);
+        }
+        verified?;
         if *self.connector.epochs().borrow() != epoch {
             return Err(WatchError::Interrupted(Error::unavailable(
                 "the connection was given up while the watch was started",
@@ -108,6 +116,14 @@ impl Requests {
             let item = reader.buffer.next().await?;
             Some((item, reader))
         })))
+    }
+
+    /// Says so once for each connection, however many watches there are.
+    fn rolled_back(&self, epoch: u64, gap: &Gap) {
+        count(meters::ROLLBACKS, None, 1);
+        if self.rolled_back_on.swap(epoch, Ordering::Relaxed) != epoch {
+            tracing::warn!(%gap, "etcd was wiped or rolled back, listing all again");
+        }
     }
 
     fn send(&self, request: Request) -> Result<(), WatchError> {

@@ -1,9 +1,6 @@
 //! The stream that carries all watches of a client, and the reads that prove etcd alive.
 
-use super::{
-    liveness::Liveness,
-    token::{Position, Witness},
-};
+use super::{liveness::Liveness, token::Position};
 use crate::{config::Options, connection::Connector, errors, support::finish};
 use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use futures::{StreamExt, future::BoxFuture};
@@ -56,7 +53,7 @@ pub(super) struct OpenStream {
 impl OpenStream {
     /// Notes what a watch knows, unless a witness is known already.
     pub(super) fn learn(&mut self, position: &Position) {
-        let has_witness = |known: &Position| known.token.witness != Witness::Nothing;
+        let has_witness = |known: &Position| known.token.witness.last_put().is_some();
         if !self.confirmed.as_ref().is_some_and(has_witness) {
             self.confirmed = Some(position.clone());
         }
@@ -76,7 +73,7 @@ impl OpenStream {
         if self.reading.is_none() {
             let (connector, options) = (connector.clone(), options.clone());
             self.reading = Some(Box::pin(
-                async move { known.verify(&connector, &options).await },
+                async move { known.probe(&connector, &options).await },
             ));
             self.pending = newest;
         }

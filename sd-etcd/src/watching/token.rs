@@ -1,18 +1,19 @@
 //! Resume tokens: where a watch resumes, and how it knows that the history is still the same.
 //!
-//! A wiped etcd with the same flags has the same cluster id, member id and raft term (3.4 to 3.7).
-//! A watch from a revision that it has not reached waits silently. Once its counter has passed that
-//! revision, the watch resumes and misses all that happened before. So a token carries a witness: a
-//! fact that is true of the known history, and hardly of another.
+//! A wiped etcd with the same flags has the same cluster id, member id and raft term (3.4 to 3.7), and
+//! so has one that was restored from a backup. A watch from a revision that it has not reached waits
+//! silently. Once its counter has passed that revision, the watch resumes and misses all that happened
+//! before. So a token carries a [`Witness`]: facts that are true of the known history, and hardly of
+//! another.
 
+use super::witness::{Deletion, Witness};
 use crate::{
     config::Options,
     connection::{CallError, Connector},
     errors,
 };
-use etcd_client::{GetOptions, GetResponse, KeyValue};
+use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget};
 use sd_core::{Gap, Revision, WatchError};
-use std::sync::Arc;
 
 /// What a [`Revision`] of this backend carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,63 +24,6 @@ pub(super) struct ResumeToken {
     pub(super) witness: Witness,
 }
 
-/// A fact of the history up to a token's revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Witness {
-    /// The prefix was empty. If it still is, the mirror is right whatever the history.
-    Nothing,
-    /// This key had this modification on this lease.
-    Key {
-        key: Arc<[u8]>,
-        modified: i64,
-        lease: i64,
-        /// The last revision of which that is true. `None` while the key stands.
-        until: Option<i64>,
-    },
-}
-
-impl Witness {
-    /// Returns the newest of `entries`: the later a witness, the fewer histories it fits.
-    pub(super) fn among(entries: &[KeyValue]) -> Self {
-        let newest = entries.iter().max_by_key(|entry| entry.mod_revision());
-        newest.map_or(Self::Nothing, |entry| {
-            Self::put(entry.key().into(), entry.mod_revision(), entry.lease())
-        })
-    }
-
-    pub(super) fn put(key: Arc<[u8]>, modified: i64, lease: i64) -> Self {
-        Self::Key {
-            key,
-            modified,
-            lease,
-            until: None,
-        }
-    }
-
-    /// Notes that `deleted` was deleted at `revision`. A witness of that key stays one for the
-    /// revisions before.
-    pub(super) fn deleted(&mut self, deleted: &[u8], revision: i64) {
-        if let Self::Key { key, until, .. } = self
-            && until.is_none()
-            && **key == *deleted
-        {
-            *until = Some(revision - 1);
-        }
-    }
-
-    /// Whether etcd's answer to [`request`](Position::request) confirms it.
-    fn is_confirmed(&self, answer: &GetResponse) -> bool {
-        let entry = answer.kvs().first();
-        match self {
-            Self::Nothing => entry.is_none(),
-            Self::Key {
-                modified, lease, ..
-            } => entry
-                .is_some_and(|entry| entry.mod_revision() == *modified && entry.lease() == *lease),
-        }
-    }
-}
-
 impl ResumeToken {
     pub(super) fn into_revision(self) -> Revision {
         Revision::new(self)
@@ -87,7 +31,7 @@ impl ResumeToken {
 
     /// Orders tokens by how much they tell of the history.
     pub(super) fn rank(&self) -> (bool, i64) {
-        (self.witness != Witness::Nothing, self.revision)
+        (self.witness.last_put().is_some(), self.revision)
     }
 
     /// Returns the token in `revision`.
@@ -109,7 +53,11 @@ pub(super) struct Position {
 }
 
 impl Position {
-    /// Asks etcd whether the witness is true.
+    /// Asks etcd whether the witness is true. For a watch that resumes.
+    ///
+    /// Costs one read, and two small ones beside it if the last change was a deletion, all within one
+    /// round trip. etcd sorts the whole prefix for it: 1 ms for 1,000 keys, 15 to 50 ms for 20,000
+    /// (3.4.23, 3.6.5, 3.7.3).
     ///
     /// Call it while the watch is open, and check afterwards that it is still open on the same
     /// connection: then the process that answered is the one that is watched.
@@ -122,10 +70,81 @@ impl Position {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
-        let (key, get) = self.request();
+        let needs = self.token.witness.needs();
+        // With their values: for keys alone 3.7 answers from its index, which knows no leases.
+        let get = GetOptions::new()
+            .with_prefix()
+            .with_revision(self.token.revision)
+            .with_sort(SortTarget::Mod, SortOrder::Descend)
+            .with_limit(needs);
+        let newest = self.read(connector, options, &self.start, get);
+        let deletion = async {
+            match self.token.witness.last_deletion() {
+                Some(deletion) => self.verify_deletion(connector, options, deletion).await,
+                None => Ok(()),
+            }
+        };
+        let (newest, ()) = tokio::try_join!(newest, deletion)?;
+        let verified = self.token.witness.verify(newest.count(), newest.kvs());
+        verified.map_err(rebuilt)
+    }
+
+    async fn verify_deletion(
+        &self,
+        connector: &Connector,
+        options: &Options,
+        deletion: &Deletion,
+    ) -> Result<(), WatchError> {
+        let at = async |revision| {
+            let get = GetOptions::new().with_revision(revision).with_count_only();
+            self.read(connector, options, &deletion.key, get).await
+        };
+        let (before, after) = tokio::try_join!(at(deletion.revision - 1), at(deletion.revision))?;
+        match (before.count(), after.count()) {
+            (1, 0) => Ok(()),
+            _ => Err(rebuilt("it does not know the last deletion that we know")),
+        }
+    }
+
+    /// Asks etcd whether the last known put is true, which is cheap however many keys there are. For
+    /// reads that are repeated while nothing is wrong.
+    ///
+    /// # Errors
+    /// As of [`verify`](Self::verify).
+    pub(super) async fn probe(
+        &self,
+        connector: &Connector,
+        options: &Options,
+    ) -> Result<(), WatchError> {
+        let Some(put) = self.token.witness.last_put() else {
+            let get = GetOptions::new().with_prefix().with_keys_only();
+            let get = get.with_limit(1).with_revision(self.token.revision);
+            let answer = self.read(connector, options, &self.start, get).await?;
+            return match answer.kvs() {
+                [] => Ok(()),
+                _ => Err(rebuilt("it had keys where we know of none")),
+            };
+        };
+        let revision = put.until.unwrap_or(self.token.revision);
+        let get = GetOptions::new().with_revision(revision);
+        let answer = self.read(connector, options, &put.key, get).await?;
+        match answer.kvs() {
+            [entry] if put.is(entry) => Ok(()),
+            _ => Err(rebuilt("it does not know the last put that we know")),
+        }
+    }
+
+    /// Reads from the history that the token is of.
+    async fn read(
+        &self,
+        connector: &Connector,
+        options: &Options,
+        key: &[u8],
+        get: GetOptions,
+    ) -> Result<GetResponse, WatchError> {
         let answer = connector
             .call("get", |connection| {
-                let (key, get) = (key.clone(), get.clone());
+                let get = get.clone();
                 let kv = connection.client.kv_client();
                 let mut kv = kv.max_decoding_message_size(options.max_message_bytes);
                 async move { kv.get(key, Some(get)).await }
@@ -138,49 +157,21 @@ impl Position {
                 },
                 CallError::Other(error) => WatchError::Interrupted(error),
             })?;
-        let rebuilt = |why: &str| Err(WatchError::Gap(Gap::Rebuilt(why.into())));
         let cluster = answer.header().map_or(0, |header| header.cluster_id());
         if cluster != self.token.cluster {
-            return rebuilt("it is another cluster");
+            return Err(rebuilt("it is another cluster"));
         }
-        if !self.token.witness.is_confirmed(&answer) {
-            return rebuilt("what we knew of its history is not true of it");
-        }
-        Ok(())
+        Ok(answer)
     }
+}
 
-    fn request(&self) -> (Vec<u8>, GetOptions) {
-        let get = GetOptions::new();
-        match &self.token.witness {
-            Witness::Nothing => {
-                let get = get.with_prefix().with_keys_only().with_limit(1);
-                (self.start.clone(), get.with_revision(self.token.revision))
-            }
-            // With its value: for keys alone 3.7 answers from its index, which knows no leases.
-            Witness::Key { key, until, .. } => {
-                let revision = until.unwrap_or(self.token.revision);
-                (key.to_vec(), get.with_revision(revision))
-            }
-        }
-    }
+fn rebuilt(why: &str) -> WatchError {
+    WatchError::Gap(Gap::Rebuilt(why.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_deleted_witness_still_speaks_for_the_time_before() {
-        let mut witness = Witness::put((*b"a").into(), 5, 7);
-        witness.deleted(b"b", 6);
-        assert_eq!(witness, Witness::put((*b"a").into(), 5, 7));
-        witness.deleted(b"a", 9);
-        witness.deleted(b"a", 12);
-        let Witness::Key { until, .. } = witness else {
-            panic!("a witness stays one");
-        };
-        assert_eq!(until, Some(8));
-    }
 
     #[test]
     fn the_token_of_another_backend_is_a_gap() {

@@ -138,7 +138,10 @@ impl Watches {
         }
     }
 
+    /// Ends the watches that etcd has started, as they may have followed another history.
     pub(super) fn end_with_gap(&mut self, gap: &Gap) {
+        count(meters::ROLLBACKS, None, self.active.len());
+        tracing::warn!(%gap, "etcd was wiped or rolled back, listing all again");
         for (_, active) in self.active.drain() {
             active.end(WatchError::Gap(gap.clone()));
         }
@@ -168,7 +171,8 @@ mod tests {
     use super::*;
     use crate::watching::{
         buffer::WatchBuffer,
-        token::{Position, ResumeToken, Witness},
+        token::{Position, ResumeToken},
+        witness::Witness,
     };
     use std::sync::Arc;
     use tokio::sync::oneshot;
@@ -183,7 +187,7 @@ mod tests {
                     token: ResumeToken {
                         cluster: 1,
                         revision: 1,
-                        witness: Witness::Nothing,
+                        witness: Witness::default(),
                     },
                 },
                 buffer: Arc::new(WatchBuffer::new(1)),

@@ -1,8 +1,11 @@
 //! A watch against any history, and against events that no etcd would send.
 
 use super::*;
-use crate::{support::cases, watching::token::ResumeToken};
-use etcd_client::KeyValue;
+use crate::{
+    support::cases,
+    watching::{token::ResumeToken, witness::Witness},
+};
+use etcd_client::proto::PbKeyValue;
 use futures::FutureExt;
 use proptest::prelude::*;
 use sd_core::Batch;
@@ -15,6 +18,8 @@ const KEYS: [&[u8]; 4] = [b"/a", b"/b", b"/c", b"/\xff"];
 struct Held {
     value: u8,
     lease: i64,
+    created: i64,
+    version: i64,
     modified: i64,
 }
 
@@ -66,25 +71,30 @@ impl History {
             states: vec![BTreeMap::new(); 2],
             events: vec![Vec::new(); 2],
         };
+        history.go_on(revisions);
+        history
+    }
+
+    fn go_on(&mut self, revisions: &[Vec<Step>]) {
         for steps in revisions {
-            let modified = history.states.len() as i64;
-            let mut state = history.states[history.states.len() - 1].clone();
+            let modified = self.states.len() as i64;
+            let mut state = self.states[self.states.len() - 1].clone();
             let mut events = Vec::new();
             for (key, held) in steps {
+                let before = state.remove(key);
                 match held {
                     Some((value, lease)) => {
-                        let (value, lease) = (*value, *lease);
-                        state.insert(
-                            *key,
-                            Held {
-                                value,
-                                lease,
-                                modified,
-                            },
-                        );
+                        let put = Held {
+                            value: *value,
+                            lease: *lease,
+                            created: before.as_ref().map_or(modified, |held| held.created),
+                            version: before.map_or(1, |held| held.version + 1),
+                            modified,
+                        };
+                        state.insert(*key, put);
                     }
                     // etcd says nothing of a key that was not there.
-                    None if state.remove(key).is_none() => continue,
+                    None if before.is_none() => continue,
                     None => {}
                 }
                 events.push(PbEvent {
@@ -93,9 +103,18 @@ impl History {
                     prev_kv: None,
                 });
             }
-            history.states.push(state);
-            history.events.push(events);
+            self.states.push(state);
+            self.events.push(events);
         }
+    }
+
+    /// Restores the state of `revision` from a backup, and goes on with `revisions`.
+    fn rolled_back(&self, revision: i64, revisions: &[Vec<Step>]) -> Self {
+        let mut history = Self {
+            states: self.states[..=revision as usize].to_vec(),
+            events: self.events[..=revision as usize].to_vec(),
+        };
+        history.go_on(revisions);
         history
     }
 
@@ -112,22 +131,74 @@ impl History {
             .collect()
     }
 
+    /// Returns what a list at that revision answers.
+    fn list(&self, revision: i64) -> Vec<KeyValue> {
+        let state = self.at(revision).iter();
+        let entries = state.map(|(key, held)| KeyValue(raw(*key, Some(held), held.modified)));
+        entries.collect()
+    }
+
+    fn has(&self, key: &[u8], revision: i64) -> bool {
+        let index = KEYS.iter().position(|other| *other == key);
+        index.is_some_and(|index| self.at(revision).contains_key(&index))
+    }
+
     /// Whether the witness is true of this history, as [`Position::verify`] asks etcd.
     fn confirms(&self, token: &ResumeToken) -> bool {
-        match &token.witness {
-            Witness::Nothing => self.at(token.revision).is_empty(),
-            Witness::Key {
-                key,
-                modified,
-                lease,
-                until,
-            } => {
-                let index = KEYS.iter().position(|other| **other == **key);
-                let held =
-                    index.and_then(|index| self.at(until.unwrap_or(token.revision)).get(&index));
-                held.is_some_and(|held| (held.modified, held.lease) == (*modified, *lease))
+        let mut newest = self.list(token.revision);
+        let count = newest.len() as i64;
+        newest.sort_by_key(|entry| -entry.mod_revision());
+        newest.truncate(token.witness.needs() as usize);
+        let knows_deletion = token.witness.last_deletion().is_none_or(|deletion| {
+            self.has(&deletion.key, deletion.revision - 1)
+                && !self.has(&deletion.key, deletion.revision)
+        });
+        token.witness.verify(count, &newest).is_ok() && knows_deletion
+    }
+
+    /// The same, as [`Position::probe`] asks etcd.
+    fn confirms_probe(&self, token: &ResumeToken) -> bool {
+        match token.witness.last_put() {
+            None => self.at(token.revision).is_empty(),
+            Some(put) => {
+                let mut entries = self.list(put.until.unwrap_or(token.revision)).into_iter();
+                entries.any(|entry| put.is(&entry))
             }
         }
+    }
+
+    /// Returns the last revision until `revision` in which anything happened.
+    fn last_change(&self, revision: i64) -> i64 {
+        let mut revisions = (0..=revision).rev();
+        let last = revisions.find(|it| !self.events[*it as usize].is_empty());
+        last.unwrap_or(0)
+    }
+}
+
+/// Whether the history that was lost and the new one agree where a witness of `token` looks. Then it
+/// cannot tell them apart.
+///
+/// `listed` is set if the token is of a list, `backup` is the revision that etcd was rolled back to.
+fn agree(old: &History, new: &History, backup: i64, token: &ResumeToken, listed: bool) -> bool {
+    let (last, newest) = (old.last_change(token.revision), old.list(token.revision));
+    let newest = newest.iter().map(KeyValue::mod_revision).max();
+    let known = if listed { newest } else { Some(last) };
+    let Some(known) = known else {
+        return false;
+    };
+    if known > backup {
+        // The last change that is known happened again.
+        let again = &new.events[known as usize];
+        old.events[known as usize]
+            .iter()
+            .any(|it| again.contains(it))
+    } else {
+        // A list does not tell of deletions.
+        let only_lost = |history: &History| {
+            let mut entries = history.list(token.revision).into_iter();
+            entries.all(|entry| entry.mod_revision() <= backup)
+        };
+        listed && only_lost(old) && only_lost(new)
     }
 }
 
@@ -136,8 +207,9 @@ fn raw(key: usize, held: Option<&Held>, modified: i64) -> PbKeyValue {
         key: KEYS[key].to_vec(),
         value: held.map(|held| vec![held.value]).unwrap_or_default(),
         lease: held.map_or(0, |held| held.lease),
+        create_revision: held.map_or(0, |held| held.created),
+        version: held.map_or(0, |held| held.version),
         mod_revision: modified,
-        ..PbKeyValue::default()
     }
 }
 
@@ -181,10 +253,7 @@ proptest! {
         let options = Options::unchecked();
         let last = history.states.len() - 1;
         let start = start.index(last) + 1;
-        let listed: Vec<_> = history.states[start]
-            .iter()
-            .map(|(key, held)| KeyValue(raw(*key, Some(held), held.modified)))
-            .collect();
+        let listed = history.list(start as i64);
         let mut active = active(ResumeToken {
             cluster: 1,
             revision: start as i64,
@@ -220,9 +289,43 @@ proptest! {
                 let token = ResumeToken::of(&batch.resume).unwrap();
                 prop_assert_eq!(&mirror, &history.mirror(token.revision));
                 prop_assert!(history.confirms(token), "{:?}", token);
+                prop_assert!(history.confirms_probe(token), "{:?}", token);
             }
             prop_assert!(active.position.token.revision < next.max(start + 1) as i64);
             prop_assert_eq!(&mirror, &history.mirror(next.max(start + 1) as i64 - 1));
+        }
+    }
+
+    /// Row 39: a rollback is noticed, whatever was lost and whatever came instead; where it is not,
+    /// the mirror is right, or the histories agree in what is known of them.
+    #[test]
+    fn a_watch_resumes_on_no_other_history(
+        revisions in prop::collection::vec(revision(), 1..12),
+        others in prop::collection::vec(revision(), 12),
+        start in any::<prop::sample::Index>(),
+        backup in any::<prop::sample::Index>(),
+        heard in 0..12_usize,
+    ) {
+        let old = History::of(&revisions);
+        let last = old.states.len() - 1;
+        let start = start.index(last) + 1;
+        let backup = backup.index(last) as i64 + 1;
+        let new = old.rolled_back(backup, &others);
+        let mut active = active(ResumeToken {
+            cluster: 1,
+            revision: start as i64,
+            witness: Witness::among(&old.list(start as i64)),
+        });
+        let until = (start + heard).min(last);
+        active.collect(old.events[start + 1..=until].concat());
+        prop_assert!(active.apply(&Options::unchecked()));
+        active.advance(until as i64);
+
+        let token = &active.position.token;
+        let listed = old.events[start + 1..=until].iter().all(Vec::is_empty);
+        prop_assert!(old.confirms(token) && old.confirms_probe(token));
+        if new.confirms(token) && old.at(token.revision) != new.at(token.revision) {
+            prop_assert!(agree(&old, &new, backup, token, listed), "{:?}", token);
         }
     }
 
@@ -232,7 +335,7 @@ proptest! {
         responses in prop::collection::vec(prop::collection::vec(event(), 0..4), 1..8),
     ) {
         let options = Options::unchecked();
-        let mut active = active(ResumeToken { cluster: 1, revision: 5, witness: Witness::Nothing });
+        let mut active = active(ResumeToken { cluster: 1, revision: 5, witness: Witness::default() });
         let mut resume = 5;
         for events in responses {
             let before = active.position.token.revision;

@@ -1,0 +1,158 @@
+//! What is known of the keys under a prefix, as far as one small read tells whether it is true.
+//!
+//! The facts are chosen so that a history that shares them is the one that was followed, or leads to
+//! the same keys. Say that etcd was rolled back to an older state, and has a new history since:
+//!
+//! - If nothing under the prefix changed between that state and the loss, any new change shows. One
+//!   that stands is newer than the newest that is known, and a deletion alters the number of keys.
+//! - Otherwise the last change that is known has to have happened again: of the same kind, to the same
+//!   key, at the same revision; a put with the same value, lease and version as well.
+//!
+//! What is not noticed: the keys were listed, none was put after the state that etcd was rolled back
+//! to, and as many others were deleted since as in the history that was lost. A list does not tell of
+//! deletions; once one was seen, the second rule tells.
+
+use etcd_client::KeyValue;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+/// Facts of the keys under a prefix at a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Witness {
+    /// How many keys there are.
+    count: i64,
+    /// The last put that is known.
+    put: Option<Put>,
+    /// The last change, if it was a deletion.
+    deletion: Option<Deletion>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Put {
+    pub(super) key: Arc<[u8]>,
+    modified: i64,
+    /// Of its value, lease, version and creation.
+    digest: u64,
+    /// How many keys were put at this revision, itself included.
+    siblings: i64,
+    /// The last revision at which it stands. `None` while it does.
+    pub(super) until: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Deletion {
+    pub(super) key: Arc<[u8]>,
+    pub(super) revision: i64,
+}
+
+impl Witness {
+    /// Returns what a list of all entries tells.
+    pub(super) fn among(entries: &[KeyValue]) -> Self {
+        let mut witness = Self::default();
+        let newest = entries.iter().map(KeyValue::mod_revision).max();
+        for entry in entries {
+            if Some(entry.mod_revision()) == newest {
+                witness.put(entry);
+            }
+        }
+        witness.count = entries.len() as i64;
+        witness
+    }
+
+    /// Notes that `entry` was put.
+    pub(super) fn put(&mut self, entry: &KeyValue) {
+        if entry.create_revision() == entry.mod_revision() {
+            self.count += 1;
+        }
+        self.deletion = None;
+        match &mut self.put {
+            Some(put) if put.modified == entry.mod_revision() => put.siblings += 1,
+            _ => {
+                self.put = Some(Put {
+                    key: entry.key().into(),
+                    modified: entry.mod_revision(),
+                    digest: digest(entry),
+                    siblings: 1,
+                    until: None,
+                });
+            }
+        }
+    }
+
+    /// Notes that `key` was deleted at `revision`.
+    pub(super) fn deleted(&mut self, key: &[u8], revision: i64) {
+        self.count -= 1;
+        let put = self.put.as_mut();
+        if put.as_ref().is_none_or(|put| put.modified < revision) {
+            self.deletion = Some(Deletion {
+                key: key.into(),
+                revision,
+            });
+        }
+        if let Some(put) = put
+            && put.until.is_none()
+            && *put.key == *key
+        {
+            put.until = Some(revision - 1);
+        }
+    }
+
+    /// Whether there are no keys. If that is still so, the mirror is right whatever the history.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn last_put(&self) -> Option<&Put> {
+        self.put.as_ref()
+    }
+
+    /// Returns the last change if it was a deletion that has to be looked for.
+    pub(super) fn last_deletion(&self) -> Option<&Deletion> {
+        self.deletion.as_ref().filter(|_| !self.is_empty())
+    }
+
+    /// Returns how many of the newest entries [`verify`](Self::verify) needs.
+    pub(super) fn needs(&self) -> i64 {
+        self.put.as_ref().map_or(1, |put| put.siblings)
+    }
+
+    /// Compares it with what etcd answers: how many keys there are, and the newest of them.
+    ///
+    /// # Errors
+    /// What is otherwise.
+    pub(super) fn verify(&self, count: i64, newest: &[KeyValue]) -> Result<(), &'static str> {
+        if count != self.count {
+            return Err("there were more keys at the revision that we know, or fewer");
+        }
+        let Some(put) = self.put.as_ref().filter(|_| !self.is_empty()) else {
+            return Ok(());
+        };
+        let modified = newest.iter().map(KeyValue::mod_revision).max();
+        let is_true = match put.until {
+            None => modified == Some(put.modified) && newest.iter().any(|entry| put.is(entry)),
+            Some(_) => modified <= Some(put.modified),
+        };
+        match is_true {
+            true => Ok(()),
+            false => Err("the newest entry was another at the revision that we know"),
+        }
+    }
+}
+
+impl Put {
+    /// Whether `entry` is what was put.
+    pub(super) fn is(&self, entry: &KeyValue) -> bool {
+        entry.mod_revision() == self.modified
+            && entry.key() == &*self.key
+            && digest(entry) == self.digest
+    }
+}
+
+fn digest(entry: &KeyValue) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let numbers = (entry.create_revision(), entry.version(), entry.lease());
+    (numbers, entry.value()).hash(&mut hasher);
+    hasher.finish()
+}
