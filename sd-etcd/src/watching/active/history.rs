@@ -42,8 +42,11 @@ fn revision() -> impl Strategy<Value = Vec<Step>> {
         0..KEYS.len(),
         prop::option::weighted(0.6, (any::<u8>(), 0..3_i64)),
     );
-    // No key twice in one revision.
-    prop::collection::btree_map(0..KEYS.len(), step, 0..4).prop_map(|steps| {
+    // No key twice in one revision. Many revisions are of keys elsewhere.
+    let size = prop_oneof![0..4_usize, 0..2_usize];
+    let steps = size
+        .prop_flat_map(move |size| prop::collection::btree_map(0..KEYS.len(), step.clone(), size));
+    steps.prop_map(|steps| {
         steps
             .into_iter()
             .map(|(key, (_, held))| (key, held))
@@ -147,6 +150,8 @@ impl History {
     fn confirms(&self, token: &ResumeToken) -> bool {
         let mut newest = self.list(token.revision);
         let count = newest.len() as i64;
+        // Those of one revision are in any order.
+        newest.reverse();
         newest.sort_by_key(|entry| -entry.mod_revision());
         newest.truncate(token.witness.needs() as usize);
         let knows_deletion = token.witness.last_deletion().is_none_or(|deletion| {
