@@ -156,3 +156,80 @@ fn digest(entry: &KeyValue) -> u64 {
     (numbers, entry.value()).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_client::proto::PbKeyValue;
+
+    /// An entry that was put once, at that revision.
+    fn entry(key: &str, modified: i64) -> KeyValue {
+        KeyValue(PbKeyValue {
+            key: key.into(),
+            value: b"10.0.0.1:80".into(),
+            create_revision: modified,
+            mod_revision: modified,
+            version: 1,
+            lease: 7,
+        })
+    }
+
+    fn known() -> Witness {
+        Witness::among(&[entry("a", 5), entry("b", 6)])
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_confirmed() {
+        assert_eq!(known().verify(2, &[entry("b", 6)]), Ok(()));
+        assert_eq!(Witness::default().verify(0, &[]), Ok(()));
+    }
+
+    #[test]
+    fn another_number_of_keys_is_another_history() {
+        assert!(known().verify(1, &[entry("b", 6)]).is_err());
+        assert!(known().verify(3, &[entry("b", 6)]).is_err());
+        assert!(Witness::default().verify(1, &[entry("b", 6)]).is_err());
+    }
+
+    #[test]
+    fn another_newest_entry_is_another_history() {
+        assert!(known().verify(2, &[entry("a", 7)]).is_err());
+        assert!(known().verify(2, &[entry("c", 6)]).is_err());
+        let mut other = entry("b", 6);
+        other.0.lease = 8;
+        assert!(known().verify(2, &[other]).is_err());
+    }
+
+    #[test]
+    fn of_keys_that_were_put_together_any_may_come_first() {
+        let together = Witness::among(&[entry("a", 6), entry("b", 6)]);
+        assert_eq!(together.needs(), 2);
+        let newest = [entry("b", 6), entry("a", 6)];
+        assert_eq!(together.verify(2, &newest), Ok(()));
+    }
+
+    #[test]
+    fn after_a_deletion_nothing_newer_stands() {
+        let mut witness = known();
+        witness.deleted(b"b", 9);
+        witness.put(&entry("c", 9));
+        witness.deleted(b"c", 10);
+        let deletion = witness.last_deletion().map(|it| (&*it.key, it.revision));
+        assert_eq!(deletion, Some((b"c".as_slice(), 10)));
+        assert_eq!(witness.verify(1, &[entry("a", 5)]), Ok(()));
+        assert!(witness.verify(1, &[entry("a", 11)]).is_err());
+    }
+
+    #[test]
+    fn a_put_that_was_deleted_still_speaks_for_the_time_before() {
+        let mut witness = known();
+        witness.deleted(b"a", 8);
+        assert_eq!(witness.last_put().and_then(|put| put.until), None);
+        witness.deleted(b"b", 9);
+        assert_eq!(witness.last_put().and_then(|put| put.until), Some(8));
+        assert!(
+            witness.last_deletion().is_none(),
+            "nothing is left to be wrong about"
+        );
+    }
+}
