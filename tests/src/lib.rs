@@ -39,7 +39,7 @@ pub mod simulation;
 pub mod soak;
 
 pub use conformance::{EtcdHarness, MemoryHarness, wrong_clients};
-pub use etcd::{Ca, Certificate, Cluster, Etcd, GrpcProxy, Metrics, Setup};
+pub use etcd::{Backup, Ca, Certificate, Cluster, Etcd, GrpcProxy, Metrics, Setup};
 pub use eventually::{PATIENCE, eventually, throughout};
 pub use fleet::{Consumer, Provider, RemoteProvider, View};
 pub use network::{Proxy, Traffic};

@@ -126,6 +126,23 @@ async fn a_wiped_etcd_has_forgotten_everything() {
 }
 
 #[tokio::test]
+async fn a_restored_etcd_knows_what_it_knew_at_the_backup() {
+    let etcd = Etcd::start().await;
+    etcd.put(KEY, "up").await;
+    let backup = etcd.back_up();
+    let revision = etcd.revision().await;
+    etcd.put(KEY, "down").await;
+
+    for _ in 0..2 {
+        etcd.restore(&backup).await;
+
+        assert_eq!(etcd.get(KEY).await.unwrap(), b"up");
+        assert_eq!(etcd.revision().await, revision);
+        etcd.put(KEY, "down again").await;
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_etcd_leaves_no_process_behind() {
     let etcd = Etcd::start().await;
     let pid = etcd.pid().unwrap();

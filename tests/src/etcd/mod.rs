@@ -2,7 +2,7 @@
 //! count.
 //!
 //! [`Setup`] starts an [`Etcd`] (`server`), the type that everything here is about. `entries`,
-//! `auth` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of
+//! `auth`, `backup` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of
 //! them, [`GrpcProxy`] etcd's own proxy in front of one. A test's own calls go through `admin`, which
 //! keeps them out of [`Metrics`].
 //!
@@ -10,6 +10,7 @@
 
 mod admin;
 mod auth;
+mod backup;
 mod cluster;
 mod entries;
 mod grpc_proxy;
@@ -21,6 +22,7 @@ mod server;
 mod setup;
 mod tls;
 
+pub use backup::Backup;
 pub use cluster::Cluster;
 pub use grpc_proxy::GrpcProxy;
 pub use metrics::Metrics;
