@@ -220,6 +220,7 @@ async fn a_rollback_is_noticed_at_another_member() {
     )
     .await;
     members[home].kill();
+    cluster.leader().await;
     let another = &members[(home + 1) % 3];
     another.put("/svc/c", C).await;
     pass(another, last).await;
