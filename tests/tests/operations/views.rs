@@ -21,6 +21,30 @@ async fn etcd_comes_back_empty() {
 }
 
 #[tokio::test]
+async fn etcd_is_restored_from_a_backup() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let proxy = Proxy::to(etcd.address()).await;
+    etcd.put(KEY, ADDRESS).await;
+    let backup = etcd.back_up();
+    etcd.put("/other", "x").await;
+    let consumer = Consumer::start(proxy.endpoint(), "/services/hello").await;
+    consumer.settles_on(&[ADDRESS]).await;
+
+    monitor.reset();
+    proxy.refuse().await;
+    proxy.drop_connections();
+    consumer.sees("trouble", |view| !view.live).await;
+    etcd.restore(&backup).await;
+    etcd.put("/services/hello/b", "10.0.0.2:80").await;
+    etcd.put("/other", "x").await;
+    proxy.resume();
+
+    monitor.shows("etcd is restored from a backup").await;
+    consumer.settles_on(&[ADDRESS, "10.0.0.2:80"]).await;
+}
+
+#[tokio::test]
 async fn the_history_is_compacted_meanwhile() {
     let monitor = Monitor::start();
     let etcd = Etcd::start().await;
