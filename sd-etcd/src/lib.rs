@@ -29,6 +29,21 @@
 //!   progress.
 //! - One lease and one keep-alive stream per TTL, for all services. Every third of the TTL one
 //!   request reads the keys of the lease, to notice those that somebody deleted or took.
+//! - One read for each watch that is opened, and two small ones beside it if the last change was a
+//!   deletion. etcd sorts the prefix for it: 1 ms for 1,000 keys, 15 to 50 ms for 20,000.
+//!
+//! # Backups
+//! Restore etcd with `--bump-revision` and `--mark-compacted`: each watch then ends with
+//! [`Gap::Compacted`](sd_core::Gap::Compacted), and its instancer lists again. Without them a watch
+//! that resumes compares what it knows with what etcd had at that revision: the number of keys, the
+//! newest of them, and the last deletion. If anything differs, it ends with
+//! [`Gap::Rebuilt`](sd_core::Gap::Rebuilt). This is not noticed:
+//! - The prefix was listed and has not changed since, none of its keys was put after the backup, and
+//!   in the lost history and in the new one equally many keys, but different ones, were deleted.
+//! - The last change happened again at the same revision, with the same value, lease and version, and
+//!   the number of keys is the same.
+//! - etcd was rolled back behind a gRPC proxy that keeps its watches open. Then only the last put is
+//!   compared.
 //!
 //! # Rights
 //! A consumer needs to read its prefix. A provider needs to read and write its keys. Without the

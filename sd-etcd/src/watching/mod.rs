@@ -5,8 +5,8 @@
 //! - The [`multiplexer`] is a task. It owns the one watch stream of the client, and feeds each watch
 //!   through a bounded buffer. It asks `liveness`, a state machine without I/O, when to probe etcd
 //!   and what its silence means.
-//! - A `ResumeToken` is this backend's `Revision`. It carries a witness of etcd's history, so that a
-//!   watch does not resume on a registry that was wiped.
+//! - A `ResumeToken` is this backend's `Revision`. It carries a `Witness` of etcd's history, so that a
+//!   watch does not resume on an etcd that was wiped or rolled back.
 //!
 //! This room imports `connection`, `config`, `errors` and `support`, and nothing of `registering`.
 

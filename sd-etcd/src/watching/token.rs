@@ -102,7 +102,7 @@ impl Position {
         let (before, after) = tokio::try_join!(at(deletion.revision - 1), at(deletion.revision))?;
         match (before.count(), after.count()) {
             (1, 0) => Ok(()),
-            _ => Err(rebuilt("it does not know the last deletion that we know")),
+            _ => Err(rebuilt("the last known deletion did not happen")),
         }
     }
 
@@ -122,7 +122,9 @@ impl Position {
             let answer = self.read(connector, options, &self.start, get).await?;
             return match answer.kvs() {
                 [] => Ok(()),
-                _ => Err(rebuilt("it had keys where we know of none")),
+                _ => Err(rebuilt(
+                    "there were keys at the known revision, and we know of none",
+                )),
             };
         };
         let revision = put.until.unwrap_or(self.token.revision);
@@ -130,7 +132,7 @@ impl Position {
         let answer = self.read(connector, options, &put.key, get).await?;
         match answer.kvs() {
             [entry] if put.is(entry) => Ok(()),
-            _ => Err(rebuilt("it does not know the last put that we know")),
+            _ => Err(rebuilt("the last known put did not happen")),
         }
     }
 

@@ -1,16 +1,18 @@
-//! What is known of the keys under a prefix, as far as one small read tells whether it is true.
+//! What is known of the keys under a prefix, as far as a small read tells whether it is true.
 //!
-//! The facts are chosen so that a history that shares them is the one that was followed, or leads to
-//! the same keys. Say that etcd was rolled back to an older state, and has a new history since:
+//! Say that etcd was rolled back, and that new changes have brought its counter past the revision that
+//! we know. The facts of a [`Witness`] then tell the new history from the one that was lost:
 //!
-//! - If nothing under the prefix changed between that state and the loss, any new change shows. One
-//!   that stands is newer than the newest that is known, and a deletion alters the number of keys.
-//! - Otherwise the last change that is known has to have happened again: of the same kind, to the same
-//!   key, at the same revision; a put with the same value, lease and version as well.
+//! - If nothing under the prefix was lost, any new change shows. A put that stands is newer than the
+//!   last known change, and a deletion alters the number of keys. Puts that were deleted again leave
+//!   the keys as they were.
+//! - If something was lost, the last known change has to have happened again to go unnoticed: at the
+//!   same revision, to the same key, with the same value, lease and version.
 //!
-//! What is not noticed: the keys were listed, none was put after the state that etcd was rolled back
-//! to, and as many others were deleted since as in the history that was lost. A list does not tell of
-//! deletions; once one was seen, the second rule tells.
+//! A list does not tell of deletions. So this is not noticed: the keys were listed and have not changed
+//! since, all of them are older than the backup, and since the backup as many keys were deleted in the
+//! new history as in the lost one, but others. Two histories that share the last known change and the
+//! number of keys cannot be told apart either.
 
 use etcd_client::KeyValue;
 use std::{
@@ -124,7 +126,7 @@ impl Witness {
     /// What is otherwise.
     pub(super) fn verify(&self, count: i64, newest: &[KeyValue]) -> Result<(), &'static str> {
         if count != self.count {
-            return Err("there were more keys at the revision that we know, or fewer");
+            return Err("the number of keys at the known revision differs");
         }
         let Some(put) = self.put.as_ref().filter(|_| !self.is_empty()) else {
             return Ok(());
@@ -136,7 +138,7 @@ impl Witness {
         };
         match is_true {
             true => Ok(()),
-            false => Err("the newest entry was another at the revision that we know"),
+            false => Err("the newest entry at the known revision differs"),
         }
     }
 }
