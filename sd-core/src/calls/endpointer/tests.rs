@@ -307,6 +307,7 @@ async fn no_more_factories_run_at_once_than_allowed() {
     assert_eq!(most.load(Ordering::Relaxed), 8);
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     let runs = Arc::new(AtomicUsize::new(0));
@@ -587,6 +588,7 @@ impl Drop for Faulty {
     }
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
     let log = Log::capture();

@@ -317,6 +317,7 @@ impl Codec for CarelessCodec {
     }
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_codec_that_panics_on_one_value_does_not_end_discovery() {
     let (client, script) = script();

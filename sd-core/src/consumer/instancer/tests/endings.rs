@@ -156,6 +156,7 @@ impl Client for Panicking {
     }
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_panics_ends_the_streams_after_a_state_that_says_so() {
     let log = Log::capture();

@@ -16,6 +16,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_panics_has_failed_one_call() {
     let (fake, registrar) = registered().await;
@@ -73,6 +74,7 @@ async fn a_codec_that_panics_costs_the_announcement_only() {
     );
 }
 
+/// Row 36.
 #[tokio::test(start_paused = true)]
 async fn a_task_that_panics_says_so_and_is_started_again() {
     let log = Log::capture();
