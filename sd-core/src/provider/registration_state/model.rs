@@ -490,11 +490,10 @@ impl Simulation {
                 }
             }
             Op::Edit(value) => {
-                if matches!(self.entry, Some((Holder::Us, _))) && self.is_held {
-                    if self.loss.is_none() {
-                        self.entry = Some((Holder::Us, value.clone()));
-                        self.lose(Lost::overwritten(value));
-                    }
+                let is_ours = matches!(self.entry, Some((Holder::Us, _)));
+                if is_ours && self.is_held && self.loss.is_none() {
+                    self.entry = Some((Holder::Us, value.clone()));
+                    self.lose(Lost::overwritten(value));
                 }
             }
             Op::Take => {

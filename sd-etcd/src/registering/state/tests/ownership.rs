@@ -224,7 +224,7 @@ fn a_taken_key_is_looked_at_without_reading_its_value_again() {
     for _ in 0..3 {
         let mut answer = bench.put(&service("a"), "v", Some(1));
         let looking = bench.transaction();
-        assert_eq!(looking.writes, [look.clone()]);
+        assert_eq!(looking.writes, std::slice::from_ref(&look));
         bench.carry_out(looking);
         let answer = said(&mut answer);
         assert!(
