@@ -228,3 +228,33 @@ async fn a_rollback_is_noticed_at_another_member() {
     let gap = watch(&client, &prefix, &known).await.map(drop).unwrap_err();
     assert!(matches!(gap, Gap::Rebuilt(_)), "{gap}");
 }
+
+/// A revision may be of another prefix, of which the watch knows nothing later.
+#[tokio::test]
+async fn a_watch_resumes_from_a_revision_of_another_prefix() {
+    let etcd = Etcd::start().await;
+    let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    etcd.put("/others/a", A).await;
+    etcd.put("/svc/a", A).await;
+    let others = Prefix::new("/others").unwrap();
+    let known = client.get_entries(&others).await.unwrap().revision;
+
+    let svc = Prefix::new("/svc").unwrap();
+    let mut watching = watch(&client, &svc, &known).await.unwrap();
+    etcd.put("/others/a", B).await;
+    etcd.delete("/svc/a").await;
+    let after_deletion = resume_after(&mut watching, 1).await;
+    etcd.put("/svc/b", B).await;
+    let after_put = resume_after(&mut watching, 1).await;
+    let resumed = [&after_deletion, &after_put];
+    for known in resumed {
+        watch(&client, &svc, known).await.unwrap();
+    }
+
+    etcd.wipe().await;
+    pass(&etcd, OTHERS).await;
+    for known in resumed {
+        let gap = watch(&client, &svc, known).await.map(drop).unwrap_err();
+        assert!(matches!(gap, Gap::Rebuilt(_)), "{gap}");
+    }
+}

@@ -25,6 +25,7 @@ pub(crate) async fn list(
                 let token = ResumeToken {
                     cluster,
                     revision,
+                    prefix: start.as_slice().into(),
                     witness: Witness::among(&entries),
                 };
                 return Ok(snapshot(options, entries, token));
@@ -194,6 +195,7 @@ mod tests {
             let token = ResumeToken {
                 cluster: 1,
                 revision: 3,
+                prefix: [].into(),
                 witness: Witness::among(&entries),
             };
             let listed = snapshot(&Options::unchecked(), entries, token.clone());

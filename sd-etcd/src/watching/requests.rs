@@ -77,10 +77,9 @@ impl Requests {
         prefix: &Prefix,
         after: &Revision,
     ) -> Result<Watch, WatchError> {
-        let position = Position {
-            start: self.options.namespace.full(prefix.as_str()),
-            token: ResumeToken::of(after)?.clone(),
-        };
+        let start = self.options.namespace.full(prefix.as_str());
+        let token = ResumeToken::of(after)?.clone().for_prefix(&start);
+        let position = Position { start, token };
         let (opened, answer) = oneshot::channel();
         let reader = Reader {
             id: self.ids.fetch_add(1, Ordering::Relaxed),

@@ -14,6 +14,7 @@ use crate::{
 };
 use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget};
 use sd_core::{Gap, Revision, WatchError};
+use std::sync::Arc;
 
 /// What a [`Revision`] of this backend carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +22,23 @@ pub(super) struct ResumeToken {
     pub(super) cluster: u64,
     /// All changes up to this revision are known.
     pub(super) revision: i64,
+    /// The prefix of the keys that the witness is of, namespace included.
+    pub(super) prefix: Arc<[u8]>,
     pub(super) witness: Witness,
 }
 
 impl ResumeToken {
     pub(super) fn into_revision(self) -> Revision {
         Revision::new(self)
+    }
+
+    /// Returns the token for a watch of `prefix`, which may be another one.
+    pub(super) fn for_prefix(mut self, prefix: &[u8]) -> Self {
+        if *self.prefix != *prefix {
+            self.prefix = prefix.into();
+            self.witness = self.witness.elsewhere(self.revision);
+        }
+        self
     }
 
     /// Orders tokens by how much they tell of the history.
@@ -70,6 +82,9 @@ impl Position {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
+        if !self.token.witness.is_complete() {
+            return self.probe(connector, options).await;
+        }
         let needs = self.token.witness.needs();
         // With their values: for keys alone 3.7 answers from its index, which knows no leases.
         let get = GetOptions::new()
@@ -120,9 +135,10 @@ impl Position {
             let get = GetOptions::new().with_prefix().with_keys_only();
             let get = get.with_limit(1).with_revision(self.token.revision);
             let answer = self.read(connector, options, &self.start, get).await?;
-            return match answer.kvs() {
-                [] => Ok(()),
-                _ => Err(rebuilt(
+            let has_keys = !answer.kvs().is_empty();
+            return match self.token.witness.is_empty() && has_keys {
+                false => Ok(()),
+                true => Err(rebuilt(
                     "there were keys at the known revision, and we know of none",
                 )),
             };

@@ -189,7 +189,8 @@ mod tests {
                     token: ResumeToken {
                         cluster: 1,
                         revision: 1,
-                        witness: Witness::default(),
+                        prefix: (*b"/svc").into(),
+                        witness: Witness::among(&[]),
                     },
                 },
                 buffer: Arc::new(WatchBuffer::new(1)),

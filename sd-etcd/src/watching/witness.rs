@@ -21,10 +21,10 @@ use std::{
 };
 
 /// Facts of the keys under a prefix at a revision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Witness {
-    /// How many keys there are.
-    count: i64,
+    /// How many keys there are. `None` if they were never listed.
+    count: Option<i64>,
     /// The last put that is known.
     put: Option<Put>,
     /// The last change, if it was a deletion.
@@ -52,21 +52,43 @@ pub(super) struct Deletion {
 impl Witness {
     /// Returns what a list of all entries tells.
     pub(super) fn among(entries: &[KeyValue]) -> Self {
-        let mut witness = Self::default();
+        let mut witness = Self {
+            count: None,
+            put: None,
+            deletion: None,
+        };
         let newest = entries.iter().map(KeyValue::mod_revision).max();
         for entry in entries {
             if Some(entry.mod_revision()) == newest {
                 witness.put(entry);
             }
         }
-        witness.count = entries.len() as i64;
+        witness.count = Some(entries.len() as i64);
         witness
+    }
+
+    /// Returns what a witness of one prefix, at `revision`, tells a watch of another: the last put,
+    /// as it stood then.
+    pub(super) fn elsewhere(mut self, revision: i64) -> Self {
+        if let Some(put) = &mut self.put {
+            put.until.get_or_insert(revision);
+        }
+        Self {
+            count: None,
+            put: self.put,
+            deletion: None,
+        }
+    }
+
+    /// Whether the keys were listed, so that [`verify`](Self::verify) can tell.
+    pub(super) fn is_complete(&self) -> bool {
+        self.count.is_some()
     }
 
     /// Notes that `entry` was put.
     pub(super) fn put(&mut self, entry: &KeyValue) {
         if entry.create_revision() == entry.mod_revision() {
-            self.count += 1;
+            self.count = self.count.map(|count| count + 1);
         }
         self.deletion = None;
         match &mut self.put {
@@ -85,7 +107,7 @@ impl Witness {
 
     /// Notes that `key` was deleted at `revision`.
     pub(super) fn deleted(&mut self, key: &[u8], revision: i64) {
-        self.count -= 1;
+        self.count = self.count.map(|count| count - 1);
         let put = self.put.as_mut();
         if put.as_ref().is_none_or(|put| put.modified < revision) {
             self.deletion = Some(Deletion {
@@ -103,7 +125,7 @@ impl Witness {
 
     /// Whether there are no keys. If that is still so, the mirror is right whatever the history.
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == Some(0)
     }
 
     pub(super) fn last_put(&self) -> Option<&Put> {
@@ -125,7 +147,7 @@ impl Witness {
     /// # Errors
     /// What is otherwise.
     pub(super) fn verify(&self, count: i64, newest: &[KeyValue]) -> Result<(), &'static str> {
-        if count != self.count {
+        if Some(count) != self.count {
             return Err("the number of keys at the known revision differs");
         }
         let Some(put) = self.put.as_ref().filter(|_| !self.is_empty()) else {
@@ -183,14 +205,14 @@ mod tests {
     #[test]
     fn what_is_as_it_was_is_confirmed() {
         assert_eq!(known().verify(2, &[entry("b", 6)]), Ok(()));
-        assert_eq!(Witness::default().verify(0, &[]), Ok(()));
+        assert_eq!(Witness::among(&[]).verify(0, &[]), Ok(()));
     }
 
     #[test]
     fn another_number_of_keys_is_another_history() {
         assert!(known().verify(1, &[entry("b", 6)]).is_err());
         assert!(known().verify(3, &[entry("b", 6)]).is_err());
-        assert!(Witness::default().verify(1, &[entry("b", 6)]).is_err());
+        assert!(Witness::among(&[]).verify(1, &[entry("b", 6)]).is_err());
     }
 
     #[test]

@@ -148,6 +148,9 @@ impl History {
 
     /// Whether the witness is true of this history, as [`Position::verify`] asks etcd.
     fn confirms(&self, token: &ResumeToken) -> bool {
+        if !token.witness.is_complete() {
+            return self.confirms_probe(token);
+        }
         let mut newest = self.list(token.revision);
         let count = newest.len() as i64;
         // Those of one revision are in any order.
@@ -164,7 +167,7 @@ impl History {
     /// The same, as [`Position::probe`] asks etcd.
     fn confirms_probe(&self, token: &ResumeToken) -> bool {
         match token.witness.last_put() {
-            None => self.at(token.revision).is_empty(),
+            None => !token.witness.is_empty() || self.at(token.revision).is_empty(),
             Some(put) => {
                 let mut entries = self.list(put.until.unwrap_or(token.revision)).into_iter();
                 entries.any(|entry| put.is(&entry))
@@ -253,6 +256,7 @@ proptest! {
         revisions in prop::collection::vec(revision(), 1..20),
         start in any::<prop::sample::Index>(),
         heard in prop::collection::vec(heard(), 1..20),
+        is_elsewhere in any::<bool>(),
     ) {
         let history = History::of(&revisions);
         let options = Options::unchecked();
@@ -262,8 +266,14 @@ proptest! {
         let mut active = active(ResumeToken {
             cluster: 1,
             revision: start as i64,
+            prefix: [].into(),
             witness: Witness::among(&listed),
         });
+        if is_elsewhere {
+            // The list was of another prefix, with the same keys so far.
+            let token = active.position.token.clone();
+            active.position.token = token.for_prefix(b"/");
+        }
         let mut mirror = history.mirror(start as i64);
         // etcd sends the events of the start revision again.
         let mut next = start;
@@ -319,6 +329,7 @@ proptest! {
         let mut active = active(ResumeToken {
             cluster: 1,
             revision: start as i64,
+            prefix: [].into(),
             witness: Witness::among(&old.list(start as i64)),
         });
         let until = (start + heard).min(last);
@@ -340,7 +351,7 @@ proptest! {
         responses in prop::collection::vec(prop::collection::vec(event(), 0..4), 1..8),
     ) {
         let options = Options::unchecked();
-        let mut active = active(ResumeToken { cluster: 1, revision: 5, witness: Witness::default() });
+        let mut active = active(ResumeToken { cluster: 1, revision: 5, prefix: [].into(), witness: Witness::among(&[]) });
         let mut resume = 5;
         for events in responses {
             let before = active.position.token.revision;
