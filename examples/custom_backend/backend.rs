@@ -177,8 +177,13 @@ fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
         match directory.keep(&placed) {
             Ok(Some(Lost::LeaseExpired)) => ledger.lease_lost(&placed.lease),
             Ok(Some(why)) => drop(ledger.lost(id, why)),
+            Ok(None) => {
+                if let Some(proof) = ledger.proof(&placed.lease) {
+                    proof.confirmed(placed.ttl.duration(), now);
+                }
+            }
             // What cannot be moved on runs out.
-            Ok(None) | Err(_) => {}
+            Err(_) => {}
         }
     }
 }

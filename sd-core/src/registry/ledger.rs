@@ -13,6 +13,7 @@ use super::{
     error::{Error, Result},
     key::{Key, ServiceKey},
     lease::{LeaseId, Ttl},
+    lease_proof::{LeaseProof, ProofSender},
     lost_leases::LostLeases,
     registration::{LossSender, Lost, Reclaim, Registration},
     service::Service,
@@ -38,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// | `register` or `reclaim` begins | [`register`](Self::register), [`reclaim`](Self::reclaim) | picks or grants a lease ([`lease_for`](Self::lease_for)) |
 /// | it is about to put the entry | [`admit`](Self::admit) | puts nothing if that fails |
 /// | the registry has the entry | [`hold`](Self::hold) | returns the registration, carries out the removals |
+/// | the registry confirms a keep-alive, or refuses it | [`proof`](Self::proof) | |
 /// | `deregister` | [`deregister`](Self::deregister) | carries out the removal |
 /// | a handle was dropped | [`release`](Self::release) or [`release_dropped`](Self::release_dropped) | carries out the removals |
 /// | the registry says that an entry is gone | [`lost`](Self::lost) | |
@@ -186,8 +188,9 @@ impl<M> Ledger<M> {
         let id = call.id();
         let service = call.into_service();
         let key = service.key.under(lease);
-        let (loss, registration) = Registration::channel(key.clone(), lease.clone(), reclaim);
         if let Some(why) = refusal {
+            let proof = LeaseProof::lasting(lease.clone());
+            let (loss, registration) = Registration::channel(key.clone(), &proof, reclaim);
             loss.send(why);
             let is_used = self.leases.contains(lease);
             let removal = Removal {
@@ -199,7 +202,8 @@ impl<M> Ledger<M> {
             return (registration, vec![removal]);
         }
         self.lost_leases.stands(&service.key, lease);
-        self.leases.join(lease, service.ttl, id);
+        let proof = self.leases.join(lease, service.ttl, id);
+        let (loss, registration) = Registration::channel(key.clone(), &proof, reclaim);
         let before = BTreeSet::from_iter(
             [
                 self.by_key.insert(key.clone(), id),
@@ -346,6 +350,13 @@ impl<M> Ledger<M> {
     /// The leases that services hang on, the oldest first.
     pub fn leases(&self) -> impl Iterator<Item = &LeaseId> {
         self.leases.ids()
+    }
+
+    /// With which to say that the registry has confirmed a keep-alive of the lease. `None` if nothing
+    /// hangs on it. Until the first word the lease counts as granted with its first service, for the
+    /// TTL of that.
+    pub fn proof(&self, lease: &LeaseId) -> Option<&ProofSender> {
+        self.leases.proof(lease)
     }
 
     /// The registrations that are held and not lost, the oldest first.
