@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -177,13 +177,15 @@ fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
         match directory.keep(&placed) {
             Ok(Some(Lost::LeaseExpired)) => ledger.lease_lost(&placed.lease),
             Ok(Some(why)) => drop(ledger.lost(id, why)),
-            Ok(None) => {
-                if let Some(proof) = ledger.proof(&placed.lease) {
-                    proof.confirmed(placed.ttl.duration(), now);
+            kept => {
+                let (proof, ttl) = (ledger.proof(&placed.lease), placed.ttl.duration());
+                match (proof, kept) {
+                    // What cannot be moved on runs out.
+                    (Some(proof), Err(error)) => proof.failed(error),
+                    (Some(proof), Ok(_)) => proof.confirmed(ttl, Instant::now()),
+                    (None, _) => {}
                 }
             }
-            // What cannot be moved on runs out.
-            Err(_) => {}
         }
     }
 }
