@@ -144,6 +144,12 @@ wrong_clients! {
     takes_silence_for_a_loss: TakesSilenceForALoss => [
         an_outage_is_not_a_loss,
     ],
+    confirms_what_nobody_confirmed: ConfirmsWhatNobodyConfirmed => [
+        a_claim_that_is_not_confirmed_is_unproven,
+    ],
+    never_confirms: NeverConfirms => [
+        a_claim_that_is_not_confirmed_is_unproven,
+    ],
     removes_with_every_handle: RemovesWithEveryHandle => [
         a_superseded_handle_ends_nothing,
         a_service_can_come_back_after_deregister,

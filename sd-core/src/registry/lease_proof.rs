@@ -335,7 +335,7 @@ impl ProofSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::Lines;
+    use crate::support::{Log, down};
     use futures::FutureExt;
     use tokio::time::{advance, sleep};
 
@@ -343,10 +343,6 @@ mod tests {
 
     fn sender() -> ProofSender {
         ProofSender::new(LeaseId::from(1), TTL, Instant::now())
-    }
-
-    fn down() -> Error {
-        Error::unavailable("down")
     }
 
     #[tokio::test(start_paused = true)]
@@ -385,7 +381,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_logged_once_for_the_lease_with_the_cause_and_its_end() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let sender = sender();
         let services: Vec<_> = (0..1_000).map(|_| sender.proof().join()).collect();
         sender.failed(down());
@@ -397,7 +393,7 @@ mod tests {
         sender.confirmed(TTL, Instant::now());
         sender.confirmed(TTL, Instant::now());
         assert_eq!(
-            lines.all(),
+            log.text(),
             [
                 "WARN lease unproven: no keep-alive was confirmed for its TTL lease=1 \
                  services=1000 ttl=9s error=the registry is unavailable: down",
@@ -408,14 +404,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_cause_that_cannot_pass_is_an_error() {
-        let lines = Lines::read();
+        let log = Log::capture();
         let sender = sender();
         sender.failed(down());
         sender.failed(Error::unauthenticated("who"));
         sender.failed(down());
         sleep(TTL).await;
         sender.proof().unproven();
-        let lines = lines.all();
+        let lines = log.text();
         assert!(lines[0].starts_with("ERROR"), "{lines:?}");
         assert!(lines[0].ends_with("who"), "{lines:?}");
     }

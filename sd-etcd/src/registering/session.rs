@@ -82,12 +82,11 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                event = next_event(&mut self.keep_alive) => {
-                    match event {
-                        (lease, KeepAliveEvent::LeaseLost) => self.state.lease_lost(lease),
-                        (_, KeepAliveEvent::Renewed(ttl)) => self.renewed(ttl),
-                    }
-                }
+                (lease, event) = next_event(&mut self.keep_alive) => match event {
+                    KeepAliveEvent::LeaseLost => self.state.lease_lost(lease),
+                    KeepAliveEvent::Renewed { ttl, sent_at } => self.renewed(lease, ttl, sent_at),
+                    KeepAliveEvent::Failed(error) => self.state.not_renewed(lease, error),
+                },
                 () = sleep_until_some(timer) => self.state.tick(Instant::now()),
                 () = sleep_until_some(give_up_at), if !self.give_up.is_cancelled() => {
                     self.give_up.cancel();
@@ -112,9 +111,10 @@ impl Session {
 
     /// A lease that is renewed over another connection is verified at once. `ttl` is what etcd keeps it
     /// for, if it said so.
-    fn renewed(&mut self, ttl: Option<Ttl>) {
+    fn renewed(&mut self, lease: i64, ttl: Option<Ttl>, sent_at: Instant) {
+        self.state.renewed(lease, ttl, sent_at);
         if let Some(ttl) = ttl {
-            self.granted(ttl);
+            self.granted(lease, ttl);
         }
         let epoch = *self.epochs.borrow();
         if std::mem::replace(&mut self.epoch, epoch) != epoch {
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Notes the TTL that etcd keeps a lease for.
-    fn granted(&mut self, ttl: Ttl) {
+    fn granted(&mut self, lease: i64, ttl: Ttl) {
         if ttl > self.ttl && self.granted != Some(ttl) {
             self.granted = Some(ttl);
             tracing::warn!(
@@ -153,9 +153,7 @@ impl Session {
                 "etcd grants a longer TTL: entries of a crashed process stay for that long"
             );
         }
-        if let Some(lease) = self.state.lease() {
-            self.shared.set_ttl(lease, ttl);
-        }
+        self.shared.set_ttl(lease, ttl);
     }
 
     /// Revokes all leases, within the deregister timeout.

@@ -3,7 +3,7 @@
 use super::{Flaw, Right};
 use futures::stream;
 use sd_core::{
-    Client, Deregistered, LeaseId, NoReclaim, Prefix, Registration, Result, Revision, Service,
+    Client, Deregistered, LeaseId, LeaseProof, NoReclaim, Prefix, Registration, Result, Revision, Service,
     Snapshot, Watch, WatchError, async_trait,
 };
 
@@ -26,7 +26,8 @@ impl Flaw for DoesNothing {
     async fn register(&self, _: &Right, service: &Service) -> Result<Registration> {
         let lease = LeaseId::from(1);
         let key = service.key.under(&lease);
-        let (sender, registration) = Registration::channel(key, lease, NoReclaim);
+        let proof = LeaseProof::lasting(lease);
+        let (sender, registration) = Registration::channel(key, &proof, NoReclaim);
         tokio::spawn(async move { sender.dropped().await });
         Ok(registration)
     }

@@ -1,7 +1,7 @@
 //! A registration has an expiry date: what the registrar says when nobody confirms it.
 
 use super::*;
-use crate::support::Lines;
+use crate::support::Log;
 
 const TTL: Duration = Ttl::DEFAULT.duration();
 
@@ -58,13 +58,13 @@ async fn the_status_has_the_cause_also_if_it_shows_later() {
 /// Row 30.
 #[tokio::test(start_paused = true)]
 async fn a_loss_ends_what_is_unproven() {
-    let lines = Lines::read();
+    let log = Log::capture();
     let (fake, registrar) = registered().await;
     until(&registrar, |status| !status.is_proven()).await;
     fake.lose(Lost::LeaseExpired);
     registrar.wait_proven().await;
-    let warnings = || lines.all().into_iter().filter(|it| it.starts_with("WARN"));
-    assert_eq!(warnings().count(), 1, "{:?}", lines.all());
+    let warnings = || log.text().into_iter().filter(|it| it.starts_with("WARN"));
+    assert_eq!(warnings().count(), 1, "{:?}", log.text());
 
     // One that is lost is not said to be unproven, too.
     fake.set(Behaviour::Down);
@@ -72,7 +72,7 @@ async fn a_loss_ends_what_is_unproven() {
     tokio::time::sleep(10 * TTL).await;
     assert!(!registrar.is_proven());
     let unproven = warnings().filter(|it| it.contains("unproven")).count();
-    assert_eq!(unproven, 1, "{:?}", lines.all());
+    assert_eq!(unproven, 1, "{:?}", log.text());
 }
 
 /// Row 30: a probe is right also while nothing of the registrar runs.
