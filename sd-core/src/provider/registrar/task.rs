@@ -7,7 +7,8 @@ use crate::{
         status::RegistrarStatus,
     },
     registry::{
-        Client, Deregistered, Error, Key, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result, Service,
+        Client, Deregistered, Error, Key, LeaseId, LeaseProof, Lost, Reclaimed, Registration,
+        Result, Service,
     },
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };

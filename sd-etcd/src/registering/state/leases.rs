@@ -108,16 +108,13 @@ impl SessionState {
 
     /// Handles that etcd has renewed `lease`, in answer to a request that was sent at `sent_at` or
     /// later. `ttl` is what etcd said of it.
-    pub(in crate::registering) fn renewed(
-        &self,
-        lease: i64,
-        ttl: Option<Ttl>,
-        sent_at: Instant,
-    ) {
+    pub(in crate::registering) fn renewed(&self, lease: i64, ttl: Option<Ttl>, sent_at: Instant) {
         if let Some(lease) = self.lease.as_ref().filter(|it| it.id == lease) {
             let known = lease.proof.proof().ttl();
             let ttl = ttl.map(Ttl::duration).or(known);
-            lease.proof.confirmed(ttl.unwrap_or(self.ttl.duration()), sent_at);
+            lease
+                .proof
+                .confirmed(ttl.unwrap_or(self.ttl.duration()), sent_at);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Flaw, Right};
 use sd_core::{
-    Bytes, Client, Deregistered, Error, LeaseId, LeaseProof, Lost, Prefix, ProofSender, Reclaim, Reclaimed, Registration,
-    Result, Service, async_trait,
+    Bytes, Client, Deregistered, Error, LeaseId, LeaseProof, Lost, Prefix, ProofSender, Reclaim,
+    Reclaimed, Registration, Result, Service, async_trait,
 };
 use sd_memory::{MemoryClient, Registry};
 use std::{
