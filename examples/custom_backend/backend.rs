@@ -177,15 +177,9 @@ fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
         match directory.keep(&placed) {
             Ok(Some(Lost::LeaseExpired)) => ledger.lease_lost(&placed.lease),
             Ok(Some(why)) => drop(ledger.lost(id, why)),
-            kept => {
-                let (proof, ttl) = (ledger.proof(&placed.lease), placed.ttl.duration());
-                match (proof, kept) {
-                    // What cannot be moved on runs out.
-                    (Some(proof), Err(error)) => proof.failed(error),
-                    (Some(proof), Ok(_)) => proof.confirmed(ttl, Instant::now()),
-                    (None, _) => {}
-                }
-            }
+            Ok(None) => ledger.confirmed(&placed.lease, placed.ttl.duration(), Instant::now()),
+            // What cannot be moved on runs out.
+            Err(error) => ledger.not_confirmed(&placed.lease, error),
         }
     }
 }

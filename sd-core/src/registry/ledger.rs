@@ -13,14 +13,18 @@ use super::{
     error::{Error, Result},
     key::{Key, ServiceKey},
     lease::{LeaseId, Ttl},
-    lease_proof::{LeaseProof, ProofSender},
+    lease_proof::LeaseProof,
     lost_leases::LostLeases,
     registration::{LossSender, Lost, Reclaim, Registration},
     service::Service,
 };
 use calls::Calls;
 use leases::Leases;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// What one client holds, for authors of a [`Client`](crate::Client).
 ///
@@ -39,7 +43,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// | `register` or `reclaim` begins | [`register`](Self::register), [`reclaim`](Self::reclaim) | picks or grants a lease ([`lease_for`](Self::lease_for)) |
 /// | it is about to put the entry | [`admit`](Self::admit) | puts nothing if that fails |
 /// | the registry has the entry | [`hold`](Self::hold) | returns the registration, carries out the removals |
-/// | the registry confirms a keep-alive, or refuses it | [`proof`](Self::proof) | |
+/// | the registry confirms a keep-alive | [`confirmed`](Self::confirmed) | |
+/// | a keep-alive fails | [`not_confirmed`](Self::not_confirmed) | tries again |
 /// | `deregister` | [`deregister`](Self::deregister) | carries out the removal |
 /// | a handle was dropped | [`release`](Self::release) or [`release_dropped`](Self::release_dropped) | carries out the removals |
 /// | the registry says that an entry is gone | [`lost`](Self::lost) | |
@@ -306,6 +311,22 @@ impl<M> Ledger<M> {
         held.is_some_and(|held| held.tell(why))
     }
 
+    /// The registry has confirmed a keep-alive of the lease that was sent at `sent_at`, as
+    /// [`ProofSender::confirmed`](crate::ProofSender::confirmed) says. Until the first one the lease counts as granted when its
+    /// first service was held, for the TTL of that.
+    pub fn confirmed(&self, lease: &LeaseId, ttl: Duration, sent_at: Instant) {
+        if let Some(proof) = self.leases.proof(lease) {
+            proof.confirmed(ttl, sent_at);
+        }
+    }
+
+    /// A keep-alive of the lease has failed, which is not a loss. See [`ProofSender::failed`](crate::ProofSender::failed).
+    pub fn not_confirmed(&self, lease: &LeaseId, why: Error) {
+        if let Some(proof) = self.leases.proof(lease) {
+            proof.failed(why);
+        }
+    }
+
     /// The registry said that the lease is gone, and all that hung on it: tells every handle that
     /// was not told of a loss before. [Logged](LostLeases) once, however many there are.
     pub fn lease_lost(&mut self, lease: &LeaseId) {
@@ -350,13 +371,6 @@ impl<M> Ledger<M> {
     /// The leases that services hang on, the oldest first.
     pub fn leases(&self) -> impl Iterator<Item = &LeaseId> {
         self.leases.ids()
-    }
-
-    /// With which to say that the registry has confirmed a keep-alive of the lease. `None` if nothing
-    /// hangs on it. Until the first word the lease counts as granted with its first service, for the
-    /// TTL of that.
-    pub fn proof(&self, lease: &LeaseId) -> Option<&ProofSender> {
-        self.leases.proof(lease)
     }
 
     /// The registrations that are held and not lost, the oldest first.

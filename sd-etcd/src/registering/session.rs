@@ -3,7 +3,7 @@
 use super::{
     actions::{self, Completion, LeaseError},
     keep_alive::{KeepAlive, KeepAliveEvent},
-    requests::{Receiver, RemovalReply, Requests},
+    requests::{HEARTBEAT, Receiver, RemovalReply, Requests},
     shared::Shared,
     state::SessionState,
 };
@@ -41,6 +41,7 @@ pub(crate) fn new(
         state: SessionState::new(requests.clone(), ttl, Instant::now()),
         epochs: connector.epochs(),
         epoch: 0,
+        requests: requests.clone(),
         connector,
         options,
         ttl,
@@ -54,6 +55,7 @@ pub(crate) fn new(
 }
 
 struct Session {
+    requests: Requests,
     connector: Arc<Connector>,
     options: Arc<Options>,
     /// What is asked for.
@@ -75,6 +77,7 @@ struct Session {
 impl Session {
     async fn run(mut self, mut requests: Receiver, stop: CancellationToken) {
         loop {
+            self.requests.moves();
             self.follow();
             let timer = self.state.timer();
             let give_up_at = self.state.give_up_at();
@@ -94,6 +97,7 @@ impl Session {
                 completion = finish(&mut self.action) => {
                     self.state.complete(completion, Instant::now());
                 }
+                () = sleep(HEARTBEAT), if self.action.is_some() => {}
                 Some(request) = requests.recv() => {
                     self.state.accept(request);
                     while let Ok(request) = requests.try_recv() {

@@ -24,8 +24,11 @@ impl Session {
                     changes.mark_seen();
                     let keep_alive = |session: &mut SessionState, state: &mut State, now| {
                         let lives = state.store.keep_alive(&lease, now);
-                        if lives && let Some(proof) = session.holdings.ledger.proof(&lease) {
-                            proof.confirmed(ttl.duration(), now);
+                        if lives {
+                            session
+                                .holdings
+                                .ledger
+                                .confirmed(&lease, ttl.duration(), now);
                         }
                         lives
                     };
@@ -33,11 +36,7 @@ impl Session {
                         Ok(Some(true)) => break,
                         Ok(Some(false)) | Err(Error::Closed) => return,
                         Ok(None) => {}
-                        Err(error) => {
-                            if let Some(proof) = self.lock().holdings.ledger.proof(&lease) {
-                                proof.failed(error);
-                            }
-                        }
+                        Err(error) => self.lock().holdings.ledger.not_confirmed(&lease, error),
                     }
                     changes.changed().await;
                 }
