@@ -3,10 +3,10 @@
 use std::thread;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Spawns a task that runs until `stop` is cancelled.
+/// Spawns a task.
 ///
-/// If it ends before, since it has panicked or its runtime has ended, that is logged, and `stop` is
-/// cancelled: a client that lacks a part of itself is closed, so that nobody waits for it.
+/// If it does not come to its end, since it has panicked or its runtime has ended, that is logged, and
+/// `stop` is cancelled: a client that lacks a part of itself is closed, so that nobody waits for it.
 pub(crate) fn spawn(
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -16,21 +16,25 @@ pub(crate) fn spawn(
     let guard = StopGuard {
         name,
         stop: stop.clone(),
+        has_ended: false,
     };
     tasks.spawn(async move {
-        let _guard = guard;
+        // All of it, not only the field.
+        let mut guard = guard;
         task.await;
+        guard.has_ended = true;
     });
 }
 
 struct StopGuard {
     name: &'static str,
     stop: CancellationToken,
+    has_ended: bool,
 }
 
 impl Drop for StopGuard {
     fn drop(&mut self) {
-        if self.stop.is_cancelled() {
+        if self.has_ended || self.stop.is_cancelled() {
             return;
         }
         if thread::panicking() {
