@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -177,8 +177,9 @@ fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
         match directory.keep(&placed) {
             Ok(Some(Lost::LeaseExpired)) => ledger.lease_lost(&placed.lease),
             Ok(Some(why)) => drop(ledger.lost(id, why)),
+            Ok(None) => ledger.confirmed(&placed.lease, placed.ttl.duration(), Instant::now()),
             // What cannot be moved on runs out.
-            Ok(None) | Err(_) => {}
+            Err(error) => ledger.not_confirmed(&placed.lease, error),
         }
     }
 }

@@ -66,9 +66,9 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registry::MockClient;
 pub use registry::{
     Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, Gap, Invalid, Key, LeaseId,
-    Ledger, Lister, Listing, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix,
-    Reclaim, Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service,
-    ServiceKey, Snapshot, Ttl, Watch, WatchError,
+    LeaseProof, Ledger, Lister, Listing, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller,
+    Prefix, ProofSender, Reclaim, Reclaimed, Registration, RegistrationId, Removal, Result,
+    Revision, Service, ServiceKey, Snapshot, Ttl, Unproven, Watch, WatchError,
 };
 
 pub use support::{Backoff, StatusReceiver};

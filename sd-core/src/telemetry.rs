@@ -13,7 +13,7 @@
 //! | [`sd_source_disruptions_total`](SOURCE_DISRUPTIONS) | counter | `prefix`, `cause`: `list`, `disrupted`, `interrupted`, `gap` | failures to follow, every attempt counted |
 //! | [`sd_lists_total`](LISTS) | counter | `prefix` | successful lists: one at the start, one per gap |
 //! | [`sd_entries_skipped_total`](ENTRIES_SKIPPED) | counter | `prefix` | entries that could not be read |
-//! | [`sd_registrations`](REGISTRATIONS) | gauge | `state`: `registering`, `registered`, `reclaiming`, `taken`, `deregistering`, `superseded`, `failed` | registrars in this state |
+//! | [`sd_registrations`](REGISTRATIONS) | gauge | `state`: `registering`, `registered`, `unproven`, `reclaiming`, `taken`, `deregistering`, `superseded`, `failed` | registrars in this state |
 //! | [`sd_registration_failures_total`](REGISTRATION_FAILURES) | counter | `phase`: `register`, `update`, `reclaim` | attempts that failed |
 //! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted` | registrations lost that are to be put back |
 //! | [`sd_registration_reclaimed_total`](REGISTRATION_RECLAIMED) | counter | | registrations that stand again |

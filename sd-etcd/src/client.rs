@@ -5,6 +5,7 @@ use crate::{
     connection::{Authenticator, Connector, Dialer, Members, follow_members},
     errors,
     registering::{self, Shared, session},
+    support,
     watching::{self, multiplexer},
 };
 use async_trait::async_trait;
@@ -17,12 +18,16 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
+
+/// How long a task that ought to have ended is waited for, in case that it does not run.
+const UNDRIVEN_GRACE: Duration = Duration::from_secs(1);
 
 /// A registry in etcd, v3.4 or later.
 ///
@@ -31,6 +36,11 @@ use tokio_util::{
 ///
 /// A clone is another handle of the same client. [`close`](Self::close) ends all that the client
 /// started and waits for it. Dropping the last handle ends it without waiting.
+///
+/// Its tasks run on the runtime of whoever made it, and of whoever first registered a service of a
+/// TTL. When such a runtime ends, or a task panics, the client is closed. While a runtime exists but
+/// is not driven, registrations are [unproven](sd_core::Registration::proof) after their TTL, calls
+/// that register return [`Error::Timeout`], and a deregistration is unconfirmed.
 ///
 /// ```no_run
 /// use sd_core::{Client, Service};
@@ -93,12 +103,12 @@ impl EtcdClient {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (watches, multiplexer) = multiplexer::new(reads.clone(), options.clone(), stop.clone());
-        tasks.spawn(multiplexer);
+        support::spawn(&tasks, &stop, "watches", multiplexer);
         if let Some(interval) = options.member_refresh {
             let connectors = [reads.clone(), leases.clone()];
             let (members, options) = (members.clone(), options.clone());
             let following = follow_members(connectors, members, options, interval, stop.clone());
-            tasks.spawn(following);
+            support::spawn(&tasks, &stop, "members", following);
         }
         Self(Arc::new(Inner {
             options,
@@ -121,12 +131,21 @@ impl EtcdClient {
     /// leases are revoked, which removes their entries. If etcd does not answer within the deregister
     /// timeout, they expire. Every later call returns [`Error::Closed`].
     ///
+    /// Takes little longer than that timeout, and a second more than twice as long if the runtime of
+    /// the client is not driven.
+    ///
     /// May be called on any handle, and more than once. Goes on in the background if the future is
     /// dropped.
     pub async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        let limit = self.0.options.deregister_timeout * 2 + UNDRIVEN_GRACE;
+        if timeout(limit, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                ?limit,
+                "closed without waiting: the runtime of the etcd client does not run"
+            );
+        }
         self.0.reads.disconnect();
         self.0.leases.disconnect();
         if let Some(authenticator) = &self.0.authenticator {
@@ -199,7 +218,7 @@ impl Inner {
                     ttl,
                     self.stop.clone(),
                 );
-                self.tasks.spawn(session);
+                support::spawn(&self.tasks, &self.stop, "leases", session);
                 requests
             })
             .clone()

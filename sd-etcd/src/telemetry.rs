@@ -16,6 +16,7 @@
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
 //! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd said to be gone |
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
+//! | [`sd_etcd_keepalives_refused_total`](KEEPALIVES_REFUSED) | counter | | attempts at one that etcd refused: credentials that do not fit any more |
 //! | [`sd_etcd_verifications_denied_total`](VERIFICATIONS_DENIED) | counter | | looks at the keys on a lease that etcd did not allow |
 //! | [`sd_etcd_stray_keys_total`](STRAY_KEYS) | counter | | keys on a lease of ours that nobody held, and that were removed |
 //! | [`sd_etcd_rolled_back_keys_total`](ROLLED_BACK_KEYS) | counter | | keys with an older entry than the one that was put: the history of etcd went back |
@@ -33,6 +34,7 @@
 
 pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUTHENTICATED};
 pub use crate::registering::meters::{
-    KEEPALIVE_FAILURES, LEASES, LEASES_LOST, ROLLED_BACK_KEYS, STRAY_KEYS, VERIFICATIONS_DENIED,
+    KEEPALIVE_FAILURES, KEEPALIVES_REFUSED, LEASES, LEASES_LOST, ROLLED_BACK_KEYS, STRAY_KEYS,
+    VERIFICATIONS_DENIED,
 };
 pub use crate::watching::meters::{ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES};

@@ -122,11 +122,13 @@ wrong_clients! {
         a_crashed_client_is_gone_after_its_ttl,
     ],
     forgets_to_keep_alive: ForgetsToKeepAlive => [
+        a_claim_that_is_not_confirmed_is_unproven,
         a_dropped_registration_leaves_the_others,
         a_lease_outlives_its_ttl_while_it_is_used,
         a_lease_stays_while_one_service_remains,
     ],
     never_speaks_of_a_loss: NeverSpeaksOfALoss => [
+        a_claim_that_is_not_confirmed_is_unproven,
         register_takes_another_clients_key_over,
         the_same_value_from_somebody_else_is_not_ours,
         register_again_supersedes_the_registration_before,
@@ -143,6 +145,13 @@ wrong_clients! {
     ],
     takes_silence_for_a_loss: TakesSilenceForALoss => [
         an_outage_is_not_a_loss,
+        a_claim_that_is_not_confirmed_is_unproven,
+    ],
+    confirms_what_nobody_confirmed: ConfirmsWhatNobodyConfirmed => [
+        a_claim_that_is_not_confirmed_is_unproven,
+    ],
+    never_confirms: NeverConfirms => [
+        a_claim_that_is_not_confirmed_is_unproven,
     ],
     removes_with_every_handle: RemovesWithEveryHandle => [
         a_superseded_handle_ends_nothing,

@@ -11,7 +11,10 @@ use crate::{
 };
 use futures::StreamExt;
 use sd_core::Deregistered;
-use tokio::time::timeout;
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -37,6 +40,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         exclusive an_outage_is_not_a_loss,
         "A registration is lost when the registry says so, not when it says nothing."
+    ),
+    check!(
+        exclusive a_claim_that_is_not_confirmed_is_unproven,
+        "A registration is proven while keep-alives are confirmed, unproven a TTL after the last."
     ),
     check!(
         exclusive a_registration_that_was_given_up_undoes_no_later_one,
@@ -205,6 +212,38 @@ async fn an_outage_is_not_a_loss(ctx: &Context<'_>) -> CheckResult {
     ensure!(during.is_none(), "silence is taken for a loss: {during:?}");
     ensure_held(&registration, "after the outage, the registration")?;
     ctx.ensure_value(registration.key(), "a").await
+}
+
+async fn a_claim_that_is_not_confirmed_is_unproven(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    let service = ctx.service("foo/a", "a")?.with_ttl(ctx.min_ttl());
+    let mut registration = ctx.register(&client, &service).await?;
+    let proof = registration.proof().clone();
+    let Some(ttl) = proof.ttl() else {
+        let reason = "its entries need no keep-alives".into();
+        return Err(CheckError::NotRun(reason));
+    };
+
+    sleep(ttl * 2).await;
+    let unproven = proof.unproven();
+    ensure!(unproven.is_none(), "kept alive, but {unproven:?}");
+
+    ctx.disrupt().await?;
+    let limit = ttl + ctx.timeout();
+    let unproven = timeout(limit, proof.until_unproven()).await;
+    let during = registration.loss();
+    ctx.restore().await?;
+    ensure!(unproven.is_ok(), "still proven {limit:?} into an outage");
+    ensure!(during.is_none(), "silence is taken for a loss: {during:?}");
+
+    // The lease may have ended meanwhile.
+    let answered = async {
+        select! {
+            () = proof.until_proven() => {}
+            _ = registration.lost() => {}
+        }
+    };
+    ctx.within("proof or loss after the outage", answered).await
 }
 
 async fn a_registration_that_was_given_up_undoes_no_later_one(ctx: &Context<'_>) -> CheckResult {

@@ -36,6 +36,9 @@ impl RegistrarMeters {
                 (name, share)
             });
         }
+        if old.is_registered() && new.is_registered() && old.is_proven() != new.is_proven() {
+            return;
+        }
         match new {
             RegistrarStatus::Registering { error: Some(_), .. } => failed("register"),
             RegistrarStatus::Registered { error: Some(_), .. } => failed("update"),
@@ -70,7 +73,10 @@ impl RegistrarMeters {
 fn state(status: &RegistrarStatus) -> Option<&'static str> {
     match status {
         RegistrarStatus::Registering { .. } => Some("registering"),
-        RegistrarStatus::Registered { .. } => Some("registered"),
+        RegistrarStatus::Registered { unproven, .. } => match unproven {
+            Some(_) => Some("unproven"),
+            None => Some("registered"),
+        },
         RegistrarStatus::Reclaiming { .. } => Some("reclaiming"),
         RegistrarStatus::Taken { .. } => Some("taken"),
         RegistrarStatus::Deregistering => Some("deregistering"),

@@ -40,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// - A **lost** entry is put back ([`Registration::reclaim`](crate::Registration::reclaim)), with
 ///   growing, jittered delays and without end. An outage alone loses nothing: an old lease that
 ///   still lives is kept.
+/// - A registration that the registry has not confirmed for a TTL is **unproven**, whatever the
+///   reason: [`status`](Self::status) and [`is_proven`](Self::is_proven) say so. Nothing has to be
+///   done about it: it is proven again, or lost, when the registry answers.
 /// - A **taken** key is reported and waited for. [`RegistrarBuilder::retake`] takes it back.
 /// - **Deregistering** wins every race and is bounded in time, and nothing is put after it. It
 ///   announces draining first if the codec can, so that consumers do not take the removal for an
@@ -242,6 +245,34 @@ impl Registrar {
     /// ```
     pub fn status(&self) -> StatusReceiver<RegistrarStatus> {
         self.status.clone()
+    }
+
+    /// Whether the service is registered and the registry has confirmed that within the TTL, for
+    /// whoever reports that the process is ready. Does not wait.
+    ///
+    /// Goes by the clock of the caller, so it is right also while no task of the registrar or of
+    /// its client runs. `false` before the first registration, while an entry is put back or taken,
+    /// and after the end.
+    ///
+    /// A registry that is away makes all its providers unproven at once. Do not have a process
+    /// restarted for that; it would come back to the same registry.
+    ///
+    /// ```
+    /// # use sd_core::*;
+    /// # fn ready(registrar: &Registrar) -> bool {
+    /// registrar.is_proven()
+    /// # }
+    /// ```
+    pub fn is_proven(&self) -> bool {
+        let proof = self.answers.borrow().proof.clone();
+        proof.is_some_and(|proof| proof.unproven().is_none())
+    }
+
+    /// Waits until [`is_proven`](Self::is_proven), for as long as that takes. Returns at once if it
+    /// is. Cancellation safe.
+    pub async fn wait_proven(&self) {
+        // The registrar keeps the channel open.
+        let _ = self.status().wait_for(RegistrarStatus::is_proven).await;
     }
 
     /// Leaves a request for the task. Returns the number of the call.

@@ -1,8 +1,8 @@
 //! The status of a registrar.
 
-use crate::registry::{Deregistered, Error, Key, LeaseId, Lost};
+use crate::registry::{Deregistered, Error, Key, LeaseId, Lost, Unproven};
 use bytes::Bytes;
-use std::{fmt, mem};
+use std::{fmt, mem, time::Duration};
 
 /// How much of a foreign value is shown and logged, in bytes.
 const SHOWN: usize = 128;
@@ -34,12 +34,20 @@ pub enum RegistrarStatus {
         /// Why the attempt before failed.
         error: Option<Error>,
     },
-    /// The entry is in the registry.
+    /// The entry is in the registry, as far as the registry has said.
+    #[non_exhaustive]
     Registered {
         /// The key of the entry.
         key: Key,
         /// The lease of the entry.
         lease: LeaseId,
+        /// The TTL that the registry has granted, which may be longer than the one that was asked
+        /// for. `None` if the entry needs no keep-alives.
+        ttl: Option<Duration>,
+        /// No keep-alive was confirmed for a TTL: the entry may be gone, and nobody may find the
+        /// provider. The client goes on trying; the registrar puts the entry back if the registry
+        /// says that it was lost.
+        unproven: Option<Unproven>,
         /// Why a [new value](crate::Registrar::update) could not be written; it is tried again.
         error: Option<Error>,
         /// The value of the entry, if somebody has edited it in the registry; see
@@ -80,25 +88,42 @@ pub enum RegistrarStatus {
 }
 
 impl RegistrarStatus {
-    /// Whether the entry is in the registry.
+    /// Whether the entry is in the registry, as far as the registry has said.
     pub fn is_registered(&self) -> bool {
         matches!(self, Self::Registered { .. })
     }
 
+    /// Whether the entry is in the registry, and a keep-alive was confirmed within the TTL.
+    pub fn is_proven(&self) -> bool {
+        matches!(self, Self::Registered { unproven: None, .. })
+    }
+
     /// Whether `other` has the same content. Errors are the same if their texts are.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Taken { value }, Self::Taken { value: other }) => value == other,
-            (Self::Registered { edit, .. }, Self::Registered { edit: other, .. })
-                if edit != other =>
-            {
-                false
+        let is_same = match (self, other) {
+            (Self::Taken { value }, Self::Taken { value: other }) => return value == other,
+            (
+                Self::Registered {
+                    ttl,
+                    unproven,
+                    edit,
+                    ..
+                },
+                Self::Registered {
+                    ttl: other_ttl,
+                    unproven: other_unproven,
+                    edit: other_edit,
+                    ..
+                },
+            ) => {
+                (ttl, edit) == (other_ttl, other_edit)
+                    && Unproven::same(unproven.as_ref(), other_unproven.as_ref())
             }
-            _ => {
-                mem::discriminant(self) == mem::discriminant(other)
-                    && self.to_string() == other.to_string()
-            }
-        }
+            _ => true,
+        };
+        is_same
+            && mem::discriminant(self) == mem::discriminant(other)
+            && self.to_string() == other.to_string()
     }
 }
 
@@ -113,10 +138,15 @@ impl fmt::Display for RegistrarStatus {
             Self::Registered {
                 key,
                 lease,
+                unproven,
                 error,
                 edit,
+                ..
             } => {
                 write!(f, "registered as {key} on lease {lease}")?;
+                if let Some(unproven) = unproven {
+                    write!(f, ", {unproven}")?;
+                }
                 if let Some(edit) = edit {
                     write!(f, ", edited: {:?}", shown(edit))?;
                 }
@@ -186,12 +216,16 @@ mod tests {
     #[test]
     fn an_operator_reads_the_status_in_a_line() {
         let error = || Some(Error::unavailable("down"));
-        let registered = |error| RegistrarStatus::Registered {
+        let registered_with = |unproven, error| RegistrarStatus::Registered {
             key: Key::new("/a").unwrap(),
             lease: LeaseId::from(7),
+            ttl: None,
+            unproven,
             error,
             edit: None,
         };
+        let registered = |error| registered_with(None, error);
+        let unproven = Unproven::new(tokio::time::Instant::now(), error());
         let reclaiming = RegistrarStatus::Reclaiming {
             lost: Lost::LeaseExpired,
             attempt: 2,
@@ -208,6 +242,10 @@ mod tests {
                 "registered as /a on lease 7, new value not written: \
                  the registry is unavailable: down"
                     .into(),
+            ),
+            (
+                registered_with(Some(unproven), None),
+                "registered as /a on lease 7, unproven: the registry is unavailable: down".into(),
             ),
             (
                 reclaiming,

@@ -34,6 +34,9 @@ use std::sync::Arc;
 ///   the number of entries that are put back.
 /// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
 ///   its services, `INFO` when they are registered again. [`LostLeases`](crate::LostLeases) does that.
+/// - A lease was not confirmed for its TTL ([`Unproven`](crate::Unproven)): `WARN`, or `ERROR` if the
+///   cause cannot pass, and `INFO` when it is confirmed again. [`LeaseProof`](crate::LeaseProof) does
+///   that.
 ///
 /// The layers above log what concerns one key or prefix alone: deleted, taken, a gap, a missing
 /// right, a full registry.
@@ -72,6 +75,11 @@ pub trait Client: Send + Sync + 'static {
 
     /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over, whoever
     /// holds it: a restarted provider wins against its own dead lease.
+    ///
+    /// A claim has an expiry date. The client [confirms](crate::ProofSender::confirmed) the lease each
+    /// time that the registry does, and only then. If that has not happened for a TTL, whatever the
+    /// reason, the registration is [unproven](crate::Registration::proof), and not lost: the client
+    /// goes on trying until the registry answers.
     ///
     /// One lease per client and TTL serves any number of services. A later `register` of the same
     /// key on the same client supersedes the registration before it, whoever its

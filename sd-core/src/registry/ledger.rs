@@ -13,13 +13,18 @@ use super::{
     error::{Error, Result},
     key::{Key, ServiceKey},
     lease::{LeaseId, Ttl},
+    lease_proof::LeaseProof,
     lost_leases::LostLeases,
     registration::{LossSender, Lost, Reclaim, Registration},
     service::Service,
 };
 use calls::Calls;
 use leases::Leases;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// What one client holds, for authors of a [`Client`](crate::Client).
 ///
@@ -38,6 +43,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// | `register` or `reclaim` begins | [`register`](Self::register), [`reclaim`](Self::reclaim) | picks or grants a lease ([`lease_for`](Self::lease_for)) |
 /// | it is about to put the entry | [`admit`](Self::admit) | puts nothing if that fails |
 /// | the registry has the entry | [`hold`](Self::hold) | returns the registration, carries out the removals |
+/// | the registry confirms a keep-alive | [`confirmed`](Self::confirmed) | |
+/// | a keep-alive fails | [`not_confirmed`](Self::not_confirmed) | tries again |
 /// | `deregister` | [`deregister`](Self::deregister) | carries out the removal |
 /// | a handle was dropped | [`release`](Self::release) or [`release_dropped`](Self::release_dropped) | carries out the removals |
 /// | the registry says that an entry is gone | [`lost`](Self::lost) | |
@@ -186,8 +193,9 @@ impl<M> Ledger<M> {
         let id = call.id();
         let service = call.into_service();
         let key = service.key.under(lease);
-        let (loss, registration) = Registration::channel(key.clone(), lease.clone(), reclaim);
         if let Some(why) = refusal {
+            let proof = LeaseProof::lasting(lease.clone());
+            let (loss, registration) = Registration::channel(key.clone(), &proof, reclaim);
             loss.send(why);
             let is_used = self.leases.contains(lease);
             let removal = Removal {
@@ -199,7 +207,8 @@ impl<M> Ledger<M> {
             return (registration, vec![removal]);
         }
         self.lost_leases.stands(&service.key, lease);
-        self.leases.join(lease, service.ttl, id);
+        let proof = self.leases.join(lease, service.ttl, id);
+        let (loss, registration) = Registration::channel(key.clone(), &proof, reclaim);
         let before = BTreeSet::from_iter(
             [
                 self.by_key.insert(key.clone(), id),
@@ -300,6 +309,22 @@ impl<M> Ledger<M> {
     pub fn lost(&mut self, id: RegistrationId, why: Lost) -> bool {
         let held = self.registrations.get_mut(&id);
         held.is_some_and(|held| held.tell(why))
+    }
+
+    /// The registry has confirmed a keep-alive of the lease that was sent at `sent_at`, as
+    /// [`ProofSender::confirmed`](crate::ProofSender::confirmed) says. Until the first one the lease counts as granted when its
+    /// first service was held, for the TTL of that.
+    pub fn confirmed(&self, lease: &LeaseId, ttl: Duration, sent_at: Instant) {
+        if let Some(proof) = self.leases.proof(lease) {
+            proof.confirmed(ttl, sent_at);
+        }
+    }
+
+    /// A keep-alive of the lease has failed, which is not a loss. See [`ProofSender::failed`](crate::ProofSender::failed).
+    pub fn not_confirmed(&self, lease: &LeaseId, why: Error) {
+        if let Some(proof) = self.leases.proof(lease) {
+            proof.failed(why);
+        }
     }
 
     /// The registry said that the lease is gone, and all that hung on it: tells every handle that

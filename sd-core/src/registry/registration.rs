@@ -5,6 +5,7 @@ use super::{
     error::{Error, Result},
     key::Key,
     lease::LeaseId,
+    lease_proof::{LeaseProof, ProofUse},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -139,32 +140,37 @@ pub trait Reclaim: Send + Sync + 'static {
 #[must_use = "dropping a registration ends it"]
 pub struct Registration {
     key: Key,
-    lease: LeaseId,
+    lease: ProofUse,
     lost: watch::Receiver<Option<Lost>>,
     reclaim: Box<dyn Reclaim>,
 }
 
 impl Registration {
-    /// A registration under `key` on `lease`, and the sender with which its backend says that it
-    /// is lost.
-    pub fn channel(key: Key, lease: LeaseId, reclaim: impl Reclaim) -> (LossSender, Self) {
+    /// A registration under `key` on the lease of `proof`, and the sender with which its backend
+    /// says that it is lost.
+    ///
+    /// The backend confirms the lease with the [`ProofSender`](crate::ProofSender) of `proof` as
+    /// often as the registry does. A backend that never does is not wrong: its registrations are
+    /// unproven after a TTL, as nobody knows better. If entries need no keep-alive, the proof is
+    /// [lasting](LeaseProof::lasting).
+    pub fn channel(key: Key, proof: &LeaseProof, reclaim: impl Reclaim) -> (LossSender, Self) {
         let (sender, lost) = watch::channel(None);
         let registration = Self {
             key,
-            lease,
+            lease: proof.join(),
             lost,
             reclaim: Box::new(reclaim),
         };
         (LossSender(sender), registration)
     }
 
-    /// A registration without a backend, for scripted clients in tests. It is never lost and cannot
-    /// be reclaimed; dropping it does nothing.
+    /// A registration without a backend, for scripted clients in tests. It is always proven, never
+    /// lost, and cannot be reclaimed; dropping it does nothing.
     pub fn detached(key: Key, lease: LeaseId) -> Self {
         let (sender, lost) = watch::channel(None);
         Self {
             key,
-            lease,
+            lease: LeaseProof::lasting(lease).join(),
             lost,
             reclaim: Box::new(Detached(LossSender(sender))),
         }
@@ -177,7 +183,13 @@ impl Registration {
 
     /// The lease of the entry.
     pub fn lease_id(&self) -> &LeaseId {
-        &self.lease
+        self.proof().lease_id()
+    }
+
+    /// Whether the lease is known to live. A registration that is not lost may still be gone, if the
+    /// registry has not answered for a TTL.
+    pub fn proof(&self) -> &LeaseProof {
+        self.lease.proof()
     }
 
     /// Waits until the registration is lost, and returns why. Pending while it is held.
@@ -230,7 +242,7 @@ impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
             .field("key", &self.key)
-            .field("lease", &self.lease)
+            .field("proof", self.proof())
             .field("lost", &*self.lost.borrow())
             .finish_non_exhaustive()
     }
@@ -289,7 +301,8 @@ mod tests {
     use super::*;
 
     fn registration() -> (LossSender, Registration) {
-        Registration::channel(Key::new("k").unwrap(), LeaseId::from(1), NoReclaim)
+        let proof = LeaseProof::lasting(LeaseId::from(1));
+        Registration::channel(Key::new("k").unwrap(), &proof, NoReclaim)
     }
 
     #[tokio::test]

@@ -25,10 +25,16 @@ use tokio::{
 /// The longest pause while etcd refuses the requests of this user.
 const MAX_REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum KeepAliveEvent {
-    /// With the TTL of the lease, if etcd said it.
-    Renewed(Option<Ttl>),
+    /// etcd has renewed the lease, in answer to a request that was sent at `sent_at` or later.
+    Renewed {
+        /// The TTL of the lease, if etcd said it.
+        ttl: Option<Ttl>,
+        sent_at: Instant,
+    },
+    /// A request was not answered, or refused.
+    Failed(Error),
     LeaseLost,
 }
 
@@ -41,7 +47,7 @@ pub(super) struct KeepAlive {
     patience: Duration,
     epochs: watch::Receiver<u64>,
     backoff: Backoff,
-    /// How often etcd refused this user since a stream was open.
+    /// How often etcd has refused this user since a stream was open.
     refusals: u32,
     state: State,
 }
@@ -86,13 +92,18 @@ impl KeepAlive {
                 State::Opening(opening) => match opening.await {
                     Ok(stream) => {
                         self.refusals = 0;
+                        let sent_at = stream.opened_at;
                         self.state = State::Open(Box::new(stream));
-                        return KeepAliveEvent::Renewed(None);
+                        return KeepAliveEvent::Renewed { ttl: None, sent_at };
                     }
                     Err(CallError::Etcd(error)) if errors::is_lease_not_found(&error) => {
                         return KeepAliveEvent::LeaseLost;
                     }
-                    Err(error) => self.not_opened(&error.into()),
+                    Err(error) => {
+                        let error = error.into();
+                        self.not_opened(&error);
+                        return KeepAliveEvent::Failed(error);
+                    }
                 },
                 State::Open(stream) => match stream.next(&mut self.epochs).await {
                     Ok(event) => {
@@ -103,6 +114,7 @@ impl KeepAlive {
                     Err(error) => {
                         let (epoch, is_steady) = (stream.epoch, stream.is_steady);
                         self.interrupted(epoch, is_steady, &error);
+                        return KeepAliveEvent::Failed(error);
                     }
                 },
             }
@@ -115,11 +127,18 @@ impl KeepAlive {
         } else {
             self.refused_pause()
         };
-        tracing::debug!(
-            lease = self.lease, %error, ?pause,
-            "keep-alive stream not opened"
-        );
         count(meters::KEEPALIVE_FAILURES, None, 1);
+        if !error.is_transient() {
+            count(meters::KEEPALIVES_REFUSED, None, 1);
+        }
+        if self.refusals == 1 && !error.is_transient() {
+            tracing::error!(
+                lease = self.lease, %error, ?pause,
+                "keep-alives are refused: the lease ends until somebody changes that"
+            );
+        } else {
+            tracing::debug!(lease = self.lease, %error, ?pause, "keep-alive stream not opened");
+        }
         self.state = State::Waiting {
             until: Instant::now() + pause,
         };

@@ -218,12 +218,12 @@ pub(super) struct HeldKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{Key, LeaseId, NoReclaim, Registration};
+    use sd_core::{Key, LeaseId, LeaseProof, NoReclaim, Registration};
 
     fn enter(ledger: &mut Ledger, name: &str, lease: i64) -> Registration {
         let key = Key::new(name).unwrap();
-        let (loss, registration) =
-            Registration::channel(key.clone(), LeaseId::from(lease), NoReclaim);
+        let proof = LeaseProof::lasting(LeaseId::from(lease));
+        let (loss, registration) = Registration::channel(key.clone(), &proof, NoReclaim);
         ledger.enter(
             key.into(),
             Held {

@@ -6,6 +6,8 @@ pub const LEASES: &str = "sd_etcd_leases";
 pub const LEASES_LOST: &str = "sd_etcd_leases_lost_total";
 /// Keep-alive streams that broke or could not be opened.
 pub const KEEPALIVE_FAILURES: &str = "sd_etcd_keepalive_failures_total";
+/// Keep-alives that etcd refused this user.
+pub const KEEPALIVES_REFUSED: &str = "sd_etcd_keepalives_refused_total";
 /// Looks at the keys on a lease that etcd did not allow.
 pub const VERIFICATIONS_DENIED: &str = "sd_etcd_verifications_denied_total";
 /// Keys on a lease of ours that nobody held.

@@ -7,11 +7,24 @@ use bytes::Bytes;
 use sd_core::{
     Deregistered, Error, Invalid, Lost, Owner, Reclaim, Reclaimed, Result, Service, ServiceKey,
 };
-use std::sync::Arc;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, timeout, timeout_at},
 };
+
+/// How often a session moves at least, while it has something to do.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How much longer than the session a caller waits for it. The session keeps its bounds itself
+/// unless its runtime is not driven.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The channel is unbounded: every handle has a bounded number of requests in it.
 pub(super) type Receiver = mpsc::UnboundedReceiver<Request>;
@@ -108,6 +121,8 @@ impl RemovalReply {
 #[derive(Clone)]
 pub(crate) struct Requests {
     sender: mpsc::UnboundedSender<Request>,
+    /// How often the session has moved.
+    moves: Arc<AtomicU64>,
     pub(super) shared: Arc<Shared>,
     pub(super) options: Arc<Options>,
 }
@@ -117,6 +132,7 @@ impl Requests {
         let (sender, receiver) = mpsc::unbounded_channel();
         let requests = Self {
             sender,
+            moves: Arc::default(),
             shared,
             options,
         };
@@ -144,7 +160,15 @@ impl Requests {
             why: Lost::Deregistered,
             reply: Some(RemovalReply { deadline, to }),
         })?;
-        answer.await.map_err(|_| Error::Closed)?
+        match timeout_at(deadline + GRACE, answer).await {
+            Ok(answer) => answer.map_err(|_| Error::Closed)?,
+            Err(_) => Ok(Deregistered::Unconfirmed),
+        }
+    }
+
+    /// Notes that the session moves.
+    pub(super) fn moves(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Removes a service that another session holds by now, as registration `id`. Does not wait.
@@ -186,7 +210,25 @@ impl Requests {
             reclaims,
             reply,
         }))?;
-        answer.await.map_err(|_| Error::Closed)?
+        self.while_moving(answer)
+            .await?
+            .map_err(|_| Error::Closed)?
+    }
+
+    /// Waits for an answer of the session, but not if that does not move.
+    async fn while_moving<T>(&self, answer: impl Future<Output = T>) -> Result<T> {
+        let limit = self.options.request_timeout.max(4 * HEARTBEAT);
+        let mut answer = pin!(answer);
+        loop {
+            let moves = self.moves.load(Ordering::Relaxed);
+            if let Ok(answer) = timeout(limit, &mut answer).await {
+                return Ok(answer);
+            }
+            if self.moves.load(Ordering::Relaxed) == moves {
+                tracing::warn!(?limit, "the runtime of the etcd client does not run");
+                return Err(Error::timeout("register", limit));
+            }
+        }
     }
 
     fn send(&self, request: Request) -> Result<()> {

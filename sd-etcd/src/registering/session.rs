@@ -3,7 +3,7 @@
 use super::{
     actions::{self, Completion, LeaseError},
     keep_alive::{KeepAlive, KeepAliveEvent},
-    requests::{Receiver, RemovalReply, Requests},
+    requests::{HEARTBEAT, Receiver, RemovalReply, Requests},
     shared::Shared,
     state::SessionState,
 };
@@ -41,6 +41,7 @@ pub(crate) fn new(
         state: SessionState::new(requests.clone(), ttl, Instant::now()),
         epochs: connector.epochs(),
         epoch: 0,
+        requests: requests.clone(),
         connector,
         options,
         ttl,
@@ -54,6 +55,7 @@ pub(crate) fn new(
 }
 
 struct Session {
+    requests: Requests,
     connector: Arc<Connector>,
     options: Arc<Options>,
     /// What is asked for.
@@ -75,6 +77,7 @@ struct Session {
 impl Session {
     async fn run(mut self, mut requests: Receiver, stop: CancellationToken) {
         loop {
+            self.requests.moves();
             self.follow();
             let timer = self.state.timer();
             let give_up_at = self.state.give_up_at();
@@ -82,12 +85,11 @@ impl Session {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                event = next_event(&mut self.keep_alive) => {
-                    match event {
-                        (lease, KeepAliveEvent::LeaseLost) => self.state.lease_lost(lease),
-                        (_, KeepAliveEvent::Renewed(ttl)) => self.renewed(ttl),
-                    }
-                }
+                (lease, event) = next_event(&mut self.keep_alive) => match event {
+                    KeepAliveEvent::LeaseLost => self.state.lease_lost(lease),
+                    KeepAliveEvent::Renewed { ttl, sent_at } => self.renewed(lease, ttl, sent_at),
+                    KeepAliveEvent::Failed(error) => self.state.not_renewed(lease, error),
+                },
                 () = sleep_until_some(timer) => self.state.tick(Instant::now()),
                 () = sleep_until_some(give_up_at), if !self.give_up.is_cancelled() => {
                     self.give_up.cancel();
@@ -95,6 +97,7 @@ impl Session {
                 completion = finish(&mut self.action) => {
                     self.state.complete(completion, Instant::now());
                 }
+                () = sleep(HEARTBEAT), if self.action.is_some() => {}
                 Some(request) = requests.recv() => {
                     self.state.accept(request);
                     while let Ok(request) = requests.try_recv() {
@@ -112,9 +115,10 @@ impl Session {
 
     /// A lease that is renewed over another connection is verified at once. `ttl` is what etcd keeps it
     /// for, if it said so.
-    fn renewed(&mut self, ttl: Option<Ttl>) {
+    fn renewed(&mut self, lease: i64, ttl: Option<Ttl>, sent_at: Instant) {
+        self.state.renewed(lease, ttl, sent_at);
         if let Some(ttl) = ttl {
-            self.granted(ttl);
+            self.granted(lease, ttl);
         }
         let epoch = *self.epochs.borrow();
         if std::mem::replace(&mut self.epoch, epoch) != epoch {
@@ -145,7 +149,7 @@ impl Session {
     }
 
     /// Notes the TTL that etcd keeps a lease for.
-    fn granted(&mut self, ttl: Ttl) {
+    fn granted(&mut self, lease: i64, ttl: Ttl) {
         if ttl > self.ttl && self.granted != Some(ttl) {
             self.granted = Some(ttl);
             tracing::warn!(
@@ -153,9 +157,7 @@ impl Session {
                 "etcd grants a longer TTL: entries of a crashed process stay for that long"
             );
         }
-        if let Some(lease) = self.state.lease() {
-            self.shared.set_ttl(lease, ttl);
-        }
+        self.shared.set_ttl(lease, ttl);
     }
 
     /// Revokes all leases, within the deregister timeout.

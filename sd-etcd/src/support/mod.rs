@@ -1,11 +1,14 @@
-//! What the rooms share: delays, timers, threads that nobody waits for, and the way to the metrics. Imports no other room.
+//! What the rooms share: delays, timers, tasks, threads that nobody waits for, and the way to the
+//! metrics. Imports no other room.
 
 mod detached;
 mod metering;
+mod tasks;
 mod timing;
 
 pub(crate) use detached::run_detached;
 pub(crate) use metering::{GaugeGuard, count};
 #[cfg(test)]
-pub(crate) use sd_test_support::cases;
+pub(crate) use sd_test_support::{Log, cases};
+pub(crate) use tasks::spawn;
 pub(crate) use timing::{finish, retry_backoff, sleep_until_some};

@@ -337,6 +337,13 @@ impl Multiplexer {
     }
 }
 
+/// No reader is left waiting if the task panics or its runtime ends.
+impl Drop for Multiplexer {
+    fn drop(&mut self) {
+        self.interrupt(Error::Closed);
+    }
+}
+
 fn cancel_error(response: &PbWatchResponse) -> WatchError {
     if response.compact_revision > 0 {
         WatchError::Gap(Gap::Compacted)

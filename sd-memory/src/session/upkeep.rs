@@ -22,13 +22,21 @@ impl Session {
                 self.send(|calls| &mut calls.keep_alives).await;
                 loop {
                     changes.mark_seen();
-                    let keep_alive = |_: &mut SessionState, state: &mut State, now| {
-                        state.store.keep_alive(&lease, now)
+                    let keep_alive = |session: &mut SessionState, state: &mut State, now| {
+                        let lives = state.store.keep_alive(&lease, now);
+                        if lives {
+                            session
+                                .holdings
+                                .ledger
+                                .confirmed(&lease, ttl.duration(), now);
+                        }
+                        lives
                     };
                     match self.attempt_once(Kind::Upkeep, &mut Some(keep_alive)) {
                         Ok(Some(true)) => break,
                         Ok(Some(false)) | Err(Error::Closed) => return,
-                        Ok(None) | Err(_) => {}
+                        Ok(None) => {}
+                        Err(error) => self.lock().holdings.ledger.not_confirmed(&lease, error),
                     }
                     changes.changed().await;
                 }

@@ -9,6 +9,7 @@ mod outages;
 mod registrations;
 mod reloads;
 mod stabilisation;
+mod unproven;
 
 use sd_core::{Service, Ttl};
 use sd_memory::{MemoryClient, Registry};

@@ -67,6 +67,42 @@ async fn a_deregistration_is_not_answered() {
 }
 
 #[tokio::test]
+async fn a_provider_gets_no_answer_for_its_ttl() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    let lease = provider.stands(&etcd).await;
+
+    monitor.reset();
+    etcd.kill();
+    let proven = async || provider.registrar().is_proven();
+    eventually(PATIENCE, "no proof", proven, |proven| !proven).await;
+    // Its clock stood still, too.
+    etcd.start_again().await;
+
+    monitor.shows("a provider gets no answer for its TTL").await;
+    assert_eq!(provider.stands(&etcd).await, lease);
+}
+
+#[test]
+fn the_runtime_of_a_client_ends() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let (ends, stays) = (runtime(), runtime());
+    let monitor = Monitor::start();
+    let etcd = stays.block_on(Etcd::start());
+    let provider = ends.block_on(Provider::start(etcd.endpoint(), KEY, ADDRESS));
+
+    monitor.reset();
+    drop(ends);
+
+    stays.block_on(monitor.shows("the runtime of a client ends first"));
+    drop(provider);
+}
+
+#[tokio::test]
 async fn a_provider_stands_still_for_longer_than_its_ttl() {
     let monitor = Monitor::start();
     let etcd = Etcd::start().await;

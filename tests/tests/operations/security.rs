@@ -92,6 +92,30 @@ async fn a_token_expires() {
 }
 
 #[tokio::test]
+async fn keep_alives_are_refused() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::setup().token_ttl(1).start().await;
+    etcd.enable_auth().await;
+    etcd.add_user("provider", "secret", "/services/").await;
+    let proxy = Proxy::to(etcd.address()).await;
+    let builder = EtcdClient::builder([proxy.endpoint()]).user("provider", "secret");
+    let registrar = Registrar::new(builder.build().unwrap(), service());
+    registrar.register().await.unwrap();
+
+    monitor.reset();
+    etcd.change_password("provider", "another").await;
+    proxy.drop_connections();
+    tokio::time::sleep(3 * Ttl::MIN.duration()).await;
+    if registrar.is_proven() {
+        // Up to 3.6 etcd asks for no credentials there.
+        assert!(!etcd.version().await.starts_with("3.7."));
+        return;
+    }
+
+    monitor.shows("keep-alives are refused").await;
+}
+
+#[tokio::test]
 async fn a_provider_may_not_read_its_keys() {
     let monitor = Monitor::start();
     let etcd = Etcd::start().await;

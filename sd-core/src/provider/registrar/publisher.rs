@@ -7,9 +7,9 @@ use crate::{
         registration_state::RegistrationState,
         status::{RegistrarStatus, Updated},
     },
-    registry::{Deregistered, Result, Service},
+    registry::{Deregistered, LeaseProof, Result, Service, Unproven},
 };
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 use tokio::{sync::watch, time::Instant};
 
 /// The answers to all calls up to the call `seen`; `None` while open.
@@ -19,6 +19,8 @@ pub(super) struct Answers {
     pub(super) registered: Option<Result<()>>,
     pub(super) updated: Option<Result<Updated>>,
     pub(super) deregistered: Option<Result<Deregistered>>,
+    /// The proof of the registration, while there is one.
+    pub(super) proof: Option<LeaseProof>,
     /// Whether the registrar has nothing left to do.
     pub(super) ended: bool,
 }
@@ -44,8 +46,22 @@ impl Publisher {
     }
 
     /// Publishes the status if it has changed, and then the answers to all calls up to `seen`.
-    pub(super) fn publish(&mut self, service: &Service, state: &RegistrationState, seen: u64) {
-        let new = state.status();
+    /// `proof` is the one of the registration, unless that is known to be lost.
+    pub(super) fn publish(
+        &mut self,
+        service: &Service,
+        state: &RegistrationState,
+        proof: Option<&LeaseProof>,
+        seen: u64,
+    ) {
+        let mut new = state.status();
+        let proof = proof.filter(|_| new.is_registered());
+        if let RegistrarStatus::Registered { ttl, unproven, .. } = &mut new
+            && let Some(proof) = proof
+        {
+            *unproven = proof.unproven();
+            *ttl = proof.ttl();
+        }
         let old = self.status.borrow().clone();
         if !new.same(&old) {
             self.log.status_changed(service, &old, &new, Instant::now());
@@ -57,7 +73,25 @@ impl Publisher {
             registered: state.register_result(),
             updated: state.update_result(),
             deregistered: state.deregister_result(),
+            proof: proof.cloned(),
             ended: state.has_ended(),
         });
+    }
+
+    /// Waits until `proof` says something else than the status. Returns never if no registration is
+    /// published.
+    pub(super) fn outdated_by(&self, proof: Option<&LeaseProof>) -> impl Future<Output = ()> {
+        let status = self.status.borrow().clone();
+        let proof = proof.cloned();
+        async move {
+            let (Some(proof), RegistrarStatus::Registered { ttl, unproven, .. }) =
+                (proof, &*status)
+            else {
+                return pending().await;
+            };
+            proof
+                .until(|new_ttl, new| new_ttl != *ttl || !Unproven::same(new, unproven.as_ref()))
+                .await;
+        }
     }
 }

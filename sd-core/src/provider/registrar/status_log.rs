@@ -3,7 +3,7 @@
 //! A service that is registered is a line, one of a thousand too: the program asked for each, and
 //! the line names its lease. What only repeats a [line of the
 //! client](crate::Client#what-a-client-logs) about all of its services (it cannot reach the
-//! registry, it lost a lease) is at `DEBUG`.
+//! registry, it lost a lease, a lease is unproven) is at `DEBUG`.
 
 use crate::provider::status::{RegistrarStatus, shown};
 use crate::{
@@ -51,6 +51,10 @@ impl StatusLog {
                 let value = shown(edit);
                 tracing::info!(%service, %value, "the entry was edited in the registry, and stays so");
             }
+            RegistrarStatus::Registered {
+                unproven: Some(unproven),
+                ..
+            } => tracing::debug!(%service, error = %unproven, "registration unproven"),
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
@@ -146,6 +150,8 @@ mod tests {
         RegistrarStatus::Registered {
             key: Key::new("/a").unwrap(),
             lease: LeaseId::from(lease),
+            ttl: None,
+            unproven: None,
             error: None,
             edit: None,
         }

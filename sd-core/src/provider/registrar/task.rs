@@ -7,7 +7,8 @@ use crate::{
         status::RegistrarStatus,
     },
     registry::{
-        Client, Deregistered, Error, Key, LeaseId, Lost, Reclaimed, Registration, Result, Service,
+        Client, Deregistered, Error, Key, LeaseId, LeaseProof, Lost, Reclaimed, Registration,
+        Result, Service,
     },
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
@@ -114,6 +115,7 @@ impl RegistrarTask {
                     requests.since(seen, self.stopped)
                 }
                 completion = &mut completion => return Some(completion),
+                () = self.publisher.outdated_by(proof(registration)) => Vec::new(),
                 () = wait_until(self.state.timer()) => return Some(Completion::TimerFired),
             };
             // A loss that is known already comes before the requests.
@@ -121,7 +123,7 @@ impl RegistrarTask {
             let inputs = lost.map(Input::Lost).into_iter().chain(inputs);
             let replaced = apply(&mut self.state, inputs);
             self.publisher
-                .publish(&self.service, &self.state, self.seen);
+                .publish(&self.service, &self.state, proof(registration), self.seen);
             if replaced || self.state.has_ended() {
                 return None;
             }
@@ -171,9 +173,16 @@ impl RegistrarTask {
     }
 
     fn publish(&mut self) {
+        let proof = proof(self.registration.as_ref());
         self.publisher
-            .publish(&self.service, &self.state, self.seen);
+            .publish(&self.service, &self.state, proof, self.seen);
     }
+}
+
+/// The proof of a registration that is not known to be lost.
+fn proof(registration: Option<&Registration>) -> Option<&LeaseProof> {
+    let held = registration.filter(|registration| registration.loss().is_none());
+    held.map(Registration::proof)
 }
 
 /// Applies the inputs. Whether another action replaces the current one.

@@ -1,9 +1,10 @@
+mod proof;
 mod task_ends;
 
 use super::*;
 use crate::registry::{
-    Key, LeaseId, LossSender, Lost, Prefix, Reclaim, Reclaimed, Registration, Revision, Snapshot,
-    Watch, WatchError,
+    Key, LeaseId, LossSender, Lost, Prefix, ProofSender, Reclaim, Reclaimed, Registration,
+    Revision, Snapshot, Ttl, Watch, WatchError,
 };
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -50,6 +51,7 @@ struct FakeState {
     /// The value, and whether it is ours.
     entry: Option<(String, bool)>,
     loss: Option<LossSender>,
+    proof: Option<ProofSender>,
     lease: i64,
 }
 
@@ -60,6 +62,7 @@ impl FakeClient {
             calls: Vec::new(),
             entry: None,
             loss: None,
+            proof: None,
             lease: 0,
         })))
     }
@@ -118,8 +121,11 @@ impl FakeClient {
             state.lease += 1;
             state.entry = Some((value, true));
             let key = Key::new(KEY).unwrap();
-            let (loss, registration) =
-                Registration::channel(key, LeaseId::from(state.lease), FakeReclaim(self.clone()));
+            let lease = LeaseId::from(state.lease);
+            let proof = ProofSender::new(lease, Ttl::DEFAULT.duration(), Instant::now());
+            let reclaim = FakeReclaim(self.clone());
+            let (loss, registration) = Registration::channel(key, proof.proof(), reclaim);
+            state.proof = Some(proof);
             state.loss = Some(loss);
             registration
         })

@@ -44,7 +44,8 @@ impl Phase {
         }
     }
 
-    /// The status to publish, of an entry whose value is an `edit`.
+    /// The status to publish, of an entry whose value is an `edit`. What the lease's proof says is not
+    /// known here.
     pub(super) fn status(&self, edit: Option<&Bytes>) -> RegistrarStatus {
         match self {
             Self::Ended(status) => status.clone(),
@@ -55,6 +56,8 @@ impl Phase {
             Self::Registered { key, lease, error } => RegistrarStatus::Registered {
                 key: key.clone(),
                 lease: lease.clone(),
+                ttl: None,
+                unproven: None,
                 error: error.clone(),
                 edit: edit.cloned(),
             },

@@ -1,8 +1,12 @@
 //! The leases of one client, and which registrations hang on them.
 
 use super::RegistrationId;
-use crate::registry::lease::{LeaseId, Ttl};
+use crate::registry::{
+    lease::{LeaseId, Ttl},
+    lease_proof::{LeaseProof, ProofSender},
+};
 use std::collections::BTreeSet;
+use tokio::time::Instant;
 
 /// The leases that registrations hang on, the newest last.
 #[derive(Debug, Default)]
@@ -12,6 +16,7 @@ pub(super) struct Leases(Vec<Lease>);
 struct Lease {
     id: LeaseId,
     ttl: Ttl,
+    proof: ProofSender,
     registrations: BTreeSet<RegistrationId>,
 }
 
@@ -29,18 +34,31 @@ impl Leases {
         self.ids().any(|other| other == id)
     }
 
+    pub(super) fn proof(&self, id: &LeaseId) -> Option<&ProofSender> {
+        let lease = self.0.iter().find(|lease| lease.id == *id)?;
+        Some(&lease.proof)
+    }
+
     /// Puts the registration on the lease, which may be new.
-    pub(super) fn join(&mut self, id: &LeaseId, ttl: Ttl, registration: RegistrationId) {
-        match self.0.iter_mut().find(|lease| lease.id == *id) {
-            Some(lease) => {
-                lease.registrations.insert(registration);
-            }
-            None => self.0.push(Lease {
+    pub(super) fn join(
+        &mut self,
+        id: &LeaseId,
+        ttl: Ttl,
+        registration: RegistrationId,
+    ) -> LeaseProof {
+        let place = self.0.iter().position(|lease| lease.id == *id);
+        let place = place.unwrap_or_else(|| {
+            self.0.push(Lease {
                 id: id.clone(),
                 ttl,
-                registrations: BTreeSet::from([registration]),
-            }),
-        }
+                proof: ProofSender::new(id.clone(), ttl.duration(), Instant::now()),
+                registrations: BTreeSet::new(),
+            });
+            self.0.len() - 1
+        });
+        let lease = &mut self.0[place];
+        lease.registrations.insert(registration);
+        lease.proof.proof().clone()
     }
 
     /// Takes the registration off the lease; whether that carries nothing any more, and is gone.

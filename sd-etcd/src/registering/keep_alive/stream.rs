@@ -30,6 +30,8 @@ pub(super) struct Stream {
     pub(super) epoch: u64,
     keeper: LeaseKeeper,
     answers: LeaseKeepAliveStream,
+    /// When the first request was sent, or earlier.
+    pub(super) opened_at: Instant,
     /// When the unanswered request was sent.
     sent_at: Option<Instant>,
     /// The read of the seconds that the lease has left; below zero if there is no such lease.
@@ -50,13 +52,14 @@ impl Stream {
         patience: Duration,
     ) -> Result<Self, CallError> {
         // Before 3.7 no token is needed, so that a lease outlives a wait for one.
-        let (epoch, (keeper, answers)) = connector
+        let (epoch, opened_at, (keeper, answers)) = connector
             .call_at_once(
                 Limit::after(patience * 2),
                 "keep-alive",
                 |connection| async move {
+                    let opened_at = Instant::now();
                     let stream = connection.client.lease_client().keep_alive(lease).await?;
-                    Ok((connection.epoch, stream))
+                    Ok((connection.epoch, opened_at, stream))
                 },
             )
             .await?;
@@ -68,6 +71,7 @@ impl Stream {
             epoch,
             keeper,
             answers,
+            opened_at,
             sent_at: None,
             time_to_live: None,
             was_checked: false,
@@ -103,7 +107,8 @@ impl Stream {
                 left = finish(&mut self.time_to_live) => match left {
                     Ok(left) if left < 0 => return Ok(KeepAliveEvent::LeaseLost),
                     Ok(left) if was_renewed_lately(left, self.interval) => {
-                        return Ok(self.renewed(None));
+                        let renewed_at = self.renewed_at(left);
+                        return Ok(self.renewed(None, renewed_at));
                     }
                     _ => {}
                 },
@@ -141,18 +146,31 @@ impl Stream {
     /// for if that is shorter than one and a half of its election timeouts (3.4 to 3.7).
     fn renewed_for(&mut self, ttl: Ttl) -> KeepAliveEvent {
         self.interval = self.interval.max(ttl.keep_alive_interval());
-        if let Some(sent) = self.sent_at {
-            self.next_at = sent + self.interval;
+        // Without an unanswered request it is a late answer: the lease's time was read meanwhile.
+        let sent_at = self.sent_at.unwrap_or(self.opened_at);
+        if self.sent_at.is_some() {
+            self.next_at = sent_at + self.interval;
         }
-        self.renewed(Some(ttl))
+        self.renewed(Some(ttl), sent_at)
     }
 
-    fn renewed(&mut self, ttl: Option<Ttl>) -> KeepAliveEvent {
+    fn renewed(&mut self, ttl: Option<Ttl>, sent_at: Instant) -> KeepAliveEvent {
         self.sent_at = None;
         self.time_to_live = None;
         self.was_checked = false;
         self.is_steady = true;
-        KeepAliveEvent::Renewed(ttl)
+        KeepAliveEvent::Renewed { ttl, sent_at }
+    }
+
+    /// Returns when a lease was renewed that had so many seconds left, rounded down, when this was
+    /// asked: after the unanswered request was sent.
+    fn renewed_at(&self, left: i64) -> Instant {
+        let ttl = self.interval * 3;
+        let left = Duration::from_secs(u64::try_from(left).unwrap_or_default().saturating_add(1));
+        let asked_at = self.sent_at.unwrap_or(self.opened_at) + self.patience / 2;
+        asked_at
+            .checked_sub(ttl.saturating_sub(left))
+            .unwrap_or(self.opened_at)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     },
     support::{GaugeGuard, count},
 };
-use sd_core::{Error, LeaseId};
+use sd_core::{Error, LeaseId, ProofSender, Ttl};
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
@@ -33,6 +33,7 @@ pub(super) struct Lease {
     pub(super) comparing_at: i64,
     /// etcd refused to list its keys.
     pub(super) was_denied: bool,
+    pub(super) proof: ProofSender,
     _gauge: GaugeGuard,
 }
 
@@ -100,8 +101,28 @@ impl SessionState {
             compared_at: None,
             comparing_at: 0,
             was_denied: false,
+            proof: ProofSender::new(LeaseId::from(lease), self.ttl.duration(), self.started_at),
             _gauge: GaugeGuard::new(meters::LEASES),
         });
+    }
+
+    /// Handles that etcd has renewed `lease`, in answer to a request that was sent at `sent_at` or
+    /// later. `ttl` is what etcd said of it.
+    pub(in crate::registering) fn renewed(&self, lease: i64, ttl: Option<Ttl>, sent_at: Instant) {
+        if let Some(lease) = self.lease.as_ref().filter(|it| it.id == lease) {
+            let known = lease.proof.proof().ttl();
+            let ttl = ttl.map(Ttl::duration).or(known);
+            lease
+                .proof
+                .confirmed(ttl.unwrap_or(self.ttl.duration()), sent_at);
+        }
+    }
+
+    /// Handles that etcd has not answered or refused a keep-alive of `lease`.
+    pub(in crate::registering) fn not_renewed(&self, lease: i64, why: Error) {
+        if let Some(lease) = self.lease.as_ref().filter(|it| it.id == lease) {
+            lease.proof.failed(why);
+        }
     }
 
     /// Handles that etcd does not know `lease` any more.

@@ -10,7 +10,7 @@ use crate::{
         write::{self, Found, Guard, Written},
     },
 };
-use sd_core::{Error, LeaseId, Lost, Reclaimed, Registration, Result};
+use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result};
 use std::collections::{HashSet, VecDeque};
 
 /// How often a put is sent for a key that others keep changing.
@@ -156,7 +156,11 @@ impl SessionState {
         let lease_id = LeaseId::from(lease);
         let name = put.service.under(&lease_id);
         let reclaimer = self.requests.reclaimer(&put);
-        let (loss, registration) = Registration::channel(name, lease_id, reclaimer);
+        let (loss, registration) = match self.lease.as_ref().filter(|it| it.id == lease) {
+            Some(lease) => Registration::channel(name, lease.proof.proof(), reclaimer),
+            // It was lost meanwhile, which is said at once.
+            None => Registration::channel(name, &LeaseProof::lasting(lease_id), reclaimer),
+        };
         let held = Held {
             id: put.id,
             owner: put.owner,

@@ -3,9 +3,10 @@
 use super::{Flaw, Right};
 use futures::stream;
 use sd_core::{
-    Client, Deregistered, LeaseId, NoReclaim, Prefix, Registration, Result, Revision, Service,
-    Snapshot, Watch, WatchError, async_trait,
+    Client, Deregistered, LeaseId, NoReclaim, Prefix, ProofSender, Registration, Result, Revision,
+    Service, Snapshot, Watch, WatchError, async_trait,
 };
+use tokio::time::Instant;
 
 /// Answers everything and does nothing.
 #[derive(Debug, Default)]
@@ -26,7 +27,8 @@ impl Flaw for DoesNothing {
     async fn register(&self, _: &Right, service: &Service) -> Result<Registration> {
         let lease = LeaseId::from(1);
         let key = service.key.under(&lease);
-        let (sender, registration) = Registration::channel(key, lease, NoReclaim);
+        let proof = ProofSender::new(lease, service.ttl.duration(), Instant::now());
+        let (sender, registration) = Registration::channel(key, proof.proof(), NoReclaim);
         tokio::spawn(async move { sender.dropped().await });
         Ok(registration)
     }

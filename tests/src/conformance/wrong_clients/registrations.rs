@@ -2,8 +2,8 @@
 
 use super::{Flaw, Right};
 use sd_core::{
-    Bytes, Client, Deregistered, Error, LeaseId, Lost, Prefix, Reclaim, Reclaimed, Registration,
-    Result, Service, async_trait,
+    Bytes, Client, Deregistered, Error, LeaseId, LeaseProof, Lost, Prefix, ProofSender, Reclaim,
+    Reclaimed, Registration, Result, Service, async_trait,
 };
 use sd_memory::{MemoryClient, Registry};
 use std::{
@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Deletes the key, whoever holds it by now.
 #[derive(Debug, Default)]
@@ -193,9 +193,9 @@ impl Flaw for TakesSilenceForALoss {
     async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
         let registration = Arc::new(right.client.register(service).await?);
         let (asking, weak) = (right.client.clone(), Arc::downgrade(&registration));
-        let (key, lease) = (registration.key().clone(), registration.lease_id().clone());
+        let (key, proof) = (registration.key().clone(), registration.proof().clone());
         let prefix = Prefix::raw(&key)?;
-        let (sender, handle) = Registration::channel(key, lease, Forwarded(registration));
+        let (sender, handle) = Registration::channel(key, &proof, Forwarded(registration));
         tokio::spawn(async move {
             let pause = Duration::from_millis(100);
             while let Some(registration) = weak.upgrade() {
@@ -311,6 +311,44 @@ impl Reclaim for Moving {
     }
 }
 
+/// Confirms its leases whether or not the registry does.
+#[derive(Debug, Default)]
+pub struct ConfirmsWhatNobodyConfirmed;
+
+#[async_trait]
+impl Flaw for ConfirmsWhatNobodyConfirmed {
+    async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
+        let registration = Arc::new(right.client.register(service).await?);
+        let (lease, ttl) = (registration.lease_id().clone(), service.ttl);
+        let sender = ProofSender::new(lease, ttl.duration(), Instant::now());
+        let proof = sender.proof().clone();
+        let weak = Arc::downgrade(&registration);
+        tokio::spawn(async move {
+            while weak.strong_count() > 0 {
+                sleep(ttl.keep_alive_interval()).await;
+                sender.confirmed(ttl.duration(), Instant::now());
+            }
+        });
+        let forwarded = Forwarded(registration.clone());
+        Ok(handle_with(registration, &proof, forwarded, true))
+    }
+}
+
+/// Keeps its leases alive and confirms none.
+#[derive(Debug, Default)]
+pub struct NeverConfirms;
+
+#[async_trait]
+impl Flaw for NeverConfirms {
+    async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
+        let registration = Arc::new(right.client.register(service).await?);
+        let (lease, ttl) = (registration.lease_id().clone(), service.ttl.duration());
+        let never = ProofSender::new(lease, ttl, Instant::now());
+        let forwarded = Forwarded(registration.clone());
+        Ok(handle_with(registration, never.proof(), forwarded, true))
+    }
+}
+
 struct Forwarded(Arc<Registration>);
 
 #[async_trait]
@@ -322,8 +360,19 @@ impl Reclaim for Forwarded {
 
 /// A handle before `registration`, that passes on its loss if it `speaks`.
 fn handle(registration: Arc<Registration>, reclaim: impl Reclaim, speaks: bool) -> Registration {
-    let (key, lease) = (registration.key().clone(), registration.lease_id().clone());
-    let (sender, handle) = Registration::channel(key, lease, reclaim);
+    let proof = registration.proof().clone();
+    handle_with(registration, &proof, reclaim, speaks)
+}
+
+/// The same, with a proof of its own.
+fn handle_with(
+    registration: Arc<Registration>,
+    proof: &LeaseProof,
+    reclaim: impl Reclaim,
+    speaks: bool,
+) -> Registration {
+    let key = registration.key().clone();
+    let (sender, handle) = Registration::channel(key, proof, reclaim);
     let registration = Arc::downgrade(&registration);
     tokio::spawn(async move {
         loop {

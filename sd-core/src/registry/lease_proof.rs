@@ -1,0 +1,451 @@
+//! Until when a lease is known to live.
+
+use super::{
+    error::{Error, chain},
+    lease::LeaseId,
+};
+use std::{fmt, future, time::Duration};
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// A lease that no keep-alive has confirmed for a whole TTL: its entries may be gone. The registry
+/// has not said so, and the client goes on trying.
+///
+/// ```
+/// use sd_core::{Error, Unproven};
+/// use tokio::time::Instant;
+///
+/// let why = Some(Error::unavailable("connection refused"));
+/// let unproven = Unproven::new(Instant::now(), why);
+/// assert_eq!(
+///     unproven.to_string(),
+///     "unproven: the registry is unavailable: connection refused"
+/// );
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Unproven {
+    /// Since when: a TTL after the last keep-alive that was confirmed was sent.
+    pub since: Instant,
+    /// Why keep-alives fail, as far as the backend has said. The first error that cannot pass, or
+    /// the first at all.
+    pub why: Option<Error>,
+}
+
+impl Unproven {
+    /// Unproven since then, for this reason.
+    pub fn new(since: Instant, why: Option<Error>) -> Self {
+        Self { since, why }
+    }
+
+    /// Whether both say the same. Errors are the same if their texts are.
+    pub(crate) fn same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                one.since == other.since && one.to_string() == other.to_string()
+            }
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+/// `unproven`, and the whole chain of causes.
+impl fmt::Display for Unproven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unproven: {}", cause(self.why.as_ref()))
+    }
+}
+
+/// Whether a lease is known to live, by the clock of whoever asks.
+///
+/// A [`Registration`](crate::Registration) has the one of its lease; all registrations on a lease
+/// share it. The backend confirms each acknowledged keep-alive with the [`ProofSender`]. If it does
+/// not do so for a TTL, for whatever reason, the proof has run out: also when the backend's task
+/// hangs or is gone. Whoever notices first logs it, once for the lease.
+///
+/// Cheap to clone.
+///
+/// ```
+/// # use sd_core::{Client, Result, Service};
+/// # async fn provider(client: impl Client, service: Service) -> Result<()> {
+/// let registration = client.register(&service).await?;
+/// let proof = registration.proof();
+/// let unproven = proof.until_unproven().await;
+/// println!("{}: {unproven}", proof.lease_id());
+/// proof.until_proven().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct LeaseProof {
+    lease: LeaseId,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    /// `None` for a lease that needs no keep-alive.
+    ttl: Option<Duration>,
+    confirmed_at: Instant,
+    /// Why keep-alives have failed since then.
+    failure: Option<Error>,
+    unproven: Option<Unproven>,
+    registrations: usize,
+}
+
+impl State {
+    /// When the proof runs out, unless it has, or never does.
+    fn ends_at(&self) -> Option<Instant> {
+        match self.unproven {
+            Some(_) => None,
+            None => self.confirmed_at.checked_add(self.ttl?),
+        }
+    }
+}
+
+impl LeaseProof {
+    /// The proof of a lease whose entries stay without keep-alives, as in a registry without
+    /// expiry. It never runs out.
+    pub fn lasting(lease: LeaseId) -> Self {
+        Self::with(lease, None, Instant::now())
+    }
+
+    fn with(lease: LeaseId, ttl: Option<Duration>, confirmed_at: Instant) -> Self {
+        let state = watch::Sender::new(State {
+            ttl,
+            confirmed_at,
+            failure: None,
+            unproven: None,
+            registrations: 0,
+        });
+        Self { lease, state }
+    }
+
+    /// The lease.
+    pub fn lease_id(&self) -> &LeaseId {
+        &self.lease
+    }
+
+    /// The TTL that the registry has granted, which may be longer than the one that was asked for.
+    /// `None` if the entry needs no keep-alives.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.state.borrow().ttl
+    }
+
+    /// Whether the proof has run out, since when and why. `None` while it has not. Does not wait.
+    pub fn unproven(&self) -> Option<Unproven> {
+        self.expire(Instant::now());
+        self.state.borrow().unproven.clone()
+    }
+
+    /// Waits until the proof has run out. Returns at once if it has. Cancellation safe.
+    pub async fn until_unproven(&self) -> Unproven {
+        loop {
+            self.until(|_, unproven| unproven.is_some()).await;
+            if let Some(unproven) = self.unproven() {
+                return unproven;
+            }
+        }
+    }
+
+    /// Waits until the lease is known to live. Returns at once if it is. Cancellation safe.
+    ///
+    /// A lease that is lost is not proven again; see [`Registration::lost`](crate::Registration::lost).
+    pub async fn until_proven(&self) {
+        self.until(|_, unproven| unproven.is_none()).await;
+    }
+
+    /// Waits until the TTL and the state are as asked for.
+    pub(crate) async fn until(&self, is: impl Fn(Option<Duration>, Option<&Unproven>) -> bool) {
+        let mut changes = self.state.subscribe();
+        loop {
+            self.expire(Instant::now());
+            let ends_at = {
+                let state = changes.borrow_and_update();
+                if is(state.ttl, state.unproven.as_ref()) {
+                    return;
+                }
+                state.ends_at()
+            };
+            let ended = async {
+                match ends_at {
+                    Some(at) => sleep_until(at).await,
+                    None => future::pending().await,
+                }
+            };
+            // The sender is this proof's own, so the channel is never closed.
+            select! {
+                _ = changes.changed() => {}
+                () = ended => {}
+            }
+        }
+    }
+
+    /// Notes that the proof has run out, if it has.
+    fn expire(&self, now: Instant) {
+        let mut ended = None;
+        self.state.send_if_modified(|state| {
+            let Some(since) = state.ends_at().filter(|at| *at <= now) else {
+                return false;
+            };
+            state.unproven = Some(Unproven::new(since, state.failure.clone()));
+            ended = Some(state.clone());
+            true
+        });
+        if let Some(State {
+            ttl,
+            failure,
+            registrations,
+            ..
+        }) = ended
+        {
+            let (lease, services) = (&self.lease, registrations);
+            let ttl = ttl.unwrap_or_default();
+            let error = cause(failure.as_ref());
+            if failure.is_some_and(|error| !error.is_transient()) {
+                tracing::error!(%lease, services, ?ttl, %error, "{UNPROVEN}");
+            } else {
+                tracing::warn!(%lease, services, ?ttl, %error, "{UNPROVEN}");
+            }
+        }
+    }
+
+    /// Counts a registration on the lease.
+    pub(super) fn join(&self) -> ProofUse {
+        self.count(|count| count + 1);
+        ProofUse(self.clone())
+    }
+
+    fn count(&self, new: impl FnOnce(usize) -> usize) {
+        self.state.send_if_modified(|state| {
+            state.registrations = new(state.registrations);
+            false
+        });
+    }
+}
+
+const UNPROVEN: &str = "lease unproven: no keep-alive was confirmed for its TTL";
+
+/// Why keep-alives fail.
+fn cause(failure: Option<&Error>) -> String {
+    failure.map_or_else(|| "no answer".to_owned(), |error| chain(error))
+}
+
+impl fmt::Debug for LeaseProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.borrow();
+        f.debug_struct("LeaseProof")
+            .field("lease", &self.lease)
+            .field("ttl", &state.ttl)
+            .field("unproven", &state.unproven)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The proof as a registration has it.
+pub(super) struct ProofUse(LeaseProof);
+
+impl ProofUse {
+    pub(super) fn proof(&self) -> &LeaseProof {
+        &self.0
+    }
+}
+
+impl Drop for ProofUse {
+    fn drop(&mut self) {
+        self.0.count(|count| count - 1);
+    }
+}
+
+/// The backend's side of a [`LeaseProof`].
+///
+/// ```
+/// use sd_core::{LeaseId, ProofSender};
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+///
+/// let ttl = Duration::from_secs(10);
+/// let sender = ProofSender::new(LeaseId::from(7), ttl, Instant::now());
+/// // Every third of the TTL:
+/// let sent_at = Instant::now();
+/// // ... the registry answers a keep-alive ...
+/// sender.confirmed(ttl, sent_at);
+/// assert!(sender.proof().unproven().is_none());
+/// ```
+#[derive(Debug)]
+pub struct ProofSender(LeaseProof);
+
+impl ProofSender {
+    /// The registry has granted `lease` for `ttl`. `sent_at` is when it was asked, since the lease
+    /// cannot have begun before.
+    pub fn new(lease: LeaseId, ttl: Duration, sent_at: Instant) -> Self {
+        Self(LeaseProof::with(lease, Some(ttl), sent_at))
+    }
+
+    /// The proof, for the registrations on the lease.
+    pub fn proof(&self) -> &LeaseProof {
+        &self.0
+    }
+
+    /// The registry has confirmed a keep-alive that was sent at `sent_at`: the lease lives for `ttl`
+    /// from then on, or longer. A lease that was unproven is proven again, which is logged.
+    pub fn confirmed(&self, ttl: Duration, sent_at: Instant) {
+        let now = Instant::now();
+        let mut ended = None;
+        self.0.state.send_if_modified(|state| {
+            state.confirmed_at = state.confirmed_at.max(sent_at);
+            state.failure = None;
+            let has_other_ttl = state.ttl.replace(ttl) != Some(ttl);
+            if state.confirmed_at + ttl > now {
+                ended = state.unproven.take().map(|it| (it, state.registrations));
+            }
+            has_other_ttl || ended.is_some()
+        });
+        if let Some((unproven, services)) = ended {
+            let (lease, after) = (&self.0.lease, unproven.since.elapsed());
+            tracing::info!(%lease, services, ?after, "lease proven again");
+        }
+    }
+
+    /// A keep-alive has failed. That is not a loss; it explains one that does not succeed in time.
+    pub fn failed(&self, why: Error) {
+        let explains_more = |known: &Option<Error>| match known {
+            Some(known) => known.is_transient() && !why.is_transient(),
+            None => true,
+        };
+        self.0.state.send_if_modified(|state| {
+            let State {
+                failure, unproven, ..
+            } = state;
+            if explains_more(failure) {
+                *failure = Some(why.clone());
+            }
+            let Some(unproven) = unproven.as_mut().filter(|it| explains_more(&it.why)) else {
+                return false;
+            };
+            unproven.why = Some(why.clone());
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{Log, down};
+    use futures::FutureExt;
+    use tokio::time::{advance, sleep};
+
+    const TTL: Duration = Duration::from_secs(9);
+
+    fn sender() -> ProofSender {
+        ProofSender::new(LeaseId::from(1), TTL, Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proof_runs_out_a_ttl_after_the_last_confirmed_keep_alive_was_sent() {
+        let sender = sender();
+        let sent_at = Instant::now();
+        advance(Duration::from_secs(3)).await;
+        sender.confirmed(TTL, sent_at);
+        advance(TTL - Duration::from_secs(3) - Duration::from_millis(1)).await;
+        assert!(sender.proof().unproven().is_none());
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(sender.proof().unproven().unwrap().since, sent_at + TTL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_needs_no_word_of_the_backend() {
+        let sender = sender();
+        let proof = sender.proof().clone();
+        drop(sender);
+        let began = Instant::now();
+        let unproven = proof.until_unproven().await;
+        assert_eq!((unproven.since, began.elapsed()), (began + TTL, TTL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_after_its_ttl_proves_nothing() {
+        let sender = sender();
+        let sent_at = Instant::now();
+        sleep(2 * TTL).await;
+        sender.proof().unproven();
+        sender.confirmed(TTL, sent_at);
+        assert!(sender.proof().unproven().is_some());
+        sender.confirmed(TTL, Instant::now());
+        assert!(sender.proof().until_proven().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_logged_once_for_the_lease_with_the_cause_and_its_end() {
+        let log = Log::capture();
+        let sender = sender();
+        let services: Vec<_> = (0..1_000).map(|_| sender.proof().join()).collect();
+        sender.failed(down());
+        sleep(TTL).await;
+        for service in &services {
+            service.proof().unproven();
+        }
+        sleep(TTL).await;
+        sender.confirmed(TTL, Instant::now());
+        sender.confirmed(TTL, Instant::now());
+        assert_eq!(
+            log.text(),
+            [
+                "WARN lease unproven: no keep-alive was confirmed for its TTL lease=1 \
+                 services=1000 ttl=9s error=the registry is unavailable: down",
+                "INFO lease proven again lease=1 services=1000 after=9s",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cause_that_cannot_pass_is_an_error() {
+        let log = Log::capture();
+        let sender = sender();
+        sender.failed(down());
+        sender.failed(Error::unauthenticated("who"));
+        sender.failed(down());
+        sleep(TTL).await;
+        sender.proof().unproven();
+        let lines = log.text();
+        assert!(lines[0].starts_with("ERROR"), "{lines:?}");
+        assert!(lines[0].ends_with("who"), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cause_that_shows_later_is_told_too() {
+        let sender = sender();
+        sleep(TTL).await;
+        assert!(sender.proof().unproven().unwrap().why.is_none());
+        let changed = sender.proof().clone();
+        let changed = tokio::spawn(async move {
+            changed
+                .until(|_, unproven| unproven.is_some_and(|it| it.why.is_some()))
+                .await;
+        });
+        tokio::task::yield_now().await;
+        sender.failed(down());
+        changed.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_longer_ttl_than_asked_for_is_what_counts() {
+        let sender = sender();
+        sender.confirmed(2 * TTL, Instant::now());
+        assert_eq!(sender.proof().ttl(), Some(2 * TTL));
+        sleep(2 * TTL - Duration::from_millis(1)).await;
+        assert!(sender.proof().unproven().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_no_keep_alive_is_always_proven() {
+        let proof = LeaseProof::lasting(LeaseId::from(1));
+        sleep(Duration::from_secs(1_000_000)).await;
+        assert!(proof.unproven().is_none());
+        assert_eq!(proof.ttl(), None);
+    }
+}
