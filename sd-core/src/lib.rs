@@ -65,10 +65,10 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]
 pub use registry::MockClient;
 pub use registry::{
-    Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, Gap, Invalid, Key, LeaseId,
-    Ledger, Lister, Listing, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix,
-    Reclaim, Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service,
-    ServiceKey, Snapshot, Ttl, Watch, WatchError,
+    Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, ErrorChain, Escaped, Gap,
+    Invalid, Key, LeaseId, Ledger, Lister, Listing, LossSender, Lost, LostLeases, NoReclaim, Owner,
+    Poller, Prefix, Reclaim, Reclaimed, Registration, RegistrationId, Removal, Result, Revision,
+    Service, ServiceKey, Snapshot, Ttl, Watch, WatchError,
 };
 
 pub use support::{Backoff, StatusReceiver};

@@ -1,6 +1,6 @@
 //! The status of a registrar.
 
-use crate::registry::{Deregistered, Error, Key, LeaseId, Lost};
+use crate::registry::{Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, Lost};
 use bytes::Bytes;
 use std::{fmt, mem};
 
@@ -116,6 +116,7 @@ impl fmt::Display for RegistrarStatus {
                 error,
                 edit,
             } => {
+                let (key, lease) = (Escaped(key), Escaped(lease));
                 write!(f, "registered as {key} on lease {lease}")?;
                 if let Some(edit) = edit {
                     write!(f, ", edited: {:?}", shown(edit))?;
@@ -143,12 +144,12 @@ impl fmt::Display for RegistrarStatus {
             Self::Superseded => {
                 return f.write_str("superseded by a later registration on the same client");
             }
-            Self::Failed(error) => return write!(f, "failed: {error}"),
+            Self::Failed(error) => return write!(f, "failed: {}", ErrorChain(error)),
             Self::Closed => return f.write_str("the client was closed"),
             Self::RuntimeEnded => return f.write_str("the runtime of the registrar has ended"),
         };
         match error {
-            Some(error) => write!(f, ": {error}"),
+            Some(error) => write!(f, ": {}", ErrorChain(error)),
             None => Ok(()),
         }
     }
