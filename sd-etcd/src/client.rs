@@ -11,8 +11,8 @@ use crate::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use sd_core::{
-    Client, Deregistered, Error, LeaseId, Prefix, Reclaimed, Registration, Result, Revision,
-    Service, Snapshot, Ttl, Watch, WatchError,
+    Client, Deregistered, Error, Escaped, LeaseId, Prefix, Reclaimed, Registration, Result,
+    Revision, Service, Snapshot, Ttl, Watch, WatchError,
 };
 use std::{
     collections::BTreeMap,
@@ -187,7 +187,7 @@ impl EtcdClient {
         let inner = self.open()?;
         let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         inner.members.set(inner.options.members(&endpoints)?);
-        tracing::info!(endpoints = ?inner.members.get(), "endpoints replaced");
+        tracing::info!(endpoints = %Escaped(format_args!("{:?}", inner.members.get())), "endpoints replaced");
         inner.reads.members_changed();
         inner.leases.members_changed();
         Ok(())

@@ -4,7 +4,7 @@ use crate::{
     Registry,
     shared::{Condition, State},
 };
-use sd_core::{Bytes, Change, Error, Invalid, Key, LeaseId};
+use sd_core::{Bytes, Change, Error, ErrorChain, Invalid, Key, LeaseId};
 use std::time::Duration;
 
 /// # What others do to the registry
@@ -156,7 +156,7 @@ impl Registry {
     /// leases end that are not kept alive.
     pub fn refuse(&self, error: Error) {
         self.0.change_condition(|state, _| {
-            tracing::warn!(%error, "the registry refuses all calls");
+            tracing::warn!(error = %ErrorChain(&error), "the registry refuses all calls");
             state.disconnect(error.clone());
             state.condition = Condition::Refusing(error);
         });

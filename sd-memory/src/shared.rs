@@ -9,7 +9,7 @@ use crate::{
     store::Store,
     watch_delay::WatchDelay,
 };
-use sd_core::Error;
+use sd_core::{Error, Escaped};
 use std::{
     collections::HashMap,
     fmt,
@@ -104,7 +104,7 @@ impl State {
     fn expire(&mut self, now: Instant) {
         if matches!(self.condition, Condition::Open | Condition::Refusing(_)) {
             for lease in self.store.expire(now) {
-                tracing::debug!(%lease, "lease expired");
+                tracing::debug!(lease = %Escaped(&lease), "lease expired");
             }
         }
     }

@@ -57,7 +57,10 @@ fn every_row_is_named_by_a_test() {
 
 #[test]
 fn rows_are_read_from_comments() {
-    assert_eq!(named("/// Rows 37 and 38: ours is the same lease"), [37, 38]);
+    assert_eq!(
+        named("/// Rows 37 and 38: ours is the same lease"),
+        [37, 38]
+    );
     assert_eq!(named("//! Faults of row 4, 5 and 6, on 3.4"), [4, 5, 6]);
     assert_eq!(named("/// In 30 rows of the table"), []);
 }

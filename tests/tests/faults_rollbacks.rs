@@ -248,7 +248,7 @@ async fn a_watch_resumes_from_a_revision_of_another_prefix() {
     let after_put = resume_after(&mut watching, 1).await;
     let resumed = [&after_deletion, &after_put];
     for known in resumed {
-        watch(&client, &svc, known).await.unwrap();
+        let _ = watch(&client, &svc, known).await.unwrap();
     }
 
     etcd.wipe().await;

@@ -2,7 +2,7 @@
 
 use crate::{
     instances::{Instance, Status},
-    registry::Key,
+    registry::{ErrorChain, Escaped, Key},
     support::catch,
 };
 use std::{fmt, ops::Deref, sync::Arc};
@@ -146,8 +146,8 @@ impl<E> Drop for Endpoint<E> {
     fn drop(&mut self) {
         let target = self.target.take();
         if let Err(why) = catch(|| drop(target)) {
-            let (key, address) = (self.key(), self.address());
-            tracing::error!(%key, address, %why, "the target of an endpoint failed to be dropped");
+            tracing::error!(
+                key = %Escaped(self.key()), address = %Escaped(self.address()), why = %ErrorChain(&why), "the target of an endpoint failed to be dropped");
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         ]);
         drop(both);
         let line = "ERROR the target of an endpoint failed to be dropped \
-                    key=a address=\"h:1\" why=panicked: a bug";
+                    key=a address=h:1 why=panicked: a bug";
         assert_eq!(log.text(), [line, line]);
     }
 }

@@ -3,6 +3,7 @@
 mod endpoint_set;
 mod factory_queue;
 mod factory_runs;
+mod failure_log;
 mod fixed;
 mod status;
 mod task;

@@ -1,6 +1,9 @@
 //! Factories: how an instance becomes something to call.
 
-use crate::{instances::Instance, registry::Cause};
+use crate::{
+    instances::Instance,
+    registry::{Cause, Message},
+};
 use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -160,7 +163,7 @@ pub enum FactoryError {
     #[error("the factory did not finish within {0:?}")]
     TimedOut(Duration),
     /// It panicked.
-    #[error("the factory panicked: {0}")]
+    #[error("the factory panicked: {}", Message(.0))]
     Panicked(Arc<str>),
 }
 

@@ -8,7 +8,7 @@ use super::{
     json::{Attributes, RawAttributes},
     status::Status,
 };
-use crate::registry::{Entry, Key};
+use crate::registry::{Entry, Key, Message};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
@@ -108,7 +108,7 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
 /// assert!(error.source().is_some());
 /// ```
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", Message(.message))]
 pub struct CodecError {
     message: String,
     #[source]

@@ -5,7 +5,7 @@ use super::{
     held::Held,
     set::Instances,
 };
-use crate::registry::{Key, chain};
+use crate::registry::{ErrorChain, Key};
 use imbl::OrdMap;
 use std::fmt;
 use tokio::time::Instant;
@@ -114,7 +114,7 @@ impl Event {
             unreadable: self.unreadable,
             stale: match &self.health {
                 Health::Live => None,
-                Health::Stale { why, .. } => Some(chain(why)),
+                Health::Stale { why, .. } => Some(ErrorChain(why).to_string()),
             },
         }
     }

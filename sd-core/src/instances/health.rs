@@ -1,6 +1,6 @@
 //! Whether a source follows its registry, and what keeps it from doing so.
 
-use crate::registry::{Error, WatchError, chain};
+use crate::registry::{Error, ErrorChain, Message, WatchError};
 use std::fmt;
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ pub enum Trouble {
     #[error("stopped")]
     Stopped,
     /// The task of the source panicked, in its client perhaps. It publishes nothing more.
-    #[error("panicked: {message}")]
+    #[error("panicked: {}", Message(.message))]
     Panicked {
         /// The message of the panic.
         message: String,
@@ -100,7 +100,7 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Live => f.write_str("live"),
-            Self::Stale { why, .. } => write!(f, "stale: {}", chain(why)),
+            Self::Stale { why, .. } => write!(f, "stale: {}", ErrorChain(why)),
         }
     }
 }

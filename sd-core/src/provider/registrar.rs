@@ -16,7 +16,7 @@ pub use builder::RegistrarBuilder;
 
 use super::status::{RegistrarStatus, Updated};
 use crate::{
-    registry::{Client, Deregistered, Error, Invalid, Result, Service, ServiceKey},
+    registry::{Client, Deregistered, Error, Escaped, Invalid, Result, Service, ServiceKey},
     support::{RestartableTask, StatusReceiver},
 };
 use bytes::Bytes;
@@ -216,7 +216,7 @@ impl Registrar {
         self.start()?;
         let answer = self.answer(call, |answers| answers.deregistered.clone());
         let Ok(outcome) = timeout_at(deadline, answer).await else {
-            tracing::warn!(service = %self.key, "deregistration unconfirmed: the task does not run");
+            tracing::warn!(service = %Escaped(&self.key), "deregistration unconfirmed: the task does not run");
             return Ok(Deregistered::Unconfirmed);
         };
         let mut answers = self.answers.clone();

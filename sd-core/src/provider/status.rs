@@ -1,6 +1,6 @@
 //! The status of a registrar.
 
-use crate::registry::{Deregistered, Error, Key, LeaseId, Lost, Unproven};
+use crate::registry::{Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, Lost, Unproven};
 use bytes::Bytes;
 use std::{fmt, mem, time::Duration};
 
@@ -143,6 +143,7 @@ impl fmt::Display for RegistrarStatus {
                 edit,
                 ..
             } => {
+                let (key, lease) = (Escaped(key), Escaped(lease));
                 write!(f, "registered as {key} on lease {lease}")?;
                 if let Some(unproven) = unproven {
                     write!(f, ", {unproven}")?;
@@ -173,12 +174,12 @@ impl fmt::Display for RegistrarStatus {
             Self::Superseded => {
                 return f.write_str("superseded by a later registration on the same client");
             }
-            Self::Failed(error) => return write!(f, "failed: {error}"),
+            Self::Failed(error) => return write!(f, "failed: {}", ErrorChain(error)),
             Self::Closed => return f.write_str("the client was closed"),
             Self::RuntimeEnded => return f.write_str("the runtime of the registrar has ended"),
         };
         match error {
-            Some(error) => write!(f, ": {error}"),
+            Some(error) => write!(f, ": {}", ErrorChain(error)),
             None => Ok(()),
         }
     }

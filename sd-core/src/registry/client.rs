@@ -41,6 +41,9 @@ use std::sync::Arc;
 /// The layers above log what concerns one key or prefix alone: deleted, taken, a gap, a missing
 /// right, a full registry.
 ///
+/// Keys, values and the registry's messages are text that others chose: log them through
+/// [`Escaped`](crate::Escaped), and errors through [`ErrorChain`](crate::ErrorChain).
+///
 /// [`Error::Unavailable`]: crate::Error::Unavailable
 /// [`Error::Timeout`]: crate::Error::Timeout
 #[async_trait]

@@ -3,6 +3,7 @@
 //! Every layer acts on one question: is it worth trying again? [`Error::is_transient`] answers it,
 //! so that a registrar keeps trying while etcd restarts and gives up at once on a wrong password.
 
+use super::escaped::Message;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 /// The result of a call to a registry.
@@ -12,6 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// Why a call to a registry failed.
+///
+/// Its `Display` is one line: what a backend said is escaped and cut. The fields have the whole text.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,7 +24,7 @@ pub enum Error {
 
     /// The registry cannot be reached, or cannot serve at the moment (no leader, shutting down).
     /// Not for what concerns one key or prefix alone: that is a [`Backend`](Self::Backend) error.
-    #[error("the registry is unavailable: {message}")]
+    #[error("the registry is unavailable: {}", Message(.message))]
     Unavailable {
         /// What the backend saw.
         message: String,
@@ -41,7 +44,7 @@ pub enum Error {
 
     /// The registry has no room left (etcd's NOSPACE alarm, a quota). It can pass: an operator
     /// makes room.
-    #[error("the registry is out of resources: {message}")]
+    #[error("the registry is out of resources: {}", Message(.message))]
     Exhausted {
         /// What the backend said.
         message: String,
@@ -51,7 +54,7 @@ pub enum Error {
     },
 
     /// The registry does not know these credentials.
-    #[error("the registry refused the credentials: {message}")]
+    #[error("the registry refused the credentials: {}", Message(.message))]
     Unauthenticated {
         /// What the backend said.
         message: String,
@@ -61,7 +64,7 @@ pub enum Error {
     },
 
     /// The credentials are good, but not for this key or prefix.
-    #[error("permission denied: {message}")]
+    #[error("permission denied: {}", Message(.message))]
     PermissionDenied {
         /// What the backend said.
         message: String,
@@ -82,14 +85,14 @@ pub enum Error {
     Closed,
 
     /// Code that the toolkit calls panicked: a backend, a codec, a factory.
-    #[error("panicked: {message}")]
+    #[error("panicked: {}", Message(.message))]
     Panicked {
         /// What the panic said.
         message: String,
     },
 
     /// Anything else that a backend reports.
-    #[error("registry error: {message}")]
+    #[error("registry error: {}", Message(.message))]
     Backend {
         /// What the backend said.
         message: String,
@@ -248,7 +251,7 @@ pub enum Invalid {
     },
 
     /// A configuration that contradicts itself or names something unusable.
-    #[error("invalid configuration: {0}")]
+    #[error("invalid configuration: {}", Message(.0))]
     Config(String),
 }
 
@@ -256,18 +259,6 @@ impl From<std::convert::Infallible> for Invalid {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
     }
-}
-
-/// The error and all that caused it, in one line.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 /// The key of an entry: non-empty text. Cheap to clone.
 ///
+/// `Display` writes the text as it is, whoever chose it; [`Escaped`](crate::Escaped) is for a log.
+///
 /// ```
 /// use sd_core::Key;
 ///

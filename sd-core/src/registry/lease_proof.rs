@@ -1,9 +1,6 @@
 //! Until when a lease is known to live.
 
-use super::{
-    error::{Error, chain},
-    lease::LeaseId,
-};
+use super::{error::Error, error_chain::ErrorChain, lease::LeaseId};
 use std::{fmt, future, time::Duration};
 use tokio::{
     select,
@@ -231,7 +228,10 @@ const UNPROVEN: &str = "lease unproven: no keep-alive was confirmed for its TTL"
 
 /// Why keep-alives fail.
 fn cause(failure: Option<&Error>) -> String {
-    failure.map_or_else(|| "no answer".to_owned(), |error| chain(error))
+    failure.map_or_else(
+        || "no answer".to_owned(),
+        |error| ErrorChain(error).to_string(),
+    )
 }
 
 impl fmt::Debug for LeaseProof {

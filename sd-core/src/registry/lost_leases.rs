@@ -1,6 +1,6 @@
 //! What a client logs of lost leases.
 
-use super::{key::ServiceKey, lease::LeaseId};
+use super::{escaped::Escaped, key::ServiceKey, lease::LeaseId};
 use std::collections::HashSet;
 
 /// Logs lost leases, for authors of a [`Client`](crate::Client): one line when a lease is lost,
@@ -36,9 +36,9 @@ impl LostLeases {
         self.waiting.extend(services);
         let services = self.waiting.len() - before;
         if services > 0 {
-            tracing::warn!(%lease, services, "lease lost, its services register again");
+            tracing::warn!(lease = %Escaped(lease), services, "lease lost, its services register again");
         } else {
-            tracing::debug!(%lease, "lease lost, and nothing hung on it");
+            tracing::debug!(lease = %Escaped(lease), "lease lost, and nothing hung on it");
         }
     }
 
@@ -62,7 +62,7 @@ impl LostLeases {
         if self.waiting.is_empty()
             && let Some((services, lease)) = self.back.take()
         {
-            tracing::info!(%lease, services, "services registered again");
+            tracing::info!(lease = %Escaped(lease), services, "services registered again");
         }
     }
 }

@@ -10,6 +10,8 @@
 mod client;
 mod entry;
 mod error;
+mod error_chain;
+mod escaped;
 mod key;
 mod lease;
 mod lease_proof;
@@ -28,8 +30,10 @@ mod watch;
 
 pub use client::{Client, Deregistered};
 pub use entry::{Entry, Snapshot};
-pub(crate) use error::chain;
 pub use error::{Cause, Error, Invalid, Result};
+pub use error_chain::ErrorChain;
+pub use escaped::Escaped;
+pub(crate) use escaped::Message;
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
 pub use lease_proof::{LeaseProof, ProofSender, Unproven};

@@ -1,6 +1,6 @@
 //! Watches: what changed under a prefix, batch by batch.
 
-use super::{entry::Entry, error::Error, key::Key, revision::Revision};
+use super::{entry::Entry, error::Error, escaped::Message, key::Key, revision::Revision};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use std::{
@@ -111,7 +111,7 @@ pub enum Gap {
     Compacted,
 
     /// The registry is not the one that was known: wiped, restored or replaced.
-    #[error("the registry was rebuilt ({0})")]
+    #[error("the registry was rebuilt ({})", Message(.0))]
     Rebuilt(String),
 
     /// The resume token is not one that this backend made.

@@ -1,6 +1,7 @@
 //! Background tasks and their owner.
 
 use super::panics::{Panicked, catch_async};
+use crate::registry::ErrorChain;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -46,7 +47,7 @@ impl BackgroundTask {
         running.spawn(async move {
             let run = stopped.run_until_cancelled(work.run());
             if let Err(why) = catch_async(run).await {
-                tracing::error!(task = W::NAME, %why, "a background task has ended");
+                tracing::error!(task = W::NAME, why = %ErrorChain(&why), "a background task has ended");
                 work.panicked(why);
             }
             unfinished.finish();

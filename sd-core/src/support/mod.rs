@@ -1,11 +1,12 @@
 //! What the rooms share: delays between attempts, the owners of background tasks, panics in foreign
-//! code, published statuses, warnings once per outage, and the way to the metrics. Imports
-//! `registry` at most.
+//! code, published statuses, how often a line is logged, and the way to the metrics. Imports `registry`
+//! at most.
 
 mod background_task;
 mod backoff;
 #[cfg(test)]
 mod errors;
+mod log_throttle;
 mod metering;
 mod panics;
 mod restartable_task;
@@ -16,6 +17,7 @@ pub(crate) use background_task::{BackgroundTask, Work};
 pub use backoff::Backoff;
 #[cfg(test)]
 pub(crate) use errors::{denied, down};
+pub(crate) use log_throttle::LogThrottle;
 pub(crate) use metering::{Share, count};
 pub(crate) use panics::{Panicked, catch, catch_async};
 pub(crate) use restartable_task::{RestartableTask, RestartableWork};

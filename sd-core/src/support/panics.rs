@@ -1,5 +1,6 @@
 //! Panics in code that is not ours: codecs, factories, targets, clients.
 
+use crate::registry::Message;
 use futures::FutureExt;
 use std::{
     any::Any,
@@ -8,7 +9,7 @@ use std::{
 
 /// What a panic said.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("panicked: {0}")]
+#[error("panicked: {}", Message(.0))]
 pub(crate) struct Panicked(pub(crate) String);
 
 impl Panicked {

@@ -1,6 +1,7 @@
 //! Background tasks that end when there is nothing to do, and are started again.
 
 use super::{background_task::Work, panics::catch_async};
+use crate::registry::ErrorChain;
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -109,7 +110,7 @@ impl<W: RestartableWork> Run<W> {
     async fn run(mut self) {
         while let Some(work) = &mut self.work {
             if let Err(why) = catch_async(work.run()).await {
-                tracing::error!(task = W::NAME, %why, "a background task has ended");
+                tracing::error!(task = W::NAME, why = %ErrorChain(&why), "a background task has ended");
                 work.panicked(why);
             }
             self.rest();

@@ -2,7 +2,7 @@
 
 use super::{authenticator::Outcome, meters};
 use crate::support::{GaugeGuard, count};
-use sd_core::{Backoff, Error};
+use sd_core::{Backoff, Error, ErrorChain, Escaped};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -157,11 +157,11 @@ impl AuthState {
                 self.fail(error, now + pause);
                 if self.says(Said::Refused) {
                     tracing::error!(
-                        user = %user.name(), %error, ?pause,
+                        user = %Escaped(user.name()), error = %ErrorChain(error), ?pause,
                         "etcd refuses the credentials, trying again after a pause"
                     );
                 } else {
-                    tracing::debug!(user = %user.name(), %error, ?pause, "credentials refused again");
+                    tracing::debug!(user = %Escaped(user.name()), error = %ErrorChain(error), ?pause, "credentials refused again");
                 }
             }
             Outcome::Failed {
@@ -179,9 +179,9 @@ impl AuthState {
                 }
                 self.fail(error, now + pause);
                 if self.says(Said::Failed) {
-                    tracing::warn!(%error, ?pause, "not authenticated, trying on");
+                    tracing::warn!(error = %ErrorChain(error), ?pause, "not authenticated, trying on");
                 } else {
-                    tracing::debug!(%error, ?pause, "not authenticated again");
+                    tracing::debug!(error = %ErrorChain(error), ?pause, "not authenticated again");
                 }
             }
         }
@@ -199,7 +199,7 @@ impl AuthState {
         if let (Some(_), Some((since, _))) = (self.said.take(), waiting) {
             let after = now - since;
             let user = self.user.as_deref().unwrap_or_default();
-            tracing::info!(%user, ?after, "authenticated again");
+            tracing::info!(user = %Escaped(user), ?after, "authenticated again");
         }
     }
 

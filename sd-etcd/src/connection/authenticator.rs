@@ -26,7 +26,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use http::HeaderValue;
-use sd_core::{Error, Result};
+use sd_core::{Error, Escaped, Result};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
@@ -285,7 +285,7 @@ async fn authenticate(
         tokio::select! {
             answer = &mut asking => return answer,
             () = sleep(SLOW) => tracing::warn!(
-                member = %endpoint, user = %user.name(), waited = ?SLOW,
+                member = %Escaped(&endpoint), user = %Escaped(user.name()), waited = ?SLOW,
                 "etcd has not answered to an authentication yet, waiting"
             ),
         }
@@ -305,7 +305,7 @@ async fn authenticate(
         },
         Ok(Err(error)) if errors::is_auth_disabled(&error) => {
             tracing::warn!(
-                member = %endpoint,
+                member = %Escaped(&endpoint),
                 "etcd has no users, and serves the one that was given as everybody"
             );
             Outcome::Disabled

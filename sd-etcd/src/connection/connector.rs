@@ -19,9 +19,8 @@ use crate::{
 };
 use etcd_client::{Client, Error as EtcdError};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
-use sd_core::{Error, Result};
+use sd_core::{Error, ErrorChain, Escaped, Result};
 use std::{
-    fmt::Display,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -170,7 +169,7 @@ impl Connector {
 
     /// Gives up connection `epoch`. The next request goes to the next address or member. Does nothing
     /// if the connection was given up already.
-    pub(crate) fn give_up(&self, epoch: u64, why: &impl Display) {
+    pub(crate) fn give_up(&self, epoch: u64, why: &Error) {
         let GivenUp {
             member,
             next,
@@ -198,12 +197,12 @@ impl Connector {
         );
         if is_first {
             tracing::warn!(
-                purpose = self.purpose, %member, %next, error = %why,
+                purpose = self.purpose, member = %Escaped(member), next = %Escaped(next), error = %ErrorChain(why),
                 "connection to etcd given up, trying the next member"
             );
         } else {
             tracing::debug!(
-                purpose = self.purpose, %member, %next, error = %why,
+                purpose = self.purpose, member = %Escaped(member), next = %Escaped(next), error = %ErrorChain(why),
                 "connection to etcd given up again"
             );
         }
@@ -221,7 +220,8 @@ impl Connector {
             }
             state.failover.epoch
         };
-        self.give_up(epoch, &"the member is not among the endpoints any more");
+        let why = Error::unavailable("the member is not among the endpoints any more");
+        self.give_up(epoch, &why);
     }
 
     /// Notes that a connection answered a request, which took so long.
@@ -231,10 +231,12 @@ impl Connector {
         if let Some(since) = warned_at {
             let after = since.elapsed();
             match member.ip() {
-                Some(_) => tracing::info!(purpose, %member, ?after, "connected to etcd again"),
+                Some(_) => {
+                    tracing::info!(purpose, member = %Escaped(member), ?after, "connected to etcd again")
+                }
                 None => {
                     let address = connection.address;
-                    tracing::info!(purpose, %member, %address, ?after, "connected to etcd again");
+                    tracing::info!(purpose, member = %Escaped(member), address = %Escaped(address), ?after, "connected to etcd again");
                 }
             }
         }
@@ -249,7 +251,7 @@ impl Connector {
         if self.state().latency.answered(was_slow) {
             let (purpose, interval) = (self.purpose, self.options.probe_interval);
             tracing::warn!(
-                purpose, %member, ?took, ?interval,
+                purpose, member = %Escaped(member), ?took, ?interval,
                 "etcd answers, but too slowly for the liveness interval: its silences mean nothing"
             );
         }

@@ -6,7 +6,7 @@ use crate::{
     errors,
 };
 use etcd_client::{Client, Error as EtcdError};
-use sd_core::{Error, Result};
+use sd_core::{Error, ErrorChain, Escaped, Result};
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -68,7 +68,7 @@ impl Dialer {
                     });
                 }
                 Err(error) => {
-                    tracing::debug!(%endpoint, %address, %error, "not connected");
+                    tracing::debug!(endpoint = %Escaped(endpoint), address = %Escaped(address), error = %ErrorChain(&error), "not connected");
                     failed = error;
                 }
             }
@@ -102,7 +102,7 @@ impl Dialer {
         let Some(addresses) = known.get(endpoint.url()).cloned() else {
             return Err(error);
         };
-        tracing::debug!(%endpoint, %error, ?addresses, "using the addresses that were known last");
+        tracing::debug!(endpoint = %Escaped(endpoint), error = %ErrorChain(&error), ?addresses, "using the addresses that were known last");
         Ok(in_order(addresses))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Connector, Members};
 use crate::config::{Endpoint, Options};
-use sd_core::{Error, Result};
+use sd_core::{Error, ErrorChain, Escaped, Result};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub(crate) async fn follow_members(
             Ok(learnt) => {
                 has_failed = false;
                 if members.learn(learnt) {
-                    tracing::info!(members = ?members.get(), "members of the cluster changed");
+                    tracing::info!(members = %Escaped(format_args!("{:?}", members.get())), "members of the cluster changed");
                     for connector in &connectors {
                         connector.members_changed();
                     }
@@ -36,9 +36,9 @@ pub(crate) async fn follow_members(
             }
             // The connector warns of an outage.
             Err(error) if !error.is_transient() && !std::mem::replace(&mut has_failed, true) => {
-                tracing::warn!(%error, "the cluster does not tell its members, keeping those known");
+                tracing::warn!(error = %ErrorChain(&error), "the cluster does not tell its members, keeping those known");
             }
-            Err(error) => tracing::debug!(%error, "members not told again"),
+            Err(error) => tracing::debug!(error = %ErrorChain(&error), "members not told again"),
         }
         // Spread over the fleet.
         let pause = interval.mul_f64(0.75 + fastrand::f64() / 2.0);

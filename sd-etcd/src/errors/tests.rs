@@ -2,6 +2,7 @@ use super::{classify::*, translate::*};
 use crate::support::cases;
 use etcd_client::Error as EtcdError;
 use proptest::prelude::*;
+use sd_core::{ErrorChain, Escaped};
 use tonic::{Code, Status};
 
 fn error(code: Code, message: &str) -> EtcdError {
@@ -43,6 +44,24 @@ fn a_watch_is_denied_for_want_of_a_right_of_a_token_and_of_a_user() {
     assert!(!denies_watch(
         "etcdserver: mvcc: required revision has been compacted"
     ));
+}
+
+/// As its causes are in its message, and etcd-client's own text would only repeat them.
+#[test]
+fn an_error_with_all_its_causes_is_said_once() {
+    let long = "permission denied\n".repeat(10_000);
+    for said in ["etcdserver: no space", &long] {
+        for error in [
+            translate(error(Code::Unknown, said)),
+            translate_at("http://etcd:2379", true, error(Code::Unknown, said)),
+            translate_refused(None, "list", error(Code::PermissionDenied, said)),
+        ] {
+            let line = ErrorChain(&error).to_string();
+            assert_eq!(line, error.to_string());
+            assert!(line.contains(&Escaped(said).to_string()), "{line}");
+            assert!(line.len() < 600, "{line}");
+        }
+    }
 }
 
 #[test]
@@ -204,7 +223,7 @@ proptest! {
     fn every_error_keeps_what_was_said(number in -1..20, message in message()) {
         let answer = || error(Code::from(number), &message);
         let translated = translate(answer());
-        prop_assert!(translated.to_string().contains(&message));
+        prop_assert!(translated.to_string().contains(&Escaped(&message).to_string()));
         prop_assert!(std::error::Error::source(&translated).is_some());
         for is_new in [false, true] {
             let from = translate_at("etcd-1:2379", is_new, answer());

@@ -8,12 +8,12 @@ use super::{
     },
 };
 use etcd_client::Error as EtcdError;
-use sd_core::{Cause, Error, Invalid};
-use std::sync::Arc;
+use sd_core::{Cause, Error, Escaped, Invalid};
+use std::{fmt, sync::Arc};
 
 /// Translates an error that concerns the request.
 pub(crate) fn translate(error: EtcdError) -> Error {
-    let message = with_all_causes(&error);
+    let message = Escaped(with_all_causes(&error)).to_string();
     translate_as(error, message)
 }
 
@@ -27,7 +27,9 @@ pub(crate) fn translate_at(endpoint: &str, is_new: bool, error: EtcdError) -> Er
         _ if is_new => Stage::Connected,
         _ => Stage::Serving,
     };
-    let message = match advice(endpoint, stage, &causes) {
+    let advice = advice(endpoint, stage, &causes);
+    let (endpoint, causes) = (Escaped(endpoint), Escaped(causes));
+    let message = match advice {
         Some(advice) => format!("{endpoint}: {causes} ({advice})"),
         None => format!("{endpoint}: {causes}"),
     };
@@ -45,7 +47,8 @@ pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: Etcd
         Some(user) => format!("check the roles of the user {user:?}"),
         None => "check the roles of the user whose certificate is shown".to_owned(),
     };
-    translate_as(error, format!("{message} ({operation}: {advice})"))
+    let message = format!("{} ({operation}: {advice})", Escaped(message));
+    translate_as(error, message)
 }
 
 pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
@@ -80,7 +83,7 @@ fn translate_as(error: EtcdError, message: String) -> Error {
     if is_invalid {
         return invalid_config(message);
     }
-    let source: Option<Cause> = Some(Arc::new(error));
+    let source = Some(Told::cause(error));
     match code {
         Some(code::PERMISSION_DENIED) => Error::PermissionDenied { message, source },
         // A new token was refused too.
@@ -108,6 +111,25 @@ fn translate_as(error: EtcdError, message: String) -> Error {
         _ => Error::Unavailable { message, source },
     }
 }
+
+/// An error of etcd's as the source of one that has told all of it. It is written the same way, as
+/// whoever writes an error with its causes leaves out what it has written already.
+#[derive(Debug)]
+struct Told(EtcdError);
+
+impl Told {
+    fn cause(error: EtcdError) -> Cause {
+        Arc::new(Self(error))
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(with_all_causes(&self.0)).fmt(f)
+    }
+}
+
+impl std::error::Error for Told {}
 
 fn transient(message: String, source: Option<Cause>) -> Error {
     Error::Backend {

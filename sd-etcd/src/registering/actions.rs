@@ -12,7 +12,7 @@ use crate::{
     errors,
 };
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
-use sd_core::{Error, Ttl};
+use sd_core::{Error, ErrorChain, Ttl};
 use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
@@ -321,7 +321,7 @@ impl<'a> Batches<'a> {
 
     fn failed(&mut self, error: Error) {
         let count = self.size.min(self.rest.len());
-        tracing::debug!(keys = count, %error, "keys cannot be read");
+        tracing::debug!(keys = count, error = %ErrorChain(&error), "keys cannot be read");
         if error.is_transient() {
             self.rest = &[];
         } else if count > 1 {

@@ -15,7 +15,7 @@ use crate::{
     support::{count, retry_backoff},
 };
 use futures::future::BoxFuture;
-use sd_core::{Backoff, Error, Ttl};
+use sd_core::{Backoff, Error, ErrorChain, Ttl};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -133,11 +133,11 @@ impl KeepAlive {
         }
         if self.refusals == 1 && !error.is_transient() {
             tracing::error!(
-                lease = self.lease, %error, ?pause,
+                lease = self.lease, error = %ErrorChain(error), ?pause,
                 "keep-alives are refused: the lease ends until somebody changes that"
             );
         } else {
-            tracing::debug!(lease = self.lease, %error, ?pause, "keep-alive stream not opened");
+            tracing::debug!(lease = self.lease, error = %ErrorChain(error), ?pause, "keep-alive stream not opened");
         }
         self.state = State::Waiting {
             until: Instant::now() + pause,
@@ -155,7 +155,7 @@ impl KeepAlive {
 
     fn interrupted(&mut self, epoch: u64, is_steady: bool, error: &Error) {
         // The connector warns if this gives up the connection.
-        tracing::debug!(lease = self.lease, %error, "keep-alive interrupted");
+        tracing::debug!(lease = self.lease, error = %ErrorChain(error), "keep-alive interrupted");
         count(meters::KEEPALIVE_FAILURES, None, 1);
         // A token that has expired says nothing against the connection (3.7 ends the stream then).
         if !errors::is_token_refused(&error.to_string()) {

@@ -4,7 +4,7 @@ use super::{
     requests::{RemovalReply, Scope},
     write::{self, Found, Guard},
 };
-use sd_core::{Deregistered, Error, Owner};
+use sd_core::{Deregistered, Error, Escaped, Owner};
 use std::collections::HashMap;
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ impl PendingRemovals {
             for reply in removal.replies.extract_if(.., |it| it.deadline <= now) {
                 // The caller logs it.
                 tracing::debug!(
-                    key = %String::from_utf8_lossy(key),
+                    key = %Escaped(String::from_utf8_lossy(key)),
                     lease = removal.lease,
                     "deregistration not confirmed; still trying"
                 );

@@ -7,7 +7,7 @@ use crate::{
     errors,
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::{Entry, Error, Gap, Key, Prefix, Result, Snapshot, WatchError};
+use sd_core::{Entry, Error, Escaped, Gap, Key, Prefix, Result, Snapshot, WatchError};
 
 /// How often a list starts again because its revision was compacted meanwhile.
 const MAX_STARTS: usize = 5;
@@ -32,7 +32,7 @@ pub(crate) async fn list(
             }
             // Compacted between two pages, or the next page came from a member that is behind.
             Err(CallError::Etcd(error)) if errors::gap(&error).is_some() => {
-                tracing::debug!(%prefix, gap = ?errors::gap(&error), "listing anew");
+                tracing::debug!(prefix = %Escaped(prefix), gap = ?errors::gap(&error), "listing anew");
             }
             Err(error) => return Err(error.into()),
         }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{config::Options, connection::Connector, support::count};
 use futures::stream;
-use sd_core::{Error, Gap, Prefix, Revision, Watch, WatchError};
+use sd_core::{Error, ErrorChain, Gap, Prefix, Revision, Watch, WatchError};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -121,7 +121,7 @@ impl Requests {
     fn rolled_back(&self, epoch: u64, gap: &Gap) {
         count(meters::ROLLBACKS, None, 1);
         if self.rolled_back_on.swap(epoch, Ordering::Relaxed) != epoch {
-            tracing::warn!(%gap, "etcd was wiped or rolled back, listing all again");
+            tracing::warn!(gap = %ErrorChain(gap), "etcd was wiped or rolled back, listing all again");
         }
     }
 

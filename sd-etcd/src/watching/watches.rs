@@ -8,7 +8,7 @@ use super::{
 };
 use crate::support::count;
 use etcd_client::{WatchOptions, proto::PbWatchResponse};
-use sd_core::{Error, Gap, WatchError};
+use sd_core::{Error, ErrorChain, Gap, WatchError};
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
@@ -143,7 +143,7 @@ impl Watches {
     /// Ends the watches that etcd has started, as they may have followed another history.
     pub(super) fn end_with_gap(&mut self, gap: &Gap) {
         count(meters::ROLLBACKS, None, self.active.len());
-        tracing::warn!(%gap, "etcd was wiped or rolled back, listing all again");
+        tracing::warn!(gap = %ErrorChain(gap), "etcd was wiped or rolled back, listing all again");
         for (_, active) in self.active.drain() {
             active.end(WatchError::Gap(gap.clone()));
         }
@@ -153,7 +153,7 @@ impl Watches {
     pub(super) fn interrupt(&mut self, error: &Error) {
         if !self.active.is_empty() && !matches!(error, Error::Closed) {
             // The connector has warned that it gave up the connection.
-            tracing::debug!(watches = self.active.len(), %error, "watches interrupted");
+            tracing::debug!(watches = self.active.len(), error = %ErrorChain(error), "watches interrupted");
             count(meters::WATCH_INTERRUPTIONS, None, self.active.len());
         }
         let interrupted = || WatchError::Interrupted(error.clone());

@@ -37,7 +37,15 @@ pub struct Line {
 impl Log {
     /// Captures what is logged from now on.
     pub fn capture() -> Self {
-        let lines = Lines::default();
+        Self::capture_at(Level::INFO)
+    }
+
+    /// The same at `level` and above.
+    pub fn capture_at(level: Level) -> Self {
+        let lines = Lines {
+            level,
+            lines: Arc::default(),
+        };
         let _subscriber = tracing::subscriber::set_default(lines.clone());
         Self { lines, _subscriber }
     }
@@ -77,12 +85,15 @@ impl fmt::Display for Line {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<Line>>>);
+#[derive(Debug, Clone)]
+struct Lines {
+    level: Level,
+    lines: Arc<Mutex<Vec<Line>>>,
+}
 
 impl Lines {
     fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,7 +101,7 @@ impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let is_toolkit = target.starts_with("sd_core") || target.starts_with("sd_etcd");
-        is_toolkit && *metadata.level() <= Level::INFO
+        is_toolkit && *metadata.level() <= self.level
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

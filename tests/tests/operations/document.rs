@@ -57,6 +57,15 @@ impl Row {
     }
 }
 
+/// When to be alarmed: the second cells of the table of alarms.
+pub(crate) fn alarms() -> Vec<&'static str> {
+    let table = DOCUMENT.split("| alarm |").nth(1).expect("the table");
+    let table = table.split("\n\n").next().unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    rows.map(|row| row.split(" | ").nth(1).expect("a cell"))
+        .collect()
+}
+
 /// `WARN message {field field}`
 fn line(text: &str) -> Line {
     let (level, rest) = text.split_once(' ').expect("a level");

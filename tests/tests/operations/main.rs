@@ -8,6 +8,7 @@ mod document;
 mod meters;
 mod monitor;
 mod outages;
+mod outside_text;
 mod registrations;
 mod security;
 mod views;
@@ -77,13 +78,11 @@ fn every_row_is_provoked_and_names_metrics_that_exist() {
         include_str!("views.rs"),
     ];
     let source = source.concat();
-    let core = include_str!("../../../sd-core/src/telemetry.rs");
-    let etcd = include_str!("../../../sd-etcd/src/telemetry.rs");
 
     let rows = Row::all();
     assert!(rows.len() >= 24, "{} rows", rows.len());
     for row in rows {
-        let provoked = format!(".shows(\"{}\")", row.fault);
+        let provoked = format!("\"{}\")", row.fault);
         assert!(
             source.contains(&provoked),
             "nobody provokes {:?}",
@@ -91,14 +90,30 @@ fn every_row_is_provoked_and_names_metrics_that_exist() {
         );
         assert_eq!(row.lines.is_empty(), row.is_silent, "{row:?}");
         for meter in row.meters {
-            // As the tables of the two modules name it, with a link to its constant.
-            let documented = format!("[`{}`](", meter.name);
-            assert!(
-                core.contains(&documented) || etcd.contains(&documented),
-                "{meter:?}"
-            );
+            assert!(is_metric(&meter.name), "{meter:?}");
         }
     }
+}
+
+#[test]
+fn every_alarm_names_metrics_that_exist() {
+    let alarms = document::alarms();
+    assert!(alarms.len() >= 11, "{alarms:?}");
+    for alarm in alarms {
+        let mut names = alarm.split(|it: char| !it.is_ascii_lowercase() && it != '_');
+        let name = names.find(|it| it.starts_with("sd_"));
+        assert!(name.is_some_and(is_metric), "{alarm}");
+    }
+}
+
+/// Whether a table of the two modules has it, with a link to its constant.
+fn is_metric(name: &str) -> bool {
+    let tables = [
+        include_str!("../../../sd-core/src/telemetry.rs"),
+        include_str!("../../../sd-etcd/src/telemetry.rs"),
+    ];
+    let documented = format!("[`{name}`](");
+    tables.iter().any(|table| table.contains(&documented))
 }
 
 fn prefix() -> Prefix {

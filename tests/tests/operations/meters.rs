@@ -54,6 +54,11 @@ impl Meters {
         }
     }
 
+    /// All that there are, with their labels.
+    pub(crate) fn names(&self) -> Vec<Meter> {
+        self.0.lock().unwrap().keys().cloned().collect()
+    }
+
     pub(crate) fn moved(&self, documented: &Meter) -> bool {
         let values = self.0.lock().unwrap();
         let mut values = values.iter().filter(|(meter, _)| meter.is(documented));

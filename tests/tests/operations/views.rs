@@ -145,16 +145,39 @@ async fn a_watch_is_not_answered_yet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_entries_cannot_be_read() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    for n in 0..1_000 {
+        registry.put(format!("/services/hello/{n}"), "{").unwrap();
+    }
+
+    monitor.reset();
+    let instancer = Instancer::new(registry.client(), prefix());
+    instancer.ready().await.unwrap();
+
+    monitor.shows_up_to(16, "many entries cannot be read").await;
+    let lines = monitor.log.lines();
+    let more = lines.iter().filter_map(|line| line.field("entries"));
+    let more: Vec<_> = more.collect();
+    assert_eq!(more, ["1000", "984"], "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_factory_fails() {
     let monitor = Monitor::start();
     let registry = Registry::new();
     registry.put(KEY, ADDRESS).unwrap();
 
     monitor.reset();
-    let factory = factory_fn(|_| Err::<(), _>("no such host".into()));
+    let start = tokio::time::Instant::now();
+    let factory = factory_fn(move |_| match start.elapsed().as_secs() {
+        0..600 => Err("no such host".into()),
+        _ => Ok(()),
+    });
     let endpointer = Endpointer::new(Instancer::new(registry.client(), prefix()), factory);
     endpointer.ready().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(700)).await;
 
     monitor.shows("no endpoint can be made").await;
 }

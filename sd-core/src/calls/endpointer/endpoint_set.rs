@@ -9,6 +9,7 @@ mod tests;
 
 use super::{
     factory_queue::{FactoryQueue, FactoryRun, RunId},
+    failure_log::FailureLog,
     status::FactoryFailure,
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) struct EndpointSet<E> {
     queue: FactoryQueue,
     backoff: Backoff,
     failures: OrdMap<Key, FactoryFailure>,
+    log: FailureLog,
     /// How many slots have an endpoint.
     made: usize,
     /// How many instances of the first event have had no run of their factory yet.
@@ -58,6 +60,7 @@ impl<E> EndpointSet<E> {
             queue: FactoryQueue::new(limit),
             backoff,
             failures: OrdMap::new(),
+            log: FailureLog::new(),
             made: 0,
             untried: 0,
             changed: false,
@@ -80,6 +83,7 @@ impl<E> EndpointSet<E> {
         }
         // The reason for an empty table changes too, from unknown to empty.
         self.changed |= first;
+        self.log_all_made(now);
         abandoned
     }
 
@@ -161,34 +165,37 @@ impl<E> EndpointSet<E> {
         let address = slot.instance.address();
         match made {
             Ok(target) => {
-                if let Some(failure) = self.failures.remove(&key) {
-                    let attempts = failure.attempts + 1;
-                    tracing::info!(%key, address, attempts, "endpoint made");
-                }
+                self.failures.remove(&key);
                 self.made += usize::from(slot.endpoint.is_none());
                 slot.endpoint = Some(Arc::new(Endpoint::new(slot.instance.clone(), target)));
                 slot.run = None;
                 slot.backoff = None;
                 self.changed = true;
+                self.log_all_made(now);
             }
             Err(error) => {
                 meters::factory_failed();
                 let first = || Box::new(self.backoff.clone());
                 let pause = slot.backoff.get_or_insert_with(first).next_delay();
                 let before = self.failures.get(&key);
-                if before.is_none() {
-                    tracing::warn!(%key, address, %error, ?pause, "endpoint cannot be made, trying on");
-                }
+                let failing = self.failures.len() + usize::from(before.is_none());
                 let failure = FactoryFailure {
                     address: address.into(),
                     attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
                     since: before.map_or(now, |before| before.since),
                     error,
                 };
+                self.log.failed(&key, &failure, failing, now);
                 slot.run = Some(self.queue.schedule(key.clone(), now + pause));
                 self.failures.insert(key, failure);
                 self.changed |= self.made == 0;
             }
+        }
+    }
+
+    fn log_all_made(&mut self, now: Instant) {
+        if self.making() == 0 {
+            self.log.all_made(self.made, now);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     calls::factory::FactoryError,
     instances::Health,
-    registry::{Key, chain},
+    registry::{ErrorChain, Escaped, Key},
 };
 use imbl::OrdMap;
 use std::fmt;
@@ -107,7 +107,7 @@ impl fmt::Display for EndpointerStatus {
             }
         }
         if let Some(Health::Stale { why, .. }) = &self.health {
-            write!(f, ", stale: {}", chain(why))?;
+            write!(f, ", stale: {}", ErrorChain(why))?;
         }
         let flags = [(self.invalidated, "invalidated"), (self.ended, "ended")];
         for (_, what) in flags.into_iter().filter(|(is_set, _)| *is_set) {
@@ -144,6 +144,7 @@ impl fmt::Display for FactoryFailure {
         } else {
             "attempts"
         };
+        let (address, error) = (Escaped(address), ErrorChain(error));
         write!(f, "{address}: {error} ({attempts} {noun})")
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     calls::{endpoint_table::EndpointTable, meters::EndpointerMeters, no_endpoints::NoEndpoints},
     instances::{Event, Events, Health, Source, Trouble},
-    registry::chain,
+    registry::ErrorChain,
     support::{Panicked, Work},
 };
 use futures::{FutureExt, StreamExt};
@@ -178,7 +178,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         match &self.health {
             Some(Health::Stale { why, .. }) if self.invalidated => {
                 tracing::warn!(
-                    error = chain(why),
+                    error = %ErrorChain(why),
                     "endpoints invalidated: the source is stale"
                 );
             }

@@ -3,6 +3,7 @@
 use crate::{
     calls::{factory::BoxError, no_endpoints::NoEndpoints},
     instances::Instance,
+    registry::{Escaped, Message},
 };
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -159,10 +160,10 @@ impl fmt::Display for Stopped {
 impl<Err: fmt::Display> fmt::Display for Attempt<Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(instance) = &self.instance {
-            write!(f, "{}: ", instance.address())?;
+            write!(f, "{}: ", Escaped(instance.address()))?;
         }
         match &self.error {
-            AttemptError::Failed(error) => error.fmt(f),
+            AttemptError::Failed(error) => Message(error).fmt(f),
             AttemptError::TimedOut { after } => write!(f, "no answer within {after:?}"),
             AttemptError::NoEndpoints(none) => none.fmt(f),
         }

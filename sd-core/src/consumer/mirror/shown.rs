@@ -4,7 +4,7 @@ use super::{loss_window::Loss, pending_removals::PendingRemovals, unreadable::Un
 use crate::{
     consumer::meters::InstanceMeters,
     instances::{Codec, CodecError, Event, Instance, Instances, Status},
-    registry::{Change, Entry, Key, Prefix},
+    registry::{Change, Entry, Escaped, Key, Prefix},
     support::catch,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -39,8 +39,8 @@ impl ShownInstances {
             instances: Instances::default(),
             removals,
             leaving: BTreeSet::new(),
-            unreadable: UnreadableEntries::new("entry skipped"),
-            strange: UnreadableEntries::new("attribute ignored"),
+            unreadable: UnreadableEntries::new(["entry skipped", "more entries skipped"]),
+            strange: UnreadableEntries::new(["attribute ignored", "more attributes ignored"]),
             skipped: 0,
         }
     }
@@ -75,16 +75,17 @@ impl ShownInstances {
             changed |= self.remove(&key);
         }
         for entry in entries {
-            changed |= self.put(&entry);
+            changed |= self.put(&entry, now);
         }
         changed |= self.settle(now) || self.unreadable.len() != unreadable;
         self.meters.listed();
         tracing::info!(
-            prefix = %self.prefix,
+            prefix = %Escaped(&self.prefix),
             entries = listed,
             instances = self.instances.len(),
             "listed"
         );
+        self.log_rest(now);
         changed
     }
 
@@ -94,7 +95,7 @@ impl ShownInstances {
         let mut changed = false;
         for change in changes {
             changed |= match change {
-                Change::Put(entry) => self.put(&entry),
+                Change::Put(entry) => self.put(&entry, now),
                 Change::Delete(key) => {
                     self.forget(&key);
                     self.remove(&key)
@@ -102,6 +103,7 @@ impl ShownInstances {
             };
         }
         changed |= self.settle(now);
+        self.log_rest(now);
         changed || self.unreadable.len() != unreadable
     }
 
@@ -118,7 +120,7 @@ impl ShownInstances {
             .values()
             .map(|it| now.saturating_duration_since(it.since));
         tracing::warn!(
-            prefix = %self.prefix,
+            prefix = %Escaped(&self.prefix),
             removed = due.len(),
             held_for = ?held_for.max().unwrap_or_default(),
             "held removals applied: the registry has been healthy for the grace period"
@@ -132,19 +134,19 @@ impl ShownInstances {
         self.meters.skipped(entries);
     }
 
-    fn put(&mut self, entry: &Entry) -> bool {
+    fn put(&mut self, entry: &Entry, now: Instant) -> bool {
         let (instance, ignored) = match self.decode(entry) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
-                self.unreadable.note(&self.prefix, entry, &error);
+                self.unreadable.note(&self.prefix, entry, &error, now);
                 self.strange.forget(&entry.key);
                 return self.remove(&entry.key);
             }
         };
         self.unreadable.forget(&entry.key);
         match ignored {
-            Some(error) => self.strange.note(&self.prefix, entry, &error),
+            Some(error) => self.strange.note(&self.prefix, entry, &error, now),
             None => self.strange.forget(&entry.key),
         }
         self.leaving.remove(&entry.key);
@@ -211,12 +213,17 @@ impl ShownInstances {
         self.strange.forget(key);
     }
 
+    fn log_rest(&mut self, now: Instant) {
+        self.unreadable.log_rest(&self.prefix, now);
+        self.strange.log_rest(&self.prefix, now);
+    }
+
     fn log_held(&self, loss: Option<Loss>) {
-        let (prefix, grace) = (&self.prefix, self.removals.grace());
+        let grace = self.removals.grace();
         let held = self.removals.held().len();
         let Some(Loss { removed, of }) = loss else {
             tracing::warn!(
-                %prefix,
+                prefix = %Escaped(&self.prefix),
                 held,
                 ?grace,
                 "removals held back: they apply when the registry has been healthy for the grace period"
@@ -225,7 +232,7 @@ impl ShownInstances {
         };
         self.meters.lost_many();
         tracing::warn!(
-            %prefix,
+            prefix = %Escaped(&self.prefix),
             removed,
             of,
             held,

@@ -3,7 +3,7 @@
 use crate::{
     consumer::meters::HealthMeters,
     instances::{Health, Trouble},
-    registry::{Error, Prefix, WatchError, chain},
+    registry::{Error, ErrorChain, Escaped, Prefix, WatchError},
     support::{Severity, Warnings},
 };
 use std::time::Duration;
@@ -84,9 +84,9 @@ impl SourceHealth {
         self.published = Health::Live;
         let stale = now.saturating_duration_since(since);
         if was_warned_of {
-            tracing::info!(prefix = %self.prefix, ?stale, "following again");
+            tracing::info!(prefix = %Escaped(&self.prefix), ?stale, "following again");
         } else {
-            tracing::debug!(prefix = %self.prefix, ?stale, "following again");
+            tracing::debug!(prefix = %Escaped(&self.prefix), ?stale, "following again");
         }
         true
     }
@@ -94,26 +94,29 @@ impl SourceHealth {
     /// Of a series of troubles the first is logged, and each that is graver than all before it. An
     /// outage is logged by the client.
     fn log(&mut self, why: &Trouble, is_ready: bool, pause: Duration, now: Instant) {
-        let (prefix, error) = (&self.prefix, chain(why));
         let Some(cause) = cause(why) else {
-            tracing::warn!(%prefix, error, ?pause, "changes were missed, listing again");
+            tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "changes were missed, listing again");
             return;
         };
         if matches!(cause, Error::Closed) {
             if self.trouble.is_none() {
-                tracing::info!(%prefix, "the client was closed, keeping what is known");
+                tracing::info!(prefix = %Escaped(&self.prefix), "the client was closed, keeping what is known");
             }
             return;
         }
         match self.warnings.note(cause, now) {
             Some(Severity::Permanent) => {
-                tracing::error!(%prefix, error, ?pause, "not following until somebody changes that");
+                tracing::error!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "not following until somebody changes that");
             }
             Some(_) if is_ready => {
-                tracing::warn!(%prefix, error, ?pause, "not following, keeping what is known");
+                tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "not following, keeping what is known");
             }
-            Some(_) => tracing::warn!(%prefix, error, ?pause, "nothing known yet, trying on"),
-            None => tracing::debug!(%prefix, error, ?pause, "not following"),
+            Some(_) => {
+                tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "nothing known yet, trying on")
+            }
+            None => {
+                tracing::debug!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "not following")
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     consumer::testing::{delete, entry, held, key, names, prefix, put},
     instances::{CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
-    registry::{Change, Entry, Gap, Key, chain},
+    registry::{Change, Entry, ErrorChain, Gap, Key},
     support::{Log, denied},
 };
 
@@ -126,7 +126,7 @@ impl Fixture {
 fn why(health: &Health) -> String {
     match health {
         Health::Live => "live".into(),
-        Health::Stale { why, .. } => chain(why),
+        Health::Stale { why, .. } => ErrorChain(why).to_string(),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::provider::status::{RegistrarStatus, shown};
 use crate::{
-    registry::{Deregistered, Error, Lost, Service, ServiceKey},
+    registry::{Deregistered, Error, ErrorChain, Escaped, Lost, Service, ServiceKey},
     support::Warnings,
 };
 use tokio::time::Instant;
@@ -34,22 +34,21 @@ impl StatusLog {
         match new {
             RegistrarStatus::Registering { attempt, error } => match error {
                 Some(error) if self.warns(error, now) => {
-                    tracing::warn!(%service, %error, "registering failed, trying on");
+                    tracing::warn!(service = %Escaped(service), error = %ErrorChain(error), "registering failed, trying on");
                 }
-                _ => tracing::debug!(%service, attempt, "registering"),
+                _ => tracing::debug!(service = %Escaped(service), attempt, "registering"),
             },
             RegistrarStatus::Registered {
                 error: Some(error), ..
             } => {
                 if self.warns(error, now) {
-                    tracing::warn!(%service, %error, "the new value was not written, trying on");
+                    tracing::warn!(service = %Escaped(service), error = %ErrorChain(error), "the new value was not written, trying on");
                 }
             }
             RegistrarStatus::Registered {
                 edit: Some(edit), ..
             } if !is_edited_so(old, edit) => {
-                let value = shown(edit);
-                tracing::info!(%service, %value, "the entry was edited in the registry, and stays so");
+                tracing::info!(service = %Escaped(service), value = %Escaped(shown(edit)), "the entry was edited in the registry, and stays so");
             }
             RegistrarStatus::Registered {
                 unproven: Some(unproven),
@@ -59,9 +58,9 @@ impl StatusLog {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
                 if self.warnings.end() | std::mem::take(&mut self.warned_of_loss) | is_first {
-                    tracing::info!(%service, %key, %lease, "registered");
+                    tracing::info!(service = %Escaped(service), key = %Escaped(key), lease = %Escaped(lease), "registered");
                 } else {
-                    tracing::debug!(%service, %key, %lease, "registered again");
+                    tracing::debug!(service = %Escaped(service), key = %Escaped(key), lease = %Escaped(lease), "registered again");
                 }
             }
             RegistrarStatus::Reclaiming {
@@ -69,30 +68,35 @@ impl StatusLog {
             } => self.lost(service, lost),
             RegistrarStatus::Reclaiming { attempt, error, .. } => match error {
                 Some(error) if self.warns(error, now) => {
-                    tracing::warn!(%service, %error, "reclaiming failed, trying on");
+                    tracing::warn!(service = %Escaped(service), error = %ErrorChain(error), "reclaiming failed, trying on");
                 }
-                _ => tracing::debug!(%service, attempt, "reclaiming"),
+                _ => tracing::debug!(service = %Escaped(service), attempt, "reclaiming"),
             },
             RegistrarStatus::Taken { value } => {
                 self.warned_of_loss = true;
-                let owner = shown(value);
-                tracing::warn!(%service, %owner, "somebody else took the key");
+                tracing::warn!(service = %Escaped(service), owner = %Escaped(shown(value)), "somebody else took the key");
             }
             RegistrarStatus::Superseded => {
-                tracing::warn!(%service, "superseded by another registration of this client");
+                tracing::warn!(service = %Escaped(service), "superseded by another registration of this client");
             }
-            RegistrarStatus::Failed(error) => tracing::error!(%service, %error, "gave up"),
+            RegistrarStatus::Failed(error) => {
+                tracing::error!(service = %Escaped(service), error = %ErrorChain(error), "gave up")
+            }
             RegistrarStatus::Deregistered(Deregistered::Unconfirmed) => tracing::warn!(
-                %service, %ttl,
+                service = %Escaped(service), %ttl,
                 "deregistration unconfirmed: nothing is put any more, and the lease ends by itself"
             ),
             RegistrarStatus::Deregistered(outcome) => {
-                tracing::info!(%service, ?outcome, "deregistered");
+                tracing::info!(service = %Escaped(service), ?outcome, "deregistered");
             }
-            RegistrarStatus::Deregistering => tracing::debug!(%service, "deregistering"),
-            RegistrarStatus::Closed => tracing::info!(%service, "the client was closed"),
+            RegistrarStatus::Deregistering => {
+                tracing::debug!(service = %Escaped(service), "deregistering")
+            }
+            RegistrarStatus::Closed => {
+                tracing::info!(service = %Escaped(service), "the client was closed")
+            }
             RegistrarStatus::RuntimeEnded => tracing::warn!(
-                %service, %ttl,
+                service = %Escaped(service), %ttl,
                 "the runtime has ended before the service was deregistered: the lease ends by itself"
             ),
             RegistrarStatus::Idle => {}
@@ -109,10 +113,10 @@ impl StatusLog {
     fn lost(&mut self, service: &ServiceKey, lost: &Lost) {
         let reason = lost.reason();
         if matches!(lost, Lost::LeaseExpired | Lost::RolledBack) {
-            tracing::debug!(%service, "registration lost, putting it back");
+            tracing::debug!(service = %Escaped(service), "registration lost, putting it back");
         } else {
             self.warned_of_loss = true;
-            tracing::warn!(%service, reason, "registration lost, putting it back");
+            tracing::warn!(service = %Escaped(service), reason, "registration lost, putting it back");
         }
     }
 }

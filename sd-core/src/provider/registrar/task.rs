@@ -7,8 +7,8 @@ use crate::{
         status::RegistrarStatus,
     },
     registry::{
-        Client, Deregistered, Error, Key, LeaseId, LeaseProof, Lost, Reclaimed, Registration,
-        Result, Service,
+        Client, Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, LeaseProof, Lost,
+        Reclaimed, Registration, Result, Service,
     },
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
@@ -168,7 +168,7 @@ impl RegistrarTask {
         self.publish();
         let registration = self.registration.take();
         if let Err(why) = catch(|| drop(registration)) {
-            tracing::error!(service = %self.service.key, %why, "dropping the registration failed");
+            tracing::error!(service = %Escaped(&self.service.key), why = %ErrorChain(&why), "dropping the registration failed");
         }
     }
 
@@ -235,7 +235,7 @@ async fn deregister(client: &dyn Client, service: &Service) -> Result<Deregister
     match caught(async { client.deregister(service).await }).await {
         // A client answers `Unconfirmed` instead; one that does not must not confuse the caller.
         Err(error) if error.is_transient() => {
-            tracing::warn!(service = %service.key, %error, "deregistering failed");
+            tracing::warn!(service = %Escaped(&service.key), error = %ErrorChain(&error), "deregistering failed");
             Ok(Deregistered::Unconfirmed)
         }
         outcome => outcome,

@@ -2,7 +2,7 @@
 
 use crate::{
     instances::Codec,
-    registry::{Entry, Key},
+    registry::{Entry, ErrorChain, Escaped, Key},
     support::catch,
 };
 use bytes::Bytes;
@@ -33,7 +33,7 @@ impl Options {
             _ => false,
         });
         is_same.unwrap_or_else(|why| {
-            tracing::error!(%key, %why, "the codec failed, an edited value is not kept");
+            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, an edited value is not kept");
             false
         })
     }
@@ -57,7 +57,7 @@ impl Options {
             _ => false,
         });
         is_such.unwrap_or_else(|why| {
-            tracing::error!(%key, %why, "the codec failed, what took the key is left");
+            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, what took the key is left");
             false
         })
     }
@@ -66,7 +66,7 @@ impl Options {
     /// codec is logged, and draining is not announced.
     pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
         catch(|| self.codec.draining(key, value)).unwrap_or_else(|why| {
-            tracing::error!(%key, %why, "the codec failed, draining is not announced");
+            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, draining is not announced");
             None
         })
     }

@@ -2,7 +2,9 @@
 
 use super::Lister;
 use crate::registry::{
-    error::{Error, Result, chain},
+    error::{Error, Result},
+    error_chain::ErrorChain,
+    escaped::Escaped,
     listing::Listing,
     prefix::Prefix,
 };
@@ -49,9 +51,11 @@ impl<L: Lister> BoundedLister<L> {
         };
         match outage {
             Some(error) if is_news => {
-                tracing::warn!(%prefix, error = chain(error), "cannot be listed, trying on");
+                tracing::warn!(prefix = %Escaped(prefix), error = %ErrorChain(error), "cannot be listed, trying on");
             }
-            None if is_news && error.is_none() => tracing::info!(%prefix, "can be listed again"),
+            None if is_news && error.is_none() => {
+                tracing::info!(prefix = %Escaped(prefix), "can be listed again");
+            }
             _ => {}
         }
     }

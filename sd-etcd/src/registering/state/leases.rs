@@ -8,7 +8,7 @@ use crate::{
     },
     support::{GaugeGuard, count},
 };
-use sd_core::{Error, LeaseId, ProofSender, Ttl};
+use sd_core::{Error, ErrorChain, LeaseId, ProofSender, Ttl};
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
@@ -193,7 +193,7 @@ impl SessionState {
         if error.is_transient() {
             self.revocations.push_back(revocation);
         } else {
-            tracing::warn!(lease, %error, "lease not revoked; it ends by itself");
+            tracing::warn!(lease, error = %ErrorChain(&error), "lease not revoked; it ends by itself");
         }
         self.postpone_cleanup(now);
     }

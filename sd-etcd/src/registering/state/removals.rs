@@ -6,7 +6,7 @@ use crate::registering::{
     requests::RemovalReply,
     write::{Guard, Written},
 };
-use sd_core::{Deregistered, Error, Owner, Result};
+use sd_core::{Deregistered, Error, ErrorChain, Escaped, Owner, Result};
 use std::collections::HashSet;
 use tokio::time::Instant;
 
@@ -71,7 +71,7 @@ impl SessionState {
             self.removals.separate(keys);
         } else {
             for key in keys {
-                tracing::warn!(key = %String::from_utf8_lossy(&key), %error, "key not removed");
+                tracing::warn!(key = %Escaped(String::from_utf8_lossy(&key)), error = %ErrorChain(&error), "key not removed");
                 self.removals.fail(&key, &error);
             }
         }

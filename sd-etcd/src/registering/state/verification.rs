@@ -15,7 +15,7 @@ use crate::{
     },
     support::count,
 };
-use sd_core::{Error, Lost};
+use sd_core::{Error, ErrorChain, Escaped, Lost};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
@@ -147,10 +147,10 @@ impl SessionState {
             return;
         };
         if current.was_denied {
-            tracing::debug!(lease, %error, "registrations still cannot be verified");
+            tracing::debug!(lease, error = %ErrorChain(&error), "registrations still cannot be verified");
         } else {
             tracing::warn!(
-                lease, %error,
+                lease, error = %ErrorChain(&error),
                 "registrations cannot be verified: deleted keys will not be noticed"
             );
         }
@@ -163,7 +163,7 @@ impl SessionState {
         for stray in self.ledger.strays(keys) {
             if !self.removals.contains(&stray) {
                 tracing::warn!(
-                    key = %String::from_utf8_lossy(&stray),
+                    key = %Escaped(String::from_utf8_lossy(&stray)),
                     lease,
                     "removing a key of ours that nobody holds"
                 );
@@ -232,7 +232,7 @@ impl SessionState {
         }
         let key = String::from_utf8_lossy(&key.key);
         let Some(found) = found else {
-            tracing::debug!(%key, lease, "key deleted by somebody else");
+            tracing::debug!(key = %Escaped(key), lease, "key deleted by somebody else");
             held.lose(Lost::KeyDeleted);
             return None;
         };
@@ -244,7 +244,7 @@ impl SessionState {
                 held.value = found.value;
             }
             Finding::Overwritten => {
-                tracing::debug!(%key, lease, "value changed by somebody else");
+                tracing::debug!(key = %Escaped(key), lease, "value changed by somebody else");
                 held.lose(Lost::overwritten(found.value.clone()));
                 held.found = Some(found);
             }
@@ -253,7 +253,7 @@ impl SessionState {
                 held.found = Some(found);
             }
             Finding::Taken => {
-                tracing::debug!(%key, lease, "key taken by somebody else");
+                tracing::debug!(key = %Escaped(key), lease, "key taken by somebody else");
                 let _ = held.taken(found);
             }
         }

@@ -1,7 +1,10 @@
 //! The endpoint set without a runtime.
 
 use super::*;
-use crate::{calls::endpointer::factory_queue::COUNTED_FOR, support::Backoff};
+use crate::{
+    calls::endpointer::factory_queue::COUNTED_FOR,
+    support::{Backoff, Log},
+};
 use std::time::Duration;
 
 fn set(limit: usize) -> EndpointSet<u32> {
@@ -116,4 +119,84 @@ fn nothing_remains_of_what_is_gone() {
     assert!(set.slots.is_empty() && set.queue.is_empty());
     assert!(set.failures.is_empty());
     assert_eq!(set.made, 0);
+}
+
+/// Runs all factories that are due by `now`.
+fn run_all(
+    set: &mut EndpointSet<u32>,
+    now: Instant,
+    make: impl Fn(&Instance) -> Result<u32, FactoryError>,
+) {
+    while let Some((id, instance)) = set.start_run(now) {
+        set.finish_run(id, make(&instance), now);
+    }
+}
+
+fn many(count: usize) -> Instances {
+    let instance = |n| Instance::new(Key::new(format!("{n:04}")).unwrap(), "h:1");
+    (0..count).map(instance).collect()
+}
+
+#[test]
+fn a_thousand_failing_factories_are_a_handful_of_lines() {
+    let (log, start) = (Log::capture(), Instant::now());
+    let mut set = set(usize::MAX);
+    set.apply(&many(1_000), start);
+    for millis in (0..60_000).step_by(100) {
+        run_all(&mut set, start + Duration::from_millis(millis), |_| {
+            Err(refused())
+        });
+    }
+    let text = "WARN endpoints cannot be made, trying on";
+    let error = "address=h:1 error=the factory panicked: refused";
+    let first = format!("{text} key=0000 {error} failing=1");
+    let all = log.text();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert_eq!(all[0], first);
+    assert!(all[1].ends_with("failing=1000"), "{all:?}");
+    assert_eq!(set.failures().len(), 1_000, "each of them is seen");
+
+    let later = start + Duration::from_secs(61);
+    run_all(&mut set, later, |_| Ok(1));
+    let recovered = "INFO all endpoints made endpoints=1000 after=61s";
+    assert_eq!(log.text()[2..], [recovered]);
+    run_all(&mut set, later, |_| Ok(1));
+    set.apply(&many(999), later);
+    assert_eq!(log.text().len(), 3, "said once");
+}
+
+#[test]
+fn another_kind_of_failure_is_said_at_once() {
+    let (log, now) = (Log::capture(), Instant::now());
+    let mut set = set(usize::MAX);
+    set.apply(&many(10), now);
+    run_all(&mut set, now, |instance| {
+        Err(match instance.key().as_str() {
+            "0007" | "0008" => FactoryError::TimedOut(Duration::from_secs(5)),
+            _ => refused(),
+        })
+    });
+    let all = log.text();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(
+        all[1].contains("key=0007") && all[1].contains("within 5s"),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_factory_that_fails_now_and_then_does_not_fill_the_log() {
+    let (log, start) = (Log::capture(), Instant::now());
+    let mut set = set(usize::MAX);
+    for n in 0..3_600_u64 {
+        // Another address each time.
+        let now = start + Duration::from_secs(n);
+        let address = format!("h:{n}");
+        set.apply(&instances([("a", &address)]), now);
+        run_all(&mut set, now, |_| {
+            if n % 2 == 0 { Err(refused()) } else { Ok(1) }
+        });
+    }
+    let all = log.text();
+    assert!((4..=40).contains(&all.len()), "{}: {all:?}", all.len());
 }

@@ -103,7 +103,10 @@ fn each_trouble_starts_the_wait_anew() {
     assert_eq!(names(&event), ["a", "b"]);
     let since: Vec<_> = event.held().map(|(_, held)| held.since).collect();
     assert_eq!(since, [first, fixture.now]);
-    let why: Vec<_> = event.held().map(|(_, held)| chain(&held.why)).collect();
+    let why: Vec<_> = event
+        .held()
+        .map(|(_, held)| ErrorChain(&held.why).to_string())
+        .collect();
     assert!(
         why[0].contains("silence") && why[1].contains("broken pipe"),
         "{why:?}"

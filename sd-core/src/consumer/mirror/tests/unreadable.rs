@@ -162,3 +162,31 @@ fn an_attribute_that_cannot_be_read_is_said_once() {
     fixture.batch([strange("2.5")]);
     assert_eq!(said(), 3, "again after it could be read");
 }
+
+#[test]
+fn many_unreadable_entries_are_a_handful_of_lines_and_a_count() {
+    let log = Log::capture();
+    let mut fixture = Fixture::watching(&[]);
+    fixture.batch((0..3_000).map(|n| Change::Put(entry(&n.to_string(), "?"))));
+    let all = log.text();
+    let count = |text: &str| all.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(count("WARN entry skipped"), 16, "{all:?}");
+    assert_eq!(count("WARN more entries skipped"), 1, "{all:?}");
+    assert_eq!(count("entries=2984"), 1, "{all:?}");
+}
+
+#[test]
+fn an_entry_that_changes_from_one_junk_to_another_does_not_fill_the_log() {
+    let log = Log::capture();
+    let mut fixture = Fixture::watching(&[]);
+    for n in 0..3_600 {
+        fixture.now += Duration::from_secs(1);
+        let junk = if n % 2 == 0 { "{" } else { "?" };
+        fixture.batch([Change::Put(entry("a", junk))]);
+        fixture.batch([delete("a")]);
+    }
+    let warnings = log.text().into_iter().filter(|it| it.contains("skipped"));
+    let warnings: Vec<_> = warnings.collect();
+    assert!((20..=60).contains(&warnings.len()), "{warnings:?}");
+    assert_eq!(fixture.mirror.skipped(), 3_600);
+}

@@ -1,0 +1,77 @@
+//! The log of factories that fail: a few lines, however many instances it concerns.
+//!
+//! [`EndpointerStatus::failures`](crate::EndpointerStatus::failures) has each of them.
+
+use super::status::FactoryFailure;
+use crate::{
+    calls::factory::FactoryError,
+    registry::{ErrorChain, Escaped, Key},
+    support::LogThrottle,
+};
+use std::mem::{Discriminant, discriminant};
+use tokio::time::Instant;
+
+pub(super) struct FailureLog {
+    throttle: LogThrottle,
+    /// What was warned of, until all endpoints are made.
+    warned: Option<Warned>,
+}
+
+struct Warned {
+    since: Instant,
+    /// The most instances that were said to fail.
+    failing: usize,
+    kinds: Vec<Discriminant<FactoryError>>,
+}
+
+impl FailureLog {
+    pub(super) fn new() -> Self {
+        Self {
+            throttle: LogThrottle::new(1),
+            warned: None,
+        }
+    }
+
+    /// The factory failed for `key`, one of `failing` instances. Warns of the first, at once of
+    /// another kind of failure, and after growing pauses of how many there are by then.
+    pub(super) fn failed(
+        &mut self,
+        key: &Key,
+        failure: &FactoryFailure,
+        failing: usize,
+        now: Instant,
+    ) {
+        let kind = discriminant(&failure.error);
+        let warned = self.warned.as_ref();
+        let is_kind_new = warned.is_some_and(|warned| !warned.kinds.contains(&kind));
+        let are_more = warned.is_none_or(|warned| failing > warned.failing);
+        let is_news = is_kind_new || are_more && self.throttle.allows(now);
+        if !is_news {
+            return;
+        }
+        tracing::warn!(
+            key = %Escaped(key),
+            address = %Escaped(&failure.address),
+            error = %ErrorChain(&failure.error),
+            failing,
+            "endpoints cannot be made, trying on"
+        );
+        let warned = self.warned.get_or_insert_with(|| Warned {
+            since: now,
+            failing: 0,
+            kinds: Vec::new(),
+        });
+        warned.failing = warned.failing.max(failing);
+        if !warned.kinds.contains(&kind) {
+            warned.kinds.push(kind);
+        }
+    }
+
+    /// Every instance has its endpoint.
+    pub(super) fn all_made(&mut self, endpoints: usize, now: Instant) {
+        if let Some(warned) = self.warned.take() {
+            let after = now.saturating_duration_since(warned.since);
+            tracing::info!(endpoints, ?after, "all endpoints made");
+        }
+    }
+}
