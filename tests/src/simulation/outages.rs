@@ -81,15 +81,12 @@ impl Outages {
     }
 
     fn clear(&mut self, now: Instant) {
+        // What is over in the moment in which it would be noticed may not be.
+        self.disruptions
+            .retain(|disruption| disruption.until.is_some() || disruption.from < now);
         for disruption in &mut self.disruptions {
             disruption.until.get_or_insert(now);
         }
-        // What was over before anybody can have noticed.
-        self.disruptions.retain(|disruption| {
-            disruption
-                .until
-                .is_none_or(|until| disruption.from <= until)
-        });
     }
 
     /// How long nothing has happened and the registry has answered; zero during an outage.
