@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod history;
 
-use super::{buffer::WatchBuffer, meters, token::Position};
+use super::{buffer::WatchBuffer, meters, token::ResumeToken};
 use crate::{config::Options, support::GaugeGuard};
 use etcd_client::{KeyValue, proto::PbEvent};
 use sd_core::{Change, Entry, Error, Key, WatchError};
@@ -15,32 +15,32 @@ pub(super) struct ActiveWatch {
     buffer: Arc<WatchBuffer>,
     /// The revision that it was started from. Events up to it are known already.
     started_from: i64,
-    position: Position,
+    token: ResumeToken,
     /// Events of a response of which more is to come.
     fragments: Vec<PbEvent>,
     _gauge: GaugeGuard,
 }
 
 impl ActiveWatch {
-    /// Creates a watch that goes on from `position` and fills `buffer`.
-    pub(super) fn new(id: u64, position: Position, buffer: Arc<WatchBuffer>) -> Self {
+    /// Creates a watch that goes on from `token` and fills `buffer`.
+    pub(super) fn new(id: u64, token: ResumeToken, buffer: Arc<WatchBuffer>) -> Self {
         Self {
             id,
             buffer,
-            started_from: position.token.revision,
-            position,
+            started_from: token.revision,
+            token,
             fragments: Vec::new(),
             _gauge: GaugeGuard::new(meters::WATCHES),
         }
     }
 
-    pub(super) fn position(&self) -> &Position {
-        &self.position
+    pub(super) fn token(&self) -> &ResumeToken {
+        &self.token
     }
 
     /// Tells the reader that the watch is healthy, without changes.
     pub(super) fn progress(&self) {
-        let resume = self.position.token.clone().into_revision();
+        let resume = self.token.clone().into_revision();
         self.buffer.push(Vec::new(), resume, 0);
     }
 
@@ -68,8 +68,8 @@ impl ActiveWatch {
 
     /// Handles etcd's own notice that there is nothing up to `revision`.
     pub(super) fn advance(&mut self, revision: i64) {
-        if revision > self.position.token.revision {
-            self.position.token.revision = revision;
+        if revision > self.token.revision {
+            self.token.revision = revision;
             self.progress();
         }
     }
@@ -77,7 +77,7 @@ impl ActiveWatch {
     /// Applies the collected events. Returns `false` if that ended the buffer.
     pub(super) fn apply(&mut self, options: &Options) -> bool {
         let mut skipped = 0;
-        let token = &mut self.position.token;
+        let token = &mut self.token;
         let events = std::mem::take(&mut self.fragments);
         let mut changes = Vec::with_capacity(events.len());
         for event in events {
@@ -111,7 +111,7 @@ impl ActiveWatch {
         if changes.is_empty() && skipped == 0 {
             return true;
         }
-        let resume = self.position.token.clone().into_revision();
+        let resume = self.token.clone().into_revision();
         self.buffer.push(changes, resume, skipped)
     }
 

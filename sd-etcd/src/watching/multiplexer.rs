@@ -178,7 +178,7 @@ impl Multiplexer {
         } else if creating.is_cancelled {
             self.cancel_at_etcd(response.watch_id).await;
         } else {
-            stream.learn(&creating.watch.position);
+            stream.learn(&creating.watch.token);
             let epoch = stream.epoch;
             self.watches
                 .created(response.watch_id, creating.watch, epoch);
@@ -217,7 +217,7 @@ impl Multiplexer {
             active.apply(&self.options)
         };
         if let Stream::Open(stream) = &mut self.stream {
-            stream.learn(active.position());
+            stream.learn(active.token());
         }
         if !is_alive {
             self.watches.active.remove(&response.watch_id);
@@ -271,7 +271,7 @@ impl Multiplexer {
             // Any answer to it proves that etcd is alive. This one also tells of a wiped etcd where
             // a proxy hides that it was restarted.
             Action::Read => {
-                let newest = self.watches.best_position();
+                let newest = self.watches.best_token();
                 return stream.read(&self.connector, &self.options, newest);
             }
             Action::ReportSilence { .. } => {

@@ -1,11 +1,6 @@
 //! What the client asks of the multiplexer.
 
-use super::{
-    buffer::WatchBuffer,
-    list::check_access,
-    meters,
-    token::{Position, ResumeToken},
-};
+use super::{buffer::WatchBuffer, list::check_access, meters, token::ResumeToken};
 use crate::{config::Options, connection::Connector, support::count};
 use futures::stream;
 use sd_core::{Error, ErrorChain, Gap, Prefix, Revision, Watch, WatchError};
@@ -26,7 +21,7 @@ pub(super) enum Request {
 pub(super) struct NewWatch {
     /// Identifies it among the watches of this client.
     pub(super) id: u64,
-    pub(super) position: Position,
+    pub(super) token: ResumeToken,
     pub(super) buffer: Arc<WatchBuffer>,
     pub(super) opened: oneshot::Sender<Result<Opened, WatchError>>,
 }
@@ -79,7 +74,6 @@ impl Requests {
     ) -> Result<Watch, WatchError> {
         let start = self.options.namespace.full(prefix.as_str());
         let token = ResumeToken::of(after)?.clone().for_prefix(&start);
-        let position = Position { start, token };
         let (opened, answer) = oneshot::channel();
         let reader = Reader {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
@@ -88,7 +82,7 @@ impl Requests {
         };
         self.send(Request::Watch(NewWatch {
             id: reader.id,
-            position: position.clone(),
+            token: token.clone(),
             buffer: reader.buffer.clone(),
             opened,
         }))?;
@@ -101,7 +95,7 @@ impl Requests {
                 return Err(WatchError::Interrupted(expired()));
             }
         };
-        let verified = position.verify(&self.connector, &self.options).await;
+        let verified = token.verify(&self.connector, &self.options).await;
         if let Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) = &verified {
             self.rolled_back(epoch, gap);
         }

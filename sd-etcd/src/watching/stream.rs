@@ -1,6 +1,6 @@
 //! The stream that carries all watches of a client, and the reads that prove etcd alive.
 
-use super::{liveness::Liveness, token::Position};
+use super::{liveness::Liveness, token::ResumeToken};
 use crate::{config::Options, connection::Connector, errors, support::finish};
 use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use futures::{StreamExt, future::BoxFuture};
@@ -43,19 +43,19 @@ pub(super) struct OpenStream {
     pub(super) liveness: Liveness,
     /// What was true of etcd's history at the last read. A watch may know more by now, but if etcd
     /// was wiped meanwhile it knows that of the new history.
-    confirmed: Option<Position>,
+    confirmed: Option<ResumeToken>,
     /// What is confirmed once the current read is answered.
-    pending: Option<Position>,
+    pending: Option<ResumeToken>,
     reading: Option<BoxFuture<'static, Result<(), WatchError>>>,
     pub(super) has_denied: bool,
 }
 
 impl OpenStream {
     /// Notes what a watch knows, unless a witness is known already.
-    pub(super) fn learn(&mut self, position: &Position) {
-        let has_witness = |known: &Position| known.token.witness.last_put().is_some();
+    pub(super) fn learn(&mut self, token: &ResumeToken) {
+        let has_witness = |known: &ResumeToken| known.witness.last_put().is_some();
         if !self.confirmed.as_ref().is_some_and(has_witness) {
-            self.confirmed = Some(position.clone());
+            self.confirmed = Some(token.clone());
         }
     }
 
@@ -65,7 +65,7 @@ impl OpenStream {
         &mut self,
         connector: &Arc<Connector>,
         options: &Arc<Options>,
-        newest: Option<Position>,
+        newest: Option<ResumeToken>,
     ) {
         let Some(known) = self.confirmed.clone().or(newest.clone()) else {
             return;

@@ -22,7 +22,7 @@ pub(super) struct ResumeToken {
     pub(super) cluster: u64,
     /// All changes up to this revision are known.
     pub(super) revision: i64,
-    /// The prefix of the keys that the witness is of, namespace included.
+    /// What the keys begin with, namespace included.
     pub(super) prefix: Arc<[u8]>,
     pub(super) witness: Witness,
 }
@@ -55,16 +55,7 @@ impl ResumeToken {
             .downcast_ref()
             .ok_or(WatchError::Gap(Gap::ForeignToken))
     }
-}
 
-/// Where a watch is: the prefix of its keys, namespace included, and what it knows of their history.
-#[derive(Clone)]
-pub(super) struct Position {
-    pub(super) start: Vec<u8>,
-    pub(super) token: ResumeToken,
-}
-
-impl Position {
     /// Asks etcd whether the witness is true. For a watch that resumes.
     ///
     /// Costs one read, and two small ones beside it if the last change was a deletion, all within one
@@ -82,25 +73,25 @@ impl Position {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
-        if !self.token.witness.is_complete() {
+        if !self.witness.is_complete() {
             return self.probe(connector, options).await;
         }
-        let needs = self.token.witness.needs();
+        let needs = self.witness.needs();
         // With their values: for keys alone 3.7 answers from its index, which knows no leases.
         let get = GetOptions::new()
             .with_prefix()
-            .with_revision(self.token.revision)
+            .with_revision(self.revision)
             .with_sort(SortTarget::Mod, SortOrder::Descend)
             .with_limit(needs);
-        let newest = self.read(connector, options, &self.start, get);
+        let newest = self.read(connector, options, &self.prefix, get);
         let deletion = async {
-            match self.token.witness.last_deletion() {
+            match self.witness.last_deletion() {
                 Some(deletion) => self.verify_deletion(connector, options, deletion).await,
                 None => Ok(()),
             }
         };
         let (newest, ()) = tokio::try_join!(newest, deletion)?;
-        let verified = self.token.witness.verify(newest.count(), newest.kvs());
+        let verified = self.witness.verify(newest.count(), newest.kvs());
         verified.map_err(rebuilt)
     }
 
@@ -131,19 +122,19 @@ impl Position {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
-        let Some(put) = self.token.witness.last_put() else {
+        let Some(put) = self.witness.last_put() else {
             let get = GetOptions::new().with_prefix().with_keys_only();
-            let get = get.with_limit(1).with_revision(self.token.revision);
-            let answer = self.read(connector, options, &self.start, get).await?;
+            let get = get.with_limit(1).with_revision(self.revision);
+            let answer = self.read(connector, options, &self.prefix, get).await?;
             let has_keys = !answer.kvs().is_empty();
-            return match self.token.witness.is_empty() && has_keys {
+            return match self.witness.is_empty() && has_keys {
                 false => Ok(()),
                 true => Err(rebuilt(
                     "there were keys at the known revision, and we know of none",
                 )),
             };
         };
-        let revision = put.until.unwrap_or(self.token.revision);
+        let revision = put.until.unwrap_or(self.revision);
         let get = GetOptions::new().with_revision(revision);
         let answer = self.read(connector, options, &put.key, get).await?;
         match answer.kvs() {
@@ -176,7 +167,7 @@ impl Position {
                 CallError::Other(error) => WatchError::Interrupted(error),
             })?;
         let cluster = answer.header().map_or(0, |header| header.cluster_id());
-        if cluster != self.token.cluster {
+        if cluster != self.cluster {
             return Err(rebuilt("it is another cluster"));
         }
         Ok(answer)

@@ -4,7 +4,7 @@ use super::{
     active::ActiveWatch,
     meters,
     requests::{NewWatch, Opened},
-    token::Position,
+    token::ResumeToken,
 };
 use crate::support::count;
 use etcd_client::{WatchOptions, proto::PbWatchResponse};
@@ -61,14 +61,14 @@ impl Watches {
             return None;
         }
         let watch = self.waiting.pop_front()?;
-        let key = watch.position.start.clone();
+        let key = watch.token.prefix.to_vec();
         // From the known revision, not the next: while a watch waits for a revision that etcd has
         // not reached, etcd answers no request for progress (3.6.5), and would look silent.
         self.last_id += 1;
         let options = WatchOptions::new()
             .with_watch_id(self.last_id)
             .with_prefix()
-            .with_start_revision(watch.position.token.revision)
+            .with_start_revision(watch.token.revision)
             .with_progress_notify()
             .with_fragment();
         self.creating.push_back(Creating {
@@ -92,7 +92,7 @@ impl Watches {
 
     pub(super) fn created(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
         let _ = watch.opened.send(Ok(Opened::OnConnection(epoch)));
-        let active = ActiveWatch::new(watch.id, watch.position, watch.buffer);
+        let active = ActiveWatch::new(watch.id, watch.token, watch.buffer);
         // The first item of a watch says that it stands.
         active.progress();
         self.active.insert(watch_id, active);
@@ -111,11 +111,11 @@ impl Watches {
         Some(watch_id)
     }
 
-    /// Returns the position that tells the most of etcd's history.
-    pub(super) fn best_position(&self) -> Option<Position> {
-        let active = self.active.values().map(ActiveWatch::position);
-        let best = active.max_by_key(|position| position.token.rank());
-        let creating = self.creating.front().map(|it| &it.watch.position);
+    /// Returns the token that tells the most of etcd's history.
+    pub(super) fn best_token(&self) -> Option<ResumeToken> {
+        let active = self.active.values().map(ActiveWatch::token);
+        let best = active.max_by_key(|token| token.rank());
+        let creating = self.creating.front().map(|it| &it.watch.token);
         best.or(creating).cloned()
     }
 
@@ -171,11 +171,7 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watching::{
-        buffer::WatchBuffer,
-        token::{Position, ResumeToken},
-        witness::Witness,
-    };
+    use crate::watching::{buffer::WatchBuffer, token::ResumeToken, witness::Witness};
     use std::sync::Arc;
     use tokio::sync::oneshot;
 
@@ -184,14 +180,11 @@ mod tests {
         for id in 100..100 + watches {
             all.add(NewWatch {
                 id,
-                position: Position {
-                    start: b"/svc".to_vec(),
-                    token: ResumeToken {
-                        cluster: 1,
-                        revision: 1,
-                        prefix: (*b"/svc").into(),
-                        witness: Witness::among(&[]),
-                    },
+                token: ResumeToken {
+                    cluster: 1,
+                    revision: 1,
+                    prefix: (*b"/svc").into(),
+                    witness: Witness::among(&[]),
                 },
                 buffer: Arc::new(WatchBuffer::new(1)),
                 opened: oneshot::channel().0,

@@ -146,7 +146,7 @@ impl History {
         index.is_some_and(|index| self.at(revision).contains_key(&index))
     }
 
-    /// Whether the witness is true of this history, as [`Position::verify`] asks etcd.
+    /// Whether the witness is true of this history, as [`ResumeToken::verify`] asks etcd.
     fn confirms(&self, token: &ResumeToken) -> bool {
         if !token.witness.is_complete() {
             return self.confirms_probe(token);
@@ -164,7 +164,7 @@ impl History {
         token.witness.verify(count, &newest).is_ok() && knows_deletion
     }
 
-    /// The same, as [`Position::probe`] asks etcd.
+    /// The same, as [`ResumeToken::probe`] asks etcd.
     fn confirms_probe(&self, token: &ResumeToken) -> bool {
         match token.witness.last_put() {
             None => !token.witness.is_empty() || self.at(token.revision).is_empty(),
@@ -222,14 +222,7 @@ fn raw(key: usize, held: Option<&Held>, modified: i64) -> PbKeyValue {
 }
 
 fn active(token: ResumeToken) -> ActiveWatch {
-    ActiveWatch::new(
-        1,
-        Position {
-            start: Vec::new(),
-            token,
-        },
-        Arc::new(WatchBuffer::new(1 << 20)),
-    )
+    ActiveWatch::new(1, token, Arc::new(WatchBuffer::new(1 << 20)))
 }
 
 /// Reads all items.
@@ -271,8 +264,8 @@ proptest! {
         });
         if is_elsewhere {
             // The list was of another prefix, with the same keys so far.
-            let token = active.position.token.clone();
-            active.position.token = token.for_prefix(b"/");
+            let token = active.token.clone();
+            active.token = token.for_prefix(b"/");
         }
         let mut mirror = history.mirror(start as i64);
         // etcd sends the events of the start revision again.
@@ -306,7 +299,7 @@ proptest! {
                 prop_assert!(history.confirms(token), "{:?}", token);
                 prop_assert!(history.confirms_probe(token), "{:?}", token);
             }
-            prop_assert!(active.position.token.revision < next.max(start + 1) as i64);
+            prop_assert!(active.token.revision < next.max(start + 1) as i64);
             prop_assert_eq!(&mirror, &history.mirror(next.max(start + 1) as i64 - 1));
         }
     }
@@ -337,7 +330,7 @@ proptest! {
         prop_assert!(active.apply(&Options::unchecked()));
         active.advance(until as i64);
 
-        let token = &active.position.token;
+        let token = &active.token;
         let listed = old.events[start + 1..=until].iter().all(Vec::is_empty);
         prop_assert!(old.confirms(token) && old.confirms_probe(token));
         if new.confirms(token) && old.at(token.revision) != new.at(token.revision) {
@@ -354,7 +347,7 @@ proptest! {
         let mut active = active(ResumeToken { cluster: 1, revision: 5, prefix: [].into(), witness: Witness::among(&[]) });
         let mut resume = 5;
         for events in responses {
-            let before = active.position.token.revision;
+            let before = active.token.revision;
             let revisions = events.iter().filter_map(|event| event.kv.as_ref());
             let newest = revisions.map(|entry| entry.mod_revision).max().unwrap_or(before);
             let unknown = events.iter().filter_map(|event| event.kv.as_ref());
@@ -381,7 +374,7 @@ proptest! {
                 prop_assert!(!items.is_empty(), "ended without a word");
                 return Ok(());
             }
-            prop_assert_eq!(resume, active.position.token.revision);
+            prop_assert_eq!(resume, active.token.revision);
         }
     }
 }
