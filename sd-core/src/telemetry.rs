@@ -15,7 +15,7 @@
 //! | [`sd_entries_skipped_total`](ENTRIES_SKIPPED) | counter | `prefix` | entries that could not be read |
 //! | [`sd_registrations`](REGISTRATIONS) | gauge | `state`: `registering`, `registered`, `unproven`, `reclaiming`, `taken`, `deregistering`, `superseded`, `failed` | registrars in this state |
 //! | [`sd_registration_failures_total`](REGISTRATION_FAILURES) | counter | `phase`: `register`, `update`, `reclaim` | attempts that failed |
-//! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted` | registrations lost that are to be put back |
+//! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted`, `rolled_back` | registrations lost that are to be put back |
 //! | [`sd_registration_reclaimed_total`](REGISTRATION_RECLAIMED) | counter | | registrations that stand again |
 //! | [`sd_registration_edited_total`](REGISTRATION_EDITED) | counter | | entries that somebody edited in the registry |
 //! | [`sd_registration_taken_total`](REGISTRATION_TAKEN) | counter | | keys found in somebody else's hands |

@@ -50,6 +50,38 @@ async fn a_key_is_taken() {
     assert_eq!(owner.as_deref(), Some("10.0.0.66:80"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_entry_is_edited() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    let registrar = Registrar::new(registry.client(), service());
+    registrar.register().await.unwrap();
+
+    monitor.reset();
+    registry.edit(KEY, r#"{"address":"10.0.0.1:80","weight":3}"#);
+
+    monitor
+        .shows("an entry is edited in the registry, on its lease")
+        .await;
+}
+
+#[tokio::test]
+async fn a_provider_finds_an_older_entry() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    provider.stands(&etcd).await;
+    let backup = etcd.back_up();
+    provider.registrar().update("10.0.0.2:80").await.unwrap();
+
+    monitor.reset();
+    etcd.restore(&backup).await;
+
+    monitor
+        .shows("a provider finds an older entry of its own")
+        .await;
+}
+
 #[tokio::test]
 async fn a_deregistration_is_not_answered() {
     let monitor = Monitor::start();

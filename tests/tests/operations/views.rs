@@ -182,6 +182,34 @@ async fn a_factory_fails() {
     monitor.shows("no endpoint can be made").await;
 }
 
+/// An error that panics when it is logged.
+#[derive(Debug)]
+struct Unprintable;
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("unprintable")
+    }
+}
+
+impl std::error::Error for Unprintable {}
+
+/// Row 36, as an operator sees it.
+#[tokio::test(start_paused = true)]
+async fn foreign_code_panics() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    registry.put(KEY, ADDRESS).unwrap();
+    let factory = factory_fn(|_| Err::<(), _>(Unprintable.into()));
+
+    monitor.reset();
+    let endpointer = Endpointer::new(Instancer::new(registry.client(), prefix()), factory);
+    endpointer.ready().await.unwrap_err();
+
+    monitor.shows("code that the toolkit calls panics").await;
+    assert!(endpointer.status().borrow().ended);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_lags() {
     let monitor = Monitor::start();
