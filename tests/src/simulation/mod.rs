@@ -19,6 +19,7 @@
 
 mod consumer;
 pub mod faults;
+mod foreign;
 mod history;
 mod invariants;
 mod offer;
@@ -30,7 +31,7 @@ mod view;
 mod world;
 
 pub use history::History;
-pub use plan::{Action, Plan, Step};
+pub use plan::{Action, Kind, Plan, Reload, Step};
 
 use tokio::runtime::Builder;
 use world::World;
