@@ -132,7 +132,8 @@ impl Offer {
         checker.state().deregistering(self.who);
         let began = Instant::now();
         let mut outcome = self.registrar.deregister().await;
-        if let Err(Error::Panicked { .. }) = outcome {
+        // Unless it was told to register again meanwhile.
+        if matches!(outcome, Err(Error::Panicked { .. })) && turn == self.desired().turns {
             outcome = self.registrar.deregister().await;
         }
         let took = began.elapsed();
