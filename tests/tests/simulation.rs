@@ -23,7 +23,7 @@ fn keeps_all_promises(seeds: Range<u64>, horizon: Duration) {
 
 #[test]
 fn a_few_hundred_seeds_keep_all_promises() {
-    keeps_all_promises(0..300, TEN_MINUTES);
+    keeps_all_promises(0..200, TEN_MINUTES);
 }
 
 #[test]

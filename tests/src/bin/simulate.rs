@@ -4,7 +4,7 @@
 use lexopt::ValueExt;
 use sd_tests::{
     cli,
-    simulation::{Plan, shrink, simulate},
+    simulation::{Kind, Plan, shrink, simulate},
 };
 use std::{
     ops::Range,
@@ -12,15 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-const USAGE: &str = "usage: simulate [--seeds FROM..TO] [--hours H] [--history]
+const USAGE: &str = "usage: simulate [--seeds FROM..TO] [--hours H] [--without KINDS] [--history]
 
   --seeds FROM..TO  the seeds to run, TO not included; 0..1000 unless given
   --hours H         how long each of them lasts, in hours of its own time; 1 unless given
+  --without KINDS   none of these, separated by commas: reload, rollback, loss, stalls, panics
   --history         print the whole history of each";
 
 struct Options {
     seeds: Range<u64>,
     horizon: Duration,
+    without: Vec<Kind>,
     history: bool,
 }
 
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let (mut runs, mut lines) = (0_u32, 0);
     for seed in options.seeds {
-        let plan = Plan::draw(seed, options.horizon);
+        let plan = Plan::draw(seed, options.horizon).without(&options.without);
         let history = simulate(&plan);
         runs += 1;
         lines += history.len();
@@ -60,6 +62,7 @@ impl Options {
         let options = Self {
             seeds: 0..1000,
             horizon: Duration::from_secs(3600),
+            without: Vec::new(),
             history: false,
         };
         cli::parse(USAGE, options, |options, name, parser| {
@@ -72,6 +75,13 @@ impl Options {
                 "hours" => {
                     let hours: f64 = parser.value()?.parse()?;
                     options.horizon = Duration::try_from_secs_f64(3600.0 * hours)?;
+                }
+                "without" => {
+                    for name in parser.value()?.string()?.split(',') {
+                        let kind = Kind::ALL.into_iter().find(|(it, _)| *it == name);
+                        let (_, kind) = kind.ok_or_else(|| format!("no kind {name:?}"))?;
+                        options.without.push(kind);
+                    }
                 }
                 "history" => options.history = true,
                 _ => return Ok(false),

@@ -14,7 +14,8 @@ const USAGE: &str = "usage: soak [--minutes M] [--seed N] [--from F] [--only KIN
   --seed N      which faults; drawn and printed unless given
   --from F      begins with the Fth fault of the seed, counted from 1
   --only KINDS  only these, separated by commas: freeze, kill, rebuild, compact, expire, delete,
-                overwrite, cut, join, leave, crash, restart, overtake, update
+                overwrite, cut, join, leave, crash, restart, overtake, update, reload, restore,
+                expire-all, cut-all, stalls
   --etcd BIN    which etcd; ETCD_BIN or the one on the PATH unless given
 
 Each line is one fault, and how long it took after it until the views of all consumers, etcd's keys

@@ -1,8 +1,10 @@
 //! A consumer: a client, an instancer and an endpointer of its own.
 
 use super::{
+    foreign::{PanickyClient, PanickyCodec, Target},
     invariants::{Checker, CheckerState},
     offer::SERVICES,
+    plan::Kind,
     registry_log::RegistryLog,
     view::View,
 };
@@ -11,9 +13,10 @@ use sd_core::{
     BoxError, EndpointSource, Endpointer, Event, Instance, Instancer, Key, Prefix, Status,
     async_factory_fn,
 };
-use sd_memory::{MemoryClient, Registry};
+use sd_memory::{ClientOptions, Registry};
 use std::{
     collections::BTreeMap,
+    panic::resume_unwind,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,9 +29,9 @@ const MADE: Duration = Duration::from_secs(20);
 
 pub(super) struct Consumer {
     id: u32,
-    client: MemoryClient,
+    client: PanickyClient,
     instancer: Arc<Instancer>,
-    endpointer: Endpointer<String>,
+    endpointer: Endpointer<Target>,
     checker: Checker,
 }
 
@@ -48,12 +51,20 @@ impl Consumer {
         };
         let prefix = prefix.expect("not empty");
         let grace = Duration::from_secs([0, 5, 15, 15, 15, 15, 30, 30][drawn.usize(..8)]);
-        let client = registry.client();
-        let instancer = Instancer::builder(client.clone(), prefix.clone())
-            .grace(grace)
-            .build();
-        let instancer = Arc::new(instancer);
-        let endpointer = Endpointer::new(Arc::clone(&instancer), factory(drawn.u32(..4)));
+        let failures = drawn.u32(..4);
+        let mut options = ClientOptions::default();
+        if drawn.bool() {
+            // Then it hears of stalls.
+            options = options.with_silence(Duration::from_secs(1), Duration::from_secs(6));
+        }
+        let client = PanickyClient::new(registry.client_with(options));
+        let mut instancer = Instancer::builder(client.clone(), prefix.clone()).grace(grace);
+        if drawn.bool() {
+            instancer = instancer.codec(PanickyCodec);
+        }
+        let instancer = Arc::new(instancer.build());
+        let factory = factory(failures, drawn.u32(..3) == 0, drawn.u32(..3) == 0);
+        let endpointer = Endpointer::new(Arc::clone(&instancer), factory);
 
         let now = Instant::now();
         checker.state().follow(id, prefix, grace, now);
@@ -62,7 +73,7 @@ impl Consumer {
             while let Some(event) = events.next().await {
                 shown.state().show(id, event, Instant::now());
             }
-            shown.state().views.remove(&id);
+            shown.state().end(id);
         });
         Self {
             id,
@@ -77,13 +88,34 @@ impl Consumer {
     pub(super) async fn stop(self) {
         self.endpointer.stop().await;
         self.instancer.stop().await;
-        self.client.close().await;
+        self.client.inner.close().await;
         self.checker.note(format!("    c{} has stopped", self.id));
+    }
+
+    /// The next call of its client panics.
+    pub(super) fn panic_next(&self) {
+        self.client.panic_next();
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self, state: &CheckerState) -> bool {
+        !state.views.contains_key(&self.id)
+    }
+
+    /// Whether there is a reason to end by itself.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.client.has_panicked()
     }
 
     /// What must be true when nothing has happened for so long; what is not, if anything.
     pub(super) fn check(&self, calm: Duration, state: &CheckerState) -> Option<String> {
         let view = state.views.get(&self.id)?;
+        if state.checks(Kind::Stalls)
+            && let Some(untroubled) = state.outages.untroubled()
+            && let Some(key) = view.undead(&state.registry_log, untroubled)
+        {
+            return Some(format!("c{} still shows {key}, which is gone", self.id));
+        }
         let calm = calm.min(view.started.elapsed());
         if calm < FOLLOWING {
             return None;
@@ -103,7 +135,7 @@ impl Consumer {
         let endpoints = self.endpointer.endpoints();
         let made: Vec<(&Instance, &str)> = endpoints
             .iter()
-            .map(|endpoint| (&**endpoint.instance(), endpoint.as_str()))
+            .map(|endpoint| (&**endpoint.instance(), endpoint.address.as_str()))
             .collect();
         let serving = |instance: &&Instance| instance.status() == Status::Serving;
         let all = || event.instances().iter().map(|instance| &**instance);
@@ -131,7 +163,7 @@ fn check_view(
     let longest = FOLLOWING + view.grace;
     let is_old = |key: &&&Key| {
         let removal = registry_log.versions(key).last();
-        removal.is_none_or(|version| version.at.elapsed() > longest)
+        removal.is_none_or(|version| version.since.elapsed() > longest)
     };
     if calm > longest
         && let Some(key) = held.keys().find(is_old)
@@ -149,21 +181,36 @@ fn check_view(
     None
 }
 
-/// Makes an endpoint of each address after a moment; fails so many times before.
-fn factory(failures: u32) -> impl sd_core::Factory<Target = String> {
+/// Makes an endpoint of each address after a moment; fails, or panics, so many times before. The
+/// targets panic when they are dropped, if they are to.
+fn factory(
+    failures: u32,
+    panics: bool,
+    are_panicky: bool,
+) -> impl sd_core::Factory<Target = Target> {
     let tried = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     async_factory_fn(move |instance: Instance| {
         let tried = Arc::clone(&tried);
         async move {
             sleep(Duration::from_millis(20)).await;
             let address = instance.address().to_owned();
-            let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = tried.entry(address.clone()).or_default();
-            *before += 1;
-            match *before > failures {
-                true => Ok(address),
-                false => Err(BoxError::from("not yet")),
+            let before = {
+                let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = tried.entry(address.clone()).or_default();
+                *before += 1;
+                *before
+            };
+            if before > failures {
+                let is_panicky = are_panicky;
+                return Ok(Target {
+                    address,
+                    is_panicky,
+                });
             }
+            if panics {
+                resume_unwind(Box::new("a bug in the factory"));
+            }
+            Err(BoxError::from("not yet"))
         }
     })
 }

@@ -25,8 +25,6 @@ pub enum Fault {
     },
     /// An operator revokes the lease that the key hangs on.
     Expire(Target),
-    /// Every lease ends, and the registry is well.
-    ExpireAll,
     /// An operator deletes the key.
     Delete(Target),
     /// Somebody else writes over the key: something readable, or garbage.
@@ -38,6 +36,19 @@ pub enum Fault {
     },
     /// Everything that somebody else wrote is deleted.
     Erase,
+    /// All leases end at once, and nothing else happens.
+    ExpireAll,
+    /// Every provider is cut off from the registry, and no consumer is.
+    CutOff,
+    /// Providers that were cut off reach the registry again.
+    Reconnect,
+    /// A backup is made.
+    Backup,
+    /// The registry is put back to the last backup, if there is one.
+    Restore {
+        /// Whether its counter goes on, with all of the history compacted.
+        bump: bool,
+    },
 }
 
 /// How a registry fails its clients. It is in one outage at a time.
@@ -51,6 +62,15 @@ pub enum Outage {
     Refuse,
     /// The same with an error that does not pass by itself.
     Deny,
+    /// It stops for 1.3 s every 6 s.
+    Stall,
+}
+
+impl Outage {
+    /// Whether it costs nobody a lease or a watch.
+    pub fn is_harmless(self) -> bool {
+        self == Self::Stall
+    }
 }
 
 /// A key by the provider it belongs to and its place among the provider's keys.
@@ -79,13 +99,18 @@ impl fmt::Display for Fault {
             Self::Rebuild { ahead: true } => f.write_str("rebuild empty, counter pushed ahead"),
             Self::Rebuild { ahead: false } => f.write_str("rebuild empty"),
             Self::Expire(target) => write!(f, "expire the lease of {target}"),
-            Self::ExpireAll => f.write_str("expire all leases"),
             Self::Delete(target) => write!(f, "delete {target}"),
             Self::Overwrite { target, garbage } => {
                 let what = if *garbage { "garbage" } else { "an address" };
                 write!(f, "overwrite {target} with {what}")
             }
             Self::Erase => f.write_str("erase what strangers wrote"),
+            Self::ExpireAll => f.write_str("expire all leases"),
+            Self::CutOff => f.write_str("cut off all providers"),
+            Self::Reconnect => f.write_str("reconnect all providers"),
+            Self::Backup => f.write_str("make a backup"),
+            Self::Restore { bump: true } => f.write_str("restore the backup, counter bumped"),
+            Self::Restore { bump: false } => f.write_str("restore the backup"),
         }
     }
 }

@@ -4,13 +4,14 @@ use super::{
     faults::Fault,
     history::History,
     outages::Outages,
+    plan::{Kind, Plan},
     registry_log::{LoggedChange, Position, RegistryLog},
     view::View,
 };
 use sd_core::{Bytes, Codec, DefaultCodec, Event, Key, Prefix, Status};
-use sd_memory::Registry;
+use sd_memory::{Backup, Registry};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -58,11 +59,15 @@ pub(super) struct CheckerState {
     /// Owners that must put nothing any more, and since when.
     barred: BTreeMap<OfferId, Position>,
     registered: BTreeMap<OfferId, Registered>,
+    /// Those who stood when the registry was restored last.
+    stood: BTreeSet<OfferId>,
     pub(super) views: BTreeMap<u32, View>,
+    /// What is not checked.
+    left_out: Vec<Kind>,
 }
 
 impl Checker {
-    pub(super) fn new(registry: Registry, now: Instant) -> Self {
+    pub(super) fn new(registry: Registry, plan: &Plan, now: Instant) -> Self {
         Self(Arc::new(Mutex::new(CheckerState {
             start: now,
             history: History::default(),
@@ -71,7 +76,9 @@ impl Checker {
             owners: HashMap::new(),
             barred: BTreeMap::new(),
             registered: BTreeMap::new(),
+            stood: BTreeSet::new(),
             views: BTreeMap::new(),
+            left_out: plan.left_out.clone(),
         })))
     }
 
@@ -170,12 +177,26 @@ impl CheckerState {
         }
     }
 
+    /// Whether what belongs to `kind` is checked.
+    pub(super) fn checks(&self, kind: Kind) -> bool {
+        !self.left_out.contains(&kind)
+    }
+
     // === Consumers ===
 
     /// Somebody begins to follow.
     pub(super) fn follow(&mut self, consumer: u32, prefix: Prefix, grace: Duration, now: Instant) {
         let view = View::new(prefix, grace, &self.registry_log, now);
         self.views.insert(consumer, view);
+    }
+
+    /// A consumer is shown nothing any more.
+    pub(super) fn end(&mut self, consumer: u32) {
+        let view = self.views.remove(&consumer);
+        // Who never knew anything has nothing to say.
+        if view.is_none_or(|view| view.ready().is_some() && !view.has_ended()) {
+            self.violate(format!("c{consumer} ended without a word"));
+        }
     }
 
     /// A consumer is shown something.
@@ -189,9 +210,17 @@ impl CheckerState {
             let mut before = latest.instances().iter();
             !latest.instances().is_empty() && before.all(|i| i.status() == Status::Serving)
         });
-        let shown = view.show(event, &self.registry_log, &self.outages, now);
+        let mut shown = view.show(event, &self.registry_log, &self.outages, now);
+        let losses = view.check_losses(now);
+        if !self.left_out.contains(&Kind::MassLoss) {
+            shown = shown.and_then(|line| losses.map(|()| line));
+        }
         let long_ready = view.ready().is_some_and(|ready| ready + ESTABLISHED <= now);
-        let was_emptied = was_full && is_empty && view.grace >= FULL_GRACE && long_ready;
+        let was_emptied = was_full
+            && is_empty
+            && view.grace >= FULL_GRACE
+            && long_ready
+            && !self.outages.is_cut_off();
         let prefix = view.prefix.clone();
         match shown {
             Ok(line) => self.note(format!("    c{consumer} sees: {line}")),
@@ -212,6 +241,34 @@ impl CheckerState {
             let who = *who;
             self.violate(format!("c{consumer} is emptied while {who} lives"));
         }
+    }
+
+    /// Puts the registry back to what it was. What comes back is nobody's doing.
+    ///
+    /// Whoever stands now is back at once, if it can tell that what has come back `is_older`: the
+    /// counter began anew when the registry was rebuilt.
+    pub(super) fn restore(&mut self, backup: &Backup, bump: bool, is_older: bool) {
+        let stood = self.registered.keys().filter(|who| {
+            let mut holdings = self.holdings(**who);
+            is_older && holdings.next().is_some()
+        });
+        self.stood = stood.copied().collect();
+        let (before, restored) = self.registry_log.restore(backup, bump);
+        self.read(before);
+        for LoggedChange { key, value, .. } in restored {
+            self.note(match value {
+                Some(value) => format!("    restored: {key}: {}", String::from_utf8_lossy(&value)),
+                None => format!("    restored without {key}"),
+            });
+        }
+    }
+
+    /// Whether what stands under `stem`, or a key that begins with it, was brought back by a restore,
+    /// while `who` stood there.
+    pub(super) fn is_robbed(&self, who: OfferId, stem: &Key) -> bool {
+        let present = self.registry_log.present();
+        let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem.as_str()));
+        self.stood.contains(&who) && there.any(|(key, _)| self.registry_log.is_restored(key))
     }
 
     /// A fault is about to be done to the registry, which `rebuild` loses everything.

@@ -14,11 +14,31 @@
 //! assert_eq!(simulate(&plan).digest(), history.digest());
 //! ```
 //!
+//! # What must be true
+//! - *Always*: nobody puts anything after it has deregistered or died; what a consumer shows follows
+//!   the registry, and neither makes anything up nor goes back; a removal waits for the grace period
+//!   after trouble, unless it was announced; no consumer is emptied while a provider lives; no fault
+//!   makes a hot loop; a deregistration returns within its bound.
+//! - *After calm*: whoever is to be registered stands, and nobody else; every consumer is live and
+//!   shows just what is there.
+//! - *A reload* (new registrars of the same keys on one client, while the old ones drain, go on for a
+//!   while, or are dropped, in the middle of a call too): the newest registrar of a key stands.
+//! - *A rollback* (the registry is put back to a backup, its counter bumped or not): every living
+//!   provider's key is back, however long the entry lives that a predecessor had when the backup was
+//!   made.
+//! - *A mass loss* (all leases end at once; providers are cut off, and no consumer is): a consumer
+//!   never loses more than half of three or more instances within its grace period, unless they
+//!   announced it.
+//! - *Stalls* (1.3 s every 6 s): what is gone is shown for three grace periods at most.
+//! - *Panics* of codecs, factories, targets and clients: one entry, endpoint or call is lost, or the
+//!   last state that is shown says that it has ended.
+//!
 //! A plan can be cut down and stay one, and [`shrink`] does so: what is left of it when a promise is
 //! still broken is short enough to become a test.
 
 mod consumer;
 pub mod faults;
+mod foreign;
 mod history;
 mod invariants;
 mod offer;
@@ -30,7 +50,7 @@ mod view;
 mod world;
 
 pub use history::History;
-pub use plan::{Action, Plan, Step};
+pub use plan::{Action, Kind, Plan, Reload, Step};
 
 use tokio::runtime::Builder;
 use world::World;

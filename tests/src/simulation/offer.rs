@@ -1,11 +1,14 @@
 //! One key that a provider registers.
 
-use super::invariants::{Checker, CheckerState, OfferId};
+use super::{
+    foreign::PanickyClient,
+    invariants::{Checker, CheckerState, OfferId},
+};
 use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, Error, Instance, Key, LeaseId, Registrar,
     RegistrarStatus, Service, ServiceKey, Status, Ttl,
 };
-use sd_memory::{MemoryClient, Registry};
+use sd_memory::Registry;
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -44,7 +47,7 @@ impl Offer {
     /// terms are drawn from `drawn`.
     pub(super) fn new(
         who: OfferId,
-        client: &MemoryClient,
+        client: &PanickyClient,
         ttl: Ttl,
         fixed: &mut fastrand::Rng,
         drawn: &mut fastrand::Rng,
@@ -128,7 +131,11 @@ impl Offer {
         let turn = self.turn();
         checker.state().deregistering(self.who);
         let began = Instant::now();
-        let outcome = self.registrar.deregister().await;
+        let mut outcome = self.registrar.deregister().await;
+        // Unless it was told to register again meanwhile.
+        if matches!(outcome, Err(Error::Panicked { .. })) && turn == self.desired().turns {
+            outcome = self.registrar.deregister().await;
+        }
         let took = began.elapsed();
         let who = self.who;
         let mut state = checker.state();
@@ -145,7 +152,11 @@ impl Offer {
         }
         state.must_not_put(who);
         let is_settled = matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
-        if is_settled && state.holdings(who).next().is_some() {
+        // What a restore has brought back ends with its lease.
+        let mut holdings = state.holdings(who);
+        let is_there = holdings.any(|key| !state.registry_log.is_restored(key));
+        drop(holdings);
+        if is_settled && is_there {
             state.violate(format!("{who} is still there after {outcome:?}"));
         }
     }
@@ -195,6 +206,9 @@ impl Offer {
                     ));
                 }
             }
+            RegistrarStatus::Taken { .. } if joined && state.is_robbed(who, self.key.stem()) => {
+                state.violate(format!("{who} waits for what a restore has brought back"));
+            }
             // One of the dead may have let go of it this very moment.
             RegistrarStatus::Taken { .. } if joined && !buried => {}
             RegistrarStatus::Taken { .. } if joined => {
@@ -235,7 +249,8 @@ impl Offer {
 fn written(who: OfferId, plain: bool, n: u32, status: Status, key: &Key) -> Bytes {
     let OfferId { slot, life, offer } = who;
     if plain {
-        return format!("10.{slot}.{offer}.{}:{}", life % 256, 1000 + n).into();
+        let port = 1000 + n + 1000 * (life / 256);
+        return format!("10.{slot}.{offer}.{}:{port}", life % 256).into();
     }
     // Mostly the same address in all lives and with all values.
     let instance = Instance::new(key.clone(), format!("10.{slot}.{offer}.1:{}", 80 + n / 4))

@@ -15,6 +15,10 @@ const DENIED: Duration = Duration::from_secs(32);
 #[derive(Debug)]
 pub(super) struct Outages {
     outage: Option<(Outage, Instant)>,
+    /// Whether providers are cut off.
+    cut_off: bool,
+    /// When the last trouble was over of which consumers may have heard, but for stalls.
+    untroubled: Instant,
     disruptions: VecDeque<Disruption>,
     disturbed: Instant,
 }
@@ -30,6 +34,8 @@ impl Outages {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             outage: None,
+            cut_off: false,
+            untroubled: now,
             disruptions: VecDeque::new(),
             disturbed: now,
         }
@@ -61,23 +67,41 @@ impl Outages {
                 let from = match outage {
                     Outage::Freeze => now + UNNOTICED,
                     Outage::Kill | Outage::Refuse | Outage::Deny => now,
+                    // It is for the consumer to say whether that is trouble.
+                    Outage::Stall => return,
                 };
                 self.disruptions.push_back(Disruption { from, until: None });
             }
             Fault::End => {
                 if let Some((outage, _)) = self.outage.take() {
                     self.clear(now);
-                    if outage == Outage::Deny {
-                        self.disturb(now + DENIED);
+                    let over = match outage {
+                        Outage::Deny => now + DENIED,
+                        _ => now,
+                    };
+                    self.disturb(over);
+                    if !outage.is_harmless() {
+                        self.troubled(over);
                     }
                 }
             }
-            Fault::Disconnect | Fault::Rebuild { .. } => self.disruptions.push_back(Disruption {
-                from: now,
-                until: Some(now),
-            }),
+            Fault::Disconnect | Fault::Rebuild { .. } | Fault::Restore { .. } => {
+                self.troubled(now);
+                self.disruptions.push_back(Disruption {
+                    from: now,
+                    until: Some(now),
+                });
+            }
+            Fault::Compact | Fault::Delay(_) => self.troubled(now),
+            Fault::CutOff => self.cut_off = true,
+            Fault::Reconnect => self.cut_off = false,
             _ => {}
         }
+    }
+
+    /// Consumers may have had trouble until then.
+    fn troubled(&mut self, until: Instant) {
+        self.untroubled = self.untroubled.max(until);
     }
 
     fn clear(&mut self, now: Instant) {
@@ -89,10 +113,23 @@ impl Outages {
         }
     }
 
-    /// How long nothing has happened and the registry has answered; zero during an outage.
+    /// Whether providers are cut off.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
+    /// Since when consumers have had no trouble but stalls; `None` during an outage.
+    pub(super) fn untroubled(&self) -> Option<Instant> {
+        let is_well = self.outage.is_none_or(|(outage, _)| outage.is_harmless());
+        is_well.then_some(self.untroubled)
+    }
+
+    /// How long nothing has happened and the registry has answered; zero during an outage, and while
+    /// providers are cut off.
     pub(super) fn calm(&self, now: Instant) -> Duration {
         match self.outage {
             Some(_) => Duration::ZERO,
+            None if self.cut_off => Duration::ZERO,
             None => now.saturating_duration_since(self.disturbed),
         }
     }

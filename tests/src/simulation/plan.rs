@@ -22,6 +22,8 @@ pub enum Action {
     Vanish(usize),
     /// A provider starts under the keys of one that is still there and quits soon after.
     Overtake(usize),
+    /// A provider makes new registrars of its keys on the client that it has.
+    Reload(usize, Reload),
     /// A provider writes a new value.
     Update(usize),
     /// A provider says that it is draining, and stays.
@@ -32,8 +34,63 @@ pub enum Action {
     Stop(usize),
     /// A consumer drops all it has.
     Abandon(usize),
+    /// The next call of a provider's client panics.
+    ProviderPanic(usize),
+    /// The next call of a consumer's client panics.
+    ConsumerPanic(usize),
     /// Something goes wrong.
     Fault(Fault),
+}
+
+/// What becomes of the registrars that a provider had before it made new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// They deregister at the same moment.
+    Drain,
+    /// They deregister a while later, if they stand, or else at the same moment.
+    Overlap,
+    /// They are dropped, in the middle of a call if they are in one.
+    Drop,
+    /// The same, and several others are made and dropped in the middle of their call before those
+    /// that stay.
+    Retry,
+}
+
+/// Steps that belong together and can be [left out](Plan::without) of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Action::Reload`].
+    Reload,
+    /// [`Fault::Restore`].
+    Rollback,
+    /// [`Fault::ExpireAll`] and [`Fault::CutOff`].
+    MassLoss,
+    /// [`Outage::Stall`].
+    Stalls,
+    /// [`Action::ProviderPanic`] and [`Action::ConsumerPanic`].
+    Panics,
+}
+
+impl Kind {
+    /// All kinds, each with its name.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("reload", Self::Reload),
+        ("rollback", Self::Rollback),
+        ("loss", Self::MassLoss),
+        ("stalls", Self::Stalls),
+        ("panics", Self::Panics),
+    ];
+
+    fn of(action: Action) -> Option<Self> {
+        match action {
+            Action::Reload(..) => Some(Self::Reload),
+            Action::Fault(Fault::Restore { .. }) => Some(Self::Rollback),
+            Action::Fault(Fault::ExpireAll | Fault::CutOff) => Some(Self::MassLoss),
+            Action::Fault(Fault::Begin(Outage::Stall)) => Some(Self::Stalls),
+            Action::ProviderPanic(_) | Action::ConsumerPanic(_) => Some(Self::Panics),
+            _ => None,
+        }
+    }
 }
 
 /// A action and its time, counted from the start.
@@ -54,10 +111,20 @@ pub struct Plan {
     pub horizon: Duration,
     /// In the order of their times.
     pub steps: Vec<Step>,
+    /// What is left out, and not checked.
+    pub(super) left_out: Vec<Kind>,
 }
 
 /// How long calm lasts where a plan has one, so that every bound comes to be checked.
 const CALM: Duration = Duration::from_secs(150);
+
+/// What ends all that does not end by itself.
+pub(super) const PUT_RIGHT: [Fault; 4] = [
+    Fault::End,
+    Fault::Delay(Duration::ZERO),
+    Fault::Reconnect,
+    Fault::Erase,
+];
 
 impl Plan {
     /// The plan of this seed. One in ten is of dozens of providers and consumers.
@@ -72,8 +139,9 @@ impl Plan {
             providers,
             consumers,
             steps: Vec::new(),
-            outage: false,
+            outage: None,
             delayed: false,
+            cut_off: false,
         };
         draft.fill(horizon);
         let mut steps = draft.steps;
@@ -82,6 +150,7 @@ impl Plan {
             seed,
             horizon,
             steps,
+            left_out: Vec::new(),
         }
     }
 
@@ -99,7 +168,17 @@ impl Plan {
             seed,
             horizon,
             steps: steps.into_iter().map(step).collect(),
+            left_out: Vec::new(),
         }
+    }
+
+    /// The plan without the steps of these kinds, and without the checks that belong to them.
+    #[must_use]
+    pub fn without(mut self, kinds: &[Kind]) -> Self {
+        let is_left_out = |action| Kind::of(action).is_some_and(|kind| kinds.contains(&kind));
+        self.steps.retain(|step| !is_left_out(step.action));
+        self.left_out.extend(kinds);
+        self
     }
 
     /// How many providers and how many consumers there may be.
@@ -113,9 +192,14 @@ impl Plan {
                 | Action::Crash(n)
                 | Action::Vanish(n)
                 | Action::Overtake(n)
+                | Action::Reload(n, _)
                 | Action::Update(n)
-                | Action::Drain(n) => providers = providers.max(n + 1),
-                Action::Follow(n) | Action::Stop(n) | Action::Abandon(n) => {
+                | Action::Drain(n)
+                | Action::ProviderPanic(n) => providers = providers.max(n + 1),
+                Action::Follow(n)
+                | Action::Stop(n)
+                | Action::Abandon(n)
+                | Action::ConsumerPanic(n) => {
                     consumers = consumers.max(n + 1);
                 }
                 Action::Fault(
@@ -133,9 +217,10 @@ struct Draft {
     providers: usize,
     consumers: usize,
     steps: Vec<Step>,
-    /// Whether an outage lasts.
-    outage: bool,
+    /// Which outage lasts.
+    outage: Option<Outage>,
     delayed: bool,
+    cut_off: bool,
 }
 
 impl Draft {
@@ -196,9 +281,10 @@ impl Draft {
 
     /// Ends what does not end by itself.
     fn put_right(&mut self, at: Duration) {
-        self.outage = false;
+        self.outage = None;
         self.delayed = false;
-        for fault in [Fault::End, Fault::Delay(Duration::ZERO), Fault::Erase] {
+        self.cut_off = false;
+        for fault in PUT_RIGHT {
             let action = Action::Fault(fault);
             self.steps.push(Step { at, action });
         }
@@ -211,18 +297,30 @@ impl Draft {
         );
         match self.rng.u32(..100) {
             // Those who are gone come back: half of all joins find nothing to do.
-            0..=17 => Action::Join(provider),
-            18..=20 => Action::Leave(provider),
-            21..=23 => Action::Quit(provider),
-            24..=27 => Action::Crash(provider),
-            28..=30 => Action::Vanish(provider),
-            31..=33 => Action::Overtake(provider),
-            34..=39 => Action::Update(provider),
-            40..=41 => Action::Drain(provider),
-            42..=48 => Action::Follow(consumer),
-            49..=50 => Action::Stop(consumer),
-            51..=52 => Action::Abandon(consumer),
+            0..=15 => Action::Join(provider),
+            16..=18 => Action::Leave(provider),
+            19..=21 => Action::Quit(provider),
+            22..=25 => Action::Crash(provider),
+            26..=27 => Action::Vanish(provider),
+            28..=30 => Action::Overtake(provider),
+            31..=36 => Action::Reload(provider, self.reload()),
+            37..=41 => Action::Update(provider),
+            42..=43 => Action::Drain(provider),
+            44..=50 => Action::Follow(consumer),
+            51..=52 => Action::Stop(consumer),
+            53..=54 => Action::Abandon(consumer),
+            55 => Action::ProviderPanic(provider),
+            56 => Action::ConsumerPanic(consumer),
             _ => Action::Fault(self.fault(provider)),
+        }
+    }
+
+    fn reload(&mut self) -> Reload {
+        match self.rng.u32(..4) {
+            0 => Reload::Drain,
+            1 => Reload::Overlap,
+            2 => Reload::Drop,
+            _ => Reload::Retry,
         }
     }
 
@@ -231,39 +329,59 @@ impl Draft {
             provider,
             offer: self.rng.usize(..2),
         };
-        if self.outage && self.rng.u32(..3) > 0 {
-            self.outage = false;
+        // Stalls matter once they have lasted.
+        let ends = match self.outage {
+            Some(Outage::Stall) => self.rng.u32(..8) == 0,
+            Some(_) => self.rng.u32(..3) > 0,
+            None => false,
+        };
+        if ends {
+            self.outage = None;
             return Fault::End;
         }
         if self.delayed && self.rng.u32(..3) == 0 {
             self.delayed = false;
             return Fault::Delay(Duration::ZERO);
         }
+        if self.cut_off && self.rng.u32(..3) == 0 {
+            self.cut_off = false;
+            return Fault::Reconnect;
+        }
         match self.rng.u32(..100) {
-            0..=39 if !self.outage => {
-                self.outage = true;
-                Fault::Begin(match self.rng.u32(..8) {
+            0..=37 if self.outage.is_none() => {
+                let outage = match self.rng.u32(..9) {
                     0..=2 => Outage::Freeze,
                     3..=4 => Outage::Kill,
                     5..=6 => Outage::Refuse,
-                    _ => Outage::Deny,
-                })
+                    7 => Outage::Deny,
+                    _ => Outage::Stall,
+                };
+                self.outage = Some(outage);
+                Fault::Begin(outage)
             }
-            0..=52 => Fault::Disconnect,
-            53..=60 => Fault::Compact,
-            61..=64 => {
+            0..=48 => Fault::Disconnect,
+            49..=55 => Fault::Compact,
+            56..=59 => {
                 self.delayed = true;
                 Fault::Delay(self.millis(1, 1_200))
             }
-            65..=71 => Fault::Rebuild {
+            60..=64 => Fault::Rebuild {
                 ahead: self.rng.bool(),
             },
-            72..=78 => Fault::Expire(target),
-            79..=80 => Fault::ExpireAll,
-            81..=88 => Fault::Delete(target),
-            89..=94 => Fault::Overwrite {
+            65..=71 => Fault::Expire(target),
+            72..=78 => Fault::Delete(target),
+            79..=84 => Fault::Overwrite {
                 target,
                 garbage: self.rng.bool(),
+            },
+            85..=87 => Fault::ExpireAll,
+            88..=89 => {
+                self.cut_off = true;
+                Fault::CutOff
+            }
+            90..=92 => Fault::Backup,
+            93..=95 => Fault::Restore {
+                bump: self.rng.bool(),
             },
             _ => Fault::Erase,
         }
@@ -283,11 +401,14 @@ impl fmt::Display for Action {
             Self::Crash(n) => write!(f, "p{n} crashes"),
             Self::Vanish(n) => write!(f, "p{n} vanishes"),
             Self::Overtake(n) => write!(f, "p{n} is overtaken"),
+            Self::Reload(n, how) => write!(f, "p{n} reloads ({how:?})"),
             Self::Update(n) => write!(f, "p{n} updates"),
             Self::Drain(n) => write!(f, "p{n} drains"),
             Self::Follow(n) => write!(f, "c{n} follows"),
             Self::Stop(n) => write!(f, "c{n} stops"),
             Self::Abandon(n) => write!(f, "c{n} is abandoned"),
+            Self::ProviderPanic(n) => write!(f, "the next call of p{n} panics"),
+            Self::ConsumerPanic(n) => write!(f, "the next call of c{n} panics"),
             Self::Fault(fault) => write!(f, "fault: {fault}"),
         }
     }

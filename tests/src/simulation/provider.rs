@@ -1,13 +1,19 @@
 //! A provider: one life of a process with a client and one or two registrars of its own.
 
 use super::{
+    foreign::PanickyClient,
     invariants::{Checker, CheckerState, OfferId},
     offer::{DEREGISTER, Offer},
+    plan::Reload,
 };
+use futures::future::join_all;
 use sd_core::{Status, Ttl};
-use sd_memory::{ClientOptions, MemoryClient, Registry};
+use sd_memory::{ClientOptions, Registry};
 use std::{sync::Arc, time::Duration};
-use tokio::{task::AbortHandle, time::sleep};
+use tokio::{
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 /// The longest time to live of any.
@@ -16,9 +22,19 @@ pub(super) const LONGEST_TTL: Duration = Duration::from_secs(30);
 pub(super) const BACK: Duration = Duration::from_secs(20);
 /// A registrar that was dropped has deregistered after this, or does no more.
 const VANISHED: Duration = Duration::from_secs(8);
+/// How long registrars stay that were replaced, where they stay for a while.
+pub(super) const OVERLAP: Duration = Duration::from_secs(3);
+/// How many registrars a loop makes that gives each of them a moment only.
+const TRIES: u32 = 3;
+/// How many lives a reload takes at most.
+pub(super) const RELOAD_LIVES: u32 = TRIES + 1;
+
+/// Who a provider is: the seed of the run, its slot and its life.
+pub(super) type Ids = (u64, usize, u32);
 
 pub(super) struct Provider {
-    client: MemoryClient,
+    client: PanickyClient,
+    ttl: Ttl,
     offers: Vec<Arc<Offer>>,
     joined: bool,
     joins: Vec<AbortHandle>,
@@ -32,31 +48,23 @@ impl Provider {
     /// The next life of the provider that has this slot. Its terms are drawn from the seed alone, so
     /// that they do not depend on what happened before.
     pub(super) fn start(
-        (seed, slot, life): (u64, usize, u32),
+        ids: Ids,
         registry: &Registry,
         tasks: &TaskTracker,
         checker: &Checker,
     ) -> Self {
-        let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut fixed = fastrand::Rng::with_seed(slot_seed);
-        let mut drawn = fastrand::Rng::with_seed(slot_seed ^ u64::from(life + 1));
+        let (_, mut drawn) = terms(ids);
         let mut options = ClientOptions::default();
         if drawn.u32(..4) == 0 {
             // Then it is the registrar's own bound that ends a deregistration.
             options = options.with_deregister_timeout(2 * DEREGISTER);
         }
-        let client = registry.client_with(options);
+        let client = PanickyClient::new(registry.client_with(options));
         let ttl = Ttl::from_secs(drawn.u64(5..=LONGEST_TTL.as_secs())).expect("within bounds");
-        let offers = (0..fixed.usize(1..=2))
-            .map(|offer| {
-                let who = OfferId { slot, life, offer };
-                Offer::new(who, &client, ttl, &mut fixed, &mut drawn, checker)
-            })
-            .map(Arc::new)
-            .collect();
         let mut provider = Self {
+            offers: offers(ids, &client, ttl, checker),
             client,
-            offers,
+            ttl,
             joined: false,
             joins: Vec::new(),
             calls: Vec::new(),
@@ -76,6 +84,71 @@ impl Provider {
             let checker = self.checker.clone();
             let call = self.tasks.spawn(async move { offer.join(&checker).await });
             self.joins.push(call.abort_handle());
+        }
+    }
+
+    /// Makes new registrars of its keys, and registers them. `ids` is the first of
+    /// [`RELOAD_LIVES`] lives that are free.
+    pub(super) fn reload(&mut self, how: Reload, ids: Ids) {
+        let (seed, slot, mut life) = ids;
+        let mut next = |provider: &mut Self| {
+            life += 1;
+            let (_, mut drawn) = terms((seed, slot, life));
+            if drawn.bool() {
+                provider.ttl = Ttl::from_secs(drawn.u64(5..=30)).expect("within bounds");
+            }
+            let ids = (seed, slot, life);
+            offers(ids, &provider.client, provider.ttl, &provider.checker)
+        };
+        let tries: Vec<_> = match how {
+            Reload::Retry => (0..TRIES).map(|_| next(self)).collect(),
+            _ => Vec::new(),
+        };
+        let new = next(self);
+        self.cancel_joins();
+        self.cancel_calls();
+        let old = std::mem::replace(&mut self.offers, new);
+        match how {
+            Reload::Drain => self.replaced(old, Duration::ZERO),
+            Reload::Overlap => {
+                let (stand, others) = old.into_iter().partition(|old| old.place().is_some());
+                self.replaced(stand, OVERLAP);
+                self.replaced(others, Duration::ZERO);
+            }
+            Reload::Drop | Reload::Retry => self.dropped(&old),
+        }
+        self.joined = false;
+        if tries.is_empty() {
+            return self.join();
+        }
+        self.joined = true;
+        for offers in &tries {
+            self.dropped(offers);
+        }
+        let (offers, checker) = (self.offers.clone(), self.checker.clone());
+        let tried = async move {
+            for (n, tried) in (1..).zip(tries) {
+                let joins = join_all(tried.iter().map(|offer| offer.join(&checker)));
+                let _ = timeout(Duration::from_millis(7 * n), joins).await;
+                for offer in &tried {
+                    checker.state().deregistering(offer.who());
+                }
+            }
+            join_all(offers.iter().map(|offer| offer.join(&checker))).await;
+        };
+        let call = self.tasks.spawn(tried);
+        self.joins.push(call.abort_handle());
+    }
+
+    /// Deregisters what others have replaced.
+    fn replaced(&self, old: Vec<Arc<Offer>>, pause: Duration) {
+        for offer in old {
+            let checker = self.checker.clone();
+            checker.state().deregistering(offer.who());
+            self.tasks.spawn(async move {
+                sleep(pause).await;
+                offer.leave(&checker).await;
+            });
         }
     }
 
@@ -99,14 +172,14 @@ impl Provider {
             for offer in &self.offers {
                 offer.leave(&checker).await;
             }
-            self.client.close().await;
+            self.client.inner.close().await;
             self.cancel_calls();
         });
     }
 
     /// Is killed.
     pub(super) fn crash(mut self) {
-        self.client.crash();
+        self.client.inner.crash();
         self.cancel_joins();
         self.cancel_calls();
         let mut state = self.checker.state();
@@ -120,17 +193,37 @@ impl Provider {
     pub(super) fn vanish(mut self) {
         self.cancel_joins();
         self.cancel_calls();
-        let whos: Vec<_> = self.offers.iter().map(|offer| offer.who()).collect();
+        self.dropped(&self.offers);
+    }
+
+    /// `offers` are being dropped.
+    fn dropped(&self, offers: &[Arc<Offer>]) {
+        let whos: Vec<_> = offers.iter().map(|offer| offer.who()).collect();
         let checker = self.checker.clone();
         for who in &whos {
             checker.state().deregistering(*who);
         }
-        self.tasks.clone().spawn(async move {
+        self.tasks.spawn(async move {
             sleep(VANISHED).await;
             for who in whos {
                 checker.state().must_not_put(who);
             }
         });
+    }
+
+    /// The next call of its client panics.
+    pub(super) fn panic_next(&self) {
+        self.client.panic_next();
+    }
+
+    /// It and the registry do not hear each other any more.
+    pub(super) fn cut_off(&self) {
+        self.client.inner.cut_off();
+    }
+
+    /// They do again.
+    pub(super) fn reconnect(&self) {
+        self.client.inner.reconnect();
     }
 
     /// Writes another value.
@@ -176,4 +269,27 @@ impl Provider {
             call.abort();
         }
     }
+}
+
+/// What the terms of all lives of a slot are drawn from, and those of one life.
+fn terms((seed, slot, life): Ids) -> (fastrand::Rng, fastrand::Rng) {
+    let slot_seed = seed ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let with_seed = fastrand::Rng::with_seed;
+    (
+        with_seed(slot_seed),
+        with_seed(slot_seed ^ u64::from(life + 1)),
+    )
+}
+
+/// The offers of one life: under the same keys in each.
+fn offers(ids: Ids, client: &PanickyClient, ttl: Ttl, checker: &Checker) -> Vec<Arc<Offer>> {
+    let (_, slot, life) = ids;
+    let (mut fixed, mut drawn) = terms(ids);
+    (0..fixed.usize(1..=2))
+        .map(|offer| {
+            let who = OfferId { slot, life, offer };
+            Offer::new(who, client, ttl, &mut fixed, &mut drawn, checker)
+        })
+        .map(Arc::new)
+        .collect()
 }

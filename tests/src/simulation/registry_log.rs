@@ -1,8 +1,8 @@
 //! Every value that each key of the registry has had, from the start on.
 
 use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, Prefix};
-use sd_memory::Registry;
-use std::collections::BTreeMap;
+use sd_memory::{Backup, Registry};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// A point in the registry's life: how often it was rebuilt, and its revision since.
@@ -16,10 +16,10 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) value: Option<Bytes>,
+    /// When it was read, which is soon after it came to be.
+    pub(super) since: Instant,
     /// The value understood; `None` also for what no codec can read.
     pub(super) instance: Option<Instance>,
-    /// When it was read.
-    pub(super) at: Instant,
 }
 
 /// A change that was just read from the registry.
@@ -34,6 +34,8 @@ pub(super) struct RegistryLog {
     registry: Registry,
     read: Position,
     keys: BTreeMap<Key, Vec<Version>>,
+    /// The keys that hold what a restore has brought back.
+    restored: BTreeSet<Key>,
 }
 
 impl RegistryLog {
@@ -44,6 +46,7 @@ impl RegistryLog {
             registry,
             read: Position { life: 0, revision },
             keys: BTreeMap::new(),
+            restored: BTreeSet::new(),
         }
     }
 
@@ -76,7 +79,50 @@ impl RegistryLog {
         changes
     }
 
+    /// Has the registry restored. Gives what was new before, and what is different since.
+    pub(super) fn restore(
+        &mut self,
+        backup: &Backup,
+        bump: bool,
+    ) -> (Vec<LoggedChange>, Vec<LoggedChange>) {
+        let before = self.catch_up();
+        match bump {
+            true => self.registry.restore_bumped(backup),
+            false => self.registry.restore(backup),
+        }
+        self.read = Position {
+            life: self.read.life + 1,
+            revision: self.registry.revision(),
+        };
+        let there = self.registry.entries();
+        let gone: Vec<Key> = self
+            .present()
+            .map(|(key, _)| key)
+            .filter(|key| there.iter().all(|entry| entry.key != **key))
+            .cloned()
+            .collect();
+        let mut changes: Vec<_> = gone
+            .into_iter()
+            .map(|key| self.take(Change::Delete(key)))
+            .collect();
+        let restored = there.iter().map(|entry| entry.key.clone()).collect();
+        for entry in there {
+            let is_same = self.present().any(|it| it == (&entry.key, &entry.value));
+            if !is_same {
+                changes.push(self.take(Change::Put(entry)));
+            }
+        }
+        self.restored = restored;
+        (before, changes)
+    }
+
+    /// Whether a restore has brought back what `key` holds.
+    pub(super) fn is_restored(&self, key: &Key) -> bool {
+        self.restored.contains(key)
+    }
+
     fn take(&mut self, change: Change) -> LoggedChange {
+        self.restored.remove(change.key());
         let place = self.read;
         let (key, value) = (change.key().clone(), change.value().cloned());
         let instance = value.as_ref().and_then(|value| {
@@ -85,8 +131,8 @@ impl RegistryLog {
         });
         self.keys.entry(key.clone()).or_default().push(Version {
             value: value.clone(),
+            since: Instant::now(),
             instance,
-            at: Instant::now(),
         });
         LoggedChange { key, place, value }
     }

@@ -1,15 +1,28 @@
 //! What one consumer was shown, held against what the registry held.
 
-use super::{outages::Outages, registry_log::RegistryLog};
-use sd_core::{
-    Event, Health, Instance, InstanceChange, Instances, Key, Prefix, Status, Trouble, WatchError,
+use super::{
+    consumer::FOLLOWING,
+    outages::Outages,
+    registry_log::{RegistryLog, Version},
 };
-use std::{collections::BTreeMap, time::Duration};
+use sd_core::{
+    Event, Health, Held, Instance, InstanceChange, Instances, Key, Prefix, Status, Trouble,
+    WatchError,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// A consumer that became ready less than this ago may be between its first list and its first watch, and has
 /// nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
+/// The loss of fewer instances is never many at once.
+const MANY: usize = 3;
+/// A removal is held for so many grace periods at most, as long as there are stalls and no other
+/// trouble.
+const MOST_GRACES: u32 = 3;
 
 /// What happens is noticed so late at most.
 const LOOKS: Duration = Duration::from_secs(1);
@@ -19,6 +32,10 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// For each key it is checked that the states that are shown follow each other as they did in the
 /// registry, some of them left out: nothing is made up, nothing old comes back, nothing that is gone
 /// is shown again unless it was put again.
+///
+/// More than half of three or more instances never go within a grace period, unless they announced it
+/// or were held for that long. What is gone is not shown for more than three grace periods, however
+/// often the registry stalls.
 pub(super) struct View {
     pub(super) prefix: Prefix,
     pub(super) grace: Duration,
@@ -27,7 +44,26 @@ pub(super) struct View {
     latest: Option<Event>,
     /// For each key, the oldest of its versions that what is shown can be.
     floor: BTreeMap<Key, usize>,
+    levels: VecDeque<Level>,
+    /// How many went with the newest state.
+    gone: Gone,
     ended: bool,
+}
+
+#[derive(Default)]
+struct Gone {
+    announced: usize,
+    /// Neither announced nor held before.
+    at_once: usize,
+}
+
+/// How many instances were there, as far as the consumer knew.
+struct Level {
+    /// The newest lasts until the next state is shown.
+    until: Instant,
+    count: usize,
+    /// Of those that have gone since, how many had announced it.
+    announced: usize,
 }
 
 impl View {
@@ -45,12 +81,19 @@ impl View {
             started: now,
             ready: None,
             latest: None,
+            levels: VecDeque::new(),
+            gone: Gone::default(),
             ended: false,
         }
     }
 
     pub(super) fn latest(&self) -> Option<&Event> {
         self.latest.as_ref()
+    }
+
+    /// Whether it has shown its last state.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Since when it has shown something.
@@ -72,13 +115,13 @@ impl View {
         if matches!(
             event.health(),
             Health::Stale {
-                why: Trouble::Stopped,
+                why: Trouble::Stopped | Trouble::Panicked { .. },
                 ..
             }
         ) {
             self.ended = true;
         }
-        let before = match &self.latest {
+        let (before, held) = match &self.latest {
             Some(latest) if latest.version() >= event.version() => {
                 return Err(format!(
                     "version {} after {}",
@@ -86,10 +129,17 @@ impl View {
                     latest.version()
                 ));
             }
-            Some(latest) => latest.instances().clone(),
-            None => Instances::default(),
+            Some(latest) => (
+                latest.instances().clone(),
+                latest
+                    .held()
+                    .map(|(key, held)| (key.clone(), held.clone()))
+                    .collect(),
+            ),
+            None => (Instances::default(), BTreeMap::new()),
         };
         let mut line = health(event.health()).to_owned();
+        self.gone = Gone::default();
         for change in before.diff(event.instances()) {
             line.push_str(&said(&change));
             match change {
@@ -98,19 +148,88 @@ impl View {
                 }
                 InstanceChange::Removed(old) => {
                     let floor = self.advance(old.key(), None, registry_log)?;
-                    if self.must_hold(old.key(), floor, registry_log, outages, now) {
+                    let versions = registry_log.versions(old.key());
+                    let versions = versions.get(floor..).unwrap_or_default();
+                    let announced = was_announced(versions);
+                    if !announced && self.must_hold(versions, outages, now) {
                         return Err(format!("{} was removed in doubt", old.key()));
+                    }
+                    match held.get(old.key()) {
+                        _ if announced => self.gone.announced += 1,
+                        Some(held) if self.is_early(held, versions, now) => {
+                            return Err(format!("{} was one of many and not held", old.key()));
+                        }
+                        Some(_) => {}
+                        None => self.gone.at_once += 1,
                     }
                 }
             }
         }
-        let held: Vec<_> = event.held().map(|(key, _)| key.as_str()).collect();
+        let held: Vec<&str> = event.held().map(|(key, _)| key.as_str()).collect();
         if !held.is_empty() {
             line.push_str(&format!("; held: {}", held.join(" ")));
         }
         self.ready.get_or_insert(now);
         self.latest = Some(event);
         Ok(line)
+    }
+
+    /// Whether a removal that was held as one of many did not wait for the grace period.
+    fn is_early(&self, held: &Held, versions: &[Version], now: Instant) -> bool {
+        let mut later = versions.iter().filter(|version| version.since > held.since);
+        matches!(held.why, Trouble::ManyRemoved { .. })
+            && now < held.since + self.grace
+            && later.all(|version| version.instance.is_none())
+    }
+
+    /// Checks that what is shown now has not lost too many at once.
+    pub(super) fn check_losses(&mut self, now: Instant) -> Result<(), String> {
+        let Some(latest) = &self.latest else {
+            return Ok(());
+        };
+        let (shown, held) = (latest.instances().len(), latest.held().len());
+        if let Some(last) = self.levels.back_mut() {
+            last.until = now;
+        }
+        let grace = self.grace;
+        self.levels.retain(|level| now < level.until + grace);
+        let known = self
+            .levels
+            .iter()
+            .map(|it| it.count - it.announced.min(it.count));
+        let most = known.max().unwrap_or_default();
+        let Gone {
+            announced, at_once, ..
+        } = self.gone;
+        for level in &mut self.levels {
+            level.announced += announced;
+        }
+        self.levels.push_back(Level {
+            until: now,
+            count: shown - held,
+            announced: 0,
+        });
+        // Those who announced it may have gone before the others, or after them.
+        let is_many = |most: usize, shown: usize| most >= MANY && 2 * shown < most;
+        let of_rest = is_many(most.saturating_sub(announced), shown);
+        if at_once > 0 && of_rest && is_many(most, shown + announced) {
+            return Err(format!("{shown} instances are left of {most}"));
+        }
+        Ok(())
+    }
+
+    /// An instance that is shown although it has long been gone.
+    pub(super) fn undead(&self, registry_log: &RegistryLog, untroubled: Instant) -> Option<&Key> {
+        let most = MOST_GRACES * self.grace + FOLLOWING;
+        let keys = self.latest.iter().flat_map(|it| it.instances().iter());
+        let mut keys = keys.map(|instance| instance.key());
+        keys.find(|key| {
+            let last = registry_log.versions(key).last();
+            let since = last
+                .filter(|version| version.instance.is_none())
+                .map(|gone| gone.since.max(untroubled).max(self.started));
+            since.is_some_and(|since| since.elapsed() > most)
+        })
     }
 
     /// Finds `shown` among what the key held since what was shown before, and gives where that was.
@@ -142,34 +261,27 @@ impl View {
         Ok(before)
     }
 
-    /// Whether the removal of `key` should have waited.
-    fn must_hold(
-        &self,
-        key: &Key,
-        floor: usize,
-        registry_log: &RegistryLog,
-        outages: &Outages,
-        now: Instant,
-    ) -> bool {
-        let versions = registry_log.versions(key).get(floor..).unwrap_or_default();
-        let was_announced = versions
-            .iter()
-            .filter_map(|version| version.instance.as_ref())
-            .any(|instance| instance.status() == Status::Draining);
-        let Some(ready) = self.ready else {
-            return false;
-        };
+    /// Whether the removal of something that is among `versions` should have waited.
+    fn must_hold(&self, versions: &[Version], outages: &Outages, now: Instant) -> bool {
         // Trouble that recurs for ever holds no removal for ever.
         let removed = versions.iter().find(|version| version.instance.is_none());
         let was_held_long = removed.is_some_and(|version| {
-            let held_for = now.saturating_duration_since(version.at) + LOOKS;
+            let held_for = now.saturating_duration_since(version.since) + LOOKS;
             held_for >= self.grace.saturating_mul(2)
         });
-        !self.grace.is_zero()
-            && !was_announced
-            && !was_held_long
-            && outages.must_hold_removals(ready + SETTLED, self.grace, now)
+        let ready = self
+            .ready
+            .filter(|_| !self.grace.is_zero() && !was_held_long);
+        ready.is_some_and(|ready| outages.must_hold_removals(ready + SETTLED, self.grace, now))
     }
+}
+
+/// Whether one of `versions` said that it was going.
+fn was_announced(versions: &[Version]) -> bool {
+    versions
+        .iter()
+        .filter_map(|version| version.instance.as_ref())
+        .any(|instance| instance.status() == Status::Draining)
 }
 
 fn health(health: &Health) -> &'static str {

@@ -3,19 +3,20 @@
 use super::{
     consumer::Consumer,
     faults::{Fault, Outage, Target},
+    foreign::GARBAGE,
     history::History,
     invariants::Checker,
-    plan::{Action, Plan},
-    provider::{BACK, LONGEST_TTL, Provider},
+    plan::{Action, PUT_RIGHT, Plan},
+    provider::{BACK, LONGEST_TTL, OVERLAP, Provider, RELOAD_LIVES},
 };
 use sd_core::{Error, Status};
-use sd_memory::{Calls, Registry};
+use sd_memory::{Backup, Calls, Registry};
 use std::{collections::BTreeSet, mem, ops::ControlFlow, time::Duration};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// How often everything is looked at while nothing happens.
 const TICK: Duration = Duration::from_millis(1_000);
@@ -26,8 +27,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Each client makes so many calls in a window at most, and so many more for each action.
 const CALLS: u64 = 25;
 const CALLS_PER_ACTION: u64 = 4;
-/// How long an overtaken provider stays.
-const OVERLAP: Duration = Duration::from_secs(3);
+/// A registry that stalls does so for so long, and as often as this.
+const STALL: Duration = Duration::from_millis(1_300);
+const STALL_EVERY: Duration = Duration::from_secs(6);
 /// Whatever was told to end has ended after this.
 const END: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,10 @@ pub(super) struct World {
     followers: u32,
     strangers: u32,
     tasks: TaskTracker,
+    /// The last backup, and how often the registry had been rebuilt by then.
+    backup: Option<(Backup, u32)>,
+    rebuilds: u32,
+    stalls: Option<AbortOnDropHandle<()>>,
     load: Load,
 }
 
@@ -58,7 +64,7 @@ impl World {
         let now = Instant::now();
         Self {
             seed: plan.seed,
-            checker: Checker::new(registry.clone(), now),
+            checker: Checker::new(registry.clone(), plan, now),
             registry,
             providers: (0..providers).map(|_| None).collect(),
             lives: vec![0; providers],
@@ -66,6 +72,9 @@ impl World {
             followers: 0,
             strangers: 0,
             tasks: TaskTracker::new(),
+            backup: None,
+            rebuilds: 0,
+            stalls: None,
             load: Load {
                 began: now,
                 before: 0,
@@ -88,7 +97,7 @@ impl World {
             self.apply(step.action);
         }
         self.wait_until(start + plan.horizon).await?;
-        for fault in [Fault::End, Fault::Delay(Duration::ZERO), Fault::Erase] {
+        for fault in PUT_RIGHT {
             self.apply(Action::Fault(fault));
         }
         self.wait_until(Instant::now() + REST).await?;
@@ -137,6 +146,13 @@ impl World {
                     self.start(slot);
                 }
             }
+            Action::Reload(slot, how) => {
+                if let Some(provider) = &mut self.providers[slot] {
+                    provider.reload(how, (self.seed, slot, self.lives[slot]));
+                    self.lives[slot] += RELOAD_LIVES;
+                    self.touch(slot);
+                }
+            }
             Action::Update(slot) => self.update(slot, Status::Serving),
             Action::Drain(slot) => self.update(slot, Status::Draining),
             Action::Follow(slot) => {
@@ -154,6 +170,12 @@ impl World {
                 }
             }
             Action::Abandon(slot) => drop(self.consumers[slot].take()),
+            Action::ProviderPanic(slot) => {
+                self.providers[slot].iter().for_each(Provider::panic_next);
+            }
+            Action::ConsumerPanic(slot) => {
+                self.consumers[slot].iter().for_each(Consumer::panic_next);
+            }
             Action::Fault(fault) => self.fault(fault),
         }
     }
@@ -183,6 +205,9 @@ impl World {
         if matches!(fault, Fault::Begin(_)) && outage.is_some() {
             return;
         }
+        if matches!(fault, Fault::Restore { .. }) && self.backup.is_none() {
+            return;
+        }
         let before = self.registry.revision();
         self.checker.state().fault(&fault, now);
         match fault {
@@ -193,7 +218,12 @@ impl World {
                 message: "no".into(),
                 source: None,
             }),
+            Fault::Begin(Outage::Stall) => {
+                let stalls = tokio::spawn(stall(self.registry.clone()));
+                self.stalls = Some(AbortOnDropHandle::new(stalls));
+            }
             Fault::End => {
+                self.stalls = None;
                 self.registry.thaw();
                 self.registry.restart();
                 self.registry.accept();
@@ -202,6 +232,7 @@ impl World {
             Fault::Compact => self.registry.compact(),
             Fault::Delay(by) => self.registry.delay(by),
             Fault::Rebuild { ahead } => {
+                self.rebuilds += 1;
                 while ahead && self.registry.revision() <= before {
                     self.put_foreign("/strangers");
                 }
@@ -209,14 +240,6 @@ impl World {
             Fault::Expire(target) => {
                 if let Some((_, lease)) = self.place(target) {
                     self.touch(target.provider);
-                    self.registry.expire_lease(&lease);
-                }
-            }
-            Fault::ExpireAll => {
-                for slot in 0..self.providers.len() {
-                    self.touch(slot);
-                }
-                for lease in self.registry.leases() {
                     self.registry.expire_lease(&lease);
                 }
             }
@@ -229,11 +252,30 @@ impl World {
             Fault::Overwrite { target, garbage } => {
                 if let Some((key, _)) = self.place(target) {
                     self.touch(target.provider);
-                    let value = if garbage { "?" } else { "10.99.0.1:80" };
+                    let value = if garbage { GARBAGE } else { "10.99.0.1:80" };
                     let _ = self.registry.put(key, value);
                 }
             }
             Fault::Erase => self.erase(),
+            Fault::ExpireAll => {
+                self.touch_all();
+                for lease in self.registry.leases() {
+                    self.registry.expire_lease(&lease);
+                }
+            }
+            Fault::CutOff => self.providers.iter().flatten().for_each(Provider::cut_off),
+            Fault::Reconnect => {
+                self.touch_all();
+                let providers = self.providers.iter().flatten();
+                providers.for_each(Provider::reconnect);
+            }
+            Fault::Backup => self.backup = Some((self.registry.backup(), self.rebuilds)),
+            Fault::Restore { bump } => {
+                if let Some((backup, rebuilds)) = &self.backup {
+                    let is_older = *rebuilds == self.rebuilds;
+                    self.checker.state().restore(backup, bump, is_older);
+                }
+            }
         }
     }
 
@@ -247,14 +289,18 @@ impl World {
         state.touch(|who| who.slot == slot, Instant::now());
     }
 
+    fn touch_all(&self) {
+        self.checker.state().touch(|_| true, Instant::now());
+    }
+
     fn put_foreign(&mut self, key: &str) {
         self.strangers += 1;
         let _ = self.registry.put(key, self.strangers.to_string());
     }
 
     fn erase(&mut self) {
-        let mut state = self.checker.state();
-        state.touch(|_| true, Instant::now());
+        self.touch_all();
+        let state = self.checker.state();
         let present = state.registry_log.present();
         let foreign: Vec<_> = present
             .filter(|(_, value)| state.owner(value).is_none())
@@ -270,6 +316,7 @@ impl World {
 
     async fn check(&mut self) -> ControlFlow<()> {
         self.check_load();
+        self.restart_consumers();
         let now = Instant::now();
         let calm = self.checker.state().outages.calm(now);
         if calm >= BACK {
@@ -283,6 +330,23 @@ impl World {
             }
         }
         self.verdict()
+    }
+
+    /// Consumers end only by a panic of foreign code, and start again.
+    fn restart_consumers(&mut self) {
+        for slot in 0..self.consumers.len() {
+            let Some(consumer) =
+                self.consumers[slot].take_if(|consumer| consumer.has_ended(&self.checker.state()))
+            else {
+                continue;
+            };
+            if !consumer.has_panicked() {
+                self.checker
+                    .violate(format!("the consumer {slot} has ended by itself"));
+            }
+            self.tasks.spawn(consumer.stop());
+            self.apply(Action::Follow(slot));
+        }
     }
 
     fn wrong_view(&self, calm: Duration) -> Option<String> {
@@ -388,5 +452,15 @@ impl World {
             }
         }
         self.verdict()
+    }
+}
+
+/// Stalls the registry again and again.
+async fn stall(registry: Registry) {
+    loop {
+        registry.freeze();
+        sleep(STALL).await;
+        registry.thaw();
+        sleep(STALL_EVERY - STALL).await;
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Checker(Arc<Mutex<CheckerState>>);
 #[derive(Debug, Default)]
 struct CheckerState {
     steady: BTreeSet<Key>,
+    /// So many of all at least are to be seen.
+    least: usize,
     ended: BTreeMap<Key, u64>,
     vanished: Vec<Vanished>,
     broken: Option<String>,
@@ -41,12 +43,26 @@ pub(super) struct Vanished {
 impl Checker {
     /// From now on the instances under `keys`, and nobody else's, are to be seen at all times.
     pub(super) fn steady(&self, keys: BTreeSet<Key>) {
-        self.state().steady = keys;
+        let mut state = self.state();
+        state.least = keys.len();
+        state.steady = keys;
+    }
+
+    /// From now on so many instances are to be seen at all times, whichever they are.
+    pub(super) fn at_least(&self, least: usize) {
+        let mut state = self.state();
+        state.least = least;
+        state.steady.clear();
     }
 
     /// This run of a provider writes nothing any more.
     pub(super) fn ended(&self, key: &Key, life: u64) {
         self.state().ended.insert(key.clone(), life);
+    }
+
+    /// What this key held before may be seen again.
+    pub(super) fn returns(&self, key: &Key) {
+        self.state().ended.remove(key);
     }
 
     /// The first promise that was broken.
@@ -129,6 +145,11 @@ impl ConsumerHistory {
         self.note(event);
         let shown = event.instances();
         self.miss(shown, now);
+        let (n, seen, least) = (self.consumer, shown.len(), self.checker.state().least);
+        if self.checker.state().steady.is_empty() && seen < least {
+            self.checker
+                .broken(format!("c{n} sees {seen} instances, not {least}"));
+        }
         if let Err(why) = self.follow(shown) {
             self.checker.broken(format!("c{} {why}", self.consumer));
         }
@@ -220,13 +241,25 @@ impl ConsumerHistory {
         }
     }
 
+    /// Not of a run that has ended and was seen to be gone.
+    fn is_new(&self, new: &Instance) -> Result<(), String> {
+        match (life(new), self.gone.get(new.key())) {
+            (Some(life), Some(gone))
+                if life <= *gone && self.checker.has_ended(new.key(), life) =>
+            {
+                Err(format!("sees {new:?} again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says which promise the way from the last state to this one breaks, if any.
     fn follow(&mut self, shown: &Instances) -> Result<(), String> {
         for change in self.shown.diff(shown) {
             match change {
-                InstanceChange::Added(new) => is_new(&self.gone, &new)?,
+                InstanceChange::Added(new) => self.is_new(&new)?,
                 InstanceChange::Updated { old, new } => {
-                    is_new(&self.gone, &new)?;
+                    self.is_new(&new)?;
                     if life(&new) < life(&old) && life(&new).is_some() {
                         return Err(format!("sees {new:?} after {old:?}"));
                     }
@@ -241,14 +274,6 @@ impl ConsumerHistory {
             }
         }
         Ok(())
-    }
-}
-
-/// Not of a run that has ended and was seen to be gone.
-fn is_new(gone: &BTreeMap<Key, u64>, new: &Instance) -> Result<(), String> {
-    match (life(new), gone.get(new.key())) {
-        (Some(life), Some(gone)) if life <= *gone => Err(format!("sees {new:?} again")),
-        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use sd_core::{
     Bytes, Codec, DefaultCodec, Deregistered, Instance, Key, Registrar, RegistrarStatus, Service,
     StatusReceiver, Ttl,
 };
+use sd_etcd::EtcdClient;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,10 +28,23 @@ impl Member {
         let proxy = Proxy::to(etcd.address()).await;
         let instance = Instance::new(key(slot), format!("10.0.0.{slot}:80"))
             .with_metadata(LIFE, life.to_string());
-        let service = Service::new(instance.key().as_str(), encoded(&instance))
+        let client = EtcdClient::connect([proxy.endpoint()]).expect("a URL");
+        Self::on(client, proxy, instance, life, events).await
+    }
+
+    async fn on(
+        client: EtcdClient,
+        proxy: Proxy,
+        instance: Instance,
+        life: u64,
+        events: EventLog,
+    ) -> Self {
+        let key = instance.key();
+        let ttl = Ttl::from_secs(ttl(key).as_secs()).expect("a TTL");
+        let service = Service::new(key.as_str(), encoded(&instance))
             .expect("a key")
-            .with_ttl(Ttl::from_secs(ttl(instance.key()).as_secs()).expect("a TTL"));
-        let provider = Provider::with(proxy.endpoint(), instance.key().as_str(), |client| {
+            .with_ttl(ttl);
+        let provider = Provider::on(client, key.as_str(), |client| {
             // Below a third of the consumers' grace period.
             Registrar::builder(client, service)
                 .backoff(Duration::from_millis(100), Duration::from_secs(1))
@@ -38,7 +52,7 @@ impl Member {
         })
         .await;
         let status = provider.registrar().status();
-        let status_recorder = tokio::spawn(record_status(instance.key().clone(), status, events));
+        let status_recorder = tokio::spawn(record_status(key.clone(), status, events));
         Self {
             proxy,
             provider,
@@ -46,6 +60,36 @@ impl Member {
             life,
             _status_recorder: AbortOnDropHandle::new(status_recorder),
         }
+    }
+
+    /// The same provider with a new registrar on the client that it has; the old one is dropped, or
+    /// deregisters, once the new one has registered.
+    pub(super) async fn reload(
+        self,
+        life: u64,
+        drops: bool,
+        checker: &Checker,
+        events: EventLog,
+    ) -> Result<Self, String> {
+        let Self {
+            proxy,
+            provider: old,
+            instance,
+            life: old_life,
+            ..
+        } = self;
+        let instance = instance.with_metadata(LIFE, life.to_string());
+        let client = old.client().clone();
+        let new = Self::on(client, proxy, instance, life, events).await;
+        let key = new.instance.key();
+        checker.ended(key, old_life);
+        if !drops {
+            let outcome = old.registrar().deregister().await;
+            if !matches!(outcome, Ok(Deregistered::NotOurs)) {
+                return Err(format!("{key} reloads with {outcome:?}"));
+            }
+        }
+        Ok(new)
     }
 
     /// Whether it stands at etcd as it believes; gives the lease.

@@ -27,6 +27,11 @@ pub(super) fn ttl(key: &Key) -> Duration {
 
 /// So many providers live at any time: whatever befalls one of them, there is another to call.
 const LIVING: usize = 2;
+/// How long etcd stops where it does so again and again, and how often.
+pub(super) const STALL: Duration = Duration::from_secs(1);
+pub(super) const STALL_EVERY: Duration = Duration::from_secs(4);
+/// The loss of most is doubted where there are so many.
+const MANY: usize = 3;
 
 /// Something that goes wrong, or that somebody does, from its beginning to its end: when it is
 /// over, all have to agree again.
@@ -83,8 +88,29 @@ pub enum Fault {
     Restart(usize),
     /// A provider starts under the key of one that is still there and deregisters after it.
     Overtake(usize),
+    /// A provider makes a new registrar on the client that it has, while the old one deregisters, or
+    /// is dropped.
+    Reload {
+        /// Who.
+        provider: usize,
+        /// Whether the old registrar is dropped.
+        drops: bool,
+    },
     /// A provider changes its weight.
     Update(usize, u32),
+    /// etcd is put back to what it was before this provider wrote its value and another one left.
+    Restore {
+        /// Who writes a new value after the backup.
+        updates: usize,
+        /// Who leaves after the backup.
+        leaves: Option<usize>,
+    },
+    /// An operator revokes all leases.
+    ExpireAll,
+    /// All providers are cut off from etcd for so long, and no consumer is.
+    CutOffAll(Duration),
+    /// etcd stops for 1 s every 4 s, so many times.
+    Stalls(u32),
 }
 
 /// A client of etcd.
@@ -192,8 +218,19 @@ impl Plan {
         Fault::CutOff { who, how, lasting }
     }
 
+    /// Whether so many live that the loss of most is doubted.
+    fn many(&self) -> bool {
+        self.living().count() >= MANY
+    }
+
+    fn restore(&mut self) -> Fault {
+        let updates = self.one();
+        let leaves = self.spare().filter(|slot| *slot != updates);
+        Fault::Restore { updates, leaves }
+    }
+
     fn try_next(&mut self) -> Option<Fault> {
-        let fault = match self.rng.u32(..24) {
+        let fault = match self.rng.u32(..31) {
             0..=2 => Fault::Freeze(self.outage()),
             3..=4 => Fault::Kill(self.outage()),
             5..=6 => Fault::Rebuild {
@@ -217,6 +254,17 @@ impl Plan {
             19 => Fault::Crash(self.spare()?),
             20 => Fault::Restart(self.one()),
             21 => Fault::Overtake(self.one()),
+            22..=24 => Fault::Reload {
+                provider: self.one(),
+                drops: self.rng.bool(),
+            },
+            25..=26 => self.restore(),
+            27 => self.many().then_some(Fault::ExpireAll)?,
+            28 => {
+                let lasting = self.millis(1_000, 5_000);
+                self.many().then_some(Fault::CutOffAll(lasting))?
+            }
+            29 => Fault::Stalls(self.rng.u32(2..5)),
             _ => Fault::Update(self.one(), self.rng.u32(1..1_000)),
         };
         Some(fault)
@@ -243,6 +291,9 @@ impl Iterator for Plan {
                 | Fault::Rebuild {
                     crashes: Some(slot),
                     ..
+                }
+                | Fault::Restore {
+                    leaves: Some(slot), ..
                 } => self.living[slot] = false,
                 _ => {}
             }
@@ -254,7 +305,7 @@ impl Iterator for Plan {
 
 impl Fault {
     /// The names of all kinds.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 19] = [
         "freeze",
         "kill",
         "rebuild",
@@ -269,6 +320,11 @@ impl Fault {
         "restart",
         "overtake",
         "update",
+        "reload",
+        "restore",
+        "expire-all",
+        "cut-all",
+        "stalls",
     ];
 
     /// The name of its kind.
@@ -288,6 +344,11 @@ impl Fault {
             Self::Restart(_) => "restart",
             Self::Overtake(_) => "overtake",
             Self::Update(..) => "update",
+            Self::Reload { .. } => "reload",
+            Self::Restore { .. } => "restore",
+            Self::ExpireAll => "expire-all",
+            Self::CutOffAll(_) => "cut-all",
+            Self::Stalls(_) => "stalls",
         }
     }
 
@@ -303,6 +364,9 @@ impl Fault {
                 crashes: Some(slot),
                 ..
             }
+            | Self::Restore {
+                leaves: Some(slot), ..
+            }
             | Self::CutOff {
                 who: Who::Provider(slot),
                 how: Cut::Stall | Cut::Refuse,
@@ -312,6 +376,12 @@ impl Fault {
             | Self::Crash(slot) => Some(slot),
             _ => None,
         }
+    }
+
+    /// Whether any provider may be missing from a consumer's view for a while. At least half of them
+    /// never are.
+    pub fn touches_all(&self) -> bool {
+        matches!(self, Self::ExpireAll | Self::CutOffAll(_))
     }
 }
 
@@ -357,6 +427,21 @@ impl fmt::Display for Fault {
             Self::Crash(slot) => write!(f, "p{slot} crashes"),
             Self::Restart(slot) => write!(f, "p{slot} crashes and starts again"),
             Self::Overtake(slot) => write!(f, "p{slot} is overtaken"),
+            Self::Reload {
+                provider,
+                drops: true,
+            } => write!(f, "p{provider} reloads and drops its registrar"),
+            Self::Reload { provider, .. } => write!(f, "p{provider} reloads"),
+            Self::Restore { updates, leaves } => {
+                write!(f, "restore etcd from before p{updates} was updated")?;
+                match leaves {
+                    Some(slot) => write!(f, " and p{slot} left"),
+                    None => Ok(()),
+                }
+            }
+            Self::ExpireAll => f.write_str("revoke all leases"),
+            Self::CutOffAll(lasting) => write!(f, "stall all providers for {lasting:?}"),
+            Self::Stalls(times) => write!(f, "freeze etcd for {STALL:?}, {times} times"),
             Self::Update(slot, weight) => write!(f, "p{slot} has weight {weight}"),
         }
     }

@@ -7,7 +7,7 @@ use super::{
     follower::Follower,
     measure::{settled, tasks},
     member::{Member, encoded, told},
-    plan::{CONSUMERS, Cut, DEADLINE, Fault, PREFIX, PROVIDERS, Who, key, ttl},
+    plan::{CONSUMERS, Cut, DEADLINE, Fault, PREFIX, PROVIDERS, STALL, STALL_EVERY, Who, key, ttl},
     stalls::StallMonitor,
 };
 use crate::{etcd::Etcd, network::Proxy};
@@ -97,6 +97,9 @@ impl World {
         let living = self.living().map(|member| member.instance.key().clone());
         let steady = living.filter(|key| Some(key) != touched.as_ref()).collect();
         self.checker.steady(steady);
+        if fault.touches_all() {
+            self.checker.at_least(self.living().count().div_ceil(2));
+        }
         match fault {
             Fault::Freeze(lasting) => {
                 self.etcd.freeze();
@@ -165,19 +168,56 @@ impl World {
                         .await?;
                 }
             }
-            Fault::Update(slot, weight) => {
-                let member = self.providers[slot].as_mut().ok_or("nobody to update")?;
-                member.instance = member.instance.clone().with_weight(weight);
-                let update = member
-                    .provider
-                    .registrar()
-                    .update(encoded(&member.instance));
-                let written = tokio::time::timeout(WRITTEN, update).await;
-                let written = written.map_err(|_| format!("no update within {WRITTEN:?}"))?;
-                written.map_err(|error| format!("no update: {error}"))?;
+            Fault::Update(slot, weight) => self.update(slot, weight).await?,
+            Fault::Reload { provider, drops } => {
+                self.lives += 1;
+                let member = self.providers[provider].take();
+                let member = member.ok_or("nobody to reload")?;
+                let (life, events) = (self.lives, self.events.clone());
+                let reloaded = member.reload(life, drops, &self.checker, events).await?;
+                self.providers[provider] = Some(reloaded);
+            }
+            Fault::Restore { updates, leaves } => {
+                let weight = self.member(updates)?.instance.weight();
+                let backup = self.etcd.back_up();
+                self.update(updates, weight + 1).await?;
+                if let Some(slot) = leaves {
+                    self.leave(slot).await?;
+                    self.checker.returns(&key(slot));
+                }
+                self.etcd.restore(&backup).await;
+            }
+            Fault::ExpireAll => {
+                for lease in self.etcd.leases().await {
+                    self.etcd.revoke(lease).await;
+                }
+            }
+            Fault::CutOffAll(lasting) => {
+                self.living().for_each(|member| member.proxy.stall());
+                sleep(lasting).await;
+                self.living().for_each(|member| member.proxy.resume());
+            }
+            Fault::Stalls(times) => {
+                for _ in 0..times {
+                    self.etcd.freeze();
+                    sleep(STALL).await;
+                    self.etcd.thaw();
+                    sleep(STALL_EVERY - STALL).await;
+                }
             }
         }
         self.events.note("the fault is over");
+        Ok(())
+    }
+
+    async fn update(&mut self, slot: usize, weight: u32) -> Result<(), String> {
+        let member = self.providers[slot].as_mut().ok_or("nobody to update")?;
+        member.instance = member.instance.clone().with_weight(weight);
+        let registrar = member.provider.registrar();
+        let update = registrar.update(encoded(&member.instance));
+        let written = tokio::time::timeout(WRITTEN, update).await;
+        let written = written.map_err(|_| format!("no update within {WRITTEN:?}"))?;
+        written.map_err(|error| format!("no update: {error}"))?;
         Ok(())
     }
 

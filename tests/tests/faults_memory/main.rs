@@ -8,6 +8,7 @@ mod edits;
 mod outages;
 mod registrations;
 mod reloads;
+mod rollbacks;
 mod stabilisation;
 mod unproven;
 
