@@ -11,7 +11,11 @@ async fn crowd(etcd: &Etcd) -> (Vec<Instancer>, Vec<Registrar>) {
     let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
     let registrars = (0..MANY).map(|n| {
         let service = Service::new(format!("/services/{n}/a"), ADDRESS).unwrap();
-        Registrar::new(client.clone(), service.with_ttl(Ttl::MIN))
+        // Longer than an outage here, so that the lease is not unproven, too.
+        Registrar::new(
+            client.clone(),
+            service.with_ttl(Ttl::from_secs(10).unwrap()),
+        )
     });
     let registrars: Vec<_> = registrars.collect();
     for registered in join_all(registrars.iter().map(Registrar::register)).await {
