@@ -6,8 +6,8 @@ use std::{
 };
 
 /// Fields that are written with `%` or `?` and hold no outside text: durations, a `Ttl`, addresses
-/// that were resolved, and words that the toolkit chose.
-const OWN: [&str; 14] = [
+/// that were resolved, words that the toolkit chose, and an `Unproven`, which escapes its cause.
+const OWN: [&str; 16] = [
     "addresses",
     "after",
     "asked",
@@ -16,10 +16,12 @@ const OWN: [&str; 14] = [
     "granted",
     "held_for",
     "interval",
+    "limit",
     "outcome",
     "pause",
     "stale",
     "took",
+    "unproven",
     "ttl",
     "waited",
 ];
@@ -70,13 +72,18 @@ fn arguments(text: &str) -> Vec<String> {
 /// Whether an argument of a log macro may hold outside text as it is.
 fn is_unsafe(argument: &str) -> bool {
     if argument.starts_with('"') {
-        // A constant is the toolkit's own.
+        // A constant, or a whole message that was chosen before.
+        if argument == "\"{}\"" {
+            return false;
+        }
         let mut inserted = argument.split('{').skip(1);
         return inserted.any(|it| !it.starts_with(|it: char| it.is_ascii_uppercase()));
     }
     let (name, value) = argument.split_once('=').unwrap_or((argument, argument));
     let (name, value) = (name.trim().trim_start_matches(['%', '?']), value.trim());
-    if value.starts_with("%Escaped(") || value.starts_with("%ErrorChain(") {
+    // The last writes an `ErrorChain`, or that there was no answer.
+    let escaped = ["%Escaped(", "%ErrorChain(", "%cause("];
+    if escaped.iter().any(|it| value.starts_with(it)) {
         return false;
     }
     OUTSIDE.contains(&name) || value.starts_with(['%', '?']) && !OWN.contains(&name)

@@ -1,6 +1,6 @@
 //! Until when a lease is known to live.
 
-use super::{error::Error, error_chain::ErrorChain, lease::LeaseId};
+use super::{error::Error, error_chain::ErrorChain, escaped::Escaped, lease::LeaseId};
 use std::{fmt, future, time::Duration};
 use tokio::{
     select,
@@ -201,11 +201,11 @@ impl LeaseProof {
         {
             let (lease, services) = (&self.lease, registrations);
             let ttl = ttl.unwrap_or_default();
-            let error = cause(failure.as_ref());
+            let failure = failure.as_ref();
             if failure.is_some_and(|error| !error.is_transient()) {
-                tracing::error!(%lease, services, ?ttl, %error, "{UNPROVEN}");
+                tracing::error!(lease = %Escaped(lease), services, ?ttl, error = %cause(failure), "{UNPROVEN}");
             } else {
-                tracing::warn!(%lease, services, ?ttl, %error, "{UNPROVEN}");
+                tracing::warn!(lease = %Escaped(lease), services, ?ttl, error = %cause(failure), "{UNPROVEN}");
             }
         }
     }
@@ -306,7 +306,7 @@ impl ProofSender {
         });
         if let Some((unproven, services)) = ended {
             let (lease, after) = (&self.0.lease, unproven.since.elapsed());
-            tracing::info!(%lease, services, ?after, "lease proven again");
+            tracing::info!(lease = %Escaped(lease), services, ?after, "lease proven again");
         }
     }
 

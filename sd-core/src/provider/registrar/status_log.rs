@@ -53,7 +53,7 @@ impl StatusLog {
             RegistrarStatus::Registered {
                 unproven: Some(unproven),
                 ..
-            } => tracing::debug!(%service, error = %unproven, "registration unproven"),
+            } => tracing::debug!(service = %Escaped(service), %unproven, "registration unproven"),
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
