@@ -19,6 +19,7 @@
 //!   the registry, and neither makes anything up nor goes back; a removal waits for the grace period
 //!   after trouble, unless it was announced; no consumer is emptied while a provider lives; no fault
 //!   makes a hot loop; a deregistration returns within its bound.
+//!   Who calls itself proven had a keep-alive acknowledged within the TTL, and 10 ms.
 //! - *After calm*: whoever is to be registered stands, and nobody else; every consumer is live and
 //!   shows just what is there.
 //! - *A reload* (new registrars of the same keys on one client, while the old ones drain, go on for a

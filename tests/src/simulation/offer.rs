@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep};
 pub(super) const SERVICES: [&str; 3] = ["/services/a", "/services/ab", "/services/b"];
 /// `Registrar::deregister` takes no longer, the time of draining not counted.
 pub(super) const DEREGISTER: Duration = Duration::from_secs(5);
+/// A registration is unproven so long after its lease has ended at the latest.
+const PROVEN: Duration = Duration::from_millis(10);
 /// An application whose rights are missing asks again after so long.
 const DENIED: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ pub(super) struct Offer {
     /// Writes plain addresses, as go-kit does, rather than JSON.
     plain: bool,
     desired: Mutex<Desired>,
+    /// When the lease ends that it was on last, as far as is known.
+    expires: Mutex<Option<(LeaseId, Instant)>>,
 }
 
 /// What its owner wants of it.
@@ -84,6 +88,7 @@ impl Offer {
             drain,
             plain,
             desired: Mutex::new(desired),
+            expires: Mutex::default(),
         }
     }
 
@@ -184,6 +189,27 @@ impl Offer {
     }
 
     // === What is promised of it ===
+
+    /// Who calls itself proven had a keep-alive acknowledged within the TTL.
+    pub(super) fn check_proof(&self, registry: &Registry, state: &mut CheckerState) {
+        let Some((_, lease)) = self.place().filter(|_| self.registrar.is_proven()) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut expires = self.expires.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a lease that is gone, when it would have ended.
+        if let Some(lives) = registry.lease(&lease) {
+            *expires = Some((lease.clone(), lives.expires));
+        }
+        if let Some((known, expires)) = &*expires
+            && *known == lease
+            && *expires + PROVEN < now
+        {
+            let who = self.who;
+            let since = now - *expires;
+            state.violate(format!("{who} is proven, but {lease} ended {since:?} ago"));
+        }
+    }
 
     /// What must be true once nothing has happened for long.
     pub(super) fn check(

@@ -258,6 +258,13 @@ impl Provider {
         }
     }
 
+    /// What must be true at any time.
+    pub(super) fn check_proof(&self, registry: &Registry, state: &mut CheckerState) {
+        for offer in &self.offers {
+            offer.check_proof(registry, state);
+        }
+    }
+
     fn cancel_joins(&mut self) {
         for join in self.joins.drain(..) {
             join.abort();

@@ -317,6 +317,9 @@ impl World {
     async fn check(&mut self) -> ControlFlow<()> {
         self.check_load();
         self.restart_consumers();
+        for provider in self.providers.iter().flatten() {
+            provider.check_proof(&self.registry, &mut self.checker.state());
+        }
         let now = Instant::now();
         let calm = self.checker.state().outages.calm(now);
         if calm >= BACK {
