@@ -1,12 +1,12 @@
-//! Whether a source follows its registry, and what keeps it from doing so.
+//! Health: whether a source follows its registry, and if not, why.
 
 use crate::registry::{Error, WatchError, chain};
 use std::fmt;
 use tokio::time::Instant;
 
-/// What keeps a source from following its registry: the phase that failed, and why.
+/// Why a source does not follow its registry: the phase that failed, and the error.
 ///
-/// Its [`Display`](fmt::Display) names the phase; `source()` leads to the causes.
+/// [`Display`](fmt::Display) prints the phase; `source()` returns the error.
 ///
 /// ```
 /// use sd_core::{Error, Trouble};
@@ -29,7 +29,7 @@ pub enum Trouble {
     /// The source was stopped or dropped, or its runtime has ended. It publishes nothing more.
     #[error("stopped")]
     Stopped,
-    /// The task of the source panicked, in its client perhaps. It publishes nothing more.
+    /// The source's task panicked, for example in its client. It publishes nothing more.
     #[error("panicked: {message}")]
     Panicked {
         /// The message of the panic.
@@ -39,7 +39,7 @@ pub enum Trouble {
 
 /// Whether a source follows its registry.
 ///
-/// An outage of the registry never empties a source; this says that there is one.
+/// An outage of the registry does not empty a source. It shows here instead.
 ///
 /// ```
 /// use sd_core::{Error, Health, Trouble};
@@ -63,13 +63,13 @@ pub enum Health {
     Stale {
         /// Since when.
         since: Instant,
-        /// What happened; the first of several troubles in a row.
+        /// What happened. If several things went wrong in a row, the first of them.
         why: Trouble,
     },
 }
 
 impl Health {
-    /// Stale since then, for this reason.
+    /// Stale since `since`, because of `why`.
     pub fn stale(since: Instant, why: Trouble) -> Self {
         Self::Stale { since, why }
     }

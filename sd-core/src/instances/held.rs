@@ -3,10 +3,10 @@
 use super::health::Trouble;
 use tokio::time::Instant;
 
-/// Says of an instance that the registry has removed it, and that it is shown all the same.
+/// Why an instance that the registry has removed is still shown.
 ///
-/// A registry that has had an outage reports removals that are none: the leases of live providers
-/// have expired with it. An [`Instancer`](crate::Instancer) applies such removals only when the
+/// An outage of the registry expires the leases of live providers, so it reports removals of
+/// instances that still run. An [`Instancer`](crate::Instancer) applies such removals only when the
 /// registry has been healthy for a grace period. See [`Event::held`](crate::Event::held).
 ///
 /// ```
@@ -28,7 +28,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// A removal that was reported then, and is doubted because of `why`.
+    /// A removal that the registry reported at `since`, held back because of `why`.
     pub fn new(since: Instant, why: Trouble) -> Self {
         Self { since, why }
     }
