@@ -1,6 +1,8 @@
-//! What the rooms share: delays between attempts, the owners of background tasks, panics in foreign
-//! code, published statuses, warnings once per outage, and the way to the metrics. Imports
-//! `registry` at most.
+//! Support: what the other rooms share. Delays between attempts, owners of background tasks,
+//! catching panics in foreign code, published statuses, warnings once per outage, and access to the
+//! metrics.
+//!
+//! This room imports `registry`, and nothing else.
 
 mod background_task;
 mod backoff;
