@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::fmt;
 use tokio::sync::watch;
 
-/// Why a registration is lost. The registry has *said* so: silence or an outage is never a loss.
+/// Why a registration is lost. The registry has *reported* it: silence or an outage is not a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
@@ -41,7 +41,7 @@ impl Lost {
         }
     }
 
-    /// How it was lost, in a word, for logs and labels.
+    /// The reason in one word, for logs and labels.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::LeaseExpired => "lease_expired",
@@ -148,7 +148,7 @@ impl Registration {
         self.until_lost().await
     }
 
-    /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
+    /// Like [`lost`](Self::lost), but borrows the registration shared.
     pub(crate) async fn until_lost(&self) -> Lost {
         match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(lost)) => lost.clone(),
@@ -168,7 +168,8 @@ impl Registration {
     /// is gone. Returns the current value otherwise. Also changes the value of a registration that
     /// is held. A registration that another owner's has superseded is not put back.
     ///
-    /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.
+    /// Cancellation safe. If the future is dropped, its request may still take effect; the next
+    /// call takes that into account.
     ///
     /// # Errors
     /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
@@ -198,7 +199,8 @@ impl LossSender {
         self.tell(why);
     }
 
-    /// [`send`](Self::send) that keeps the sender, to see whether the handle is dropped.
+    /// Like [`send`](Self::send), but keeps the sender, to see later whether the handle was
+    /// dropped.
     pub(crate) fn tell(&self, why: Lost) {
         self.0.send_replace(Some(why));
     }
@@ -225,7 +227,7 @@ impl Reclaim for NoReclaim {
     }
 }
 
-/// Keeps the sender, so that its registration is held for as long as it lives.
+/// Keeps the sender alive, so that the registration is never lost.
 struct Detached(#[expect(dead_code, reason = "only kept")] LossSender);
 
 #[async_trait]
