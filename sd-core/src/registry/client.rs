@@ -16,25 +16,26 @@ use std::sync::Arc;
 /// A registry, seen by one process.
 ///
 /// The layers above need these five methods and nothing else, so etcd, memory and your own backend
-/// are interchangeable. This page states what the methods promise. The crate `sd-conformance` checks
-/// it; run it in a test of your backend. [`Ledger`](crate::Ledger) does the bookkeeping that every
-/// backend needs.
+/// are interchangeable. This page states what the methods promise. The crate `sd-conformance`
+/// checks these promises; run it in a test of your backend. [`Ledger`](crate::Ledger) does the
+/// bookkeeping that every backend needs.
 ///
-/// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
-/// or connections offers a `close` of its own that also waits for their end.
+/// Dropping a client, a watch or a registration stops what it started. A backend that owns tasks or
+/// connections also offers a `close`, which waits for their end.
 ///
 /// # What a client logs
-/// One client may serve thousands of services and prefixes. It logs, once, the trouble that all of
-/// them share. The layers above log the same trouble at `DEBUG` only.
+/// One client may serve thousands of services and prefixes. It logs trouble that affects all of
+/// them once. The layers above log the same trouble at `DEBUG` only.
 ///
 /// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
-///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
-///   `INFO` when it is over. An instancer or registrar logs it too once it has lasted 30 s.
+///   [`WatchError::Disrupted`]): `WARN` when it begins, with the cause and the reaction; `INFO`
+///   when it is over. An instancer or registrar logs it too once it has lasted 30 s.
 /// - A lease is lost ([`Lost::LeaseExpired`](crate::Lost::LeaseExpired)): `WARN` with the number of
-///   its services, `INFO` when they are registered again. [`LostLeases`](crate::LostLeases) does that.
+///   its services; `INFO` when they are registered again. [`LostLeases`](crate::LostLeases) logs
+///   both.
 ///
-/// The layers above log what concerns one key or prefix alone: deleted, taken, a gap, a missing
-/// right, a full registry.
+/// The layers above log what concerns a single key or prefix: a deleted or taken key, a gap, a
+/// missing right, a full registry.
 ///
 /// [`Error::Unavailable`]: crate::Error::Unavailable
 /// [`Error::Timeout`]: crate::Error::Timeout
@@ -46,16 +47,18 @@ pub trait Client: Send + Sync + 'static {
     /// Cancellation safe.
     ///
     /// # Errors
-    /// Whatever kept the registry from answering; see [`Error::is_transient`](crate::Error::is_transient).
+    /// Whatever kept the registry from answering; see
+    /// [`Error::is_transient`](crate::Error::is_transient).
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot>;
 
-    /// Watches `prefix` for what changes after `after`, the revision of a snapshot or a batch. It may
-    /// come from another client of the same registry.
+    /// Watches `prefix` for changes after `after`, the revision of a snapshot or a batch. The
+    /// revision may come from another client of the same registry.
     ///
-    /// Batches neither overlap nor leave anything out. What the registry changed at once is in one
-    /// batch. A registry that stops answering is reported as [`Disrupted`](WatchError::Disrupted)
-    /// and later as [`Interrupted`](WatchError::Interrupted). If the history after `after` is not
-    /// available, that is a [`Gap`](WatchError::Gap), as the result or as an item.
+    /// Batches do not overlap and leave nothing out. Changes that the registry made at one revision
+    /// are in one batch. A registry that stops answering is reported as
+    /// [`Disrupted`](WatchError::Disrupted) and later as [`Interrupted`](WatchError::Interrupted).
+    /// If the history after `after` is not available, the result or an item is a
+    /// [`Gap`](WatchError::Gap).
     ///
     /// Cancellation safe.
     ///
@@ -64,42 +67,44 @@ pub trait Client: Send + Sync + 'static {
     /// nothing can be resumed from `after`.
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError>;
 
-    /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over, whoever
-    /// holds it: a restarted provider wins against its own dead lease.
+    /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over even if
+    /// somebody else holds it: a restarted provider wins against its own dead lease.
     ///
     /// One lease per client and TTL serves any number of services. A later `register` of the same
-    /// key on the same client supersedes the registration before it, whoever its
-    /// [owner](crate::Owner) is; nothing that concerns the earlier one keeps the later from
-    /// succeeding.
+    /// key on the same client supersedes the earlier registration, whoever its
+    /// [owner](crate::Owner) is. The end of the earlier registration must not make the later
+    /// `register` fail.
     ///
-    /// When the future is dropped before it resolves, what it sent may still take effect and is
-    /// then removed like a dropped [`Registration`]. Neither ends anything but its own
-    /// registration: a successor under the same key stays.
+    /// When the future is dropped before it resolves, its request may still take effect. The entry
+    /// is then removed, as for a dropped [`Registration`]. In both cases only this registration
+    /// ends: a successor under the same key stays.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) before anything is sent, for what the registry would refuse; otherwise
-    /// whatever kept it from answering. After a timeout the entry may still appear, on a lease
-    /// that this client lets go.
+    /// [`Error::Invalid`](crate::Error::Invalid), before anything is sent, if the registry would
+    /// refuse the entry; otherwise the reason why the registry did not answer. After a timeout the
+    /// entry may still appear, on a lease that this client no longer keeps alive.
     async fn register(&self, service: &Service) -> Result<Registration>;
 
-    /// Removes the service's entry, but only while it is ours: a successor under the same key stays.
-    /// The lease is revoked when its last service goes.
+    /// Removes the service's entry, but only while it is ours: a successor under the same key
+    /// stays. The lease is revoked when its last service goes.
     ///
-    /// If the service has an [owner](Service::owned_by), only what was registered in that owner's
-    /// name is ours. Once another owner has superseded it on this client, the answer is
-    /// [`NotOurs`](Deregistered::NotOurs), and neither that registration nor a `register` of its
-    /// under way is touched. Without an owner, whatever this client holds under the key is ours.
+    /// If the service has an [owner](Service::owned_by), only what was registered with that owner
+    /// is ours. Once another owner has superseded it on this client, the answer is
+    /// [`NotOurs`](Deregistered::NotOurs), and neither the other owner's registration nor its
+    /// pending `register` is affected. Without an owner, everything that this client holds under
+    /// the key is ours.
     ///
-    /// A `register` or `reclaim` of the same service that is under way puts nothing afterwards.
+    /// A pending `register` or `reclaim` of the same service puts nothing afterwards.
     ///
     /// Bounded in time. Goes on in the background when the future is dropped.
     ///
     /// # Errors
-    /// Only what cannot pass; a registry that does not answer is [`Deregistered::Unconfirmed`].
+    /// Only errors that are not [transient](crate::Error::is_transient). If the registry does not
+    /// answer, the result is [`Deregistered::Unconfirmed`].
     async fn deregister(&self, service: &Service) -> Result<Deregistered>;
 
-    /// The lease that this client's services hang on, the newest if there are several; `None`
-    /// before the first registration and after the last.
+    /// The lease of this client's services; the newest one if there are several. `None` if no
+    /// service is registered.
     fn lease_id(&self) -> Option<LeaseId>;
 }
 
@@ -109,11 +114,11 @@ pub trait Client: Send + Sync + 'static {
 pub enum Deregistered {
     /// The entry was ours and is gone.
     Removed,
-    /// The entry was not ours: never registered by this client, already gone, or somebody else's by
-    /// now. It was left alone.
+    /// The entry was not ours, and nothing was removed: it was never registered by this client, was
+    /// already gone, or belongs to somebody else by now.
     NotOurs,
-    /// The registry did not answer in time. No put is sent after this; the client goes on trying to
-    /// remove the entry while it lives, and the entry ends with its lease at the latest.
+    /// The registry did not answer in time. No put is sent after this. The client goes on trying to
+    /// remove the entry until it is closed or dropped; at the latest the entry ends with its lease.
     Unconfirmed,
 }
 

@@ -1,14 +1,14 @@
-//! What can go wrong, and whether it can pass.
+//! Errors of a registry, and whether a retry can succeed.
 //!
-//! Every layer acts on one question: is it worth trying again? [`Error::is_transient`] answers it,
-//! so that a registrar keeps trying while etcd restarts and gives up at once on a wrong password.
+//! Every layer has to decide whether to try again. [`Error::is_transient`] tells: a registrar keeps
+//! trying while etcd restarts, and gives up at once on a wrong password.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 /// The result of a call to a registry.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The underlying error of a backend, shared so that an [`Error`] can be cloned to all who wait.
+/// The underlying error of a backend. Shared, so that an [`Error`] can be cloned.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// Why a call to a registry failed.
@@ -20,7 +20,8 @@ pub enum Error {
     Invalid(#[from] Invalid),
 
     /// The registry cannot be reached, or cannot serve at the moment (no leader, shutting down).
-    /// Not for what concerns one key or prefix alone: that is a [`Backend`](Self::Backend) error.
+    /// Not for errors that concern a single key or prefix; use [`Backend`](Self::Backend) for
+    /// these.
     #[error("the registry is unavailable: {message}")]
     Unavailable {
         /// What the backend saw.
@@ -39,8 +40,8 @@ pub enum Error {
         after: Duration,
     },
 
-    /// The registry has no room left (etcd's NOSPACE alarm, a quota). It can pass: an operator
-    /// makes room.
+    /// The registry has no room left (etcd's NOSPACE alarm, a quota). Transient, since an operator
+    /// will make room.
     #[error("the registry is out of resources: {message}")]
     Exhausted {
         /// What the backend said.
@@ -60,7 +61,7 @@ pub enum Error {
         source: Option<Cause>,
     },
 
-    /// The credentials are good, but not for this key or prefix.
+    /// The credentials are valid, but give no right to this key or prefix.
     #[error("permission denied: {message}")]
     PermissionDenied {
         /// What the backend said.
@@ -77,7 +78,7 @@ pub enum Error {
         operation: &'static str,
     },
 
-    /// The client was closed, or what the call belongs to was stopped.
+    /// The client was closed, or the source or registrar was stopped.
     #[error("the client is closed")]
     Closed,
 
@@ -101,7 +102,7 @@ pub enum Error {
     },
 }
 
-/// What a backend says; [`with_source`](Self::with_source) adds its own error.
+/// Constructors for backends. [`with_source`](Self::with_source) adds the backend's own error.
 ///
 /// ```
 /// use sd_core::Error;
@@ -122,7 +123,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Timeout`] of `operation`, which was waited for so long.
+    /// An [`Error::Timeout`] of `operation`, which was not answered within `after`.
     pub fn timeout(operation: &'static str, after: Duration) -> Self {
         Self::Timeout { operation, after }
     }
@@ -174,8 +175,8 @@ impl Error {
         }
     }
 
-    /// The same error, caused by `cause`. Errors that keep no [source](StdError::source) stay as
-    /// they are: `Invalid`, `Timeout`, `Unsupported`, `Panicked` and `Closed`.
+    /// The same error with `cause` as its [source](StdError::source). Does nothing for variants
+    /// without a source: `Invalid`, `Timeout`, `Unsupported`, `Panicked` and `Closed`.
     #[must_use]
     pub fn with_source(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         match &mut self {
@@ -193,7 +194,7 @@ impl Error {
         self
     }
 
-    /// Whether the same call may succeed later without anybody changing it.
+    /// Whether the same call may succeed later.
     ///
     /// `true` for outages, timeouts and exhausted quotas; `false` for bad input, refused
     /// credentials, missing rights, unsupported operations and a closed client.
@@ -210,8 +211,8 @@ impl Error {
         }
     }
 
-    /// Whether the registry did not answer at all, or said that it serves nobody: the trouble of
-    /// everybody who hangs on the same client.
+    /// Whether the registry did not answer, or answered that it serves nobody. Such an error
+    /// affects every user of the client.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
     }
@@ -221,15 +222,15 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// A key without a character.
+    /// A key is empty.
     #[error("a key must not be empty")]
     EmptyKey,
 
-    /// A prefix without a character would match the whole registry.
+    /// A prefix is empty. It would match the whole registry.
     #[error("a prefix must not be empty")]
     EmptyPrefix,
 
-    /// A time to live outside of what [`Ttl`](crate::Ttl) allows.
+    /// A time to live is outside of the range of [`Ttl`](crate::Ttl).
     #[error("a TTL of {given:?} is not between 2 s and 24 h")]
     Ttl {
         /// The time to live asked for.
@@ -247,7 +248,7 @@ pub enum Invalid {
         limit: usize,
     },
 
-    /// A configuration that contradicts itself or names something unusable.
+    /// The configuration contradicts itself, or a value in it cannot be used.
     #[error("invalid configuration: {0}")]
     Config(String),
 }
@@ -258,7 +259,7 @@ impl From<std::convert::Infallible> for Invalid {
     }
 }
 
-/// The error and all that caused it, in one line.
+/// The error and all its sources, in one line.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

@@ -15,7 +15,7 @@ pub(super) struct PollingWatch<L> {
     pub(super) disrupted: bool,
 }
 
-/// What the watch reports, and the watch that continues.
+/// An item of the watch, and the watch that yields the next one.
 pub(super) enum Polled<L> {
     Batch(Batch, PollingWatch<L>),
     Disrupted(Error, PollingWatch<L>),
