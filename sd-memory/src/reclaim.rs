@@ -4,7 +4,7 @@ use crate::{client::check_size, holdings::Mark, session::Session};
 use sd_core::{Bytes, Reclaim, Reclaimed, RegistrationId, Result, Service, async_trait};
 use std::sync::Arc;
 
-/// What a registration keeps of its client.
+/// A registration's link to its client.
 #[derive(Debug)]
 pub(crate) struct MemoryReclaim {
     pub(crate) session: Arc<Session>,

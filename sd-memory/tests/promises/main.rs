@@ -36,7 +36,7 @@ async fn registered(client: &MemoryClient, key: &str, value: &'static str) -> Re
     client.register(&service(key, value)).await.unwrap()
 }
 
-/// A watch of `/services/hello/` from the present on.
+/// A watch of `/services/hello/` from the current revision on.
 async fn watch(client: &MemoryClient) -> Watch {
     let now = client.get_entries(&hello()).await.unwrap().revision;
     client.watch_prefix(&hello(), &now).await.unwrap()
@@ -47,7 +47,7 @@ fn value(registry: &Registry, key: &str) -> Option<String> {
     Some(String::from_utf8(stored.value.to_vec()).unwrap())
 }
 
-/// What `future` leads to, within a minute of paused time.
+/// The output of `future`, within a minute of paused time.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let minute = tokio::time::timeout(seconds(60), future);
     minute.await.expect("nothing happened within a minute")
