@@ -42,8 +42,8 @@
 //! # }
 //! ```
 //!
-//! Everything needs a tokio runtime with time enabled. A client runs its tasks on the runtime of
-//! its first registration; a registry belongs to no runtime.
+//! Everything needs a tokio runtime with time enabled. A client keeps a lease alive on
+//! the runtime on which it was granted. A registry belongs to no runtime.
 //!
 //! # Differences from etcd
 //! - A call that times out or is dropped has no effect. etcd may still apply it later.
