@@ -1,10 +1,8 @@
-//! Real etcd processes: how they are started, what goes wrong with them, and what they hold and
-//! count.
+//! Real etcd processes: how to start them, their faults, their contents and their metrics.
 //!
-//! [`Setup`] starts an [`Etcd`] (`server`), the type that everything here is about. `entries`,
-//! `auth` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of
-//! them, [`GrpcProxy`] etcd's own proxy in front of one. A test's own calls go through `admin`, which
-//! keeps them out of [`Metrics`].
+//! [`Setup`] starts an [`Etcd`] (in `server`). `entries`, `auth` and `quota` contain further
+//! methods of `Etcd`, by subject. [`Cluster`] is three etcds, [`GrpcProxy`] is etcd's own proxy in
+//! front of one. A test's own calls go through `admin`, which keeps them out of [`Metrics`].
 //!
 //! Uses `network` and `process`; knows nothing of providers and consumers.
 
