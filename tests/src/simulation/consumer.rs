@@ -1,4 +1,4 @@
-//! A consumer: a client, an instancer and an endpointer of its own.
+//! A simulated consumer: a client, an instancer and an endpointer.
 
 use super::{
     invariants::{Checker, CheckerState},
@@ -19,9 +19,10 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How long after everything went well again a consumer follows: two pauses and three delayed calls.
+/// How long after the last fault every consumer follows again: two pauses and three delayed calls.
 pub(super) const FOLLOWING: Duration = Duration::from_secs(10);
-/// By then the endpoints are those of the instances, even with a factory that fails at first.
+/// How long after the last fault the endpoints match the instances, even if factories fail at
+/// first.
 const MADE: Duration = Duration::from_secs(20);
 
 pub(super) struct Consumer {
@@ -81,7 +82,7 @@ impl Consumer {
         self.checker.note(format!("    c{} has stopped", self.id));
     }
 
-    /// What must be true when nothing has happened for so long; what is not, if anything.
+    /// Checks what must hold after `calm` time without a fault. Returns what does not hold.
     pub(super) fn check(&self, calm: Duration, state: &CheckerState) -> Option<String> {
         let view = state.views.get(&self.id)?;
         let calm = calm.min(view.started.elapsed());
@@ -116,7 +117,7 @@ impl Consumer {
     }
 }
 
-/// What is shown must be what the registry holds, and what is held until the grace period is over.
+/// The shown instances must be those in the registry, and held ones until the grace period is over.
 fn check_view(
     view: &View,
     event: &Event,
@@ -141,7 +142,7 @@ fn check_view(
     None
 }
 
-/// Makes an endpoint of each address after a moment; fails so many times before.
+/// Makes an endpoint for each address after a moment. Fails `failures` times before.
 fn factory(failures: u32) -> impl sd_core::Factory<Target = String> {
     let tried = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     async_factory_fn(move |instance: Instance| {

@@ -1,4 +1,4 @@
-//! What one consumer was shown, held against what the registry held.
+//! The view of one consumer, compared with the registry.
 
 use super::{outages::Outages, registry_log::RegistryLog};
 use sd_core::{
@@ -7,28 +7,28 @@ use sd_core::{
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// A consumer that became ready less than this ago may be between its first list and its first watch, and has
-/// nothing to have trouble with.
+/// A consumer that became ready less than this ago may be between its first list and its first
+/// watch, and has nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// A consumer's view.
+/// The view of one consumer.
 ///
-/// For each key it is checked that the states that are shown follow each other as they did in the
-/// registry, some of them left out: nothing is made up, nothing old comes back, nothing that is gone
-/// is shown again unless it was put again.
+/// For each key, the shown states must be states of the registry, in the same order; some may be
+/// left out. So nothing is made up, no old value comes back, and nothing that is gone is shown
+/// again unless it was put again.
 pub(super) struct View {
     pub(super) prefix: Prefix,
     pub(super) grace: Duration,
     pub(super) started: Instant,
     ready: Option<Instant>,
     latest: Option<Event>,
-    /// For each key, the oldest of its versions that what is shown can be.
+    /// For each key, the oldest version that may still be shown.
     floor: BTreeMap<Key, usize>,
     ended: bool,
 }
 
 impl View {
-    /// The view of somebody who begins to follow now.
+    /// The view of a consumer that begins to follow now.
     pub(super) fn new(
         prefix: Prefix,
         grace: Duration,
@@ -50,12 +50,12 @@ impl View {
         self.latest.as_ref()
     }
 
-    /// Since when it has shown something.
+    /// When it showed its first state.
     pub(super) fn ready(&self) -> Option<Instant> {
         self.ready
     }
 
-    /// Takes a new state. Gives what changed, or which promise it breaks.
+    /// Takes a new state. Returns what changed, or the broken promise.
     pub(super) fn show(
         &mut self,
         event: Event,
@@ -110,7 +110,8 @@ impl View {
         Ok(line)
     }
 
-    /// Finds `shown` among what the key held since what was shown before, and gives where that was.
+    /// Finds `shown` among the versions of the key since the one that was shown before, and returns
+    /// its index.
     fn advance(
         &mut self,
         key: &Key,
@@ -123,7 +124,7 @@ impl View {
         let found = versions
             .iter()
             .position(|version| version.instance.as_ref() == shown);
-        // Before its first version there was nothing.
+        // Before its first version, the key had no value.
         let Some(found) = found else {
             return Err(match shown {
                 Some(shown) => format!(
