@@ -1,12 +1,12 @@
-//! A short soak; see `sd_tests::soak`. By hand, for longer and with other seeds:
-//! `./run soak --minutes 10`.
+//! A short soak; see `sd_tests::soak`. For a longer one, with other seeds: `./run soak --minutes
+//! 10`.
 
 use sd_tests::soak::{Soak, soak};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_secs(20);
-/// Its first faults: a delay, a kill, a compaction, a key deleted, a lease revoked, a rebuild with a
-/// crash, a freeze that costs leases, a takeover.
+/// The first faults of this seed are: a delay, a kill, a compaction, a deleted key, a revoked
+/// lease, a rebuild with a crash, a freeze that loses leases, a takeover.
 const SEED: u64 = 28_334;
 
 #[tokio::test]

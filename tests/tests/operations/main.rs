@@ -1,5 +1,5 @@
-//! What an operator sees: each fault of docs/operations.md is provoked, and leaves the lines and
-//! moves the metrics that its row there names.
+//! What an operator sees: the tests cause each fault of docs/operations.md, and check that it
+//! produces the log lines and changes the metrics of its row.
 
 mod cluster;
 mod connections;
@@ -91,7 +91,7 @@ fn every_row_is_provoked_and_names_metrics_that_exist() {
         );
         assert_eq!(row.lines.is_empty(), row.is_silent, "{row:?}");
         for meter in row.meters {
-            // As the tables of the two modules name it, with a link to its constant.
+            // In the form of the tables of the two modules, with a link to its constant.
             let documented = format!("[`{}`](", meter.name);
             assert!(
                 core.contains(&documented) || etcd.contains(&documented),
@@ -109,7 +109,7 @@ fn service() -> Service {
     Service::new(KEY, ADDRESS).unwrap().with_ttl(Ttl::MIN)
 }
 
-/// A consumer that follows a provider; the consumer first, so that its watch is there.
+/// A consumer that follows a provider. The consumer starts first, so that its watch is open.
 async fn fleet(endpoint: String) -> (Consumer, Provider) {
     let consumer = Consumer::start(endpoint.clone(), "/services/hello").await;
     let provider = Provider::start(endpoint, KEY, ADDRESS).await;
