@@ -9,9 +9,9 @@ pub const REGISTRATIONS: &str = "sd_registrations";
 pub const REGISTRATION_FAILURES: &str = "sd_registration_failures_total";
 /// Registrations that were lost.
 pub const REGISTRATION_LOST: &str = "sd_registration_lost_total";
-/// Registrations that were lost and stand again.
+/// Registrations that were lost and put back.
 pub const REGISTRATION_RECLAIMED: &str = "sd_registration_reclaimed_total";
-/// Keys found in somebody else's hands.
+/// Keys that somebody else has taken.
 pub const REGISTRATION_TAKEN: &str = "sd_registration_taken_total";
 /// Deregistrations by outcome.
 pub const DEREGISTRATIONS: &str = "sd_deregistrations_total";
