@@ -1,9 +1,8 @@
 //! The log of a registrar: one line for each thing that changed.
 //!
-//! A service that is registered is a line, one of a thousand too: the program asked for each, and
-//! the line names its lease. What only repeats a [line of the
-//! client](crate::Client#what-a-client-logs) about all of its services (it cannot reach the
-//! registry, it lost a lease) is at `DEBUG`.
+//! Each registered service has a line with its lease, even if a process registers a thousand. What
+//! [the client logs](crate::Client#what-a-client-logs) about all of its services (it cannot reach
+//! the registry, it has lost a lease) is repeated here at `DEBUG` only.
 
 use crate::provider::status::{RegistrarStatus, shown};
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
 };
 use tokio::time::Instant;
 
-/// Logs the changes of a status, and remembers which trouble it has warned of.
+/// Logs changes of the status, and remembers which warnings it has given.
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
     warnings: Warnings,
