@@ -1,19 +1,20 @@
 //! Authentication: one token for both connections of a client.
 //!
-//! An authentication is dear: about 90 ms of one of etcd's cores each (bcrypt at its default cost,
-//! 3.4 to 3.7), whether somebody still waits for the answer or not. A fleet that authenticates
-//! again before it was served keeps etcd busy with answers that nobody reads, for ever. So
+//! An authentication is expensive: it takes about 90 ms of one of etcd's cores (bcrypt at its
+//! default cost, 3.4 to 3.7), even if the client no longer waits for the answer. A fleet that
+//! authenticates again before it gets an answer can keep etcd busy for ever with answers that
+//! nobody reads. So
 //!
 //! - a token is used until etcd refuses it, across reconnects and by both connections;
-//! - one authentication of a client is under way at a time, and everybody waits for it, also when
-//!   whoever began it has given up;
-//! - it has a time of its own, apart from the one for connecting, and nothing is begun at a member
-//!   that answers nothing;
-//! - the pause after one that was not served is random, and as long as etcd had to queue it; the
-//!   next one may take longer.
+//! - a client makes one authentication at a time, for all callers. It goes on if the caller that
+//!   began it gives up;
+//! - an authentication has its own timeout, apart from the one for connecting. It is not begun at a
+//!   member that answers nothing;
+//! - after an authentication without an answer, the pause is random and about as long as etcd had
+//!   requests queued, and the next one may take longer.
 //!
-//! What etcd refuses stays refused until somebody acts. It is said as an error, and asked again
-//! after a pause of at most half a minute.
+//! Refused credentials stay refused until an operator acts. The refusal is logged as an error, and
+//! the client tries again after pauses of at most half a minute.
 
 use super::auth_state::{AuthState, Step};
 use crate::{
