@@ -1,4 +1,21 @@
 //! The command lines of this package's programs.
+//!
+//! Each program has its own options, and all report `--help` and mistakes in the same way.
+//!
+//! ```no_run
+//! use lexopt::ValueExt;
+//! use std::process::ExitCode;
+//!
+//! fn seed() -> Result<u64, ExitCode> {
+//!     sd_tests::cli::parse("usage: draw [--seed N]", 1, |seed, name, parser| {
+//!         match name {
+//!             "seed" => *seed = parser.value()?.parse()?,
+//!             _ => return Ok(false),
+//!         }
+//!         Ok(true)
+//!     })
+//! }
+//! ```
 
 use lexopt::{Arg, Parser};
 use std::{error::Error, process::ExitCode};
