@@ -1,16 +1,16 @@
-//! How the programs end.
+//! How the example programs end.
 
 use sd_core::BoxError;
 use std::{io, process::ExitCode};
 
-/// Says on stderr what went wrong and what was behind it, if something did.
+/// Prints the error and its causes on stderr, if there is an error, and returns the exit code.
 pub(crate) fn end(outcome: Result<(), BoxError>) -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };
     let io = error.downcast_ref::<io::Error>();
     if io.is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe) {
-        // Whoever read along (`head`, say) has seen enough.
+        // The reader of stdout, such as `head`, has closed it.
         return ExitCode::SUCCESS;
     }
     let mut said = error.to_string();
@@ -18,7 +18,7 @@ pub(crate) fn end(outcome: Result<(), BoxError>) -> ExitCode {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // Some errors quote their cause.
+        // Some errors contain the text of their cause.
         if !said.contains(&text) {
             eprintln!("  because: {text}");
         }

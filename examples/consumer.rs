@@ -10,12 +10,12 @@
 //!
 //! What to watch for:
 //! - `+` and `-`: a provider has joined or left, at the moment it does.
-//! - A killed provider refuses its calls until its lease has run out. They are answered by another
-//!   one all the same: `after ... failed`.
-//! - `~ stale since`: etcd is away. The calls go on to those that were known last.
-//! - `~ live again`: etcd is back. For 15 s from then on, a provider that etcd does not know any
-//!   more is held, `?`: most likely it is about to be back too.
-//! - `RUST_LOG=debug` shows how.
+//! - Calls to a killed provider fail until its lease expires. Each is repeated on another provider,
+//!   which answers: `after ... failed`.
+//! - `~ stale since`: etcd is down. The calls go on to the providers that were known last.
+//! - `~ live again`: etcd is back. For 15 s, a provider that etcd no longer knows is held, `?`: it
+//!   will probably register again.
+//! - `RUST_LOG=debug` shows how it works.
 
 mod console;
 mod process;
@@ -97,7 +97,7 @@ async fn run() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What the factory makes of an instance.
+/// The client that the factory makes for an instance.
 struct Hello {
     uri: Uri,
     http: Client<HttpConnector, Empty<Bytes>>,
@@ -116,7 +116,7 @@ impl Hello {
     }
 }
 
-/// What is at the bottom of an error, such as a refused connection.
+/// The root cause of an error, such as a refused connection.
 fn reason(error: hyper_util::client::legacy::Error) -> io::Error {
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(|cause| cause.source()) {
@@ -136,7 +136,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// Two calls a second, until there were `count`.
+    /// Makes `count` calls, two a second.
     async fn make(
         &self,
         retry: &Retry<RoundRobin<Endpointer<Hello>>, io::Error>,
@@ -166,7 +166,7 @@ impl Calls {
                     diary.note(format!("  call {number}: {answer}{failed}"))?;
                 }
                 Err(error) => {
-                    // All attempts alike.
+                    // All attempts failed in the same way.
                     let same = (error.stopped() == Stopped::NoEndpoints)
                         .then(|| error.attempts().last())
                         .flatten();
@@ -179,7 +179,7 @@ impl Calls {
     }
 }
 
-/// Waits until the instances are known, however long etcd is away, and says so meanwhile.
+/// Waits until the instances are known, however long etcd is down. Prints why it waits.
 async fn wait_until_ready(instancer: &Instancer, diary: Diary) -> Result<(), BoxError> {
     loop {
         tokio::select! {
@@ -192,9 +192,9 @@ async fn wait_until_ready(instancer: &Instancer, diary: Diary) -> Result<(), Box
     }
 }
 
-// === What there is to see ===
+// === Output ===
 
-/// Says everything that is new in each state. Ends only when nobody listens.
+/// Prints what is new in each state. Ends only if stdout is closed.
 async fn tell(instancer: &Instancer, diary: Diary) -> io::Result<()> {
     let mut events = instancer.subscribe();
     let mut previous = None;
@@ -207,7 +207,7 @@ async fn tell(instancer: &Instancer, diary: Diary) -> io::Result<()> {
     future::pending().await
 }
 
-/// What `event` says that `previous` did not.
+/// What is new in `event`, compared with `previous`.
 fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
     let mut news = Vec::new();
     let none = Instances::default();
@@ -249,7 +249,7 @@ fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
     news
 }
 
-/// The trouble and what was behind it, in one line.
+/// The trouble and its causes, in one line.
 fn whole(trouble: &Trouble) -> String {
     match trouble.source() {
         Some(cause) => format!("{trouble}: {cause}"),

@@ -1,20 +1,20 @@
-//! Keys that end in their lease: a provider of `Hello` stands under `Hello7587849142468224212`,
-//! where the number is the lease that keeps it there.
+//! Keys that end in the id of their lease: a provider of `Hello` has the key
+//! `Hello7587849142468224212`, where the number is its lease.
 //!
-//! Some fleets name their keys so: no provider needs a name of its own, and two can never meet
-//! under one key. The price is that the key changes with the lease. So whoever registers must put
-//! itself under another key when its lease is lost, and remove the right one when it leaves:
-//! [`Key::lease_suffixed`] does that. And whoever looks for `Hello` needs a [`Prefix::raw`], which
-//! ends in the middle of a name, where every other prefix ends at a `/`.
+//! Some fleets name their keys like this: providers need no names, and two never have the same key.
+//! But the key changes with the lease. So a provider must use another key after it has lost its
+//! lease, and remove the right one when it leaves; [`Key::lease_suffixed`] does that. And a
+//! consumer of `Hello` needs a [`Prefix::raw`], which may end in the middle of a name. Other
+//! prefixes end at a `/`.
 //!
 //! ```text
 //! cargo run --bin lease_named_keys
 //! cargo run --bin lease_named_keys --features etcd -- --etcd http://127.0.0.1:2379
 //! ```
 //!
-//! What to watch for: each time a lease is revoked, the key goes, and the same provider is back
-//! under another one, without a line of code in it; the consumer sees one instance go and another
-//! come. `HelloWorld` shows what a raw prefix is not good for.
+//! What to watch for: each time a lease is revoked, the key goes, and the provider registers under
+//! another key, without any code of its own; the consumer sees one instance go and another come.
+//! `HelloWorld` shows the danger of a raw prefix: it matches too.
 
 mod console;
 mod registry;
@@ -36,7 +36,7 @@ use tokio::time::timeout;
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The story, the same on every registry.
+/// The steps, the same on every registry.
 async fn play(registry: &Registry) -> Result<(), BoxError> {
     say(format_args!(
         "Keys that end in their lease, in {registry}\n"
@@ -81,7 +81,7 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Waits until the provider is registered on another lease than `but`.
+/// Waits until the provider is registered on a lease other than `but`.
 async fn registered(
     provider: &Registrar,
     but: Option<&LeaseId>,
@@ -97,7 +97,7 @@ async fn registered(
     }
 }
 
-/// What the consumer sees, change by change.
+/// Prints what the consumer sees, change by change.
 struct View {
     events: Events,
     seen: Instances,
@@ -111,7 +111,7 @@ impl View {
         }
     }
 
-    /// Prints what changes until all is as it should be.
+    /// Prints the changes until the instances are as `expected`.
     async fn until(&mut self, expected: impl Fn(&Instances) -> bool) -> Result<(), BoxError> {
         let waiting = async {
             while !expected(&self.seen) {

@@ -1,19 +1,19 @@
-//! A directory of nodes, as the simplest registry is that people write by hand on etcd: a node puts
+//! A directory of nodes, with a layout that many fleets on etcd have: a node puts
 //! `{"Addr":"10.0.0.1:7000","Name":"chat","UniqueId":"c1"}` under
-//! `discovery/chat/instance_id/c1`, and others look a name up and take any of its nodes.
+//! `discovery/chat/instance_id/c1`, and others look up a name and choose any of its nodes.
 //!
-//! What is written by hand polls etcd, forgets to put itself back when its lease is lost, and finds
-//! `chatter` when it looks for `chat`. Here the layout and the JSON are the same, so that both kinds
-//! can live side by side; a [`Codec`] of one's own is all that it takes.
+//! Code for this that is written by hand often polls etcd, does not register again when its lease
+//! is lost, and finds `chatter` when it looks for `chat`. Here the layout and the JSON are the
+//! same, so both kinds of nodes can be mixed. It takes only a [`Codec`].
 //!
 //! ```text
 //! cargo run --bin node_directory
 //! cargo run --bin node_directory --features etcd -- --etcd http://127.0.0.1:2379
 //! ```
 //!
-//! What to watch for: the picks are about even, and follow the nodes as they come and go; something
-//! that is no node stands among the nodes and does no harm; a lease that is lost is replaced; what is asked of the directory is
-//! answered from memory, without a word to the registry.
+//! What to watch for: the picks are about even, and follow the nodes as they come and go; an entry
+//! that is not a node does no harm; a lost lease is replaced; lookups are answered from memory,
+//! without a request to the registry.
 
 mod console;
 mod registry;
@@ -34,13 +34,13 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Below this are the services, by their names.
+/// The path of all services. Below it is a path for each name.
 const ROOT: &str = "discovery";
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A node as it stands in the registry.
+/// A node as it is written in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Node {
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    /// What to register.
+    /// The service to register for this node.
     fn service(&self) -> Result<Service, BoxError> {
         let key = format!("{ROOT}/{}/instance_id/{}", self.name, self.unique_id);
         // A lost lease is noticed within a third of it.
@@ -128,7 +128,7 @@ impl Directory {
         fastrand::choice(nodes).cloned()
     }
 
-    /// Waits until there are so many nodes.
+    /// Waits until there are `count` nodes.
     async fn holds(&self, count: usize) -> Result<(), BoxError> {
         let mut events = self.0.subscribe();
         let waiting = async {
@@ -146,7 +146,7 @@ impl Directory {
     }
 }
 
-/// The story, the same on every registry.
+/// The steps, the same on every registry.
 async fn play(registry: &Registry) -> Result<(), BoxError> {
     say(format_args!("A directory of nodes, in {registry}\n"))?;
     let directory = Directory::open(registry.client()?).await?;
@@ -225,7 +225,7 @@ fn dump(directory: &Directory) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks a name up so often that the picks show to be even.
+/// Looks a name up many times, and prints how often each node was picked.
 fn pick(directory: &Directory, name: &str) -> io::Result<()> {
     const LOOKUPS: usize = 3_000;
     let mut picks = BTreeMap::<_, usize>::new();

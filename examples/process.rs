@@ -1,10 +1,10 @@
-//! What the programs that run until they are told to stop have in common.
+//! What `provider` and `consumer` share: programs that run until they are told to stop.
 
 use std::{fmt, io, io::Write};
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-/// Where etcd is unless said otherwise.
+/// The default URL of etcd.
 pub(crate) const ETCD: &str = "http://127.0.0.1:2379";
 
 /// The endpoints in `URL[,URL]`.
@@ -12,8 +12,8 @@ pub(crate) fn endpoints(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|url| !url.is_empty())
 }
 
-/// Has what the toolkit logs printed on stderr; `RUST_LOG` says how much, and only
-/// errors unless set: the programs say themselves what there is to see.
+/// Prints the toolkit's log on stderr, at the level in `RUST_LOG`. Default: only errors, since the
+/// programs print what there is to see.
 pub(crate) fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
@@ -21,8 +21,7 @@ pub(crate) fn log() {
         .init();
 }
 
-/// Resolves at the first Ctrl-C or SIGTERM; from the first poll on, neither ends the program by
-/// itself.
+/// Resolves at the first Ctrl-C or SIGTERM. From its first poll on, neither kills the program.
 #[cfg(unix)]
 pub(crate) async fn told_to_stop() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -58,7 +57,7 @@ impl Diary {
         writeln!(io::stdout(), "{now:>8}  {what}")
     }
 
-    /// A moment in the seconds of this diary.
+    /// `moment` in seconds since the start.
     pub(crate) fn at(self, moment: Instant) -> String {
         let since = moment.saturating_duration_since(self.start);
         format!("{:.1} s", since.as_secs_f64())

@@ -13,12 +13,12 @@
 //! ```
 //!
 //! What to watch for:
-//! - Ctrl-C or SIGTERM: it says that it is draining, its key goes, and only then does it stop
-//!   serving. No call of the consumer's fails.
-//! - `kill -9`: its key stays until its lease runs out; the consumer's calls go elsewhere meanwhile.
+//! - Ctrl-C or SIGTERM: it announces draining, removes its key, and only then stops serving. None
+//!   of the consumer's calls fail.
+//! - `kill -9`: its key stays until its lease expires. Meanwhile the consumer's calls go to others.
 //! - Stop etcd and start it again, with or without its data: it is registered as soon as etcd is
-//!   back. Delete its key, or revoke its lease: it is back within seconds.
-//! - `RUST_LOG=debug` shows how.
+//!   back. Delete its key, or revoke its lease: it registers again within seconds.
+//! - `RUST_LOG=debug` shows how it works.
 
 mod console;
 mod process;
@@ -37,9 +37,9 @@ use sd_etcd::EtcdClient;
 use std::{future, io, net::SocketAddr, process::ExitCode, time::Duration};
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 
-/// How long it says that it is draining before it goes: time for consumers to hear of it.
+/// How long it announces draining before it deregisters: time for consumers to notice.
 const DRAIN: Duration = Duration::from_millis(500);
-/// How long calls on their way are waited for at the end.
+/// How long to wait for calls in flight at the end.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
@@ -63,7 +63,7 @@ async fn run() -> Result<(), BoxError> {
         .drain(DRAIN)
         .build();
 
-    // First it serves, then it says so.
+    // It serves before it registers.
     let hello = format!("hello from {address}\n");
     let app = Router::new().route("/", get(async || hello));
     let (stop_serving, stopped) = oneshot::channel::<()>();
@@ -82,7 +82,7 @@ async fn run() -> Result<(), BoxError> {
     let deregistered = registrar.deregister().await;
     client.close().await;
     drop(stop_serving);
-    // Callers that do not go are left.
+    // After that, calls in flight are aborted.
     let _ = timeout(LAST_CALLS, server).await;
     ended?;
     diary.note(format!("deregistered: {:?}", deregistered?))?;
@@ -95,7 +95,7 @@ async fn keep_registered(registrar: &Registrar) -> Result<(), BoxError> {
     future::pending().await
 }
 
-/// Says what the registrar does, for as long as it does.
+/// Prints the status of the registrar until it ends.
 async fn tell(mut status: StatusReceiver<RegistrarStatus>, diary: Diary) -> io::Result<()> {
     while status.changed().await.is_ok() {
         match &*status.borrow_and_update() {
@@ -164,7 +164,7 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// Where consumers reach it.
+    /// The address for consumers.
     fn address(&self, listening: SocketAddr) -> Result<String, BoxError> {
         match &self.advertise {
             Some(address) => Ok(address.clone()),
@@ -175,7 +175,7 @@ impl Options {
         }
     }
 
-    /// More than a plain address, so that draining can be said of it.
+    /// In JSON rather than as a plain address, so that draining can be announced.
     fn service(&self, address: &str) -> Result<Service, BoxError> {
         let key = Key::new(format!("/services/{}/{address}", self.name))?;
         let instance = Instance::new(key.clone(), address)

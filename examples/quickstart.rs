@@ -1,22 +1,22 @@
 //! The whole chain in one program: providers come and go, and a consumer keeps calling them.
 //!
-//! Two providers register under `/services/hello/`; a consumer finds them and takes turns; a third
-//! one joins; one deregisters; one crashes, and its lease runs out. They answer real calls, over
-//! TCP.
+//! Two providers register under `/services/hello/`, and a consumer finds them and calls them in
+//! turn. A third one joins, one deregisters, and one crashes and its lease expires. They answer
+//! real calls, over TCP.
 //!
 //! ```text
 //! cargo run --bin quickstart
 //! cargo run --bin quickstart --features etcd -- --etcd http://127.0.0.1:2379
 //! ```
 //!
-//! The first needs nothing but Rust: the registry is in the process. The second plays the same
-//! story ([`play`]) on etcd, with providers that are processes of their own; building it needs
+//! The first command needs nothing but Rust: the registry is in the process. The second runs the
+//! same steps ([`play`]) on etcd, with each provider in its own process; building it needs
 //! `protoc`.
 //!
-//! What to watch for: after each step the consumer's view, and under it one line per provider with
-//! one mark per call. Turns are taken, a newcomer gets its share at once, and when a provider
-//! crashes no call fails: those that it refuses are made on another, until its lease has run out
-//! and the consumer hears of it.
+//! What to watch for: after each step, the consumer's view is printed, with one line per provider
+//! and one mark per call. The providers are called in turn, and a new one gets its share at once.
+//! When a provider crashes, no call fails: calls that it refuses are repeated on another provider,
+//! until its lease has expired and the consumer has removed it.
 
 mod console;
 #[path = "quickstart/consumer.rs"]
@@ -43,10 +43,10 @@ use std::process::ExitCode;
 
 /// Where the providers register.
 const SERVICE: &str = "/services/hello/";
-/// How long a provider that has crashed stays in the registry, in seconds.
+/// The TTL of the providers, in seconds: how long a crashed one stays in the registry.
 const TTL: u64 = 3;
 
-/// The story, the same on every registry.
+/// The steps, the same on every registry.
 async fn play(stage: &impl Stage) -> Result<(), BoxError> {
     let mut report = Report::begin(stage.name())?;
     let consumer = Consumer::start(stage.client()?).await?;
@@ -99,7 +99,7 @@ async fn run() -> Result<(), BoxError> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("etcd") => etcd = Some(arguments.value()?.string()?),
-            // How the story on etcd starts its providers.
+            // For the providers on etcd, which are processes of this program.
             Long("provide") => provide = Some(arguments.value()?.string()?),
             Long("help") | Short('h') => {
                 println!("{USAGE}");

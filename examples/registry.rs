@@ -1,4 +1,4 @@
-//! The registry that a program plays on: one in memory, or the etcd that `--etcd` names.
+//! The registry of an example: one in memory, or the etcd that `--etcd` names.
 
 use lexopt::{
     Arg::{Long, Short},
@@ -7,7 +7,7 @@ use lexopt::{
 use sd_core::{BoxError, Client, LeaseId};
 use std::{fmt, sync::Arc};
 
-/// A registry, and the hand of an operator in it.
+/// A registry, and what an operator may do to it.
 pub(crate) enum Registry {
     Memory(sd_memory::Registry),
     #[cfg(feature = "etcd")]
@@ -15,7 +15,7 @@ pub(crate) enum Registry {
 }
 
 impl Registry {
-    /// What the arguments of `program` ask for; `None` if that is help, which is printed.
+    /// The registry that the arguments of `program` name. `None` after `--help`, which is printed.
     pub(crate) fn chosen(program: &str) -> Result<Option<Self>, BoxError> {
         let usage = format!(
             "usage: {program} [--etcd URL]\n\n  \
@@ -50,7 +50,7 @@ impl Registry {
         .into())
     }
 
-    /// A client, as a process of its own would have it.
+    /// A new client. Stands for a process of its own.
     pub(crate) fn client(&self) -> Result<Arc<dyn Client>, BoxError> {
         Ok(match self {
             Self::Memory(registry) => Arc::new(registry.client()),

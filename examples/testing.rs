@@ -1,23 +1,24 @@
 //! How to test a service that registers itself and calls others: without a registry, without a
 //! network, and without waiting.
 //!
-//! The service is a greeter. It stands under `/services/greeter/`, and has its greetings translated
-//! by whoever stands under `/services/translator/`. Its tests are what this file is about; they
-//! begin at `mod tests`.
+//! The service is a greeter. It registers under `/services/greeter/`, and calls the services under
+//! `/services/translator/` to translate its greetings. This file is about its tests, which begin at
+//! `mod tests`.
 //!
 //! ```text
 //! cargo test --bin testing
 //! cargo run --bin testing
 //! ```
 //!
-//! The second runs the greeter for a moment. What to watch for in the first: the minutes of outage
-//! in the tests, and that all of them together take no time.
+//! The second command runs the greeter for a moment. What to watch for in the first: the tests
+//! contain minutes of outage, and all of them together take no time.
 //!
 //! Three habits make a service testable like this:
 //! 1. It takes its [`Client`] as an argument, so that a test can hand it one of `sd-memory` or a
 //!    `MockClient`.
-//! 2. It takes the [`Factory`] of what it calls as well, so that nothing is really called.
-//! 3. It waits on tokio's clock alone, which a test can pause.
+//! 2. It also takes the [`Factory`] for the services that it calls, so that a test can replace
+//!    them.
+//! 3. It uses tokio's clock for all waits, which a test can pause.
 
 use sd_core::{
     BoxError, Client, Codec, DefaultCodec, Deregistered, Endpointer, Factory, Instance, Instancer,
@@ -27,7 +28,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 // === The service ===
 
-/// The way to one translator.
+/// A client of one translator.
 #[async_trait]
 trait Translator: Send + Sync + 'static {
     async fn translate(&self, text: &str) -> Result<String, Unreachable>;
@@ -63,7 +64,7 @@ impl<T: Translator> Greeter<T> {
         let endpointer = Endpointer::new(instancer, translators);
         endpointer.ready().await?;
 
-        // In JSON, because of the version: a value in which draining can be announced.
+        // In JSON, because of the version. So draining can be announced too.
         let key = Key::new(format!("/services/greeter/{address}"))?;
         let instance = Instance::new(key.clone(), address).with_metadata("version", "1");
         let service = Service::new(key, DefaultCodec.encode(&instance)?)?;
@@ -89,13 +90,13 @@ impl<T: Translator> Greeter<T> {
         Ok(format!("{}, {name}!", hello.await?))
     }
 
-    /// Says that it is about to go, and goes.
+    /// Announces draining and deregisters.
     async fn stop(self) -> Result<Deregistered, BoxError> {
         Ok(self.registrar.deregister().await?)
     }
 }
 
-/// A translator that is in this process already.
+/// A translator in this process.
 struct Phrasebook(&'static str);
 
 #[async_trait]
@@ -129,13 +130,13 @@ async fn main() -> Result<(), BoxError> {
 
 #[cfg(test)]
 mod tests {
-    //! Two stand-ins for the registry, for two kinds of questions.
+    //! Two replacements for the registry, for two kinds of questions.
     //!
-    //! - **What does the service do when things happen?** Leases run out, the registry is away, peers
-    //!   come and go: [`sd_memory::Registry`] has real leases and watches, and its faults are
-    //!   methods. With `start_paused`, tokio's clock jumps to the next thing that is waited for.
-    //! - **What does it do with this one answer?** An error that no registry gives on demand, a call
-    //!   that must not be made: [`MockClient`] is scripted call by call.
+    //! - **What does the service do over time?** Leases expire, the registry is down, peers come
+    //!   and go: [`sd_memory::Registry`] has real leases and watches, and its faults are methods.
+    //!   With `start_paused`, tokio's clock jumps to the next timer.
+    //! - **What does it do with a certain answer?** An error that no registry gives on demand, a
+    //!   call that must not be made: [`MockClient`] is scripted call by call.
 
     use super::*;
     use futures::{StreamExt, stream};
@@ -150,17 +151,17 @@ mod tests {
     };
     use tokio::time::{Instant, sleep, timeout};
 
-    // --- What the tests stand on ---
+    // --- Fixtures ---
 
     const GREETER: &str = "/services/greeter/10.0.0.9:80";
 
-    /// All translators there are, in the place of a network.
+    /// All translators, in place of a network.
     #[derive(Clone, Default)]
     struct World(Arc<Mutex<Translators>>);
 
     #[derive(Default)]
     struct Translators {
-        /// Who was called, in this order.
+        /// The addresses that were called, in order.
         called: Vec<String>,
         down: HashSet<String>,
     }
@@ -170,7 +171,7 @@ mod tests {
             self.0.lock().expect("no test panics with this lock")
         }
 
-        /// Who was called since the last time.
+        /// The addresses that were called since the last time.
         fn called(&self) -> Vec<String> {
             std::mem::take(&mut self.translators().called)
         }
@@ -203,7 +204,7 @@ mod tests {
         }
     }
 
-    /// A translator that keeps itself registered, and its process.
+    /// A registered translator, and the client that stands for its process.
     async fn translator(registry: &Registry, address: &str) -> (MemoryClient, Registrar) {
         let client = registry.client();
         let key = format!("/services/translator/{address}");
@@ -221,7 +222,7 @@ mod tests {
     }
 
     impl Greeter<Fake> {
-        /// Whom it would call.
+        /// The addresses that it may call.
         fn sees(&self) -> Vec<String> {
             let endpoints = self.translators.balancer().source().endpoints();
             endpoints.iter().map(|it| it.address().to_owned()).collect()
@@ -233,7 +234,8 @@ mod tests {
         }
     }
 
-    /// Waits for a condition, not for a time. An hour, as paused time costs nothing.
+    /// Waits for a condition rather than for a time. At most an hour, which costs nothing on paused
+    /// time.
     async fn eventually(what: &str, condition: impl Fn() -> bool) {
         let waiting = async {
             while !condition() {
@@ -248,7 +250,7 @@ mod tests {
 
     // --- With a registry in memory ---
 
-    /// The simplest: look into the registry.
+    /// The simplest test: look into the registry.
     #[tokio::test(start_paused = true)]
     async fn a_greeter_is_registered_from_start_to_stop() {
         let registry = Registry::new();
@@ -262,7 +264,7 @@ mod tests {
         assert!(registry.leases().is_empty(), "its lease went with it");
     }
 
-    /// Peers join while it runs. `eventually`, as news takes a moment even here.
+    /// Peers join while it runs. With `eventually`, as changes take a moment even here.
     #[tokio::test(start_paused = true)]
     async fn a_translator_that_joins_is_called() {
         let (registry, world) = (Registry::new(), World::default());
@@ -285,8 +287,8 @@ mod tests {
         assert_eq!(called, ["10.0.0.1:80", "10.0.0.2:80"]);
     }
 
-    /// A peer dies: first calls to it fail, then its lease runs out. `crash` is the end of a process
-    /// that says nothing to the registry.
+    /// A peer dies: first calls to it fail, then its lease expires. `crash` ends a client like a
+    /// killed process.
     #[tokio::test(start_paused = true)]
     async fn a_translator_that_crashes_costs_no_greeting() {
         let (registry, world) = (Registry::new(), World::default());
@@ -308,7 +310,7 @@ mod tests {
         assert!(registry.get("/services/translator/10.0.0.2:80").is_none());
     }
 
-    /// A peer that announces that it drains is not called any more, though it is still there.
+    /// A peer that announces draining is no longer called, though it is still registered.
     #[tokio::test(start_paused = true)]
     async fn a_translator_that_drains_is_left_alone() {
         let (registry, world) = (Registry::new(), World::default());
@@ -323,8 +325,8 @@ mod tests {
         assert!(registry.get("/services/translator/10.0.0.2:80").is_some());
     }
 
-    /// The other way round: what others see of a greeter that stops. A test may have an `Instancer`
-    /// of its own, and a clock to look at: paused time is exact.
+    /// The other side: what others see of a greeter that stops. A test can use its own `Instancer`,
+    /// and measure times exactly, as time is paused.
     #[tokio::test(start_paused = true)]
     async fn a_greeter_announces_that_it_goes() {
         let registry = Registry::new();
@@ -365,8 +367,8 @@ mod tests {
         assert_ne!(lease(), Some(before));
     }
 
-    /// The registry does not answer for a quarter of an hour, in which every lease runs out, and the
-    /// translator takes its time to register again. Nobody who calls the greeter notices.
+    /// The registry does not answer for a quarter of an hour, in which every lease expires, and the
+    /// translator registers again only later. Callers of the greeter notice nothing.
     #[tokio::test(start_paused = true)]
     async fn an_outage_of_the_registry_costs_no_greeting() {
         let (registry, world) = (Registry::new(), World::default());
@@ -391,7 +393,7 @@ mod tests {
         assert!(registry.get(GREETER).is_some(), "the greeter is back");
 
         let again = before.reclaim(service.value.clone()).await;
-        // To be held: a registration that is dropped ends.
+        // Held, since a dropped registration ends.
         let _held = again.expect("the translator is back");
         for _ in 0..60 {
             sleep(Duration::from_secs(1)).await;
@@ -399,7 +401,7 @@ mod tests {
         }
     }
 
-    /// Somebody else registers under its key: it is reported, not fought over.
+    /// Somebody else registers under its key: the greeter reports that, and does not retake it.
     #[tokio::test(start_paused = true)]
     async fn a_greeter_does_not_fight_for_its_key() {
         let registry = Registry::new();
@@ -418,7 +420,7 @@ mod tests {
 
     // --- With a mock ---
 
-    /// A registry in which there is nothing, and nothing happens.
+    /// A registry without entries, in which nothing happens.
     fn quiet() -> MockClient {
         let mut client = MockClient::new();
         client
@@ -431,7 +433,7 @@ mod tests {
         client
     }
 
-    /// A registration that nobody takes away.
+    /// A registration that is never lost.
     fn registered(service: &Service) -> sd_core::Result<Registration> {
         let lease = 7.into();
         Ok(Registration::detached(service.key.under(&lease), lease))
@@ -461,7 +463,7 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::ZERO, "it did not wait");
     }
 
-    /// Answers that differ from call to call: expectations count in their order.
+    /// Answers that differ from call to call: expectations apply in order.
     #[tokio::test(start_paused = true)]
     async fn a_greeter_waits_for_a_registry_that_is_not_up_yet() {
         let mut client = quiet();
@@ -477,7 +479,7 @@ mod tests {
         greeter.stop().await.expect("an end");
     }
 
-    /// The answer that a registry gives only in the worst moment.
+    /// An answer that a registry gives only in an outage.
     #[tokio::test(start_paused = true)]
     async fn a_greeter_says_when_its_end_is_not_confirmed() {
         let mut client = quiet();

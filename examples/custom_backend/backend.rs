@@ -1,19 +1,19 @@
 //! The backend: a [`Client`] of the registry in a [`Directory`], in less than 150 lines.
 //!
-//! - **What the process holds** is in a [`Ledger`]: which registration has which key, what supersedes
-//!   it, and what is to be removed. What is left here is about files.
-//! - **Calls** take turns and wait for the lock of the directory. Once they have it they wait for
-//!   nothing more, so a call that is dropped has had all of its effect or none.
-//! - **Losses** are found by every call, before it does anything else; the keeper, the one task of a
-//!   client, is a call that is made ten times a second and does nothing else.
-//! - **Files** are read and written in place: work that is local and short.
-//! - **Lists and watches** are a [`Poller`]'s, which needs nothing but a [`Lister`].
+//! - **Registrations** are in a [`Ledger`]: which registration has which key, what supersedes it,
+//!   and what has to be removed. The rest of this file is about files.
+//! - **Calls** take turns and wait for the lock of the directory. Once they have it, they do not
+//!   await anything else, so a dropped call has taken effect completely or not at all.
+//! - **Losses** are found at the beginning of every call. The keeper, the only task of a client,
+//!   does just that ten times a second.
+//! - **Files** are read and written with blocking calls, since they are local and small.
+//! - **Lists and watches** come from a [`Poller`], which needs only a [`Lister`].
 //!
-//! What it cannot do: hold keys whose name would be longer than the file system's 255 bytes, count
-//! keys that are not text, tell who watches, see what comes and goes between two looks, tell an
-//! empty directory from a registry that was lost, or serve more than one machine, whose clock and
-//! lock it needs. As each client looks at all its entries ten times a second, it is good for a
-//! hundred of them, not for thousands.
+//! Limits: the name of a key must fit into a file name of 255 bytes. Keys that are not UTF-8 are
+//! not counted, and neither are watches. A change that is undone between two polls is not seen. An
+//! empty directory looks like a lost registry. All processes must be on one machine, since they
+//! share its clock and its locks. Each client reads all its entries ten times a second, so it can
+//! have a hundred of them, but not thousands.
 
 #[cfg(test)]
 mod conformance;
@@ -33,12 +33,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// How often the keeper looks, and a watch.
+/// How often the keeper and the watches read the directory.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a call waits for its turn and the lock.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A client as one process has it. Dropping it removes its entries in the background.
+/// The client of one process. Dropping it removes its entries in the background.
 pub(crate) struct DirectoryClient(Process, Poller<Process>, #[expect(dead_code)] DropGuard);
 
 impl DirectoryClient {
@@ -54,7 +54,7 @@ impl DirectoryClient {
         Self(process, poller, stop_on_drop)
     }
 
-    /// Removes the client's entries, if the lock is to be had in time, and ends all it started.
+    /// Removes the client's entries, if it gets the lock in time, and ends everything it started.
     pub(crate) async fn close(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();
@@ -86,7 +86,7 @@ impl Client for DirectoryClient {
         let Some(removal) = self.0.ledger(|ledger| ledger.deregister(service))? else {
             return Ok(Deregistered::NotOurs);
         };
-        // A task, so that it goes on when nobody waits for it any more.
+        // In a task, so that it goes on if the caller stops waiting.
         let removing = self.0.tasks.spawn(self.0.clone().remove(removal));
         let removed = timeout(PATIENCE, removing).await;
         let unconfirmed = Ok(Ok(Deregistered::Unconfirmed));
@@ -102,7 +102,7 @@ impl Client for DirectoryClient {
 #[derive(Clone, Default)]
 struct Process {
     root: PathBuf,
-    /// One call at a time, in the order in which they were made.
+    /// Allows one call at a time, in order.
     turns: Arc<tokio::sync::Mutex<()>>,
     ledger: Arc<Mutex<Ledger<Placed>>>,
     stop: CancellationToken,
@@ -114,7 +114,8 @@ impl Process {
         f(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The keeper: looks until it is stopped, and then leaves nothing behind if it can.
+    /// The keeper: renews the leases and finds losses until it is stopped, and then removes all
+    /// entries if it can.
     async fn keep(self) {
         while let Some(()) = self.stop.run_until_cancelled(sleep(LOOK)).await {
             let _ = self.open("look", PATIENCE).await;
@@ -126,7 +127,7 @@ impl Process {
         }
     }
 
-    /// The directory, locked, once all is known that happened in it.
+    /// Locks the directory, and finds out what has happened in it.
     async fn open(&self, operation: &'static str, limit: Duration) -> Result<Directory> {
         let locked = timeout(limit, Directory::lock(&self.root, &self.turns));
         let locked = self.stop.run_until_cancelled(locked).await;
@@ -152,7 +153,7 @@ impl Process {
         Ok(registration)
     }
 
-    /// Removes an entry, however long the directory is not to be had.
+    /// Removes an entry. Tries again while the directory cannot be locked.
     async fn remove(self, removal: Removal<Placed>) -> Result<Deregistered> {
         let directory = self.open("deregister", Duration::MAX).await?;
         match directory.delete(&removal.mark)? {
@@ -169,7 +170,7 @@ impl Lister for Process {
     }
 }
 
-/// Moves the leases on, tells what is lost, and removes what was dropped.
+/// Renews the leases, reports lost registrations, and removes dropped ones.
 fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
     carry_out(ledger.release_dropped(), directory);
     let held: Vec<_> = ledger.held().map(|(id, it)| (id, it.clone())).collect();
@@ -184,14 +185,14 @@ fn catch_up(ledger: &mut Ledger<Placed>, directory: &Directory) {
     }
 }
 
-/// What cannot be removed runs out.
+/// Carries out the removals. An entry that cannot be removed expires.
 fn carry_out(removals: Vec<Removal<Placed>>, directory: &Directory) {
     for removal in removals {
         let _ = directory.delete(&removal.mark);
     }
 }
 
-/// With what a lost registration is put back.
+/// Puts a lost registration back.
 struct DirectoryReclaim(Process, Service, Placed);
 
 #[async_trait]

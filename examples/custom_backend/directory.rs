@@ -1,11 +1,11 @@
-//! The registry: a directory with leases. In its place a backend mostly has a server.
+//! The registry: a directory with leases. Most backends have a server instead.
 //!
-//! - **An entry** is a file named for its key (percent-encoded). It holds the value, after a line
-//!   that says whose it is: `lease`, the lease's id, and a number of its own for every put. The time
-//!   of its last modification is when the lease runs out; its owner moves it on, and what is over
-//!   does not count. A file without such a line is nobody's and stays: an operator may put entries
-//!   down with an editor.
-//! - **`.lock`** is locked by whoever reads or writes, so that what changes at once is seen at once.
+//! - **An entry** is a file. Its name is the key, percent-encoded. Its first line is `lease`, the
+//!   id of the lease, and a number that is unique for every put; then comes the value. The
+//!   modification time of the file is when the lease expires. The owner moves it forward, and an
+//!   expired file does not count. A file without such a line has no owner and no lease: an operator
+//!   can write entries with an editor.
+//! - **`.lock`** is locked while a process reads or writes, so that changes are atomic.
 
 use fs4::fs_std::FileExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -22,12 +22,13 @@ use tokio::{
     time::sleep,
 };
 
-/// How long an entry that is over is left for its owner to find.
+/// How long an expired entry is kept, so that its owner can find out.
 const LINGER: Duration = Duration::from_secs(60);
-/// What stands in the name of a file as it is. Not the dot: no key names a hidden file.
+/// Which characters are percent-encoded: all but letters, digits, `-` and `_`. The dot is encoded,
+/// so no key is the name of a hidden file.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// The directory while the process has its lock. Blocks, but not for long.
+/// The locked directory. Its methods block, but not for long.
 pub(crate) struct Directory {
     root: PathBuf,
     now: SystemTime,
@@ -35,7 +36,7 @@ pub(crate) struct Directory {
     _turn: OwnedMutexGuard<()>,
 }
 
-/// An entry as this process has placed it, and by what it knows it as its own.
+/// An entry that this process has put, with what identifies it.
 #[derive(Clone)]
 pub(crate) struct Placed {
     pub(crate) key: Key,
@@ -45,8 +46,8 @@ pub(crate) struct Placed {
 }
 
 impl Directory {
-    /// Waits for its turn within the process, for the lock, and for the directory if need be, for as
-    /// long as it takes. Cancellation safe.
+    /// Waits for its turn within the process, for the directory to exist, and for its lock, without
+    /// limit. Cancellation safe.
     pub(crate) async fn lock(root: &Path, turns: &Arc<Mutex<()>>) -> Result<Self> {
         let turn = turns.clone().lock_owned().await;
         loop {
@@ -72,7 +73,7 @@ impl Directory {
         Ok(locked.then_some(lock))
     }
 
-    /// All that stands under `prefix`.
+    /// All entries under `prefix`.
     pub(crate) fn list(&self, prefix: &Prefix) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.root).map_err(failed)? {
@@ -88,10 +89,10 @@ impl Directory {
         Ok(entries)
     }
 
-    /// The line that says whose the entry under `key` is, or nothing, and the entry's value.
+    /// The first line of the entry under `key`, empty if it has no owner, and the value.
     pub(crate) fn read(&self, key: &Key) -> Result<Option<(String, Bytes)>> {
         let content = match fs::read(self.file(key)) {
-            // A directory is nobody's entry.
+            // A directory is not an entry.
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
                 return Ok(None);
             }
@@ -110,13 +111,13 @@ impl Directory {
         Ok((until > self.now).then(|| (owner, content.slice(line + 1..))))
     }
 
-    /// A lease that nobody has; a later one has a greater id.
+    /// The id of a new lease. A later lease has a greater id.
     pub(crate) fn new_lease(&self) -> LeaseId {
         let age = self.now.duration_since(SystemTime::UNIX_EPOCH);
         LeaseId::new(format!("{:019}", age.unwrap_or_default().as_nanos()))
     }
 
-    /// Puts the service's entry on `lease`, whoever holds the key.
+    /// Puts the service's entry on `lease`, even if somebody else holds the key.
     pub(crate) fn put(&self, service: &Service, lease: LeaseId) -> Result<Placed> {
         let placed = Placed {
             key: service.key.under(&lease),
@@ -124,7 +125,8 @@ impl Directory {
             ttl: service.ttl,
             lease,
         };
-        // Whole or not at all, even if the process dies here.
+        // Written to a draft and renamed, so that the entry is complete even if the process dies
+        // here.
         let draft = self.root.join(".draft");
         let content = [placed.owner.as_bytes(), b"\n", &service.value].concat();
         fs::write(&draft, content)
@@ -134,8 +136,8 @@ impl Directory {
         Ok(placed)
     }
 
-    /// Lets the entry's lease live for its TTL from now on, or says why the entry is not what was
-    /// placed there.
+    /// Renews the entry's lease for its TTL. Returns the loss if the entry is not the one that was
+    /// put.
     pub(crate) fn keep(&self, placed: &Placed) -> Result<Option<Lost>> {
         Ok(match self.read(&placed.key)? {
             Some((owner, _)) if owner == placed.owner => {
@@ -143,13 +145,13 @@ impl Directory {
                 kept.map(|()| None).map_err(failed)?
             }
             Some((_, value)) => Some(Lost::taken(value)),
-            // It is over if there is something to remove.
+            // If there is a file to remove, it has expired.
             None if self.remove(&placed.key)? => Some(Lost::LeaseExpired),
             None => Some(Lost::KeyDeleted),
         })
     }
 
-    /// Removes the entry while it is what was placed there; `false` if it is not.
+    /// Removes the entry if it is the one that was put; `false` if it is not.
     pub(crate) fn delete(&self, placed: &Placed) -> Result<bool> {
         match self.read(&placed.key)? {
             Some((owner, _)) if owner == placed.owner => self.remove(&placed.key),
@@ -157,7 +159,7 @@ impl Directory {
         }
     }
 
-    /// Removes what lies under `key`; `false` if there is nothing.
+    /// Removes the file of `key`; `false` if there is none.
     fn remove(&self, key: &Key) -> Result<bool> {
         match fs::remove_file(self.file(key)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -180,7 +182,7 @@ pub(crate) fn file_name(key: &Key) -> String {
     utf8_percent_encode(key.as_str(), PLAIN).to_string()
 }
 
-/// Neither rights nor names get better by trying again; all else might.
+/// Missing rights and invalid names are permanent errors; all others are transient.
 fn failed(error: io::Error) -> Error {
     let for_good = [ErrorKind::PermissionDenied, ErrorKind::InvalidFilename];
     let told = match for_good.contains(&error.kind()) {

@@ -1,18 +1,17 @@
-//! A backend of one's own: the registry is a directory, shared by processes of one machine.
+//! Your own backend: here the registry is a directory, shared by processes of one machine.
 //!
-//! Shows what it takes to put something else than etcd under the toolkit: the registry is
-//! [`directory.rs`](directory), the [`Client`](sd_core::Client) of it, in less than 150 lines, is
-//! [`backend.rs`](backend), and `backend/conformance.rs` runs the conformance suite against it.
+//! Shows how to support another registry than etcd. [`directory.rs`](directory) is the registry,
+//! [`backend.rs`](backend) its [`Client`](sd_core::Client), and `backend/conformance.rs` runs the
+//! conformance suite against it.
 //!
 //! ```text
 //! cargo run --bin custom_backend
 //! cargo test --bin custom_backend
 //! ```
 //!
-//! The first starts two more processes of itself as providers. Watch for the files that the
-//! registry consists of; for the one entry that outlives its provider, which was killed, until its
-//! lease runs out; for the other, which goes at once with a provider that says goodbye; and for
-//! the entry that is put down without any provider, by writing a file.
+//! The first command starts two more processes of itself as providers. What to watch for: the files
+//! of the registry; the entry of a killed provider, which stays until its lease expires; the entry
+//! of a provider that deregisters, which goes at once; and an entry that is a file written by hand.
 
 mod backend;
 #[path = "../console.rs"]
@@ -62,7 +61,7 @@ async fn provide(root: &Path, address: &str) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A consumer, and what happens before its eyes.
+/// Starts a consumer and providers, and prints what the consumer sees.
 async fn show() -> Result<(), BoxError> {
     let root = tempfile::tempdir()?;
     let root = root.path();

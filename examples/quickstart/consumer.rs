@@ -8,16 +8,16 @@ use sd_core::{
 use std::{collections::BTreeMap, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{io::AsyncReadExt, net::TcpStream, time};
 
-/// How long the registry and the providers may take for what they are asked.
+/// How long the registry and the providers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Knows who provides, and calls them in turn.
+/// Follows the providers, and calls them in turn.
 pub(crate) struct Consumer {
     prefix: Prefix,
     hello: Retry<RoundRobin<Endpointer<SocketAddr>>, io::Error>,
 }
 
-/// What happened in one call: who was tried, in that order. The last one answered, unless the call
+/// One call: the providers that were tried, in order. The last one answered, unless the call
 /// failed.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
@@ -26,8 +26,8 @@ pub(crate) struct Call {
 }
 
 impl Consumer {
-    /// Starts one, and waits until it knows who provides. Fails if somebody does already, as the
-    /// story would be told of them too.
+    /// Starts a consumer, and waits until it is ready. Fails if there are providers already, since
+    /// the output would contain them too.
     pub(crate) async fn start(client: impl Client) -> Result<Self, BoxError> {
         let prefix = Prefix::new(SERVICE)?;
         let instancer = Instancer::new(client, prefix.clone());
@@ -53,7 +53,7 @@ impl Consumer {
         }
     }
 
-    /// One call, made on another provider if the first fails.
+    /// Makes one call, on another provider if the first fails.
     pub(crate) async fn call(&self) -> Call {
         let mut tried = Vec::new();
         let called = self.hello.call(|provider| {
@@ -64,7 +64,7 @@ impl Consumer {
         Call { tried, answered }
     }
 
-    /// So many calls, one after the other.
+    /// Makes `count` calls, one after the other.
     pub(crate) async fn calls(&self, count: usize) -> Vec<Call> {
         let mut calls = Vec::new();
         for _ in 0..count {
@@ -73,7 +73,7 @@ impl Consumer {
         calls
     }
 
-    /// Some calls per second, until `end` resolves.
+    /// Makes calls until `end` resolves.
     pub(crate) async fn calls_until(
         &self,
         end: impl Future<Output = Result<(), BoxError>>,
@@ -89,12 +89,12 @@ impl Consumer {
         }
     }
 
-    /// Who provides, in the order of their names.
+    /// The names of the providers, in order.
     pub(crate) fn sees(&self) -> Vec<String> {
         self.addresses().into_keys().collect()
     }
 
-    /// Who provides, and where.
+    /// The names and addresses of the providers.
     pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
         let endpoints = self.endpointer().endpoints();
         let named = endpoints.iter().map(|it| (self.name(it), ***it));
@@ -132,7 +132,7 @@ impl Consumer {
     }
 }
 
-/// What the provider at `address` says.
+/// Calls the provider at `address`, which answers its name.
 async fn hello(address: SocketAddr) -> io::Result<String> {
     let mut answer = String::new();
     let mut provider = TcpStream::connect(address).await?;

@@ -1,4 +1,4 @@
-//! The story on etcd: every provider is a process of its own, so that one can be killed.
+//! The quickstart on etcd: every provider is a process of its own, so that one can be killed.
 
 use crate::{
     provider,
@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// An etcd, on which providers are processes: this program again, told to `--provide`.
+/// An etcd on which providers are processes: this program with `--provide`.
 pub(crate) struct OnEtcd {
     url: String,
 }
@@ -61,8 +61,8 @@ impl Provider for Process {
     }
 }
 
-/// What the process of a provider does: provides until its stdin ends, which it also does when the
-/// story's process is gone.
+/// The main function of a provider's process. Provides until its stdin ends, which it also does
+/// when the parent process is gone.
 pub(crate) async fn provide(url: &str, name: &str) -> Result<(), BoxError> {
     let client = EtcdClient::connect([url])?;
     let told_to_leave = async {

@@ -31,11 +31,11 @@ pub(crate) async fn provide(
     }
 }
 
-/// Tells everybody who connects its name.
+/// Sends its name to every caller.
 async fn serve(listener: &TcpListener, name: &str) -> io::Result<()> {
     loop {
         let (mut caller, _) = listener.accept().await?;
-        // A caller that has gone is not this provider's trouble.
+        // Fails if the caller is gone.
         let _ = caller.write_all(name.as_bytes()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to watch: each step, and the consumer's view and calls after it.
+//! The output: each step, and the consumer's view and calls after it.
 
 use crate::{
     SERVICE, TTL,
@@ -11,10 +11,10 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How wide a line is.
+/// The width of a line.
 const WIDTH: usize = 76;
 
-/// Prints the story on stdout.
+/// Prints the steps on stdout.
 pub(crate) struct Report {
     start: Instant,
     steps: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Says what the story is played on.
+    /// Prints which registry is used.
     pub(crate) fn begin(stage: String) -> io::Result<Self> {
         let mut out = io::stdout().lock();
         writeln!(out, "quickstart, on {stage}")?;
@@ -50,7 +50,7 @@ impl Report {
         })
     }
 
-    /// Says what happens next.
+    /// Prints the next step.
     pub(crate) fn step(&mut self, what: &str) -> io::Result<()> {
         self.steps += 1;
         let title = format!("{}. {what} ", self.steps);
@@ -61,7 +61,7 @@ impl Report {
         out.flush()
     }
 
-    /// Says what the consumer sees now, and what came of its calls.
+    /// Prints the consumer's view and the outcome of its calls.
     pub(crate) fn after(&mut self, consumer: &Consumer, calls: Vec<Call>) -> io::Result<()> {
         self.calls += calls.len();
         self.answered += calls.iter().filter(|call| call.answered).count();
@@ -94,7 +94,7 @@ impl Report {
         Ok(())
     }
 
-    /// Sums it up.
+    /// Prints a summary.
     pub(crate) fn end(self) -> io::Result<()> {
         let Self {
             start,
@@ -113,7 +113,7 @@ impl Report {
 }
 
 impl Call {
-    /// What this call was to the provider `name`.
+    /// The mark for this call in the line of the provider `name`.
     fn mark(&self, name: &str) -> char {
         let Some(at) = self.tried.iter().rposition(|tried| tried == name) else {
             return '.';

@@ -1,13 +1,13 @@
-//! Where the story is played: the only part that differs from one registry to another.
+//! The stage: the registry and how providers start on it. Only this differs between registries.
 
 use crate::provider::provide;
 use sd_core::{BoxError, Client};
 use sd_memory::{MemoryClient, Registry};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-/// A registry, and a way to have providers of their own on it.
+/// A registry, and a way to start providers on it.
 pub(crate) trait Stage {
-    /// What to call it.
+    /// Its name, for the output.
     fn name(&self) -> String;
 
     /// A client for the consumer.
@@ -22,11 +22,11 @@ pub(crate) trait Provider {
     /// Tells it to deregister, and waits until it has ended.
     async fn leave(self) -> Result<(), BoxError>;
 
-    /// Ends it without a farewell.
+    /// Ends it without deregistering.
     async fn crash(self) -> Result<(), BoxError>;
 }
 
-/// A registry in this process, on which providers are tasks, each with a client of its own.
+/// A registry in this process. Its providers are tasks, each with its own client.
 #[derive(Default)]
 pub(crate) struct InMemory(Registry);
 
@@ -43,7 +43,7 @@ impl Stage for InMemory {
         let client = self.0.client();
         let (leave, told) = oneshot::channel::<()>();
         let provider = provide(client.clone(), name, async {
-            // Also when the story ends early.
+            // Also ends if the sender is dropped.
             let _ = told.await;
         });
         Ok(Task {
@@ -68,7 +68,7 @@ impl Provider for Task {
     }
 
     async fn crash(self) -> Result<(), BoxError> {
-        // First what could still say farewell.
+        // The client first, so that nothing can deregister.
         self.client.crash();
         self.task.abort();
         match self.task.await {

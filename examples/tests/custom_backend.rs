@@ -1,4 +1,4 @@
-//! What `custom_backend` shows.
+//! The output of `custom_backend`.
 
 mod shown;
 

@@ -1,4 +1,4 @@
-//! What `lease_named_keys` shows.
+//! The output of `lease_named_keys`.
 
 mod shown;
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lease_named_keys");
 
 fn is_the_story(output: &str) {
-    // Where the provider stood, in this order.
+    // The provider's keys, in order.
     let mut stood = Vec::new();
     let mut stands = BTreeSet::new();
     for line in output.lines() {

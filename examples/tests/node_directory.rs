@@ -1,4 +1,4 @@
-//! What `node_directory` shows.
+//! The output of `node_directory`.
 
 mod shown;
 
@@ -15,7 +15,7 @@ fn is_the_story(output: &str) {
         four.contains("chat     10.0.0.1:7000  10.0.0.2:7000  10.0.0.3:7000\n"),
         "{output}"
     );
-    // Random, but never one that is called otherwise.
+    // Random, but never a node with another name.
     let picked = |step: &str| -> Vec<(String, usize)> {
         step.lines()
             .filter_map(|line| line.strip_prefix("    "))

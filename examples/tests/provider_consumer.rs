@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A program that runs, and what it has printed. Killed when dropped.
+/// A running program, and what it has printed. Killed when dropped.
 struct Program {
     name: &'static str,
     child: Child,
@@ -43,7 +43,7 @@ impl Program {
         Self { name, child, lines }
     }
 
-    /// A provider with a short lease, and where it serves.
+    /// A provider with a short lease, and its address.
     async fn provider(etcd: &str) -> (Self, String) {
         let arguments = ["--etcd", etcd, "--ttl", "3"];
         let program = Self::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
@@ -119,7 +119,7 @@ async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
     consumer.prints(&format!("+ {at_three} joined")).await;
     consumer.prints(&format!("hello from {at_three}")).await;
 
-    // etcd is away: nobody leaves, and the calls go on.
+    // etcd is down: no provider leaves, and the calls go on.
     let before = consumer.lines().len();
     etcd.kill();
     consumer.prints_after(before, "stale since").await;
@@ -133,7 +133,8 @@ async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
     etcd.start_again().await;
     consumer.prints_after(before, "live again").await;
 
-    // A provider that is told to go has removed its key when it ends, and nobody waits for a lease.
+    // A provider that is told to stop removes its key before it ends, without waiting for its
+    // lease.
     let key = format!("/services/hello/{at_one}");
     let registered = || etcd.get(&*key);
     eventually(PATIENCE, "the key in etcd", registered, Option::is_some).await;

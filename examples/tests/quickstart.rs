@@ -1,4 +1,4 @@
-//! The quickstart tells its story as it should.
+//! The output of `quickstart`.
 
 use std::{collections::BTreeMap, process::Output};
 use tokio::{
@@ -6,13 +6,13 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-/// What the quickstart prints of one step.
+/// What the quickstart prints for one step.
 #[derive(Debug)]
 struct Step {
     title: String,
     /// Names, in their order.
     sees: String,
-    /// Calls answered and failed, of those providers who got any.
+    /// Calls answered and failed, by provider.
     calls: BTreeMap<String, (usize, usize)>,
 }
 
@@ -77,7 +77,7 @@ fn is_the_story(printed: &str) {
     for name in ["anna", "ben", "clara"] {
         assert_eq!(calls(1, name), Some((2, 0)), "{printed}");
     }
-    // Who has left is not called; who has crashed is, and somebody else answers.
+    // A provider that has left is not called. One that has crashed is, and another one answers.
     assert_eq!((calls(2, "anna"), calls(2, "ben")), (None, Some((3, 0))));
     assert!(matches!(calls(3, "ben"), Some((0, 1..))), "{printed}");
     assert_eq!(calls(3, "clara"), Some((6, 0)), "{printed}");
@@ -134,7 +134,7 @@ async fn providers_of_others_are_not_mixed_into_the_story() {
 #[cfg(feature = "etcd")]
 #[tokio::test]
 async fn an_etcd_that_is_not_there_is_said() {
-    // Nobody listens on the port for discarding.
+    // Nothing listens on the discard port.
     let output = quickstart(&["--etcd", "http://127.0.0.1:9"]).await;
 
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! What `testing` shows when it is run; its own tests are inside.
+//! The output of `testing`. Its own tests are inside.
 
 mod shown;
 
@@ -8,7 +8,7 @@ use shown::shown;
 fn the_greeter_greets() {
     let output = shown(env!("CARGO_BIN_EXE_testing"), &[]);
 
-    // Round robin begins anywhere.
+    // Round robin begins at a random endpoint.
     for expected in ["bonjour, ", "guten Tag, ", " Ada!", " Grace!"] {
         assert!(output.contains(expected), "no {expected:?} in\n{output}");
     }

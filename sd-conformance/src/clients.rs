@@ -16,12 +16,12 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) type Entries = BTreeMap<Key, Bytes>;
 
 impl Context<'_> {
-    /// A new client of its own.
+    /// A new client.
     pub(crate) async fn client(&self) -> CheckResult<Arc<dyn Client>> {
         Ok(self.test_client().await?.client)
     }
 
-    /// A new client of its own, with the ways to end it.
+    /// A new client, with the ways to end it.
     pub(crate) async fn test_client(&self) -> CheckResult<TestClient> {
         self.harness_call("client", self.harness().client()).await
     }

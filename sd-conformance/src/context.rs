@@ -1,4 +1,4 @@
-//! What a check is given: keys of its own, the harness's settings, and limits on how long to wait.
+//! The context of a check: its own keys, the harness's settings, and limits on how long to wait.
 
 use crate::{
     error::{CheckError, CheckResult},
@@ -15,8 +15,8 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// The surroundings of one check: the harness, a path of the check's own below the harness's root, and
-/// what has to be undone in the end.
+/// The context of one check: the harness, the check's own path below the harness's root, and what
+/// to undo at the end.
 pub(crate) struct Context<'h> {
     harness: &'h dyn Harness,
     root: String,
@@ -56,12 +56,12 @@ impl<'h> Context<'h> {
         .await;
     }
 
-    /// Notes keys for [`clean_up`](Self::clean_up) to delete.
+    /// Records keys for [`clean_up`](Self::clean_up) to delete.
     pub(crate) fn remember_keys(&self, keys: impl IntoIterator<Item = Key>) {
         self.written().extend(keys);
     }
 
-    /// Notes whether there is a disruption for [`clean_up`](Self::clean_up) to end.
+    /// Records whether there is a disruption for [`clean_up`](Self::clean_up) to end.
     pub(crate) fn set_disrupted(&self, disrupted: bool) {
         self.disrupted.store(disrupted, Ordering::Relaxed);
     }
@@ -101,7 +101,8 @@ impl Context<'_> {
         Ok(Ttl::new(timeout.max(self.min_ttl().duration()))?)
     }
 
-    /// A time to live well above the timeout: what goes within the timeout did not expire.
+    /// A time to live well above the timeout: an entry that goes within the timeout has not
+    /// expired.
     pub(crate) fn long_ttl(&self) -> CheckResult<Ttl> {
         let long = self.timeout().max(self.min_ttl().duration()) * 3;
         Ok(Ttl::new(long.min(Ttl::MAX.duration()))?)
@@ -117,7 +118,7 @@ impl Context<'_> {
         self.harness.timeout()
     }
 
-    /// How long to watch for what must not happen.
+    /// How long to watch that something does not happen.
     pub(crate) fn quiet_period(&self) -> Duration {
         self.harness.quiet_period()
     }
@@ -156,7 +157,7 @@ impl Context<'_> {
             .map_err(|_| CheckError::Failed(format!("no {what} within {limit:?}")))
     }
 
-    /// Gives what must not happen time to happen.
+    /// Waits for the time in which something that must not happen would happen.
     pub(crate) async fn wait_quiet_period(&self) {
         sleep(self.quiet_period()).await;
     }

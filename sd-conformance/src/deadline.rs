@@ -1,10 +1,10 @@
-//! The time until a condition must hold.
+//! Deadlines: until when a condition must hold.
 
 use crate::error::{CheckResult, ensure};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// A moment after which a check waits no longer.
+/// The time after which a check stops waiting.
 pub(crate) struct Deadline {
     start: Instant,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! A watch applied to a copy of what was listed, as a consumer does it.
+//! Follows a prefix like a consumer: lists, watches, and applies the changes to a copy.
 
 use crate::{
     clients::{Entries, entries_of},
@@ -55,7 +55,7 @@ pub(crate) struct Follower<'b> {
     watch: Watch,
     /// What the registry holds, according to the watch.
     pub(crate) mirror: Entries,
-    /// Where the next watch has to begin.
+    /// The revision at which the next watch begins.
     pub(crate) resume: Revision,
     /// All batches so far.
     pub(crate) batches: Vec<Batch>,
@@ -101,7 +101,7 @@ impl<'b> Follower<'b> {
             }
             Ok(Some(Err(WatchError::Disrupted(_)))) => WatchItem::Disrupted,
             Ok(Some(Err(WatchError::Gap(gap)))) => WatchItem::Gap(gap),
-            // `Interrupted`, and what a later version may add: the watch has ended.
+            // `Interrupted`, or a variant that a later version adds: the watch has ended.
             Ok(Some(Err(_))) => WatchItem::Interrupted,
         }
     }

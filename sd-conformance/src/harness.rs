@@ -1,4 +1,5 @@
-//! What the author of a backend implements: clients, and ways to read and disturb the registry.
+//! The harness, which the author of a backend implements: makes clients, and reads and disturbs the
+//! registry.
 
 use crate::error::with_causes;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ pub type HarnessResult<T = ()> = Result<T, HarnessError>;
 pub enum HarnessError {
     /// The harness cannot do this. Checks that need it are not run.
     Unsupported,
-    /// The harness tried and failed; the check fails with it. Holds the error and its causes.
+    /// The harness tried and failed, so the check fails. Holds the error and its causes.
     Failed(String),
 }
 
@@ -27,7 +28,7 @@ impl<E: StdError> From<E> for HarnessError {
     }
 }
 
-/// A client under test, as a process of its own would have it, and the ways to end it.
+/// A client under test, and the ways to end it. Stands for a process of its own.
 pub struct TestClient {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) close: Option<BoxFuture<'static, ()>>,
@@ -44,16 +45,16 @@ impl TestClient {
         }
     }
 
-    /// Sets how the client is closed. `close` must resolve when everything that the client started has
-    /// ended.
+    /// Sets how the client is closed. `close` must resolve when everything that the client started
+    /// has ended.
     #[must_use]
     pub fn closed_by(mut self, close: impl Future<Output = ()> + Send + 'static) -> Self {
         self.close = Some(Box::pin(close));
         self
     }
 
-    /// Sets how the client crashes: `crash` must end it as `kill -9` would. It sends nothing any more
-    /// and revokes no lease.
+    /// Sets how the client crashes. `crash` must end it as `kill -9` would: it sends nothing any
+    /// more and revokes no lease.
     #[must_use]
     pub fn crashed_by(mut self, crash: impl Future<Output = ()> + Send + 'static) -> Self {
         self.crash = Some(Box::pin(crash));
@@ -80,16 +81,15 @@ pub enum NewRevision {
     Higher,
 }
 
-/// A registry under test, from outside: makes clients, and reads and disturbs the registry.
+/// A registry under test: makes clients, and reads and disturbs the registry from outside.
 ///
-/// Only [`client`](Self::client) is required. The other async methods answer
-/// [`HarnessError::Unsupported`] unless implemented, and checks that need them are not run. They must
-/// use neither the connections nor the leases of the clients under test, as another program would,
-/// and resolve once they have taken effect.
+/// Only [`client`](Self::client) is required. By default, the other async methods return
+/// [`HarnessError::Unsupported`], and checks that need them are not run. They must act like another
+/// program, without the connections and leases of the clients under test, and resolve once they
+/// have taken effect.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// A new client, as a new process would make it: it shares nothing with earlier clients but the
-    /// registry.
+    /// A new client, like that of a new process: it shares only the registry with earlier clients.
     async fn client(&self) -> HarnessResult<TestClient>;
 
     /// The path below which the suite writes. Each check uses a path of its own below it.
@@ -97,14 +97,14 @@ pub trait Harness: Send + Sync {
         "/conformance".into()
     }
 
-    /// How long to wait for what must happen. Must be longer than the client takes to notice that the
-    /// registry does not answer and to give up a deregistration, and longer than a third of
-    /// [`min_ttl`](Self::min_ttl). A long timeout costs time only where a promise is broken.
+    /// How long to wait for something that must happen. Must be longer than the client takes to
+    /// notice that the registry does not answer, and to give up a deregistration, and longer than a
+    /// third of [`min_ttl`](Self::min_ttl). A long timeout costs time only if a promise is broken.
     fn timeout(&self) -> Duration {
         Duration::from_secs(10)
     }
 
-    /// How long to watch for what must not happen.
+    /// How long to watch that something does not happen.
     fn quiet_period(&self) -> Duration {
         Duration::from_millis(300)
     }
@@ -195,8 +195,8 @@ pub trait Harness: Send + Sync {
         Err(HarnessError::Unsupported)
     }
 
-    /// Replaces the registry by an empty one at the same address, with a revision as `revision` says.
-    /// Resolves when the new one answers.
+    /// Replaces the registry by an empty one at the same address, with a revision as `revision`
+    /// says. Resolves when the new one answers.
     async fn rebuild(&self, _revision: NewRevision) -> HarnessResult {
         Err(HarnessError::Unsupported)
     }

@@ -1,15 +1,15 @@
 //! Tests whether an implementation of [`Client`](sd_core::Client) keeps the contract.
 //!
-//! The layers above a client rely on more than signatures can say: no change falls between a list
-//! and a watch, a lost history is reported as a gap, a deregistration never removes a successor. A
-//! backend that breaks such a promise fails in production and nowhere else. So each promise is a
-//! [`Check`] here, named for what it states.
+//! The layers above a client rely on promises that its signatures cannot express: no change is lost
+//! between a list and a watch, a lost history is reported as a gap, a deregistration never removes
+//! a successor. A backend that breaks such a promise may work in tests and fail in production. So
+//! each promise has a [`Check`] here, named for it.
 //!
-//! The author of a backend implements [`Harness`]: how to make a client, and how the suite may read
-//! and disturb the registry from outside (write an entry, expire a lease, compact). Only
-//! [`Harness::client`] is required. A check that needs more than the harness has is reported as not
-//! run, with the reason; so is a check that the backend answers with
-//! [`Error::Unsupported`](sd_core::Error::Unsupported).
+//! The author of a backend implements [`Harness`]: how to make a client, and how to read and
+//! disturb the registry from outside (write an entry, expire a lease, compact). Only
+//! [`Harness::client`] is required. A check that needs a method which the harness does not
+//! implement is reported as not run, with the reason. So is a check during which the backend
+//! returns [`Error::Unsupported`](sd_core::Error::Unsupported).
 //!
 //! ```
 //! use sd_conformance::{Harness, HarnessResult, TestClient};
@@ -49,13 +49,13 @@
 //! }
 //! ```
 //!
-//! Checks run side by side, each below a path of its own, so the registry may be shared with others.
-//! Those that affect the whole registry (a compaction, an outage, a rebuild) run one by one after
-//! the rest, and need a registry that nobody else uses. [`run_one`] runs a single check, for a test
-//! of each or while you work on one.
+//! Checks run concurrently, each below its own path, so other programs may use the registry at the
+//! same time. Checks that affect the whole registry (a compaction, an outage, a rebuild) run one by
+//! one after the others, and need a registry that nobody else uses. [`run_one`] runs a single
+//! check.
 //!
-//! The suite uses tokio's clock. With a registry in the same process and paused time it takes no
-//! time to speak of.
+//! The suite uses tokio's clock. With a registry in the same process and paused time, it takes
+//! almost no time.
 
 mod check;
 mod checks;

@@ -1,4 +1,4 @@
-//! The registry under test, as the harness reads and disturbs it for a check.
+//! The registry under test, read and disturbed through the harness.
 
 use crate::{
     clients::Entries,
@@ -34,7 +34,7 @@ impl Context<'_> {
             .await
     }
 
-    /// Writes many entries, 100 at once if the harness can, else one by one.
+    /// Writes many entries: 100 at once if the harness supports it, else one by one.
     pub(crate) async fn put_all(&self, entries: &Entries) -> CheckResult {
         let entries: Vec<_> = entries.clone().into_iter().collect();
         for entries in entries.chunks(100) {
@@ -102,7 +102,7 @@ impl Context<'_> {
             .await
     }
 
-    /// Ends with the check at the latest.
+    /// Disrupts the registry. At the latest, the disruption ends with the check.
     pub(crate) async fn disrupt(&self) -> CheckResult {
         self.set_disrupted(true);
         self.harness_call("disrupt", self.harness().disrupt()).await

@@ -9,13 +9,13 @@ use std::fmt;
 pub enum Verdict {
     /// The client kept the promise.
     Passed,
-    /// The client broke the promise; says how.
+    /// The client broke the promise. Holds how.
     Failed(String),
-    /// The check could not be run; says why.
+    /// The check could not be run. Holds why.
     NotRun(String),
 }
 
-/// The verdicts on a backend. `Display` writes them as a table: failed, not run, passed.
+/// The verdicts of all checks. `Display` writes them as a table: failed, not run, passed.
 #[derive(Debug, Clone)]
 #[must_use = "a report fails no test until it is asserted"]
 pub struct Report {
@@ -50,8 +50,8 @@ impl Report {
         self.names(|verdict| matches!(verdict, Verdict::NotRun(_)))
     }
 
-    /// Panics if a check failed, for use in a test. Checks that were not run are no failure; assert on
-    /// [`not_run`](Self::not_run) if your harness should support all.
+    /// Panics if a check failed, for use in a test. A check that was not run is not a failure;
+    /// assert on [`not_run`](Self::not_run) if your harness should support all.
     ///
     /// # Panics
     /// With the whole table if a check failed.

@@ -19,12 +19,12 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
 
 /// Runs every check against the clients of `harness`.
 ///
-/// Does not fail and does not panic: a client that panics, hangs or returns an error fails the check
-/// that it was in. The report says which.
+/// Does not fail and does not panic. A client that panics, hangs or returns an error fails the
+/// check in which it does so.
 ///
 /// # Cancellation
-/// When the future is dropped, a registry that a check has disrupted stays disrupted, and keys that
-/// checks wrote stay.
+/// If the future is dropped, a disruption of the registry may stay, and so may keys that checks
+/// wrote.
 pub async fn run(harness: &dyn Harness) -> Report {
     let (exclusive, shared): (Vec<_>, Vec<_>) = checks().partition(|check| check.exclusive);
     let shared: Vec<_> = shared

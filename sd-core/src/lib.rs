@@ -1,22 +1,23 @@
 //! Service discovery, client-side load balancing and retries, over any registry.
 //!
-//! A service registers itself under a lease, everybody else sees it, callers get a balanced set of
-//! live endpoints, and an outage of the registry takes nobody down. This crate is the contract with
-//! the registry, [`Client`], and every layer above it; `sd-etcd` and `sd-memory` are registries.
+//! A service registers itself under a lease, its consumers see it and call it through a balanced
+//! set of live endpoints, and an outage of the registry interrupts no calls. This crate is the
+//! contract with the registry, [`Client`], and every layer above it; `sd-etcd` and `sd-memory` are
+//! backends.
 //!
-//! | to | take |
+//! | to | use |
 //! |---|---|
 //! | register a service | [`Registrar`] and [`Service`] |
-//! | know a service's instances | [`Instancer`], [`Event`] and [`Instances`] |
-//! | have something to call for each | [`Endpointer`] and [`Factory`] |
-//! | pick one | [`Balancer`]: [`RoundRobin`], [`Random`] |
-//! | try again on another | [`Retry`] and [`RetryBudget`] |
-//! | read values of your own | [`Codec`] |
-//! | find instances elsewhere | [`Source`] and [`EventPublisher`] |
-//! | put another registry underneath | [`Client`], [`Ledger`], [`Listing`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
+//! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
+//! | make a client for each instance | [`Endpointer`] and [`Factory`] |
+//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`] |
+//! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
+//! | read and write your own format of values | [`Codec`] |
+//! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
+//! | support another registry | [`Client`], [`Ledger`], [`Listing`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
 //!
-//! Each layer knows the one below by a trait and none above, so that any of them can be used alone.
+//! Each layer knows only the one below it, by a trait, so each can be used alone.
 //!
 //! ```
 //! use sd_core::{Client, Endpointer, Instancer, Prefix, Retry, RoundRobin, factory_fn};
@@ -34,9 +35,9 @@
 //!
 //! # Features
 //! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
-//! - `mock`: `MockClient`, for scripting a registry's answers call by call.
-//! - `serde`: [`Instance`], [`Status`] and [`EventSummary`] can be serialised and deserialised. (The
-//!   default codec needs serde in any case; the feature makes it part of the public API.)
+//! - `mock`: `MockClient`, which scripts a registry's answers call by call.
+//! - `serde`: [`Instance`], [`Status`] and [`EventSummary`] can be serialised and deserialised.
+//!   (The default codec uses serde in any case; the feature makes it part of the public API.)
 //!
 //! Everything needs a tokio runtime with time enabled.
 
@@ -74,7 +75,8 @@ pub use registry::{
 
 pub use support::{Backoff, StatusReceiver};
 
-/// The attribute that implementations of [`Client`], [`Reclaim`] and [`Lister`] carry.
+/// The attribute for implementations of the async traits: [`Client`], [`Reclaim`], [`Lister`],
+/// [`Source`] and [`Factory`].
 pub use async_trait::async_trait;
-/// The values of entries.
+/// The type of an entry's value.
 pub use bytes::Bytes;

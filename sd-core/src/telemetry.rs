@@ -1,8 +1,8 @@
-//! Metrics: what an operator looks at and is woken by.
+//! Metrics, for dashboards and alerts.
 //!
 //! With the feature `metrics` they go to the recorder of the [`metrics`](https://docs.rs/metrics)
-//! facade, which the program installs before it makes its first client; without it, nothing is
-//! counted and nothing is paid for.
+//! facade. Install the recorder before you make the first client. Without the feature, nothing is
+//! counted and there is no cost.
 //!
 //! | name | kind | labels | what it says |
 //! |---|---|---|---|
@@ -21,18 +21,18 @@
 //! | [`sd_registration_taken_total`](REGISTRATION_TAKEN) | counter | | keys found in somebody else's hands |
 //! | [`sd_deregistrations_total`](DEREGISTRATIONS) | counter | `outcome`: `removed`, `not_ours`, `unconfirmed` | deregistrations that ended |
 //! | [`sd_endpoints`](ENDPOINTS) | gauge | | endpoints to pick from |
-//! | [`sd_endpoints_failing`](ENDPOINTS_FAILING) | gauge | | instances whose factory failed last |
-//! | [`sd_endpoints_invalidated`](ENDPOINTS_INVALIDATED) | gauge | | endpointers that give the error instead of old endpoints |
+//! | [`sd_endpoints_failing`](ENDPOINTS_FAILING) | gauge | | instances whose last run of the factory failed |
+//! | [`sd_endpoints_invalidated`](ENDPOINTS_INVALIDATED) | gauge | | endpointers that return the error instead of old endpoints |
 //! | [`sd_factory_failures_total`](FACTORY_FAILURES) | counter | | runs of a factory that failed |
 //! | [`sd_retries_total`](RETRIES) | counter | | attempts of a call after its first |
 //! | [`sd_retry_failures_total`](RETRY_FAILURES) | counter | `reason`: `no_endpoints`, `not_retryable`, `attempts_used_up`, `timed_out`, `budget_spent` | calls that failed for good |
 //!
-//! Gauges are sums over what lives in the process: two instancers of one prefix count twice, and
-//! whoever is stopped or dropped takes back what it added. Labels are bounded: a prefix is chosen by
-//! the program, and keys and addresses are never labels. Nothing is counted per call that succeeds
-//! at once, nor per pick.
+//! Gauges are sums over the process: two instancers of one prefix count twice, and one that is
+//! stopped or dropped subtracts what it added. Labels are bounded: the program chooses the
+//! prefixes, and keys and addresses are never labels. Picks, and calls that succeed at once, are
+//! not counted.
 //!
-//! The constants are the names, for alerts that are made in code:
+//! The constants are the names, for alerts that are defined in code:
 //!
 //! ```
 //! use sd_core::telemetry;

@@ -1,10 +1,9 @@
-//! etcd behind the [`Client`](sd_core::Client) of `sd-core`: service discovery that outlives what
-//! production does to a registry.
+//! An etcd backend for `sd-core`: implements [`Client`](sd_core::Client), for etcd in production.
 //!
-//! To put a key on a lease is the easy part. The work is in what happens later: a server that is
-//! frozen rather than down, a registry that comes back empty with a revision counter that fits, a put
-//! that was given up and takes effect all the same. This backend handles those, and its tests cause
-//! them on real etcd processes.
+//! Putting a key on a lease is easy. The faults that follow are not: a server that is frozen rather
+//! than down, a registry that comes back empty and whose new revisions pass the old ones, a put
+//! that was given up but takes effect later. This backend handles them, and its tests cause them on
+//! real etcd processes.
 //!
 //! ```no_run
 //! use sd_core::{Instancer, Prefix, Registrar, Service};
@@ -47,8 +46,8 @@
 //!   compared.
 //!
 //! # Rights
-//! A consumer needs to read its prefix. A provider needs to read and write its keys. Without the
-//! right to read them it does not notice that they were deleted.
+//! A consumer needs the right to read its prefix. A provider needs the rights to read and write its
+//! keys. Without the right to read them, it does not notice that they were deleted.
 //!
 //! # Features
 //! - `metrics`: counters and gauges through the `metrics` facade, see [`telemetry`].
@@ -58,9 +57,9 @@
 //! # Versions
 //! etcd 3.4 or later. Building needs `protoc`, as `etcd-client` does.
 
-// The rooms, and the way imports run: `builder` -> `client` -> `registering`, `watching` ->
+// The rooms, and the direction of imports: `builder` -> `client` -> `registering`, `watching` ->
 // `connection` -> `config` -> `errors`. `support` imports none of them. Each room's `mod.rs` says
-// what lives there.
+// what is in it.
 mod builder;
 mod client;
 mod config;

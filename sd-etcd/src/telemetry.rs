@@ -1,20 +1,21 @@
-//! Metrics of the backend, beside [those of the layers above](sd_core::telemetry).
+//! Metrics of the etcd backend, for dashboards and alerts. [`sd_core::telemetry`] has those of the
+//! layers above.
 //!
 //! With the feature `metrics` they go to the recorder of the [`metrics`](https://docs.rs/metrics)
-//! facade. The program has to install it before it makes its first client. Without the feature
-//! nothing is counted.
+//! facade. Install the recorder before you make the first client. Without the feature, nothing is
+//! counted.
 //!
 //! | name | kind | labels | what it says |
 //! |---|---|---|---|
-//! | [`sd_etcd_connections_given_up_total`](CONNECTIONS_GIVEN_UP) | counter | `purpose`: `watches`, `leases` | connections that did not work any more, or never did |
-//! | [`sd_etcd_authentications_total`](AUTHENTICATIONS) | counter | `outcome`: `granted`, `refused`, `failed`, `disabled` | answers to authentications, and those that had none |
-//! | [`sd_etcd_unauthenticated`](UNAUTHENTICATED) | gauge | | clients that wait for a token, or are refused one |
-//! | [`sd_etcd_silences_total`](SILENCES) | counter | | times that etcd said nothing for too long |
+//! | [`sd_etcd_connections_given_up_total`](CONNECTIONS_GIVEN_UP) | counter | `purpose`: `watches`, `leases` | connections that stopped working, or never worked |
+//! | [`sd_etcd_authentications_total`](AUTHENTICATIONS) | counter | `outcome`: `granted`, `refused`, `failed`, `disabled` | authentications by outcome; `failed` if there was no answer |
+//! | [`sd_etcd_unauthenticated`](UNAUTHENTICATED) | gauge | | clients that wait for a token, or whose credentials are refused |
+//! | [`sd_etcd_silences_total`](SILENCES) | counter | | times that etcd did not answer in time |
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
 //! | [`sd_etcd_rollbacks_total`](ROLLBACKS) | counter | | watches that did not resume because etcd was wiped or rolled back |
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
-//! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd said to be gone |
+//! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd reported as gone |
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
 //! | [`sd_etcd_keepalives_refused_total`](KEEPALIVES_REFUSED) | counter | | attempts at one that etcd refused: credentials that do not fit any more |
 //! | [`sd_etcd_verifications_denied_total`](VERIFICATIONS_DENIED) | counter | | looks at the keys on a lease that etcd did not allow |
@@ -23,7 +24,7 @@
 //!
 //! Gauges are sums over the clients of the process.
 //!
-//! The constants are the names, for alerts that are made in code:
+//! The constants are the names, for alerts that are defined in code:
 //!
 //! ```
 //! use sd_etcd::telemetry;

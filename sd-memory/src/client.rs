@@ -1,4 +1,4 @@
-//! The client: the registry as one process sees it.
+//! The client: one process that uses the registry.
 
 use crate::{ClientOptions, session::Session, shared::Shared, watch};
 use sd_core::{
@@ -7,14 +7,14 @@ use sd_core::{
 };
 use std::sync::Arc;
 
-/// A [`Client`] of a [`Registry`](crate::Registry), with its own leases. Stands for one process.
+/// A [`Client`] of a [`Registry`](crate::Registry), with its own leases. Simulates one process.
 ///
-/// Clones are the same client. When the last is dropped, everything that it started ends: its
-/// leases are revoked if the registry answers at that moment, and run out otherwise; its watches
-/// are interrupted. [`close`](Self::close) does the same and waits, [`crash`](Self::crash) leaves
-/// the leases to run out.
+/// Clones are the same client. When the last clone is dropped, everything that the client started
+/// ends: its leases are revoked if the registry answers at that moment, and expire otherwise; its
+/// watches are interrupted. [`close`](Self::close) does the same and waits. After
+/// [`crash`](Self::crash) the leases expire.
 ///
-/// A call that times out or is dropped had no effect.
+/// A call that times out or is dropped has no effect.
 #[derive(Debug, Clone)]
 pub struct MemoryClient(Arc<Owner>);
 
@@ -23,18 +23,19 @@ impl MemoryClient {
         Self(Arc::new(Owner(Arc::new(Session::new(registry, options)))))
     }
 
-    /// Ends all that this client started, and waits for it: leases are revoked, watches are
-    /// interrupted, registrations are [lost](sd_core::Lost::Closed), tasks have ended. Every later
-    /// call answers [`Error::Closed`]. A registry that does not answer is waited for as long as
-    /// in [`deregister`](Client::deregister); the leases run out then.
+    /// Ends everything that this client started, and waits for it: leases are revoked, watches are
+    /// interrupted, registrations are [lost](sd_core::Lost::Closed), tasks end. Every later call
+    /// returns [`Error::Closed`]. If the registry does not answer within the deregister timeout
+    /// ([`ClientOptions::with_deregister_timeout`](crate::ClientOptions::with_deregister_timeout)),
+    /// the leases expire.
     ///
-    /// Cancellation safe: when dropped, the client is closed and its leases run out.
+    /// Cancellation safe: if the future is dropped, the client is closed and its leases expire.
     pub async fn close(&self) {
         self.session().close().await;
     }
 
-    /// Ends as a killed process does: the registry is told nothing, and the client's entries stay
-    /// until their leases run out. Every later call answers [`Error::Closed`].
+    /// Ends the client like a killed process: it sends nothing to the registry, and its entries
+    /// stay until their leases expire. Every later call returns [`Error::Closed`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -66,11 +67,11 @@ impl MemoryClient {
 
 /// # Faults of this client alone
 ///
-/// The registry goes on, and so do its other clients.
+/// They do not affect the registry or its other clients.
 impl MemoryClient {
-    /// Cuts the client off from the registry, as a network does that drops every packet. Its calls
-    /// wait for their timeout; its watches fall silent and report a disruption and then an
-    /// interruption. Its leases run out, since nothing keeps them alive. It learns of that when it is
+    /// Cuts the client off from the registry, like a network that drops every packet. Its calls
+    /// wait for their timeout. Its watches report a disruption and then an interruption. Its leases
+    /// expire, since nothing keeps them alive; the client learns of that when it is
     /// [reconnected](Self::reconnect).
     ///
     /// ```
@@ -105,7 +106,7 @@ impl MemoryClient {
         });
     }
 
-    /// Ends a [partition](Self::cut_off): calls that wait go through, and the client learns what it
+    /// Ends [`cut_off`](Self::cut_off): waiting calls go through, and the client learns what it
     /// missed.
     pub fn reconnect(&self) {
         let client = self.session().id();
@@ -116,8 +117,7 @@ impl MemoryClient {
         });
     }
 
-    /// Answers the next `calls` calls of this client with `error`; as
-    /// [`Registry::fail_next`](crate::Registry::fail_next) otherwise.
+    /// Like [`Registry::fail_next`](crate::Registry::fail_next), for the calls of this client only.
     pub fn fail_next(&self, calls: usize, error: Error) {
         let client = self.session().id();
         self.session()
@@ -170,7 +170,7 @@ impl Drop for Owner {
     }
 }
 
-/// Refuses what etcd would refuse, before anything happens.
+/// Refuses an entry that is too large for etcd, before anything is sent.
 pub(crate) fn check_size(session: &Session, key: &ServiceKey, value: &Bytes) -> Result<()> {
     if session.is_closed() {
         return Err(Error::Closed);

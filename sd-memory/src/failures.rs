@@ -1,4 +1,4 @@
-//! How many of the next calls fail, and with which error. No I/O, no clock.
+//! Scripted failures: how many of the next calls fail, and with which error. No I/O, no clock.
 
 use sd_core::Error;
 
@@ -8,14 +8,14 @@ pub(crate) struct Failures(Vec<Failure>);
 
 #[derive(Debug)]
 struct Failure {
-    /// Whose calls fail; everybody's if `None`.
+    /// The client whose calls fail. `None` for all clients.
     client: Option<u64>,
     left: usize,
     error: Error,
 }
 
 impl Failures {
-    /// The next `calls` calls of `client`, or of anybody, fail with `error`.
+    /// Makes the next `calls` calls of `client` fail with `error`; of any client if it is `None`.
     pub(crate) fn add(&mut self, client: Option<u64>, calls: usize, error: Error) {
         self.0.push(Failure {
             client,
@@ -25,7 +25,7 @@ impl Failures {
         self.0.retain(|failure| failure.left > 0);
     }
 
-    /// The error that the call which `client` makes now fails with, if it fails.
+    /// The error for the current call of `client`. `None` if it does not fail.
     pub(crate) fn take(&mut self, client: u64) -> Option<Error> {
         let place = self
             .0
@@ -39,7 +39,7 @@ impl Failures {
         }
     }
 
-    /// `client` is gone.
+    /// Forgets the failures of `client`, which is gone.
     pub(crate) fn forget(&mut self, client: u64) {
         self.0.retain(|failure| failure.client != Some(client));
     }

@@ -1,4 +1,4 @@
-//! The faults: what a registry does to its clients, and what others do to the registry.
+//! The faults: what the registry does to its clients, and what others do to the registry.
 
 use crate::{
     Registry,
@@ -11,7 +11,7 @@ use std::time::Duration;
 impl Registry {
     /// Puts `value` under `key` without a lease, as an operator would, and returns the revision.
     ///
-    /// A client that held the key hears that it is [taken](sd_core::Lost::Taken).
+    /// A client that held the key learns that it was [taken](sd_core::Lost::Taken).
     ///
     /// # Errors
     /// [`Invalid::EmptyKey`].
@@ -46,8 +46,8 @@ impl Registry {
 
     /// Deletes `key`, as an operator would; `false` if it was not there.
     ///
-    /// A client that held the key hears that it was [deleted](sd_core::Lost::KeyDeleted); its
-    /// lease lives on.
+    /// A client that held the key learns that it was [deleted](sd_core::Lost::KeyDeleted). Its
+    /// lease is kept.
     pub fn delete(&self, key: impl AsRef<str>) -> bool {
         Key::new(key).is_ok_and(|key| self.0.with(|state, _| state.store.delete(&key).is_some()))
     }
@@ -76,23 +76,24 @@ impl Registry {
         })
     }
 
-    /// Ends the lease as if its TTL had run out or somebody had revoked it; `false` if it is gone.
-    /// Its keys go in one revision.
+    /// Ends the lease as if it had expired or an operator had revoked it. Its keys are removed at
+    /// one revision. Returns `false` if there is no such lease.
     pub fn expire_lease(&self, id: &LeaseId) -> bool {
         self.0.with(|state, _| state.store.revoke(id))
     }
 
-    /// Forgets the history up to the current revision. A watch from an earlier one is a
-    /// [gap](sd_core::Gap::Compacted). Watches that are open go on, unless they are more than
-    /// 1,024 revisions behind.
+    /// Drops the history up to the current revision. A new watch from an earlier revision gets a
+    /// [gap](sd_core::Gap::Compacted). Open watches continue, unless they are more than 1,024
+    /// revisions behind.
     pub fn compact(&self) {
         self.0.with(|state, _| state.store.compact());
     }
 
-    /// Loses everything, as an etcd that comes back with an empty data directory: no entry, no
-    /// lease, no history, and a counter that starts at 1 again. Watches are interrupted and find a
-    /// [gap](sd_core::Gap::Rebuilt) when they are resumed, also when the counter has passed
-    /// theirs by then (write something to push it); clients hear that their leases are gone.
+    /// Loses everything, like an etcd that comes back with an empty data directory: entries, leases
+    /// and history are gone, and the revision counter starts at 1 again. Watches are interrupted,
+    /// and get a [gap](sd_core::Gap::Rebuilt) when they are resumed, even if the new counter has
+    /// passed their revision by then (write entries to advance it). Clients learn that their leases
+    /// are lost.
     pub fn rebuild_empty(&self) {
         self.0.change_condition(|state, _| {
             state.store = state.store.rebuilt();
@@ -104,14 +105,14 @@ impl Registry {
 
 /// # A registry in trouble
 ///
-/// It is in one condition at a time: the latest of [`freeze`](Registry::freeze),
-/// [`refuse`](Registry::refuse) and [`kill`](Registry::kill) counts, until its own counterpart
-/// ends it. Each is logged once, for all its clients.
+/// [`freeze`](Registry::freeze), [`refuse`](Registry::refuse) and [`kill`](Registry::kill) replace
+/// each other: only the latest is in effect, until its own counterpart ends it. Each is logged
+/// once, for all clients.
 impl Registry {
-    /// Stops answering, as a process that was sent SIGSTOP. Calls wait for their timeout, watches
-    /// fall silent and are reported as disrupted and then as interrupted.
+    /// Stops answering, like a process after SIGSTOP. Calls wait for their timeout. Watches report
+    /// a disruption and then an interruption.
     ///
-    /// Nothing moves on the server's side either: leases whose time runs out meanwhile end at the
+    /// The server does nothing either: leases that expire during the freeze end at the
     /// [thaw](Self::thaw), before any keep-alive that waits for it.
     ///
     /// ```
@@ -141,7 +142,8 @@ impl Registry {
         });
     }
 
-    /// Ends a [freeze](Self::freeze): waiting calls go through, and leases end whose time ran out.
+    /// Ends a [freeze](Self::freeze): leases that have expired end, and then waiting calls go
+    /// through.
     pub fn thaw(&self) {
         self.0.change_condition(|state, _| {
             if matches!(state.condition, Condition::Frozen { .. }) {
@@ -151,9 +153,9 @@ impl Registry {
         });
     }
 
-    /// Answers every call with `error` and interrupts the watches with it, as a registry does that
-    /// cannot be reached, or has no leader, or no longer accepts the credentials. Time goes on:
-    /// leases end that are not kept alive.
+    /// Answers every call with `error` and interrupts all watches with it, like a registry that
+    /// cannot be reached, has no leader, or no longer accepts the credentials. Leases expire
+    /// meanwhile, since keep-alives fail.
     pub fn refuse(&self, error: Error) {
         self.0.change_condition(|state, _| {
             tracing::warn!(error = %ErrorChain(&error), "the registry refuses all calls");
@@ -172,8 +174,8 @@ impl Registry {
         });
     }
 
-    /// Takes the registry down: calls are refused as unavailable, watches interrupted, and no lease
-    /// ends. Its data waits for the [restart](Self::restart).
+    /// Takes the registry down and keeps its data: calls fail as unavailable, watches are
+    /// interrupted, and no lease expires until the [restart](Self::restart).
     pub fn kill(&self) {
         self.0.change_condition(|state, _| {
             tracing::warn!("the registry is down");
@@ -182,8 +184,8 @@ impl Registry {
         });
     }
 
-    /// Brings a [killed](Self::kill) registry back with its data. As etcd's, each lease that it
-    /// still holds gets its whole TTL again.
+    /// Restarts a [killed](Self::kill) registry with its data. As in etcd, each lease gets its full
+    /// TTL again.
     pub fn restart(&self) {
         self.0.change_condition(|state, now| {
             if matches!(state.condition, Condition::Killed) {
@@ -194,12 +196,12 @@ impl Registry {
         });
     }
 
-    /// Answers the next `calls` calls of any client with `error`. Calls that fail have no effect.
-    /// Lists, watches that are opened, registrations, reclaims and removals count as calls;
-    /// keep-alives do not, and do not fail. Failures asked for before come first.
+    /// Answers the next `calls` calls of any client with `error`. A failed call has no effect.
+    /// Lists, opened watches, registrations, reclaims and removals count as calls. Keep-alives do
+    /// not count and do not fail. If called several times, the earliest failures come first.
     ///
-    /// A removal that fails with an error that [can pass](Error::is_transient) is tried again a
-    /// second later, and counts again.
+    /// A removal that fails with a [transient](Error::is_transient) error is tried again a second
+    /// later, and counts again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -224,15 +226,15 @@ impl Registry {
             .change_condition(|state, _| state.failures.add(None, calls, error));
     }
 
-    /// Makes every call take this long from now on, keep-alives included; zero ends it. What watches
-    /// report is not delayed: [`delay_watches`](Self::delay_watches) does that.
+    /// Makes every call take this long from now on, keep-alives included; zero ends it. Does not
+    /// delay the items of open watches; [`delay_watches`](Self::delay_watches) does.
     pub fn delay(&self, by: Duration) {
         self.0.change_condition(|state, _| state.delay = by);
     }
 
-    /// Makes watches report every change this long after it was made, from now on; zero ends it, and
-    /// watches report at once what was held back. Lists and other calls are not delayed, and neither
-    /// is the end of a watch.
+    /// Makes watches report every change this long after it was made, from now on. With zero,
+    /// watches report at once all changes that were held back. Does not delay calls or the end of a
+    /// watch.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,5 @@
-//! The history of a registry: what changed, revision by revision, as far back as it is kept. Pure.
+//! The history of a registry: the changes of each revision, as far back as it is kept. No I/O, no
+//! clock.
 
 use sd_core::{Change, Gap, Prefix, Revision};
 use std::{
@@ -6,14 +7,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// How far back a watch that is under way may lag behind a compaction: etcd has handed it those
-/// changes already, into a buffer of about this many.
+/// How many revisions an open watch may lag behind a compaction. etcd has already sent it those
+/// changes, into a buffer of about this size.
 const BACKLOG: usize = 1024;
 
-/// When a batch is full. The changes of one revision stay together, however many they are.
+/// How many changes fill a batch. The changes of one revision stay together, however many they are.
 const BATCH: usize = 1024;
 
-/// Tells histories apart, those of other registries in this process included.
+/// The next id of a history, unique among all registries of this process.
 static HISTORIES: AtomicU64 = AtomicU64::new(1);
 
 /// The changes since the last compaction, one record for each revision.
@@ -23,11 +24,11 @@ pub(crate) struct History {
     revision: u64,
     /// No new watch can start before this revision.
     compacted: u64,
-    /// Up to here, nothing is left even for a watch that is under way.
+    /// Up to this revision, nothing is left even for open watches.
     forgotten: u64,
     /// The records of the revisions after `forgotten`.
     records: VecDeque<Vec<Change>>,
-    /// How many records are kept where nobody compacts.
+    /// How many records are kept if nobody compacts.
     capacity: usize,
     /// Whether the revisions of other histories count as compacted.
     is_bumped: bool,
@@ -40,17 +41,17 @@ struct Position {
     revision: u64,
 }
 
-/// What a watch has missed so far.
+/// The changes that a watch has not read yet, or the first of them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Missed {
     /// The changes under its prefix.
     pub(crate) changes: Vec<Change>,
-    /// The revision they lead to; more may follow.
+    /// The revision after these changes. There may be later ones.
     pub(crate) upto: u64,
 }
 
 impl History {
-    /// A history without a change, which is at revision 1 as etcd's is.
+    /// A history without changes, at revision 1 like a new etcd.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             id: HISTORIES.fetch_add(1, Ordering::Relaxed),
@@ -78,7 +79,7 @@ impl History {
         }
     }
 
-    /// A number that no other history has.
+    /// A number that is unique to this history.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -88,7 +89,7 @@ impl History {
         self.revision
     }
 
-    /// The oldest revision that a new watch can go on from.
+    /// The oldest revision after which a new watch can begin.
     pub(crate) fn compacted(&self) -> u64 {
         self.compacted
     }
@@ -98,7 +99,7 @@ impl History {
         self.capacity
     }
 
-    /// Makes the next revision, in which all of `changes` happened.
+    /// Adds a revision with all of `changes`, and returns it.
     pub(crate) fn record(&mut self, changes: Vec<Change>) -> u64 {
         self.revision += 1;
         self.records.push_back(changes);
@@ -106,7 +107,7 @@ impl History {
         self.revision
     }
 
-    /// Forgets what led to the current revision.
+    /// Drops the history up to the current revision.
     pub(crate) fn compact(&mut self) {
         self.compacted = self.revision;
         self.keep(BACKLOG.min(self.capacity));
@@ -120,7 +121,7 @@ impl History {
         })
     }
 
-    /// The revision behind a resume token, if a watch can go on from it.
+    /// The revision in a resume token, if a watch can resume from it.
     pub(crate) fn locate(&self, token: &Revision) -> Result<u64, Gap> {
         let position: &Position = token.downcast_ref().ok_or(Gap::ForeignToken)?;
         if position.history != self.id && self.is_bumped {
@@ -138,8 +139,8 @@ impl History {
         Ok(position.revision)
     }
 
-    /// What happened under `prefix` after the revision `after` and until `last`, or the beginning of
-    /// it; `None` if that is forgotten. Never a part of a revision.
+    /// The changes under `prefix` after the revision `after` up to `last`, or as many as fit into a
+    /// batch. `None` if they are no longer kept. Never splits a revision.
     pub(crate) fn missed(&self, after: u64, last: u64, prefix: &Prefix) -> Option<Missed> {
         let mut changes = Vec::new();
         let mut upto = after;
@@ -153,7 +154,7 @@ impl History {
         Some(Missed { changes, upto })
     }
 
-    /// The records after the revision `after`; `None` if one of them is forgotten.
+    /// The records after the revision `after`. `None` if one of them is no longer kept.
     pub(crate) fn after(&self, after: u64) -> Option<impl Iterator<Item = &Vec<Change>>> {
         let known = after.checked_sub(self.forgotten)?;
         Some(self.records.iter().skip(usize::try_from(known).ok()?))

@@ -1,4 +1,5 @@
-//! What a client holds, compared with what the registry has. No I/O; the registry is passed in.
+//! The holdings of a client: its ledger and leases, compared with the registry. No I/O; the
+//! registry's store is passed in.
 
 use crate::store::{Store, Stored};
 use sd_core::{
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What tells a client's own entry from others: key, lease and modification.
+/// Identifies a client's own entry: key, lease and modification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) key: Key,
@@ -53,23 +54,23 @@ impl Mark {
     }
 }
 
-/// What a client holds.
+/// The registrations and leases of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     pub(crate) ledger: Ledger<Mark>,
-    /// Dropping one ends the keep-alive of its lease.
+    /// Dropping a guard ends the keep-alive of its lease.
     keep_alives: HashMap<LeaseId, DropGuard>,
-    /// The history, and the revision in it, up to which the ledger agrees with the registry.
+    /// Up to where the registry was read: the id of the history, and the revision.
     read: (u64, u64),
 }
 
 impl Holdings {
-    /// Whether there is nothing that could be lost.
+    /// Whether there is no registration that could be lost.
     pub(crate) fn is_idle(&self) -> bool {
         self.ledger.leases().next().is_none()
     }
 
-    /// Grants a lease for services of this TTL, and the token that ends its keep-alive.
+    /// Grants a lease for services of this TTL. Returns it with the token that ends its keep-alive.
     pub(crate) fn grant(
         &mut self,
         ttl: Ttl,
@@ -83,7 +84,7 @@ impl Holdings {
         (lease, stop)
     }
 
-    /// Notes that the entry of `call` was put.
+    /// Records that the entry of `call` was put.
     pub(crate) fn hold(
         &mut self,
         call: Call,
@@ -100,18 +101,18 @@ impl Holdings {
         registration
     }
 
-    /// The lease of a removal is not kept alive any more.
+    /// Ends the keep-alive of the lease that `removal` revokes.
     pub(crate) fn let_go(&mut self, removal: &Removal<Mark>) {
         if let Some(lease) = &removal.lease {
             self.keep_alives.remove(lease);
         }
     }
 
-    /// Removes the entry if it is still ours, and the lease if nothing else hangs on it.
+    /// Removes the entry if it is still ours, and revokes the lease if it was the last entry on it.
     pub(crate) fn carry_out(removal: &Removal<Mark>, store: &mut Store) -> Deregistered {
         let is_ours = removal.mark.stands(store);
         match &removal.lease {
-            // The entry goes with the lease, in one revision.
+            // Revoking the lease removes the entry, at one revision.
             Some(lease) => {
                 store.revoke(lease);
             }

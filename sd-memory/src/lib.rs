@@ -1,10 +1,10 @@
-//! A service registry inside the process that behaves as etcd does, faults included.
+//! A service registry inside the process that behaves like etcd, including its faults.
 //!
-//! A service that registers itself or follows others has to be right when leases run out, when the
-//! registry is away, or when somebody else takes its key. A mock has no leases, and tests on a real
-//! etcd take as long as its leases do. This registry has real leases, TTLs, revisions, compaction
-//! and watches, on tokio's clock: with paused time, an hour takes no time in a test. Faults are
-//! [part of the API](Registry).
+//! A service that registers itself or follows others must work when leases expire, when the
+//! registry is down, or when somebody else takes its key. A mock has no leases, and tests on a real
+//! etcd have to wait for them. This registry has real leases, TTLs, revisions, compaction and
+//! watches, on tokio's clock: with paused time, an hour takes no time in a test. Faults are [part
+//! of the API](Registry).
 //!
 //! ```
 //! use futures::StreamExt;
@@ -18,7 +18,7 @@
 //! let registry = Registry::new();
 //! let (provider, consumer) = (registry.client(), registry.client());
 //!
-//! // A consumer follows what a provider registers.
+//! // A consumer watches, and a provider registers.
 //! let hello = Prefix::new("/services/hello")?;
 //! let listed = consumer.get_entries(&hello).await?;
 //! let mut watch = consumer.watch_prefix(&hello, &listed.revision).await?;
@@ -27,7 +27,8 @@
 //! let batch = watch.next().await.ok_or("ended")??;
 //! assert!(matches!(&batch.changes[..], [Change::Put(entry)] if entry.value == "10.0.0.1:8080"));
 //!
-//! // The registry stops answering for longer than the lease lives: a loss, but only once it says so.
+//! // The registry stops answering for longer than the TTL. The registration is lost only when the
+//! // registry says so.
 //! registry.freeze();
 //! tokio::time::sleep(2 * service.ttl.duration()).await;
 //! assert_eq!(registration.loss(), None);
@@ -41,15 +42,15 @@
 //! # }
 //! ```
 //!
-//! Everything needs a tokio runtime with its clock. A client belongs to the runtime that it first
-//! registered on; a registry to none.
+//! Everything needs a tokio runtime with time enabled. A client keeps a lease alive on
+//! the runtime on which it was granted. A registry belongs to no runtime.
 //!
-//! # Where it differs from etcd
-//! - A call that times out or is dropped had no effect, where etcd may still apply it later.
-//! - Of what was not compacted, the last 100,000 revisions are kept
-//!   ([another number](Registry::with_history) can be had).
-//! - A resume token names the history it is of, so that no rebuilt registry passes for the old one.
-//! - Keys are text.
+//! # Differences from etcd
+//! - A call that times out or is dropped has no effect. etcd may still apply it later.
+//! - The history is compacted after 100,000 revisions; see [`Registry::with_history`].
+//! - A resume token identifies its history, so a watch always notices that the registry was
+//!   rebuilt.
+//! - Keys are UTF-8.
 
 mod backup;
 mod calls;

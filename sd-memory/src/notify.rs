@@ -1,7 +1,7 @@
-//! Wakes all who wait for the registry to change.
+//! Wakes everything that waits for the registry to change.
 //!
-//! Who has waited longest is woken first, so that a program on one thread with a seeded source of
-//! randomness repeats exactly; the channels of tokio wake their receivers in any order.
+//! The listener that has waited longest is woken first, so that a program on one thread with seeded
+//! random numbers repeats exactly. tokio's channels wake their receivers in any order.
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ struct Changes {
     notify: Notify,
 }
 
-/// Somebody who waits for changes.
+/// Waits for changes.
 #[derive(Debug)]
 pub(crate) struct Listener {
     changes: Arc<Changes>,
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
 }
 
 impl Notifier {
-    /// Wakes all who listen.
+    /// Wakes all listeners.
     pub(crate) fn notify(&self) {
         self.0.count.fetch_add(1, Ordering::AcqRel);
         self.0.notify.notify_waiters();
@@ -45,15 +45,15 @@ impl Notifier {
 }
 
 impl Listener {
-    /// All changes until now are known.
+    /// Marks all changes until now as seen.
     pub(crate) fn mark_seen(&mut self) {
         self.seen = self.changes.count.load(Ordering::Acquire);
     }
 
-    /// Waits for a change that is not known yet. Cancellation safe.
+    /// Waits for a change that was not seen yet. Cancellation safe.
     pub(crate) async fn changed(&mut self) {
         loop {
-            // Made before the look, so that nothing is missed in between.
+            // Made before the check, so that no change in between is missed.
             let notified = self.changes.notify.notified();
             if self.changes.count.load(Ordering::Acquire) != self.seen {
                 break;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Timeouts and limits of a [`MemoryClient`](crate::MemoryClient); the defaults are those of a
+/// Timeouts and limits of a [`MemoryClient`](crate::MemoryClient). The defaults resemble those of a
 /// client of etcd.
 ///
 /// ```
@@ -36,9 +36,9 @@ impl ClientOptions {
         self
     }
 
-    /// How long the registry is silent before watches report a disruption (2 s by default), and
-    /// before they end as interrupted (6 s by default), both counted from the beginning of the
-    /// silence. [`Duration::MAX`] for never.
+    /// How long the registry may be silent before watches report a disruption (2 s by default), and
+    /// before they end as interrupted (6 s by default). Both count from the beginning of the
+    /// silence. [`Duration::MAX`] means never.
     #[must_use]
     pub fn with_silence(mut self, disrupted: Duration, interrupted: Duration) -> Self {
         self.disrupted_after = disrupted;
@@ -46,7 +46,7 @@ impl ClientOptions {
         self
     }
 
-    /// How many bytes a key and its value have together at most: 1.5 MiB by default, as etcd's
+    /// The maximum size of a key and its value together, in bytes: 1.5 MiB by default, like etcd's
     /// `--max-request-bytes`.
     #[must_use]
     pub fn with_request_limit(mut self, bytes: usize) -> Self {

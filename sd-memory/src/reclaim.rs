@@ -6,7 +6,7 @@ use sd_core::{
 };
 use std::sync::Arc;
 
-/// What a registration keeps of its client.
+/// A registration's link to its client.
 #[derive(Debug)]
 pub(crate) struct MemoryReclaim {
     pub(crate) session: Arc<Session>,

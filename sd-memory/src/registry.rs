@@ -1,4 +1,4 @@
-//! The registry, as those who test with it see it.
+//! The registry: clients, and what it holds, for assertions.
 
 use crate::{
     ClientOptions, MemoryClient,
@@ -9,7 +9,7 @@ use crate::{
 use sd_core::{Change, Entry, LeaseId};
 use std::{fmt, sync::Arc};
 
-/// How many revisions a registry keeps where nobody compacts.
+/// How many revisions a registry keeps if nobody compacts.
 const HISTORY: usize = 100_000;
 
 /// A registry in the process. Cheap to clone; clones are the same registry.
@@ -23,10 +23,12 @@ const HISTORY: usize = 100_000;
 /// [`restore`](Self::restore);
 /// those of one client, [`cut_off`](MemoryClient::cut_off) and
 /// [`fail_next`](MemoryClient::fail_next), are methods of the client.
-/// Faults and assertions are the tester's own hand: they act at once, whatever state the registry
-/// is in, and clients hear of them when they can.
 ///
-/// Leases end on tokio's clock, by a task that runs while there are any and ends with the registry.
+/// Faults and assertions act at once, even while the registry is frozen or down. Clients learn of
+/// the changes when the registry answers them.
+///
+/// Leases expire on tokio's clock. A task ends them; it runs while there are leases, and ends with
+/// the registry.
 #[derive(Clone)]
 pub struct Registry(pub(crate) Arc<Shared>);
 
@@ -52,24 +54,24 @@ impl Registry {
         MemoryClient::new(&self.0, options)
     }
 
-    /// Everything in the registry, in the order of the keys.
+    /// All entries, in the order of their keys.
     pub fn entries(&self) -> Vec<Entry> {
         self.look(|state| state.store.entries().collect())
     }
 
-    /// What stands under `key`.
+    /// The entry under `key`.
     pub fn get(&self, key: &str) -> Option<Stored> {
         self.look(|state| state.store.get(key).cloned())
     }
 
-    /// The leases that live, the oldest first.
+    /// The leases that have not ended, the oldest first.
     pub fn leases(&self) -> Vec<LeaseId> {
         let mut leases: Vec<_> = self.look(|state| state.store.leases().cloned().collect());
         leases.sort();
         leases
     }
 
-    /// The lease called `id`, if it lives.
+    /// The lease `id`. `None` if it has ended.
     pub fn lease(&self, id: &LeaseId) -> Option<Lease> {
         self.look(|state| state.store.lease(id).cloned())
     }
@@ -84,8 +86,8 @@ impl Registry {
         self.look(|state| state.store.history().revision())
     }
 
-    /// What changed after `revision`, one list for each revision, the oldest first; `None` if that is
-    /// forgotten, or lies ahead.
+    /// The changes after `revision`, one list for each revision, the oldest first. `None` if they
+    /// are no longer kept, or `revision` is in the future.
     ///
     /// ```
     /// use sd_memory::Registry;

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The part of a client that its tasks and handles share. It does nothing more once it is closed.
+/// The part of a client that its tasks and handles share. Does nothing after it is closed.
 #[derive(Debug)]
 pub(crate) struct Session {
     id: u64,
@@ -31,15 +31,15 @@ pub(crate) struct Session {
     tasks: TaskTracker,
 }
 
-/// What the session's lock guards. It is taken before the registry's.
+/// The state behind the session's lock. That lock is taken before the registry's.
 #[derive(Debug, Default)]
 struct SessionState {
     holdings: Holdings,
     /// Removals that the registry has not confirmed yet.
     pending: Vec<Pending>,
-    /// Whether a task tells the registrations what the registry does.
+    /// Whether a task watches the registry for losses.
     listening: bool,
-    /// Where the tasks run; a handle may be dropped elsewhere.
+    /// The runtime of the tasks. A handle may be dropped outside of it.
     runtime: Option<Handle>,
 }
 
@@ -80,8 +80,8 @@ impl Session {
         self.lock().holdings.ledger.is_closed()
     }
 
-    /// Has `f` answer a call. Until the answer is there nothing has happened, so that a call that
-    /// is dropped, or runs out of time, had no effect.
+    /// Makes a call, which `f` answers once the registry does. Until then nothing happens, so a
+    /// call that is dropped or times out has no effect.
     ///
     /// [`Error::Closed`] once the session has ended.
     pub(crate) async fn call<T>(
@@ -94,8 +94,8 @@ impl Session {
             .await
     }
 
-    /// A [`call`](Self::call) that changes what this client holds. Both locks are held while `f`
-    /// works, so that what the registry does and what the client notes of it are one step.
+    /// A [`call`](Self::call) that changes the holdings of this client. Both locks are held while
+    /// `f` runs, so that registry and holdings change in one step.
     async fn call_with_holdings<T>(
         &self,
         operation: &'static str,
@@ -131,7 +131,7 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call and takes as long as it takes to get there.
+    /// Counts a call, and waits for the registry's delay.
     async fn send(&self, count: fn(&mut Calls) -> &mut u64) {
         let delay = self.registry.with(|state, _| {
             *count(&mut state.calls) += 1;
@@ -142,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Has `f` answer, if the registry does; `None` if it is silent.
+    /// Lets `f` answer if the registry answers. `None` if it is silent.
     fn attempt_once<T>(
         &self,
         kind: Kind,
@@ -165,7 +165,7 @@ impl Session {
 }
 
 impl SessionState {
-    /// The runtime for the tasks: that of the last call that needed one.
+    /// The current runtime, which also runs the tasks of handles that are dropped elsewhere.
     fn runtime(&mut self) -> Handle {
         self.runtime.insert(Handle::current()).clone()
     }

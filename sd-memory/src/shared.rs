@@ -1,5 +1,4 @@
-//! What clients, watches and handles of one registry share: one state behind one lock, and a way to
-//! wait until it changes.
+//! The shared state of a registry: one state behind one lock, and a way to wait until it changes.
 
 use crate::{
     calls::Calls,
@@ -31,20 +30,20 @@ use tokio::{
 pub(crate) enum Condition {
     /// It answers.
     Open,
-    /// It does nothing at all.
+    /// It does nothing, and no lease ends.
     Frozen { since: Instant },
-    /// It goes on, and answers every call with this error.
+    /// It answers every call with this error. Leases end.
     Refusing(Error),
-    /// It is not there; its data is.
+    /// It is down and keeps its data.
     Killed,
 }
 
-/// What a client does.
+/// Whether [`fail_next`](crate::Registry::fail_next) applies to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Something that somebody asked of it.
+    /// A call of the program. It applies.
     Call,
-    /// What it does by itself: it keeps leases alive, hears of losses, and ends.
+    /// The client's own work: keeping leases alive, noticing losses, closing. It does not apply.
     Upkeep,
 }
 
@@ -56,7 +55,7 @@ pub(crate) enum Attempt<T> {
     Refused(Error),
 }
 
-/// All that the lock guards.
+/// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
@@ -69,21 +68,21 @@ pub(crate) struct State {
     pub(crate) cut_off: HashMap<u64, Instant>,
     /// The open watches, and the client of each.
     pub(crate) watchers: HashMap<u64, u64>,
-    /// The error that watches end with which were closed.
+    /// The error with which disconnected watches end.
     pub(crate) disconnected: Error,
     pub(crate) calls: Calls,
-    /// The task that ends leases; it ends with the registry.
+    /// The task that ends expired leases. It ends with the registry.
     expiry: Option<JoinHandle<()>>,
 }
 
 impl State {
-    /// Ends all watches, which are told `why`.
+    /// Ends all watches with the error `why`.
     pub(crate) fn disconnect(&mut self, why: Error) {
         self.watchers.clear();
         self.disconnected = why;
     }
 
-    /// Since when `client` gets no answer, if it gets none.
+    /// Since when `client` gets no answers. `None` if it gets answers.
     pub(crate) fn silent_since(&self, client: u64) -> Option<Instant> {
         let frozen = match self.condition {
             Condition::Frozen { since } => Some(since),
@@ -95,7 +94,7 @@ impl State {
             .min()
     }
 
-    /// `client` is gone.
+    /// Forgets `client`, which is gone.
     pub(crate) fn forget(&mut self, client: u64) {
         self.cut_off.remove(&client);
         self.failures.forget(client);
@@ -113,15 +112,15 @@ impl State {
 /// What clients, watches and handles of one registry share.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Wakes all who wait for a change.
+    /// Wakes everything that waits for a change.
     changes: Notifier,
-    /// Moves whenever the next end of a lease may be sooner than it was.
+    /// Notified whenever the next end of a lease may have become earlier.
     deadlines: watch::Sender<()>,
     ids: AtomicU64,
 }
 
 impl Shared {
-    /// An empty registry that keeps so many revisions.
+    /// An empty registry that keeps this many revisions.
     pub(crate) fn new(revisions: usize) -> Self {
         let state = State {
             store: Store::new(History::new(revisions)),
@@ -143,7 +142,7 @@ impl Shared {
         }
     }
 
-    /// A number that nobody else at this registry has.
+    /// A new number, unique in this registry.
     pub(crate) fn id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -153,7 +152,7 @@ impl Shared {
         self.changes.listen()
     }
 
-    /// Looks at the state, or changes it, as the tester does: whatever condition it is in.
+    /// Reads or changes the state on behalf of the test, whatever condition the registry is in.
     pub(crate) fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = Instant::now();
         let mut state = self.lock();
@@ -186,14 +185,14 @@ impl Shared {
         answer
     }
 
-    /// Changes how the registry treats its clients, and wakes all who wait.
+    /// Changes how the registry treats its clients, and wakes everything that waits.
     pub(crate) fn change_condition(self: &Arc<Self>, f: impl FnOnce(&mut State, Instant)) {
         self.with(f);
         self.deadlines.send_replace(());
         self.changes.notify();
     }
 
-    /// Has `f` answer `client`, if the registry does.
+    /// Lets `f` answer `client` if the registry answers.
     pub(crate) fn attempt<T>(
         self: &Arc<Self>,
         client: u64,
@@ -221,8 +220,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the task that ends leases, if there is something to do and nobody does it. Outside
-    /// of a runtime, leases end when somebody looks.
+    /// Starts the task that ends leases, if there are leases and no such task. Outside of a
+    /// runtime, expired leases end at the next access.
     fn watch_deadlines(self: &Arc<Self>, state: &mut State) {
         let running = state
             .expiry
@@ -244,11 +243,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What has to differ for a state to count as changed.
+/// The parts of the state whose change wakes waiters.
 struct Version {
-    /// The history, its newest revision, and the oldest that was not compacted.
+    /// The id of the history, its newest revision, and the oldest that is not compacted.
     revision: (u64, u64, u64),
-    /// A lease without keys ends without a revision.
+    /// The number of leases: one without keys ends without a new revision.
     leases: usize,
     next_expiry: Option<Instant>,
 }
@@ -263,14 +262,14 @@ impl Version {
         }
     }
 
-    /// Whether somebody who waits may have something to do.
+    /// Whether waiters have to be woken.
     fn has_changed(&self, after: &Self) -> bool {
         let what = |it: &Self| (it.revision, it.leases);
         what(self) != what(after)
     }
 }
 
-/// Ends leases when their time is up, for as long as there are leases and a registry.
+/// Ends leases when they expire. Runs while the registry exists and has leases.
 async fn end_leases(registry: Weak<Shared>, mut deadlines: watch::Receiver<()>) {
     loop {
         let Some(shared) = registry.upgrade() else {

@@ -1,4 +1,4 @@
-//! What a registry holds: entries, leases, and the history of both. Pure: the time is passed in.
+//! The store of a registry: entries, leases, and their history. No I/O; the time is passed in.
 
 use crate::{backup::Backup, history::History};
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
@@ -9,40 +9,40 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// The ids of leases look like etcd's: 19 digits. A registry counts them from here and gives none out
-/// twice, rebuilt or not, so that the same calls lead to the same ids.
+/// The first id of a lease. It has 19 digits, like etcd's. A registry counts from here, also after
+/// it was rebuilt, so that the same calls lead to the same ids.
 const FIRST_LEASE: i64 = 7_587_849_142_468_224_212;
 
-/// An entry as the registry keeps it, for assertions; see [`Registry::get`](crate::Registry::get).
+/// An entry as the registry holds it, for assertions; see [`Registry::get`](crate::Registry::get).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
     /// The value.
     pub value: Bytes,
-    /// The revision at which the key came to be.
+    /// The revision at which the key was created.
     pub created: u64,
     /// The revision of its last put.
     pub modified: u64,
-    /// How many puts it had since it came to be.
+    /// The number of puts since the key was created.
     pub version: u64,
-    /// The lease it hangs on.
+    /// The lease of the entry.
     pub lease: Option<LeaseId>,
 }
 
-/// A lease as the registry keeps it, for assertions; see
+/// A lease as the registry holds it, for assertions; see
 /// [`Registry::lease`](crate::Registry::lease).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lease {
-    /// How long it lives after a keep-alive.
+    /// How long the lease lives after a keep-alive.
     pub ttl: Duration,
-    /// When it ends unless it is kept alive.
+    /// When the lease expires, unless it is kept alive.
     pub expires: Instant,
-    /// The keys that end with it.
+    /// The keys on the lease.
     pub keys: BTreeSet<Key>,
 }
 
-/// Entries and leases, with etcd's counting: each write, transaction or end of a lease that
+/// Entries and leases, with etcd's revisions: each write, transaction or end of a lease that
 /// changes anything is one revision.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// An empty store in the place of this one, with a history of its own.
+    /// An empty store with a new history, to replace this one.
     pub(crate) fn rebuilt(&self) -> Self {
         Self {
             next_lease: self.next_lease,
@@ -111,12 +111,12 @@ impl Store {
         self.entries.get(key)
     }
 
-    /// Everything, in the order of the keys.
+    /// All entries, in the order of their keys.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.entries.iter().map(entry)
     }
 
-    /// Everything under `prefix`, in the order of the keys.
+    /// All entries under `prefix`, in the order of their keys.
     pub(crate) fn under<'a>(&'a self, prefix: &'a Prefix) -> impl Iterator<Item = Entry> + 'a {
         self.entries
             .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
@@ -124,7 +124,7 @@ impl Store {
             .map(entry)
     }
 
-    /// Puts `value` under `key`, on `lease` if that lives, and returns the revision.
+    /// Puts `value` under `key`, on `lease` if it exists, and returns the revision.
     pub(crate) fn put(&mut self, key: Key, value: Bytes, lease: Option<&LeaseId>) -> u64 {
         let modified = self.history.revision() + 1;
         self.place(&key, value.clone(), lease, modified);
@@ -138,8 +138,8 @@ impl Store {
         Some(self.history.record(vec![Change::Delete(key.clone())]))
     }
 
-    /// Applies all of `changes` in one revision and returns it; deletes of absent keys are nothing,
-    /// and of several changes of one key the last counts. `None` if nothing changed.
+    /// Applies all of `changes` at one revision and returns it. Ignores deletes of absent keys; of
+    /// several changes of one key the last counts. `None` if nothing changed.
     pub(crate) fn transact(&mut self, changes: Vec<Change>) -> Option<u64> {
         let last: HashMap<Key, usize> = (0..)
             .zip(&changes)
@@ -177,7 +177,7 @@ impl Store {
         id
     }
 
-    /// Gives the lease its whole TTL again; `false` if it is gone.
+    /// Gives the lease its full TTL again. `false` if there is no such lease.
     pub(crate) fn keep_alive(&mut self, id: &LeaseId, now: Instant) -> bool {
         let Some(lease) = self.leases.get_mut(id) else {
             return false;
@@ -188,7 +188,7 @@ impl Store {
         true
     }
 
-    /// Ends the lease, and all its keys with it, in one revision; `false` if it is gone already.
+    /// Ends the lease and removes its keys, at one revision. `false` if there is no such lease.
     pub(crate) fn revoke(&mut self, id: &LeaseId) -> bool {
         let Some(lease) = self.leases.remove(id) else {
             return false;
@@ -204,7 +204,7 @@ impl Store {
         true
     }
 
-    /// Ends the leases whose time is up and returns them.
+    /// Ends the expired leases and returns them.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<LeaseId> {
         let mut ended = Vec::new();
         while let Some((deadline, id)) = self.deadlines.first() {
@@ -218,7 +218,7 @@ impl Store {
         ended
     }
 
-    /// Gives every lease its whole TTL again, as a server does that comes back with its data.
+    /// Gives every lease its full TTL again, like a restarted etcd.
     pub(crate) fn renew_all(&mut self, now: Instant) {
         let ids: Vec<_> = self.leases.keys().cloned().collect();
         for id in &ids {
@@ -226,12 +226,12 @@ impl Store {
         }
     }
 
-    /// When the next lease ends unless it is kept alive.
+    /// When the next lease expires, unless it is kept alive.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// The lease called `id`.
+    /// The lease `id`.
     pub(crate) fn lease(&self, id: &LeaseId) -> Option<&Lease> {
         self.leases.get(id)
     }
@@ -257,7 +257,7 @@ impl Store {
         self.entries.insert(key.clone(), stored);
     }
 
-    /// Takes the entry out, and off its lease.
+    /// Removes the entry, also from its lease.
     fn take(&mut self, key: &Key) -> Option<Stored> {
         let stored = self.entries.remove(key)?;
         if let Some(lease) = stored.lease.as_ref().and_then(|id| self.leases.get_mut(id)) {

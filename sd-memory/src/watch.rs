@@ -1,4 +1,4 @@
-//! Watches: each is a position in the registry's history. Nothing is queued for it.
+//! Watches. Each is a position in the registry's history; nothing is queued for it.
 
 use crate::{
     notify::Listener,
@@ -11,7 +11,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long a watch waits before it reports progress that others' changes made.
+/// How long after its last item a watch reports progress, if only other prefixes have changed.
 const PROGRESS_AFTER: Duration = Duration::from_secs(10);
 
 type Item = Result<Batch, WatchError>;
@@ -23,7 +23,7 @@ pub(crate) async fn open(
     after: &Revision,
 ) -> Result<Watch, WatchError> {
     let registry = session.registry();
-    // Counted as open within the call: it is never there without somebody who closes it.
+    // Counted as open within the call, so that its `OpenWatch` exists from the same moment on.
     let opened = session
         .call(
             "watch_prefix",
@@ -61,7 +61,7 @@ pub(crate) async fn open(
     })))
 }
 
-/// A watch under way.
+/// An open watch.
 #[derive(Debug)]
 struct Watcher {
     open: OpenWatch,
@@ -73,7 +73,7 @@ struct Watcher {
     interrupted_after: Duration,
     /// When the watch was opened.
     since: Instant,
-    /// Up to where the history is read, and up to where that was reported.
+    /// The revision up to which the history was read. `reported` is the last one that was reported.
     read: u64,
     reported: u64,
     reported_at: Instant,
@@ -134,7 +134,7 @@ impl Watcher {
         }
     }
 
-    /// What to report of a registry that has been silent since then.
+    /// What to report about a registry that has been silent since `since`.
     fn report_silence(&mut self, since: Instant, now: Instant) -> Step {
         let silence = now.saturating_duration_since(since);
         let error = Error::timeout("watch_prefix", silence);
@@ -151,7 +151,7 @@ impl Watcher {
         }))
     }
 
-    /// What to report of a registry that answers.
+    /// What to report about a registry that answers.
     fn read(&mut self, state: &State, now: Instant) -> Step {
         let history = state.store.history();
         let (visible, more_at) = state.watch_delay.visible(history.revision(), now);
@@ -163,7 +163,7 @@ impl Watcher {
             self.read = missed.upto;
             changes = missed.changes;
         }
-        // A resume point that was compacted is renewed at once.
+        // If the resume revision was compacted, progress is reported at once.
         let progress = self.reported < self.read
             && (now >= self.reported_at + PROGRESS_AFTER || self.reported < history.compacted());
         if self.answered && changes.is_empty() && !progress && !self.disrupted {
@@ -178,7 +178,7 @@ impl Watcher {
     }
 }
 
-/// A watch as the registry counts it; closed when dropped.
+/// Counts a watch as open at the registry until it is dropped.
 #[derive(Debug)]
 struct OpenWatch {
     registry: Arc<Shared>,

@@ -1,18 +1,18 @@
-//! Which changes are held back from watches. No I/O; the time is passed in.
+//! Delays changes for watches. No I/O; the time is passed in.
 
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// Holds back changes from watches for some time.
+/// The delay, and the revisions that watches do not see yet.
 #[derive(Debug, Default)]
 pub(crate) struct WatchDelay {
     by: Duration,
-    /// When revisions were made that watches do not see yet, and the newest revision before each.
+    /// For hidden revisions: when they were made, and the newest revision before them.
     hidden: VecDeque<(Instant, u64)>,
 }
 
 impl WatchDelay {
-    /// Changes the delay, also of what is held back already.
+    /// Changes the delay, also for revisions that are hidden already.
     pub(crate) fn set(&mut self, by: Duration) {
         self.by = by;
         if by.is_zero() {
@@ -20,7 +20,7 @@ impl WatchDelay {
         }
     }
 
-    /// Notes that revisions after `before` were made. Keeps at most `limit` notes.
+    /// Records that revisions after `before` were made. Keeps at most `limit` records.
     pub(crate) fn add(&mut self, before: u64, now: Instant, limit: usize) {
         self.show_due(now);
         if self.by.is_zero() {
@@ -32,12 +32,12 @@ impl WatchDelay {
         self.hidden.push_back((now, before));
     }
 
-    /// Forgets everything, as the history is another one.
+    /// Forgets everything. Called when the history is replaced.
     pub(crate) fn clear(&mut self) {
         self.hidden.clear();
     }
 
-    /// The revision that watches see, if the newest is `newest`, and when they see more.
+    /// The newest revision that watches see, if the history is at `newest`, and when they see more.
     pub(crate) fn visible(&self, newest: u64, now: Instant) -> (u64, Option<Instant>) {
         let hidden = self
             .hidden

@@ -1,19 +1,36 @@
 //! The command lines of this package's programs.
+//!
+//! Each program has its own options, and all report `--help` and mistakes in the same way.
+//!
+//! ```no_run
+//! use lexopt::ValueExt;
+//! use std::process::ExitCode;
+//!
+//! fn seed() -> Result<u64, ExitCode> {
+//!     sd_tests::cli::parse("usage: draw [--seed N]", 1, |seed, name, parser| {
+//!         match name {
+//!             "seed" => *seed = parser.value()?.parse()?,
+//!             _ => return Ok(false),
+//!         }
+//!         Ok(true)
+//!     })
+//! }
+//! ```
 
 use lexopt::{Arg, Parser};
 use std::{error::Error, process::ExitCode};
 
-/// What a program's own options may fail with.
+/// Whether a program has an option, or why its value is wrong.
 pub type OptionResult = Result<bool, Box<dyn Error>>;
 
-/// The options of this program: `options`, changed by what stands on its command line.
+/// Returns `options` with the changes from the command line.
 ///
-/// `set` is called for each `--name`. It changes the options, takes the value, if there is one, from
-/// the parser, and returns whether the program has such an option.
+/// `set` is called for each `--name`. It changes the options, takes the value, if there is one,
+/// from the parser, and returns whether the program has such an option.
 ///
 /// # Errors
-/// The exit code with which the program has to end: 0 after `--help`, for which `usage` is printed,
-/// or 2 after a mistake, which is printed to stderr with the usage.
+/// The exit code with which the program has to end: 0 after `--help`, or 2 after a mistake, which
+/// is printed to stderr. Prints `usage` in both cases.
 pub fn parse<O>(
     usage: &str,
     options: O,
@@ -32,7 +49,7 @@ pub fn parse<O>(
     }
 }
 
-/// `None` if help is asked for.
+/// `None` after `--help`.
 fn parse_from<O>(
     mut parser: Parser,
     mut options: O,

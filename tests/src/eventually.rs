@@ -3,17 +3,17 @@
 use std::{fmt::Debug, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// A deadline that only a broken promise reaches, however slow the machine.
+/// A deadline that is reached only if a promise is broken, however slow the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks `probe` again and again until `accept` likes what it sees, and gives that back.
+/// Calls `probe` repeatedly until `accept` returns `true` for its output, and returns that output.
 ///
-/// Say in `what` what is waited for: "two watchers". Cancellation safe.
+/// `what` is for the message: "two watchers". Cancellation safe.
 ///
 /// # Panics
-/// With what was seen last, if that takes longer than `deadline`.
+/// With the last output, if it takes longer than `deadline`.
 ///
 /// ```
 /// # use sd_tests::{PATIENCE, eventually};
@@ -46,11 +46,11 @@ pub async fn eventually<T: Debug, P: Future<Output = T>>(
     }
 }
 
-/// Awaits `future` and looks all the while, before and after it too, whether `accept` likes what
-/// `probe` sees: what must never happen, not even for a moment between two waits.
+/// Awaits `future`, and checks before, during and after it that `accept` returns `true` for every
+/// output of `probe`. For conditions that must hold at all times.
 ///
 /// # Panics
-/// With what was seen, as soon as it is not accepted.
+/// With the first output that is not accepted.
 ///
 /// ```
 /// # use sd_tests::throughout;
@@ -75,7 +75,7 @@ pub async fn throughout<O, T: Debug, P: Future<Output = T>>(
     look(probe().await);
     let mut future = std::pin::pin!(future);
     let output = loop {
-        // Only the pause is raced, so that a look is never cut off halfway.
+        // Only the pause is raced, so that a check is never cut off halfway.
         tokio::select! {
             output = &mut future => break output,
             () = sleep(PAUSE) => look(probe().await),

@@ -1,10 +1,10 @@
-//! Means for tests against real etcd processes.
+//! Tools for tests against real etcd processes.
 //!
-//! What the toolkit promises is believed only when etcd says so too. [`Etcd`] is a process of its
-//! own per test, with every fault one call away and with what etcd holds and has been asked for;
-//! [`Cluster`] is several of them; [`Proxy`] is a network that misbehaves, [`GrpcProxy`] is etcd's
-//! own proxy; [`eventually`] and [`throughout`] wait for a condition, never for a time. A test of a
-//! new fault takes about twenty lines:
+//! A test of the toolkit should also check what etcd says. [`Etcd`] is an etcd process for one
+//! test; its methods cause every fault, and read what etcd holds and which requests it has counted.
+//! [`Cluster`] is three of them. [`Proxy`] is a network with faults, [`GrpcProxy`] is etcd's own
+//! proxy. [`eventually`] and [`throughout`] wait for a condition, never for a time. A test of a new
+//! fault takes about twenty lines:
 //!
 //! ```no_run
 //! # use sd_tests::{Etcd, PATIENCE, eventually};
@@ -14,7 +14,7 @@
 //! etcd.put("/services/hello/a", "10.0.0.1:80").await;
 //!
 //! etcd.freeze();
-//! // ... what a client does meanwhile ...
+//! // ... use a client while etcd is frozen ...
 //! etcd.thaw();
 //!
 //! let keys = || etcd.keys("/services/hello/");
@@ -23,10 +23,10 @@
 //! # }
 //! ```
 //!
-//! [`soak`] runs for minutes or days what a test of one fault runs once.
+//! [`soak`] causes such faults one after the other, for minutes or days.
 //!
-//! Everything here panics when it cannot do its job: it is for tests. Processes need real time;
-//! what is in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) is for a paused clock.
+//! Everything here panics on errors, since it is for tests. Processes need real time. Providers and
+//! consumers in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) are for paused time.
 
 pub mod cli;
 mod conformance;
@@ -48,7 +48,7 @@ pub use sd_test_support::{Line, Log};
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;
 
-/// The README's code compiles and runs.
+/// Compiles and runs the code in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

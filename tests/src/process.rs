@@ -63,7 +63,7 @@ impl Process {
         self.frozen
     }
 
-    /// Stops the process in its tracks; returns when not even one of its threads runs any more.
+    /// Freezes the process (SIGSTOP). Returns when all its threads have stopped.
     pub(crate) fn freeze(&mut self) {
         if self.frozen {
             return;

@@ -1,5 +1,5 @@
-//! The conformance suite notices: each wrong client fails the checks that name its promises, and no
-//! other; and there is no check that none of them fails.
+//! The conformance suite notices broken promises: each wrong client fails the checks of the
+//! promises that it breaks, and no others, and each check is failed by at least one wrong client.
 
 use sd_conformance::Report;
 use sd_tests::wrong_clients::*;
@@ -8,7 +8,7 @@ async fn report_on<F: Flaw>() -> Report {
     sd_conformance::run(&FlawedHarness::<F>::default()).await
 }
 
-/// A test for each wrong client, and what they fail in all.
+/// Makes a test for each wrong client, and a list of all checks that they fail.
 macro_rules! wrong_clients {
     ($($name:ident: $flaw:ty => [$($check:ident,)+],)+) => {
         $(
@@ -194,7 +194,7 @@ const KEPT_BY_DOING_NOTHING: &[&str] = &[
     "a_cancelled_register_leaves_no_lease",
 ];
 
-/// What it says it cannot do, or cannot be asked.
+/// The checks that are not run for it.
 const NOT_RUN: &[&str] = &[
     "a_key_that_is_not_text_is_skipped_and_counted",
     "reclaim_changes_the_value_of_what_is_held",
@@ -215,6 +215,6 @@ fn every_check_is_failed_by_some_wrong_client() {
         .filter(|name| KEPT_BY_DOING_NOTHING.contains(name) || NOT_RUN.contains(name))
         .filter(|name| !FAILED.contains(name))
         .collect();
-    // The memory registry holds no such key, so that no client of it can be wrong about one.
+    // The memory registry cannot hold such a key.
     assert_eq!(toothless, ["a_key_that_is_not_text_is_skipped_and_counted"]);
 }

@@ -1,4 +1,4 @@
-//! The etcd backend under the conformance suite, on a real etcd.
+//! The conformance suite on the etcd backend, with a real etcd.
 
 use sd_tests::EtcdHarness;
 

@@ -1,4 +1,4 @@
-//! What things cost, in requests, connections and leases: counts that do not depend on the machine.
+//! Costs in requests, connections and leases. These counts do not depend on the machine.
 
 use etcd_client::{Txn, TxnOp};
 use futures::{StreamExt, future::join_all};
@@ -84,7 +84,7 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     let mut events = instancer.subscribe();
     in_time(events.next()).await.unwrap();
     let mut raw = observer.watch_prefix(&prefix(), &start).await.unwrap();
-    // Both watches have caught up with what is known once they have seen one change.
+    // Once both watches have seen one change, they have caught up.
     etcd.put("/svc/000000", "10.2.0.1:80").await;
     let old: Event = in_time(events.next()).await.unwrap();
     assert_eq!(old.instances().len(), 10_000);
@@ -101,7 +101,7 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     assert!(sent < 2_000, "{sent} bytes for one of 10,000");
     assert_eq!(changes(&mut raw).await.len(), 1);
 
-    // Nor are the others copied on their way to the subscriber.
+    // The other instances are not copied on their way to the subscriber either.
     assert_eq!(new.version(), old.version() + 1);
     assert_eq!(new.instances().len(), 10_001);
     let diff: Vec<_> = old.instances().diff(new.instances()).collect();
@@ -169,10 +169,10 @@ async fn a_thousand_instancers_are_one_stream_and_two_connections() {
     let metrics = etcd.metrics().await;
     assert_eq!(metrics.watch_streams(), 1);
     assert!(etcd.client_connections() <= 2);
-    // A list each, and a look at each whether the registry is still the one that was listed.
+    // For each, one list, and one read of the witness.
     assert!(metrics.range_requests() <= 2000);
 
-    // Each hears of its own and of nothing else.
+    // Each sees its own changes and no others.
     for n in [0, 1, 10, 100, 999] {
         etcd.put(format!("/svc/{n}/a"), "10.0.0.1:80").await;
     }
@@ -187,7 +187,7 @@ async fn a_thousand_instancers_are_one_stream_and_two_connections() {
     eventually(PATIENCE, "no watch", watchers, |n| *n == 0).await;
 }
 
-/// Takes connections where an etcd was and hangs up at once; counts them.
+/// Accepts connections on an etcd's port, closes them at once, and counts them.
 struct Hangup {
     count: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,
@@ -218,7 +218,7 @@ async fn an_outage_makes_no_hot_loop_however_many_wait_for_its_end() {
         let service = Service::new(format!("/svc/{n}/a"), "10.0.0.1:80").unwrap();
         service.with_ttl(Ttl::from_secs(60).unwrap())
     };
-    // Half of them are there before the outage, half come in the middle of it.
+    // Half of them start before the outage, half during it.
     let registrars: Vec<_> = (0..100)
         .map(|n| Registrar::new(client.clone(), service(n)))
         .collect();
@@ -246,7 +246,8 @@ async fn an_outage_makes_no_hot_loop_however_many_wait_for_its_end() {
     let attempts = hangup.count.load(Ordering::Relaxed);
     drop(hangup);
 
-    // A hot loop makes thousands a second; two hundred that each try by themselves, hundreds.
+    // A hot loop makes thousands of attempts a second. If each of the 200 tried by itself, there
+    // would be hundreds.
     assert!((1..=100).contains(&attempts), "{attempts} connections");
 
     etcd.start_again().await;
@@ -288,7 +289,7 @@ async fn a_lost_lease_of_many_is_no_hot_loop_and_no_thousand_requests() {
 
     let asked = etcd.metrics().await.since(&before);
     assert_eq!(asked.lease_grants(), 1);
-    // Spread over a tenth of a second, and so in more batches than at the start.
+    // Attempts are spread over a tenth of a second, and so need more batches than at the start.
     assert!(asked.txns() <= 100, "{} transactions", asked.txns());
     assert_eq!(asked.range_requests(), 0);
 }

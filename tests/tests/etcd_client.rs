@@ -1,4 +1,4 @@
-//! The etcd backend by itself, looked at from etcd's side.
+//! The etcd backend without the layers above, observed at etcd.
 
 use futures::{StreamExt, future::join_all};
 use sd_core::{Change, Client, Prefix, Service, Ttl, Watch, WatchError};
@@ -19,7 +19,7 @@ fn prefix() -> Prefix {
     Prefix::new("/svc").unwrap()
 }
 
-/// The next item that is not mere progress.
+/// The next item, other than progress.
 async fn news(watch: &mut Watch) -> Result<Vec<Change>, WatchError> {
     let news = async {
         loop {
@@ -147,7 +147,7 @@ async fn a_restart_with_its_data_interrupts_a_watch_and_loses_nothing() {
     );
 }
 
-/// Whatever the watch says within `time` is mere progress.
+/// Asserts that the watch yields nothing but progress within `time`.
 async fn only_progress(watch: &mut Watch, time: Duration) {
     let said = async {
         loop {
@@ -182,7 +182,7 @@ async fn a_registry_in_which_nobody_writes_is_not_taken_for_a_dead_one() {
     assert_eq!(changes[0].key().as_str(), "/svc/b");
 }
 
-/// Where progress is answered at all, however late, reads prove nothing and are not made.
+/// If requests for progress are answered, however late, no reads are made.
 #[tokio::test]
 async fn an_etcd_that_answers_slowly_is_not_read_from_again_and_again() {
     let etcd = Etcd::start().await;
@@ -194,7 +194,7 @@ async fn an_etcd_that_answers_slowly_is_not_read_from_again_and_again() {
     let mut watch = watch.unwrap();
     let before = etcd.metrics().await;
 
-    // There and back, it is longer than a sixth of the interval.
+    // The round trip takes longer than a sixth of the interval.
     proxy.delay(Duration::from_millis(100));
     let said = async { while watch.next().await.is_some() {} };
     let _ = timeout(Duration::from_secs(6), said).await;
@@ -218,7 +218,7 @@ async fn a_compacted_watch_is_no_burden_to_those_beside_it() {
     let _beside = client.watch_prefix(&prefix(), &new).await.unwrap();
     etcd.compact().await;
 
-    // So slow that etcd has ended the watch before we ask it anything else.
+    // So slow that etcd ends the watch before the client sends anything else.
     proxy.delay(Duration::from_millis(200));
     let gap = match client.watch_prefix(&prefix(), &old).await {
         Err(error) => error,

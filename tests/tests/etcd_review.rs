@@ -1,4 +1,4 @@
-//! The etcd backend where it is easily wrong: bounds, strays, silence, and what belongs together.
+//! Cases in which the etcd backend is easily wrong: bounds, stray keys, silence, and large batches.
 
 use etcd_client::PutOptions;
 use futures::{FutureExt, StreamExt, future::join_all};
@@ -8,7 +8,7 @@ use sd_tests::{Etcd, PATIENCE, Proxy, eventually};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// The bound of a deregistration, and what a busy machine takes beside.
+/// The bound of a deregistration, with some time for a busy machine.
 const BOUND: Duration = Duration::from_secs(3 + 2);
 
 fn client(etcd: &Etcd) -> EtcdClient {
@@ -30,7 +30,7 @@ async fn no_lease_is_left(etcd: &Etcd) {
     assert_eq!(etcd.keys("/").await, [""; 0]);
 }
 
-/// The next batch that is not mere progress.
+/// The changes of the next batch, other than progress.
 async fn news(watch: &mut Watch) -> Vec<Change> {
     let news = async {
         loop {
@@ -53,7 +53,8 @@ async fn a_deregistration_is_answered_in_time_whatever_is_under_way() {
     let _registration = client.register(&held).await.unwrap();
 
     etcd.freeze();
-    // A transaction is under way, then a grant for another TTL, and maybe a look at the lease.
+    // A transaction is in flight, then a grant for another TTL, and maybe a verification of the
+    // lease.
     let put = service("/svc/put");
     let granted = service("/svc/granted").with_ttl(Ttl::from_secs(20).unwrap());
     let (put_call, grant_call) = (client.register(&put), client.register(&granted));
@@ -167,7 +168,7 @@ async fn a_key_that_its_lease_completes_follows_it() {
     let etcd = Etcd::start().await;
     let client = client(&etcd);
     let suffixed = service("/svc/unused").with_key(Key::lease_suffixed("/svc/hello").unwrap());
-    // Of the same stem, and yet another service.
+    // With the same stem, but another service.
     let fixed = client.register(&service("/svc/hello")).await.unwrap();
     let mut first = client.register(&suffixed).await.unwrap();
     let lease: i64 = first.lease_id().as_str().parse().unwrap();
@@ -217,7 +218,7 @@ async fn namespaces_do_not_see_each_other() {
     assert_eq!(etcd.keys("/prod/").await, ["/prod/svc/a"]);
     let listed = client.get_entries(&prefix()).await.unwrap();
     assert_eq!(listed.entries[0].key.as_str(), "/svc/a");
-    // Verified by its lease, it is neither missing nor a stray.
+    // The verification of its lease finds it neither missing nor stray.
     sleep(Duration::from_secs(4)).await;
     assert_eq!(etcd.keys("/prod/").await, ["/prod/svc/a"]);
 }
@@ -248,7 +249,7 @@ async fn what_happened_at_once_is_one_batch_however_large() {
     assert_eq!(news(&mut watch).await.len(), 1000);
 }
 
-/// Together they are more than is read at once.
+/// The values together are more than one read returns.
 #[tokio::test]
 async fn however_much_takes_the_keys_of_many_is_noticed() {
     const MIB: usize = 1024 * 1024;
@@ -259,7 +260,7 @@ async fn however_much_takes_the_keys_of_many_is_noticed() {
     let short = |key| service(key).with_ttl(Ttl::MIN);
     let registering = keys.map(|key| async { client.register(&short(key)).await.unwrap() });
     let mut registrations = join_all(registering).await;
-    // On the same lease, and still there.
+    // On the same lease. It must stay.
     let standing = client.register(&short("/svc/z")).await.unwrap();
 
     let large = "x".repeat(MIB);

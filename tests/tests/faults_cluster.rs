@@ -1,4 +1,4 @@
-//! What becomes of registrations and views when a member of the cluster goes, or the leader.
+//! Registrations and consumers when a member of the cluster fails, or the leader.
 
 use sd_core::{Registrar, Service, Ttl};
 use sd_etcd::EtcdClient;
@@ -11,12 +11,13 @@ use tokio::time::{sleep, timeout};
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
 
-/// A cluster, and a consumer and two providers that know all members and hang on the same one.
+/// A cluster, and a consumer and two providers that know all members and are connected to the same
+/// one.
 struct Scene {
     cluster: Cluster,
     consumer: Consumer,
     _providers: [Provider; 2],
-    /// The member that they hang on.
+    /// The member to which they are connected.
     common: usize,
 }
 
@@ -31,7 +32,7 @@ impl Scene {
             let a = provider_on(&cluster, common, 1, ("/svc/a", A), ttls[0]).await;
             let b = provider_on(&cluster, common, 2, ("/svc/b", B), ttls[1]).await;
             consumer.settles_on(&[A, B]).await;
-            // Where the machine is busy, one may have moved on meanwhile.
+            // On a busy machine, one may have moved to another member.
             if connections(&cluster)[common] == 3 {
                 return Self {
                     cluster,
@@ -52,17 +53,18 @@ impl Scene {
         &self.cluster.members()[self.common]
     }
 
-    /// The index of one that nobody hangs on.
+    /// The index of a member without connections.
     fn another(&self) -> usize {
         (self.common + 1) % 3
     }
 
-    /// The two that nobody hangs on.
+    /// The two members without connections.
     fn others(&self) -> [&Etcd; 2] {
         [self.another(), (self.common + 2) % 3].map(|index| &self.cluster.members()[index])
     }
 
-    /// Where the providers' entries stand, as those say who are not touched.
+    /// The leases and modifications of the providers' entries, read from a member without the
+    /// fault.
     async fn entries(&self) -> [Option<(i64, i64)>; 2] {
         let [witness, _] = self.others();
         [
@@ -85,8 +87,9 @@ impl Scene {
         eventually(PATIENCE, "more than a TTL of beats", beats, |n| *n >= 8).await;
     }
 
-    /// Goes through `fault` while strangers change things, and on until `beats` keep-alives have
-    /// come to `members`: nobody is removed, nothing is registered again, no change is missed.
+    /// Awaits `fault` while strangers change entries, and goes on until `members` have received
+    /// `beats` keep-alives. Checks that nobody is removed, nothing is registered again, and no
+    /// change is missed.
     async fn goes_through(&self, fault: impl Future<Output = ()>, members: &[&Etcd], beats: u64) {
         let [one, other] = self.others();
         one.put("/svc/gone", "10.0.0.3:80").await;
@@ -121,7 +124,7 @@ impl Scene {
             self.consumer.settles_on(&expected).await;
             // For longer than the longest TTL, so that a lease nobody keeps alive would have ended.
             let asked = async || {
-                // Counting costs etcd something.
+                // Reading the metrics takes some of etcd's time.
                 sleep(Duration::from_millis(200)).await;
                 asked().await
             };
@@ -167,15 +170,15 @@ fn connections(cluster: &Cluster) -> [usize; 3] {
     cluster.members().each_ref().map(Etcd::client_connections)
 }
 
-/// Waits until the members have as many together; gives those of each.
+/// Waits until the members have `count` connections together. Returns the number for each.
 async fn some_connections(cluster: &Cluster, count: usize) -> [usize; 3] {
     let there = async || connections(cluster);
     let is_all = |there: &[usize; 3]| there.iter().sum::<usize>() == count;
     eventually(PATIENCE, "the others' connections", there, is_all).await
 }
 
-/// A provider that hangs on this member, of all that it knows: it chooses by lot. `others` hang on
-/// one or the other already.
+/// A provider that is connected to this member. It chooses a random one, so several are tried.
+/// `others` are connected already.
 async fn provider_on(
     cluster: &Cluster,
     member: usize,
@@ -196,8 +199,8 @@ async fn provider_on(
     }
 }
 
-/// Puts an entry, however often that takes while there is no leader: what a member has passed on to
-/// a dead one is lost.
+/// Puts an entry, and retries while there is no leader: a request that was forwarded to a dead
+/// leader is lost.
 async fn insist(member: &Etcd, key: &str, value: &str) {
     let mut client = member.client().await;
     let patience = Duration::from_secs(1);
@@ -246,7 +249,7 @@ async fn a_leader_that_steps_down_costs_no_registration_and_no_change() {
 /// faults row 16
 #[tokio::test]
 async fn clients_of_a_member_that_is_cut_off_move_to_another_and_keep_their_leases() {
-    // The shortest has the tightest budget; several beats fit into the other.
+    // The shortest TTL leaves the least time. Several keep-alives fit into the other.
     let scene = Scene::set([Ttl::MIN, ttl(4)]).await;
     scene.cluster.move_leader(scene.another()).await;
 
@@ -286,7 +289,7 @@ async fn clients_of_a_leader_that_is_cut_off_move_to_another_and_keep_their_leas
     scene.goes_through(fault, &scene.others(), 10).await;
 }
 
-/// faults row 5, where it is the majority that is down: a lease ends only when a leader says so.
+/// faults row 5, with a majority down: a lease ends only when there is a leader.
 #[tokio::test]
 async fn a_cluster_without_a_quorum_keeps_its_leases_and_consumers_what_they_know() {
     let scene = Scene::set([Ttl::MIN, ttl(4)]).await;

@@ -1,4 +1,4 @@
-//! Consumers that read slowly or not at all, and entries that are not instances.
+//! Subscribers that read slowly or not at all, and entries that are not instances.
 
 use futures::{FutureExt, StreamExt};
 use sd_core::{
@@ -32,7 +32,7 @@ fn address(event: &Event) -> String {
 
 // === Row 17: slow readers ===
 
-/// Reads until it has seen `last`; gives how many states that took.
+/// Reads until it has seen `last`. Returns how many states it has read.
 async fn reads_until(events: &mut Events, last: &str) -> usize {
     let mut seen = 0;
     loop {
@@ -57,7 +57,7 @@ async fn whoever_reads_slowly_or_never_has_the_newest_and_holds_nobody_up() {
     let mut never = instancer.subscribe();
     let mut slow = instancer.subscribe();
     let mut prompt = instancer.subscribe();
-    // What a queue would keep alive.
+    // A queue would keep this alive.
     let state = instancer.state().unwrap();
     let first = Arc::downgrade(state.instances().iter().next().unwrap());
     drop(state);
@@ -90,7 +90,7 @@ async fn whoever_reads_slowly_or_never_has_the_newest_and_holds_nobody_up() {
     assert_eq!(etcd.metrics().await.watchers(), 1, "however many read");
 }
 
-/// All that a watch has to say, up to its end or to `last`; with where to go on.
+/// The changes of a watch up to its end or to `last`, the last resume token, and whether it ended.
 async fn read(watch: &mut Watch, last: &str) -> (Vec<Change>, Option<Revision>, bool) {
     let (mut changes, mut resume) = (Vec::new(), None);
     loop {
@@ -131,7 +131,8 @@ async fn a_watch_that_nobody_reads_is_bounded_and_hangs_nobody() {
     let start = client.get_entries(&prefix()).await.unwrap().revision;
     let mut unread = client.watch_prefix(&prefix(), &start).await.unwrap();
     let mut prompt = client.watch_prefix(&prefix(), &start).await.unwrap();
-    // What a watch has to catch up with comes at once, however much it is; from here on they follow.
+    // The first changes come in one batch, however many they are. From here on, both watches
+    // follow.
     let first = "/svc/first";
     etcd.put(first, "10.0.0.1:80").await;
     let (mut all, _, _) = in_time(read(&mut prompt, first)).await;
@@ -161,7 +162,7 @@ async fn a_watch_that_nobody_reads_is_bounded_and_hangs_nobody() {
     assert!(interrupted, "it is told that it was too slow");
     assert!(bytes(&changes) <= LIMIT, "{} kept", bytes(&changes));
     assert!(unread.next().await.is_none());
-    // It goes on from where it was, as often as need be, and has missed nothing.
+    // Each new watch resumes where the last one ended, and nothing is missed.
     all.extend(read_at_once);
     while changes.len() < all.len() {
         let after = resume.as_ref().unwrap_or(&start);
@@ -175,7 +176,7 @@ async fn a_watch_that_nobody_reads_is_bounded_and_hangs_nobody() {
 
 // === Row 19: garbage ===
 
-/// How many lines of the log say `message`, of this key if one is given.
+/// How many lines of the log have this message, and this key if one is given.
 fn count(log: &Log, message: &str, key: Option<&str>) -> usize {
     let lines = log.lines().into_iter();
     let says = lines.filter(|line| line.message == message);
@@ -197,7 +198,7 @@ fn garbage() -> Vec<(&'static [u8], Vec<u8>)> {
     ]
 }
 
-/// Two whose keys no client gets to see.
+/// Two keys that are not UTF-8.
 const UNSPEAKABLE: [&[u8]; 2] = [b"/svc/\xff\xfe", b"/svc/good\xc3"];
 
 fn addresses(instancer: &Instancer) -> Vec<String> {
@@ -230,13 +231,13 @@ async fn garbage_is_skipped_counted_and_logged_once_and_hides_nobody() {
     let garbage = (garbage().len() + UNSPEAKABLE.len()) as u64;
     etcd.put("/svc/good", "10.0.0.1:1").await;
 
-    // Met in the list.
+    // In the list.
     let instancer = Instancer::new(client(etcd.endpoint()), prefix());
     in_time(instancer.ready()).await.unwrap();
     assert_eq!(addresses(&instancer), ["10.0.0.1:1"]);
     assert_eq!(instancer.skipped(), garbage);
 
-    // Met in the watch, and not for the first time.
+    // In the watch, again.
     litter().await;
     etcd.put("/svc/late", r#"{"address":"10.0.0.1:2","later":1}"#)
         .await;
@@ -247,7 +248,7 @@ async fn garbage_is_skipped_counted_and_logged_once_and_hides_nobody() {
         assert_eq!(count(&log, "entry skipped", Some(&key)), 1, "{key}");
     }
 
-    // An instance that becomes unreadable is none any more, and one again once it is mended.
+    // An instance whose value becomes unreadable is removed, and added again when it can be read.
     etcd.put("/svc/good", "?").await;
     shows(&instancer, &["10.0.0.1:2"]).await;
     etcd.put("/svc/good", "10.0.0.1:3").await;
@@ -268,7 +269,7 @@ async fn garbage_is_skipped_counted_and_logged_once_and_hides_nobody() {
     assert_eq!(count(&log, "listed", None), 1, "nothing of it was a gap");
 }
 
-/// faults row 19, where more has changed than fits into one message by default.
+/// faults row 19, with more changes than fit into one message by default.
 #[tokio::test]
 async fn large_garbage_does_not_keep_a_watch_from_resuming() {
     let log = Log::capture();
@@ -298,7 +299,7 @@ async fn large_garbage_does_not_keep_a_watch_from_resuming() {
     assert_eq!(count(&log, "listed", None), 1, "resumed without a gap");
     assert!(instancer.trouble().is_none());
 
-    // Nor does it keep anybody from the first list.
+    // The same for a first list.
     let newcomer = Instancer::new(client(etcd.endpoint()), prefix());
     in_time(newcomer.ready_within(Duration::from_secs(20)))
         .await

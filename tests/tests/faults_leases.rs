@@ -1,11 +1,11 @@
-//! What becomes of a registration when its lease or its key is interfered with.
+//! Registrations whose lease or key somebody else changes.
 
 use sd_core::{Client, Deregistered, Registrar, RegistrarStatus, Service, Ttl};
 use sd_tests::{Consumer, Etcd, PATIENCE, Provider, Proxy, View, eventually, throughout};
 
 const KEY: &str = "/svc/a";
 const ADDRESS: &str = "10.0.0.1:80";
-/// Of a provider that no fault is done to.
+/// The address of a provider without faults.
 const OTHER: &str = "10.0.0.2:80";
 
 async fn other(etcd: &Etcd) -> Provider {
@@ -16,7 +16,7 @@ fn taken_by(value: &'static str) -> impl Fn(&RegistrarStatus) -> bool {
     move |status| matches!(status, RegistrarStatus::Taken { value: new } if new == value)
 }
 
-/// Waits until the provider says what `accept` likes.
+/// Waits until `accept` returns `true` for the provider's status.
 async fn says(provider: &Provider, what: &str, accept: impl Fn(&RegistrarStatus) -> bool) {
     let status = provider.registrar().status();
     let look = async || status.borrow();
@@ -96,7 +96,7 @@ async fn an_overwritten_key_is_reported_and_left_alone_until_it_is_free() {
 
     says(&provider, "taken, by whom", taken_by("10.9.9.9:80")).await;
     consumer.settles_on(&["10.9.9.9:80"]).await;
-    // It looks whether the key is free from time to time; each look changes nothing.
+    // It checks from time to time whether the key is free, without changing anything.
     let before = etcd.metrics().await;
     let looks = async || etcd.metrics().await.since(&before).txns();
     eventually(PATIENCE, "two looks", looks, |looks| *looks >= 2).await;
@@ -173,7 +173,7 @@ async fn a_deregistration_leaves_the_key_to_whom_it_belongs_by_now() {
         // Before it has noticed.
         let outcome = old.registrar().deregister().await;
         assert_eq!(outcome.unwrap(), Deregistered::NotOurs);
-        // Its lease goes, and takes nothing with it.
+        // Its lease is revoked, which removes no entry.
         let leases = async || etcd.leases().await;
         eventually(PATIENCE, "one lease", leases, |leases| leases == &[lease]).await;
         assert_eq!(etcd.last_put(KEY).await, theirs);

@@ -1,6 +1,7 @@
-//! What an outage costs etcd: no fault makes a hot loop, however many wait for its end.
+//! The load on etcd during an outage: no fault causes a hot loop, however many services and
+//! prefixes wait for its end.
 //!
-//! Counted on the wire, since an etcd that is down or frozen counts nothing.
+//! Requests are counted on the wire, since an etcd that is down or frozen counts nothing.
 
 use futures::future::join_all;
 use sd_core::{Instancer, Prefix, Registrar, Service, Ttl};
@@ -15,12 +16,13 @@ use tokio::time::{sleep, timeout};
 const MANY: usize = 20;
 /// Three TTLs, and longer than the longest pause between two attempts.
 const OUTAGE: Duration = Duration::from_secs(6);
-/// A hot loop makes thousands a second; all that wait, each by itself, dozens of connections.
+/// A hot loop makes thousands of connections a second. If each service and prefix tried by itself,
+/// there would be dozens.
 const CONNECTIONS_PER_SECOND: u64 = 10;
-/// With every connection the watches are asked for again.
+/// Each connection creates all watches again.
 const MESSAGES_PER_SECOND: u64 = 4 * MANY as u64;
 
-/// A process with many services and many prefixes, whose way to etcd is looked at.
+/// A process with many services and many prefixes, behind a proxy that counts.
 struct Scene {
     proxy: Proxy,
     registrars: Vec<Registrar>,
@@ -28,8 +30,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// Half of its services are registered, half of its prefixes are followed; the other half comes
-    /// in the middle of the outage.
+    /// Registers half of the services and follows half of the prefixes. The other half starts
+    /// during the outage.
     async fn set(etcd: SocketAddr) -> Self {
         let proxy = Proxy::to(etcd).await;
         let client = EtcdClient::connect([proxy.endpoint()]).unwrap();
@@ -49,7 +51,7 @@ impl Scene {
         scene.registered(MANY).await;
         scene.see(MANY).await;
         for n in MANY..2 * MANY {
-            // Ready for the outage, and not started by it alone.
+            // Some are ready before the outage, and some start during it.
             scene.instancers.push(follow(&client, n));
         }
         scene
@@ -63,7 +65,7 @@ impl Scene {
         }
     }
 
-    /// Waits until so many prefixes have the service that belongs there.
+    /// Waits until `count` prefixes show their service.
     async fn see(&self, count: usize) {
         let full = async || {
             let states = self.instancers.iter().filter_map(Instancer::state);
@@ -72,8 +74,8 @@ impl Scene {
         eventually(PATIENCE, "all services seen", full, |n| *n == count).await;
     }
 
-    /// What is sent to etcd during the outage, which has begun, is neither a storm nor nothing at
-    /// all.
+    /// Checks that during the outage, which has begun, the process tries, but does not cause a
+    /// storm.
     async fn tries_in_moderation(&self) {
         let before = self.proxy.traffic();
         let late = join_all(self.registrars[MANY..].iter().map(Registrar::register));
@@ -96,7 +98,7 @@ impl Scene {
         );
     }
 
-    /// All is well again, and everybody is there.
+    /// Waits until all services are registered and seen again.
     async fn recovers(&self) {
         self.registered(2 * MANY).await;
         self.see(2 * MANY).await;
@@ -137,7 +139,7 @@ async fn an_etcd_that_is_out_of_reach_is_not_stormed() {
     let etcd = Etcd::start().await;
     let scene = Scene::set(etcd.address()).await;
 
-    // What is sent is on its way all the same.
+    // Messages are counted although they do not arrive.
     scene.proxy.stall();
     scene.tries_in_moderation().await;
     scene.proxy.resume();
@@ -160,7 +162,7 @@ async fn a_cluster_without_a_quorum_is_not_stormed() {
     scene.recovers().await;
 }
 
-/// faults row 9, where both insist.
+/// faults row 9, if both providers retake the key.
 #[tokio::test]
 async fn two_who_both_insist_on_a_key_make_no_put_war() {
     const KEY: &str = "/svc/a";

@@ -1,4 +1,4 @@
-//! What becomes of registrations when one side stands still for a while: etcd, or a provider.
+//! Registrations when etcd or a provider is frozen for a while.
 
 use futures::future::join_all;
 use sd_core::{
@@ -34,7 +34,7 @@ async fn a_freeze_of_two_ttls_takes_nobody_from_consumers_and_all_providers_come
         let notices = consumer.sees("the outage", |view| !view.live);
         tokio::join!(notices, sleep(2 * Ttl::MIN.duration()));
         etcd.thaw();
-        // The leases have ended, and etcd says so as soon as it says anything.
+        // The leases have expired, and etcd reports that with its first answer.
         let renewed = async || [a.stands(&etcd).await, b.stands(&etcd).await];
         let is_new = |new: &[i64; 2]| new.iter().all(|lease| !leases.contains(lease));
         let new = eventually(PATIENCE, "new leases", renewed, is_new).await;
@@ -73,14 +73,14 @@ async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_leas
     let before = etcd.metrics().await;
 
     let outage = async {
-        // So that the next beat falls into the freeze and is given up in it, after 3 s in all.
+        // So that the next keep-alive is sent and given up during the freeze, after 3 s in all.
         sleep(TTL / 6).await;
         etcd.freeze();
         let notices = consumer.sees("the outage", |view| !view.live);
         tokio::join!(notices, sleep(TTL * 9 / 20));
         etcd.thaw();
         consumer.settles_on(&[A, B]).await;
-        // A beat has come since: whole again, which they cannot be without one.
+        // The leases have their full TTL again, which they can have only after a keep-alive.
         let left = async || {
             let leases = entries.map(|entry| entry.expect("it stands").0);
             [
@@ -113,8 +113,8 @@ async fn a_freeze_of_less_than_half_a_ttl_is_seen_as_staleness_and_costs_no_leas
     assert_eq!(consumer.made(), 2, "endpoints are kept");
 }
 
-/// faults rows 2 and 3, between them: etcd is back before anybody gives up on it, and the lease may
-/// be gone.
+/// Between faults rows 2 and 3: etcd is back before its clients give up the connection, and the
+/// lease may be lost.
 #[tokio::test]
 async fn a_freeze_that_just_costs_a_lease_takes_nobody_from_consumers() {
     let etcd = Etcd::start().await;
@@ -122,7 +122,7 @@ async fn a_freeze_that_just_costs_a_lease_takes_nobody_from_consumers() {
     let beats = async || etcd.metrics().await.keepalives();
     let mut lost = 0;
     for millis in [1500, 1650, 1700, 1800, 1900] {
-        // One that has seen no trouble yet believes everything.
+        // A consumer that has seen no trouble yet applies removals at once.
         let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
         let lease = provider.stands(&etcd).await;
         consumer.settles_on(&[A]).await;
@@ -130,12 +130,12 @@ async fn a_freeze_that_just_costs_a_lease_takes_nobody_from_consumers() {
         let outage = async {
             let before = beats().await;
             eventually(PATIENCE, "a beat", beats, |beats| *beats > before).await;
-            // Just before the next: the least that a lease has left.
+            // Just before the next keep-alive, when the lease has the least time left.
             sleep(Ttl::MIN.duration() / 4).await;
             etcd.freeze();
             sleep(Duration::from_millis(millis)).await;
             etcd.thaw();
-            // Kept or new, it is prolonged, and nothing is on its way any more.
+            // Old or new, the lease is renewed, and no request is in flight any more.
             let before = beats().await;
             eventually(PATIENCE, "two beats", beats, |beats| *beats > before + 1).await;
             consumer.settles_on(&[A]).await;
@@ -165,7 +165,7 @@ async fn a_provider_that_was_frozen_comes_back_when_it_wakes() {
 
     let absence = async {
         provider.freeze();
-        // The registry is well, so that nobody doubts that it is gone.
+        // The registry is healthy, so the removal applies at once.
         consumer.settles_on(&[B]).await;
         sleep(Ttl::MIN.duration()).await;
         assert_eq!(consumer.view().instances, [B], "a frozen one does nothing");
@@ -184,7 +184,7 @@ async fn a_provider_that_was_frozen_comes_back_when_it_wakes() {
     let (new, put) = etcd.last_put("/svc/a").await.expect("it is back");
     assert_ne!(new, lease);
     assert_eq!(etcd.leases().await.len(), 2, "the old lease is gone");
-    // It beats again: a whole TTL later it still stands as it was put.
+    // It sends keep-alives again: a whole TTL later, its entry is still the same.
     sleep(Ttl::MIN.duration() + Duration::from_secs(1)).await;
     assert_eq!(etcd.last_put("/svc/a").await, Some((new, put)));
 }

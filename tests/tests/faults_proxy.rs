@@ -1,5 +1,5 @@
-//! What becomes of those who reach etcd through its gRPC proxy, which answers no request for
-//! progress and hides what happens behind it.
+//! Clients that reach etcd through its gRPC proxy, which does not answer requests for progress and
+//! hides what happens behind it.
 
 use sd_core::{Client, Deregistered, Registrar, Service, Ttl};
 use sd_etcd::EtcdClient;
@@ -19,13 +19,14 @@ fn undoubted(view: &View) -> bool {
     view.live && view.held.is_empty() && view.has(A)
 }
 
-/// Awaits `outage`, in which the consumer always has the first one to call.
+/// Awaits `outage`, and checks that the consumer can call the first provider all the time.
 async fn always_usable<O>(outage: impl Future<Output = O>, consumer: &Consumer) -> O {
     let look = async || consumer.view();
     throughout(outage, "one to call", look, |view| view.has(A)).await
 }
 
-/// An etcd, a proxy in front of it, and a provider and a consumer that see each other through the proxy.
+/// An etcd, a proxy in front of it, and a provider and a consumer that see each other through the
+/// proxy.
 async fn behind_a_proxy() -> (Etcd, GrpcProxy, Provider, Consumer) {
     let etcd = Etcd::start().await;
     let proxy = GrpcProxy::to(&etcd).await;
@@ -44,7 +45,7 @@ async fn an_idle_registry_behind_a_proxy_is_not_taken_for_a_dead_one() {
         Consumer::start(proxy.endpoint(), "/svc").await,
         Consumer::start(proxy.endpoint(), "/svc").await,
     ];
-    // By then their watches are there.
+    // Once they see this, their watches are open.
     etcd.put("/svc/a", A).await;
     for consumer in &consumers {
         consumer.settles_on(&[A]).await;
@@ -60,7 +61,7 @@ async fn an_idle_registry_behind_a_proxy_is_not_taken_for_a_dead_one() {
     assert_eq!(proxy.client_ports(), ports, "the same connections");
     let asked = etcd.metrics().await.since(&before);
     assert_eq!(asked.watch_messages(), 0, "nothing was watched anew");
-    // One each interval, which begins with the answer to the one before.
+    // One read per interval. Each interval begins with the answer to the last read.
     let (reads, idle) = (asked.range_requests(), begun.elapsed());
     let most = 2 * (idle.as_secs() + 1);
     assert!((10..=most).contains(&reads), "{reads} reads in {idle:?}");
@@ -91,7 +92,7 @@ async fn consumers_of_one_prefix_share_watches_and_each_follows() {
         consumer.settles_on(&[B]).await;
     }
 
-    // It may have begun more than one, and does not always join them later.
+    // The proxy may have opened more than one watch, and does not always merge them later.
     let shared = |watchers: &u64| *watchers < own + 5;
     eventually(PATIENCE, "shared watches", watchers, shared).await;
     assert_eq!(etcd.client_connections(), 1, "the proxy's");
@@ -108,7 +109,8 @@ async fn a_registration_through_a_proxy_stands_and_goes() {
         let provider = Provider::with(proxy.endpoint(), "/svc/a", registrar).await;
         provider.stands(&etcd).await;
         let entry = etcd.last_put("/svc/a").await;
-        // An answer to the shortest has a sixth of a second, which a busy machine may miss.
+        // With the shortest TTL, an answer must come within a sixth of a second, which a busy
+        // machine may miss.
         let ports = async || (ttl > 2).then(|| proxy.client_ports());
         let begun = ports().await;
 
@@ -129,7 +131,8 @@ async fn a_registration_through_a_proxy_stands_and_goes() {
     }
 }
 
-/// The proxy beats for it as long as it may only be slow, but not as long as it is connected.
+/// The proxy sends keep-alives for a hanging provider for a limited time, not for as long as it is
+/// connected.
 #[tokio::test]
 async fn a_provider_that_hangs_or_dies_before_a_proxy_goes() {
     let etcd = Etcd::start().await;
@@ -240,7 +243,7 @@ async fn a_history_compacted_behind_a_proxy_costs_one_list() {
     etcd.put("/svc/b", B).await;
     consumer.settles_on(&[A, B]).await;
 
-    // While it follows, that is nobody's business.
+    // While the consumer follows, this has no effect.
     etcd.put("/other", "x").await;
     etcd.compact().await;
     throughout(sleep(IDLE / 2), "live", async || consumer.view(), undoubted).await;
@@ -265,7 +268,7 @@ async fn a_proxy_with_a_namespace_keeps_to_it() {
     consumer.settles_on(&[A]).await;
     assert_eq!(etcd.keys("/").await, ["/production/svc/a"]);
 
-    // Verified by its lease, it is neither missing nor a stray.
+    // The verification of its lease finds it neither missing nor stray.
     let (lease, put) = etcd.last_put("/production/svc/a").await.unwrap();
     let stands = async || etcd.last_put("/production/svc/a").await;
     throughout(sleep(IDLE / 2), "as it was put", stands, |now| {

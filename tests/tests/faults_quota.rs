@@ -1,4 +1,4 @@
-//! What happens when etcd has no room left.
+//! An etcd that has no room left.
 
 use sd_core::{Deregistered, Error, Instancer, Prefix, Registrar, RegistrarStatus, Service, Ttl};
 use sd_etcd::EtcdClient;
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 const KEY: &str = "/svc/10.0.0.1:80";
 const OTHER: &str = "/svc/10.0.0.2:80";
 
-/// An etcd that is full soon.
+/// An etcd with a small quota.
 async fn small() -> Etcd {
     Etcd::setup().quota(1 << 20).start().await
 }
@@ -52,7 +52,7 @@ async fn instances_are(instancer: &Instancer, keys: &[&str]) {
     eventually(PATIENCE, "the instances", seen, |seen| seen == keys).await;
 }
 
-/// Waits until a lease of the shortest TTL would be gone, had nobody kept it alive.
+/// Waits until a lease of the shortest TTL would have expired without keep-alives.
 async fn more_than_a_ttl(etcd: &Etcd) {
     let before = etcd.metrics().await;
     let beats = async || etcd.metrics().await.since(&before).keepalives();
@@ -110,7 +110,7 @@ async fn a_full_etcd_keeps_its_registrations_and_takes_new_ones_when_there_is_ro
     assert_eq!(etcd.leases().await.len(), 2, "none was left behind");
 }
 
-/// faults row 26: with a deadline, the reason is what comes out of it.
+/// faults row 26: with a deadline, the error is the reason.
 #[tokio::test]
 async fn who_does_not_want_to_wait_for_room_hears_the_reason() {
     let etcd = small().await;
@@ -128,7 +128,7 @@ async fn who_does_not_want_to_wait_for_room_hears_the_reason() {
     assert_eq!(etcd.get(KEY).await, None);
 }
 
-/// faults row 26: what leaves needs no room.
+/// faults row 26: deregistering needs no room.
 #[tokio::test]
 async fn a_full_etcd_lets_go_of_what_is_deregistered() {
     let etcd = small().await;

@@ -1,4 +1,4 @@
-//! What becomes of providers and consumers when the registry goes, and what it is when it is back.
+//! Providers and consumers when the registry goes down and comes back, with or without its data.
 
 use sd_core::Ttl;
 use sd_tests::{Consumer, Etcd, PATIENCE, Provider, Proxy, View, eventually, throughout};
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
-/// Of an entry that a stranger keeps.
+/// The address in an entry of a stranger.
 const C: &str = "10.0.0.3:80";
 
 async fn providers(endpoint: &str) -> [Provider; 2] {
@@ -35,7 +35,7 @@ async fn a_restart_with_its_data_costs_neither_a_list_nor_a_lease() {
         consumer.sees("the outage", |view| !view.live).await;
         sleep(Duration::from_secs(1)).await;
         etcd.start_again().await;
-        // Seen only by a watch that misses nothing of what happens before it is back.
+        // Seen only by a watch that misses nothing of the time before it has resumed.
         etcd.delete("/svc/gone").await;
         etcd.put("/svc/new", "10.0.0.4:80").await;
         consumer.settles_on(&[A, B, "10.0.0.4:80"]).await;
@@ -76,7 +76,7 @@ async fn an_outage_longer_than_the_ttl_changes_nothing_for_consumers() {
         etcd.kill();
         sleep(Ttl::MIN.duration() + Duration::from_millis(500)).await;
         etcd.start_again().await;
-        // The leases that it still holds would end before that.
+        // Without keep-alives, its leases would expire before that.
         let beats = async || etcd.metrics().await.keepalives();
         eventually(PATIENCE, "more than a TTL of beats", beats, |beats| {
             *beats >= 10
@@ -136,7 +136,7 @@ async fn a_wiped_registry_that_has_moved_on_is_not_taken_for_the_old_one() {
         }
         let known = etcd.revision().await;
         etcd.wipe().await;
-        // Where a watch from what we know is blind to it.
+        // A watch from the known revision does not see this.
         etcd.put("/svc/new", "10.0.0.4:80").await;
         while etcd.revision().await <= known + 10 {
             etcd.put("/strangers", "busy").await;
@@ -181,8 +181,8 @@ async fn a_compaction_while_the_watch_was_down_costs_one_list_and_misses_no_remo
     throughout(gap, "both", async || consumer.view(), both).await;
 
     let asked = etcd.metrics().await.since(&before);
-    // A look at the witness, unless etcd was faster to say that it has forgotten; the list; and a
-    // look for the watch after it.
+    // One read of the witness, unless etcd reported the compaction first; the list; and one read of
+    // the witness for the next watch.
     let looks = asked.range_requests();
     assert!((2..=3).contains(&looks), "{looks} reads");
     assert_eq!(asked.watchers(), 1);

@@ -1,4 +1,4 @@
-//! What becomes of many, when all of them change or are lost at once.
+//! Many instances that change at once, and many registrations that are lost at once.
 
 use etcd_client::{Txn, TxnOp};
 use futures::{StreamExt, future::join_all, stream};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// What is registered: addresses by key.
 type Addresses = BTreeMap<String, String>;
 
-/// As many bytes as an instance with some metadata has.
+/// A value as large as that of an instance with some metadata.
 fn value(key: &str, address: &str) -> Vec<u8> {
     let instance = Instance::new(Key::new(key).unwrap(), address);
     let instance = instance
@@ -70,7 +70,7 @@ async fn a_thousand_changes_of_twenty_thousand_are_followed_without_a_list() {
     let watchers = async || etcd.metrics().await.watchers();
     eventually(PATIENCE, "the watch", watchers, |n| *n == 1).await;
     let listed = etcd.metrics().await.since(&before);
-    // Twenty pages, and a look whether the registry is still the one that was listed.
+    // Twenty pages, and one read of the witness.
     assert!((20..=21).contains(&listed.range_requests()), "{listed:?}");
 
     // As fast as etcd takes them.
@@ -168,11 +168,11 @@ async fn a_thousand_registrations_that_are_lost_at_once_come_back_in_batches() {
     let asked = etcd.metrics().await.since(&before);
     assert_eq!(asked.lease_grants(), 1);
     assert_eq!((asked.puts(), asked.range_requests()), (0, 0));
-    // Ten would be as few as there can be; it is more since who comes back is spread over a tenth
-    // of a second, and the faster etcd answers, the less comes together.
+    // Ten batches are the minimum. There are more, since attempts are spread over a tenth of a
+    // second, and a fast etcd answers before many have come together.
     let batches = asked.txns();
     assert!((10..=100).contains(&batches), "{batches} transactions");
-    // Two of the provider's client, one of the consumer's.
+    // Two for the provider's client, one for the consumer's.
     let connections = etcd.client_connections();
     assert!(connections <= 3, "{connections} connections");
 }

@@ -1,4 +1,4 @@
-//! What wrong, missing and expired credentials do, and what TLS that does not fit.
+//! Wrong, missing and expired credentials, and wrong TLS settings.
 
 use sd_core::{
     Client, Error, Event, Instancer, Prefix, Registrar, RegistrarStatus, Service, Trouble, Ttl,
@@ -15,8 +15,8 @@ const THIRD: &str = "/svc/10.0.0.3:80";
 /// Longer than providers take to come back.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// An etcd where `discovery` with the password `secret` may use `/svc/`, for tokens that expire a
-/// second after their last use.
+/// An etcd on which the user `discovery` with the password `secret` may use `/svc/`. Tokens expire
+/// a second after their last use.
 async fn guarded() -> Etcd {
     let etcd = Etcd::setup().token_ttl(1).start().await;
     etcd.enable_auth().await;
@@ -67,7 +67,7 @@ async fn instances_are(instancer: &Instancer, expected: &[&str]) {
     eventually(PATIENCE, "the instances", seen, |seen| seen == expected).await;
 }
 
-/// All calls of the toolkit that etcd has seen since `before`.
+/// The number of calls of the toolkit that etcd has received since `before`.
 async fn asked(etcd: &Etcd, before: &sd_tests::Metrics) -> u64 {
     let since = etcd.metrics().await.since(before);
     let methods = [
@@ -138,7 +138,7 @@ async fn who_has_no_user_is_told_to_name_one() {
     }
 }
 
-/// faults row 22: a watch that is started again then, on a connection that shows no user.
+/// faults row 22: a watch that is started again after that, on a connection without a user.
 #[tokio::test]
 async fn a_watch_that_is_refused_for_want_of_a_user_is_started_with_one() {
     let etcd = Etcd::start().await;
@@ -152,7 +152,7 @@ async fn a_watch_that_is_refused_for_want_of_a_user_is_started_with_one() {
     drop(eventually(PATIENCE, "it to be watched", watch, is_on).await);
 }
 
-/// faults row 22: authentication that is enabled under those who have a password already.
+/// faults row 22: authentication is enabled while clients run that have a password.
 #[tokio::test]
 async fn who_has_a_password_is_ready_for_the_day_that_it_is_asked_for() {
     let etcd = Etcd::start().await;
@@ -166,7 +166,7 @@ async fn who_has_a_password_is_ready_for_the_day_that_it_is_asked_for() {
     let course = async {
         etcd.add_user("discovery", "secret", "/svc/").await;
         etcd.enable_auth().await;
-        // Lists on a connection that shows no user.
+        // Lists on a connection without a user.
         let second = ready(&client).await;
         assert_eq!(keys(&second), [KEY]);
         let update = in_time(registrar.update("10.0.0.9:80")).await;
@@ -225,8 +225,8 @@ async fn a_user_without_rights_hears_so_at_once_and_his_neighbour_nothing() {
     assert_eq!(etcd.keys("").await, [KEY]);
 }
 
-/// faults row 22: who may only look. Etcd itself checks no rights within nested transactions up to
-/// 3.6.5 (GHSA-rfx7-8w68-q57q).
+/// faults row 22: a user who may only read. Up to 3.6.5, etcd itself does not check rights within
+/// nested transactions (GHSA-rfx7-8w68-q57q).
 #[tokio::test]
 async fn a_user_who_may_only_read_registers_nothing() {
     let etcd = guarded().await;
@@ -251,7 +251,8 @@ async fn a_user_who_may_only_read_registers_nothing() {
     instances_are(&instancer, &[OTHER]).await;
 }
 
-/// faults row 22: a right that is withdrawn under a registration, of one and of several at once.
+/// faults row 22: the right is withdrawn from a registered provider, for one service and for
+/// several.
 #[tokio::test]
 async fn who_lost_the_right_to_write_is_told_so_by_the_next_update() {
     let etcd = guarded().await;
@@ -282,7 +283,7 @@ async fn who_lost_the_right_to_write_is_told_so_by_the_next_update() {
     }
 }
 
-/// faults row 22 and row 8: of two keys on one lease that were deleted, one may not be read any more.
+/// faults row 22 and row 8: two keys on one lease are deleted, and one may no longer be read.
 #[tokio::test]
 async fn a_key_that_may_not_be_read_does_not_hide_the_loss_of_another() {
     let etcd = guarded().await;
@@ -314,7 +315,7 @@ fn is_denied(trouble: &Option<Trouble>) -> bool {
     )
 }
 
-/// faults row 22: rights that are taken away, and given back.
+/// faults row 22: rights are withdrawn and granted again.
 ///
 /// Etcd 3.4 to 3.6 let a provider without rights keep its lease; with 3.7.3 the lease ends.
 #[tokio::test]
@@ -363,7 +364,7 @@ async fn who_loses_a_right_keeps_what_it_knows_and_goes_on_when_it_is_back() {
     assert!(registrar.status().borrow().is_registered());
 }
 
-/// faults row 22: a password that is changed under a running client. With etcd 3.7.3 the lease ends,
+/// faults row 22: the password of a running client is changed. With etcd 3.7.3 the lease expires,
 /// as nobody may keep it alive.
 #[tokio::test]
 async fn a_password_that_is_changed_makes_no_storm() {
@@ -456,7 +457,7 @@ fn shown(tls: Tls, certificate: &Certificate) -> Tls {
     tls.identity(certificate.certificate.as_str(), certificate.key.as_str())
 }
 
-/// faults row 24, as it should be.
+/// faults row 24, with correct settings.
 #[tokio::test]
 async fn with_certificates_and_a_password_all_goes_as_without() {
     let ca = Ca::new();
@@ -480,7 +481,7 @@ async fn with_certificates_and_a_password_all_goes_as_without() {
     assert_eq!(etcd.keys("/svc/").await, [OTHER]);
 }
 
-/// What is wrong, with which options, and what has to be named.
+/// The mistake, the options with it, and the text that the error must contain.
 type Case = (&'static str, EtcdClientBuilder, &'static str);
 
 /// faults row 24
@@ -553,7 +554,7 @@ async fn each_misfit_of_tls_says_what_to_check() {
     assert_eq!(asked(&plain, &before).await, 0, "nothing in plain text");
 }
 
-/// faults row 24: what can be seen without a connection.
+/// faults row 24: mistakes that can be found without a connection.
 #[tokio::test]
 async fn tls_that_cannot_work_is_refused_before_anything_is_sent() {
     let ca = Ca::new();
@@ -592,8 +593,8 @@ async fn tls_that_cannot_work_is_refused_before_anything_is_sent() {
     }
 }
 
-/// faults row 24: where no CA is named, the system's are asked (feature `tls-roots`), or nobody is
-/// trusted, and that is said at once.
+/// faults row 24: without a CA, the system's CAs are trusted (feature `tls-roots`), or none, which
+/// is an error at once.
 #[tokio::test]
 async fn tls_without_a_ca_trusts_no_private_one() {
     let etcd = Etcd::setup().tls(&Ca::new()).start().await;
@@ -615,8 +616,7 @@ async fn tls_without_a_ca_trusts_no_private_one() {
     }
 }
 
-/// faults row 24: certificates are a matter of each member, so that a rotation can be done one after
-/// the other.
+/// faults row 24: members may have different certificates, so that they can be rotated one by one.
 #[tokio::test]
 async fn a_member_with_a_bad_certificate_is_left_for_another() {
     let (ca, other) = (Ca::new(), Ca::new());

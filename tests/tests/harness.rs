@@ -1,4 +1,4 @@
-//! The means of the other tests do what they say.
+//! Tests of the tools of the other tests.
 
 use etcd_client::ConnectOptions;
 use sd_tests::{Ca, Cluster, Etcd, PATIENCE, Proxy, eventually, throughout};

@@ -8,13 +8,13 @@ use tokio::time::{sleep, timeout};
 
 const KEY: &str = "/svc/a";
 const OTHER: &str = "/svc/b";
-/// When a client gives up.
+/// The client's request timeout.
 const PATIENT: Duration = Duration::from_millis(500);
-/// How long a request is on its slow way. What is sent after it, that nobody waits for it any more,
-/// arrives as much later, so that etcd has carried it out by then.
+/// How long a delayed request takes to arrive. Its cancellation is delayed by the same time, so
+/// etcd has carried it out by then.
 const LATE: Duration = Duration::from_secs(3);
 
-/// A client that knows two ways to one etcd, and is on the first.
+/// A client with two endpoints for one etcd, connected to the first.
 struct Scene {
     etcd: Etcd,
     slow: Proxy,
@@ -43,7 +43,7 @@ impl Scene {
         let client = options(builder).build().unwrap();
         let other = in_time(async {
             loop {
-                // The one that refuses may be tried first.
+                // The endpoint that refuses may be tried first.
                 if let Ok(other) = client.register(&service(OTHER, "b")).await {
                     return other;
                 }
@@ -66,7 +66,8 @@ impl Scene {
         eventually(PATIENCE, "the late one", seen, |seen| *seen >= count).await;
     }
 
-    /// Watches for longer than it takes to carry out what has come that `KEY` has this value.
+    /// Checks that `KEY` keeps this value, for longer than etcd takes to carry out the received
+    /// requests.
     async fn stays(&self, value: &str) {
         let seen = || self.etcd.get(KEY);
         let is_it = |seen: &Option<Vec<u8>>| seen.as_deref() == Some(value.as_bytes());
@@ -102,7 +103,7 @@ async fn a_registration_that_was_given_up_does_not_undo_the_one_after_it() {
     let newer = in_time(scene.client.register(&service(KEY, "new"))).await;
     let registration = newer.unwrap();
     assert_eq!(scene.etcd.get(KEY).await.unwrap(), b"new");
-    // Two puts, and a look at what the first has left.
+    // Two puts, and a removal in case the first one takes effect.
     scene.transactions(&before, 3).await;
 
     scene.stays("new").await;
@@ -118,7 +119,7 @@ async fn a_take_over_that_was_given_up_does_not_take_the_key_from_its_next_owner
     scene.slow.delay(LATE);
     scene.gives_up("old").await;
     scene.etcd.put(KEY, "somebody else").await;
-    // A put, and a look at what it has left.
+    // A put, and a removal in case it takes effect.
     scene.transactions(&before, 2).await;
 
     scene.stays("somebody else").await;
@@ -143,8 +144,8 @@ async fn a_removal_that_was_given_up_does_not_remove_what_was_registered_after_i
     assert_eq!(registration.loss(), None);
 }
 
-/// An update on its way to a member that does not answer, such as the announcement of draining, does
-/// not keep a deregistration from asking another within its bound.
+/// An update on its way to a member that does not answer, such as the announcement of draining,
+/// does not keep a deregistration from asking another within its bound.
 #[tokio::test]
 async fn a_deregistration_is_confirmed_although_an_update_hangs() {
     // Longer than the deregistration may take.

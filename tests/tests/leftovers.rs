@@ -1,5 +1,5 @@
-//! Nothing remains of what was stopped, dropped or aborted: at etcd neither watcher nor lease nor
-//! connection, in the process no task.
+//! What was stopped, dropped or aborted leaves nothing behind: no watcher, lease or connection at
+//! etcd, and no task in the process.
 
 use futures::StreamExt;
 use sd_core::{
@@ -25,10 +25,10 @@ fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// An etcd that nobody uses, and how many tasks the test itself has by then.
+/// An unused etcd, and the number of the test's own tasks.
 async fn idle_etcd() -> (Etcd, usize) {
     let etcd = Etcd::start().await;
-    // The test's own connection comes with tasks too.
+    // Opens the test's own connection, which has tasks too.
     etcd.leases().await;
     sleep(Duration::from_millis(50)).await;
     (etcd, tasks())
@@ -55,12 +55,12 @@ async fn no_connection_is_left_to(etcd: &Etcd) {
     eventually(PATIENCE, "no connection", connections, |n| *n == 0).await;
 }
 
-/// No more tasks than `before`.
+/// Waits until there are no more tasks than `before`.
 async fn no_task_is_left(before: usize) {
     eventually(PATIENCE, "no task", async || tasks(), |n| *n <= before).await;
 }
 
-/// Everything that there is to start, all of it on one client.
+/// One of everything that can be started, on one client.
 struct Everything {
     client: EtcdClient,
     registrar: Registrar,
@@ -77,7 +77,7 @@ impl Everything {
             .deregister_timeout(BOUND)
             .build()
             .unwrap();
-        // Two leases: one as long as anybody's patience, so that it is not its end that ends it.
+        // Two leases. One has a TTL longer than the test waits, so it can only go by revocation.
         let service = |key, ttl| {
             let service = Service::new(key, "10.0.0.1:80").unwrap();
             service.with_ttl(ttl)
@@ -177,7 +177,7 @@ async fn whoever_drops_everything_leaves_nothing() {
     no_task_is_left(before).await;
 }
 
-/// The client goes first: what was built on it does not keep it alive for ever.
+/// The client is dropped first: the layers above do not keep it alive for ever.
 #[tokio::test]
 async fn the_order_of_dropping_does_not_matter() {
     let (etcd, before) = idle_etcd().await;
@@ -251,7 +251,7 @@ async fn an_owner_aborted_while_it_begins_leaves_nothing() {
     no_task_is_left(before).await;
 }
 
-/// faults row 27, where nobody answers to the goodbye.
+/// faults row 27, with an etcd that does not answer the revocation.
 #[tokio::test]
 async fn what_is_dropped_while_etcd_is_frozen_ends_after_its_bound() {
     let (etcd, before) = idle_etcd().await;
@@ -276,7 +276,7 @@ async fn what_is_dropped_while_etcd_is_frozen_ends_after_its_bound() {
     eventually(PATIENCE, "the end of the lease", keys, Vec::is_empty).await;
 }
 
-/// The same for those who wait for the end.
+/// The same with `close`, which waits.
 #[tokio::test]
 async fn what_is_closed_while_etcd_is_frozen_ends_within_its_bound() {
     let (etcd, before) = idle_etcd().await;

@@ -1,4 +1,4 @@
-//! The Rust that the workspace says it needs is enough for its dependencies.
+//! The workspace's `rust-version` is recent enough for its dependencies.
 
 use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
@@ -18,8 +18,8 @@ fn cargo(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// Every package in the build of everything on this platform, with the Rust that it needs at least,
-/// if it says so. Needs no network: they have just been built.
+/// Every package in the build on this platform, with its `rust-version`, if it has one. Needs no
+/// network, since the packages have just been built.
 fn packages() -> BTreeMap<String, Option<String>> {
     let version = String::from_utf8(cargo(&["-vV"])).expect("text");
     let mut lines = version.lines();

@@ -1,5 +1,4 @@
-//! The toolkit in a simulated world; see `sd_tests::simulation`. By hand, any number of seeds:
-//! `./run simulate --seeds 0..100000`.
+//! Simulations; see `sd_tests::simulation`. For more seeds: `./run simulate --seeds 0..100000`.
 
 use sd_tests::simulation::{
     Action, Plan,
@@ -10,7 +9,7 @@ use std::{ops::Range, time::Duration};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// Says of each seed that breaks a promise what it takes and what happens then.
+/// Runs the seeds. For each that breaks a promise, prints the steps that cause it and the history.
 fn keeps_all_promises(seeds: Range<u64>, horizon: Duration) {
     for seed in seeds {
         let plan = Plan::draw(seed, horizon);
@@ -33,7 +32,7 @@ fn hours_keep_all_promises() {
 
 #[test]
 fn a_seed_repeats_exactly() {
-    // Among them dozens of providers and consumers.
+    // Some of these have dozens of providers and consumers.
     for seed in 0..40 {
         let plan = Plan::draw(seed, TEN_MINUTES);
         let (first, second) = (simulate(&plan), simulate(&plan));
@@ -49,7 +48,8 @@ fn seeds_differ() {
 }
 
 /// Found by `./run simulate --seeds 5000..8000`: the lease of a provider that deregistered without
-/// an answer ended in the very moment of a look, before who waited for its key could hear of it.
+/// an answer expired at the very moment of a check, before the provider that waits for its key
+/// could notice.
 #[test]
 fn who_waits_for_a_key_may_hear_late_that_it_is_free() {
     let steps = [

@@ -1,5 +1,5 @@
-//! A short soak; see `sd_tests::soak`. By hand, for longer and with other seeds:
-//! `./run soak --minutes 10`.
+//! A short soak; see `sd_tests::soak`. For a longer one, with other seeds: `./run soak --minutes
+//! 10`.
 
 use sd_tests::soak::{Soak, soak};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The directory under the conformance suite: what the author of a backend writes to know that it
-//! keeps the contract of [`Client`](sd_core::Client).
+//! Runs the conformance suite against the directory, to check that it keeps the contract of
+//! [`Client`](sd_core::Client). The author of a backend writes something like this.
 
 use super::DirectoryClient;
 use crate::directory::file_name;
@@ -14,10 +14,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A directory, and the hand of a stranger in it.
+/// A directory, and ways to change it from outside.
 struct DirectoryHarness {
     dir: TempDir,
-    /// The lock, while nobody else is to have it.
+    /// The lock of the directory, held during a disruption.
     disrupted: Mutex<Option<File>>,
 }
 
@@ -41,7 +41,7 @@ impl DirectoryHarness {
         Ok(lock)
     }
 
-    /// The files of living leases, and whose they are. To be called with the lock.
+    /// The leases that have not expired, and their files. Call this with the lock held.
     fn leased(&self) -> HarnessResult<Vec<(LeaseId, PathBuf)>> {
         let mut leased = Vec::new();
         for file in fs::read_dir(self.dir.path())? {
@@ -67,14 +67,14 @@ impl Harness for DirectoryHarness {
         Ok(TestClient::new(client)
             .closed_by(async move { closing.close().await })
             .crashed_by(async move {
-                // It forgets what it holds, and so lets it be.
+                // The client forgets its entries, so it does not remove them.
                 drop(crashing.0.ledger(sd_core::Ledger::close));
                 crashing.close().await;
             }))
     }
 
-    // There are no pages, and no limit but the disk's; and each of the clients reads the directory
-    // ten times a second.
+    // Few entries: there are no pages to test, and each client reads the directory ten times a
+    // second.
     fn many_entries(&self) -> usize {
         300
     }
@@ -97,7 +97,7 @@ impl Harness for DirectoryHarness {
             fs::write(self.file(key), value)?;
         }
         for key in deletes {
-            // None is fine too.
+            // It is no error if there is no file.
             let _ = fs::remove_file(self.file(key));
         }
         Ok(())
@@ -122,12 +122,12 @@ impl Harness for DirectoryHarness {
         Ok(leases.into_iter().collect())
     }
 
-    /// There is no history to forget.
+    /// Does nothing, as there is no history.
     async fn compact(&self) -> HarnessResult {
         Ok(())
     }
 
-    /// Somebody has the lock and does not give it back.
+    /// Takes the lock and keeps it.
     async fn disrupt(&self) -> HarnessResult {
         let lock = self.lock().await?;
         *self
@@ -153,7 +153,7 @@ async fn a_directory_keeps_the_contract() {
     let report = sd_conformance::run(&harness).await;
 
     report.assert_passed();
-    // What it cannot do, and nothing else.
+    // Only what this backend does not support.
     assert_eq!(
         report.not_run(),
         [

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// The output of a program that must end well.
+/// The output of a program that must succeed.
 pub(crate) fn shown(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     let output = output.expect("the program can be run");

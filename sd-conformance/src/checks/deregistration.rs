@@ -243,7 +243,7 @@ async fn a_deregistration_beside_its_successors_register_leaves_it_alone(
         let new = ctx.service(&path, "new")?.owned_by(Owner::new());
         let _before = ctx.register(&client, &old).await?;
 
-        // One begins first, and then the other.
+        // They take turns in beginning first.
         let (registering, removing) = (ctx.register(&client, &new), ctx.deregister(&client, &old));
         let (after, removed) = match round % 2 {
             0 => tokio::join!(registering, removing),

@@ -310,7 +310,7 @@ async fn a_crashed_client_is_gone_after_its_ttl(ctx: &Context<'_>) -> CheckResul
 
     let silent = Instant::now();
     ctx.within("end of crash", crash).await?;
-    // At worst a third of the TTL has gone by since the last keep-alive.
+    // At most a third of the TTL has passed since the last keep-alive.
     sleep(ttl.duration().mul_f32(0.5).saturating_sub(silent.elapsed())).await;
     ctx.ensure_value(registration.key(), "a").await?;
 
@@ -319,7 +319,7 @@ async fn a_crashed_client_is_gone_after_its_ttl(ctx: &Context<'_>) -> CheckResul
 
 async fn a_cancelled_register_leaves_no_lease(ctx: &Context<'_>) -> CheckResult {
     let client = ctx.client().await?;
-    // What earlier clients leave behind may still be on its way out.
+    // Leases of earlier clients may still be in the process of ending.
     ctx.wait_quiet_period().await;
     let before = ctx.leases().await?;
 

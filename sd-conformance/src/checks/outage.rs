@@ -79,7 +79,7 @@ async fn a_compacted_history_is_a_gap(ctx: &Context<'_>) -> CheckResult {
     }
     ctx.delete(&key).await?;
     ctx.compact().await?;
-    // A backend that knows the changes all the same has kept the promise too.
+    // A backend that still knows the changes keeps the promise too.
     Follower::gap_from(
         ctx,
         &client,
@@ -182,7 +182,7 @@ async fn a_disruption_that_passes_is_said_to_be_over(ctx: &Context<'_>) -> Check
     ) {}
     ctx.restore().await?;
 
-    // No change comes: progress has to say it, or the end of the watch.
+    // There is no change, so progress or the end of the watch must show it.
     let deadline = Deadline::after(ctx.timeout());
     loop {
         match follower.next(deadline.left()).await {

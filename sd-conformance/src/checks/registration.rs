@@ -1,4 +1,4 @@
-//! How an entry comes, and to whom it belongs.
+//! How an entry is registered, and who owns it.
 
 use crate::{
     check::{Check, check},

@@ -91,7 +91,7 @@ async fn a_batch_leads_to_the_state_of_the_registry_at_its_resume(
         "the mirror holds {:?}, the registry {expected:?}",
         follower.mirror
     );
-    // From every few batches on, a watch of its own must lead to the same.
+    // A new watch from every few batches must lead to the same state.
     let mut mirror = Entries::new();
     for (n, batch) in follower.batches.iter().enumerate() {
         apply(&mut mirror, batch);

@@ -279,7 +279,7 @@ async fn a_dropped_watch_leaves_no_watcher(ctx: &Context<'_>) -> CheckResult {
     let _ = client
         .watch_prefix(&prefix, &snapshot.revision)
         .now_or_never();
-    // What was cancelled may still arrive at the registry.
+    // A cancelled request may still arrive at the registry.
     ctx.wait_quiet_period().await;
 
     let deadline = Deadline::after(ctx.timeout());

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Stops retries when too many calls fail, so that a backend in trouble is not called several times
 /// as often as a healthy one.
 ///
-/// Works as gRPC throttles retries ([A6]). There are `max_tokens` tokens at first and at most. A call
-/// that fails costs one, a call that succeeds brings `ratio` of one back, and calls are retried only
-/// while more than half of the tokens are left. First attempts are never held back. Lock-free, and
-/// reads no clock.
+/// Works like gRPC's retry throttling ([A6]). The budget begins with `max_tokens` tokens and never
+/// has more. A failed call takes one token, a successful call adds `ratio` tokens, and calls are
+/// retried only while more than half of the tokens are left. First attempts are never held back.
+/// Takes no lock and reads no clock.
 ///
 /// Share one in an `Arc` between all [`Retry`](crate::Retry)s that call the same service.
 ///
@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// [A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#throttling-retry-attempts-and-hedged-rpcs
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// In thousandths of a token, as the other fields.
+    /// In thousandths of a token, like the other fields.
     tokens: AtomicU64,
     max: u64,
     per_success: u64,
@@ -36,28 +36,28 @@ pub struct RetryBudget {
 const TOKEN: u64 = 1000;
 
 impl RetryBudget {
-    /// A full budget of `max_tokens` (0 counts as 1), of which a success brings `ratio` back (to
-    /// three decimals; negative counts as 0). With 10 and 0.1, five failures in a row stop retries,
-    /// and so does, in the long run, more than one failure to ten successes.
+    /// A full budget of `max_tokens` tokens (0 counts as 1), to which each success adds `ratio`
+    /// tokens (rounded to three decimals; negative counts as 0). With 10 and 0.1, five failures in
+    /// a row stop retries. In the long run, more than one failure in ten successes stops them too.
     pub fn new(max_tokens: u32, ratio: f64) -> Self {
         let max = u64::from(max_tokens.max(1)) * TOKEN;
         Self {
             tokens: AtomicU64::new(max),
             max,
-            // `as` saturates, and makes 0 of what is no number.
+            // `as` saturates, and turns NaN into 0.
             per_success: ((ratio * TOKEN as f64).round() as u64).min(max),
         }
     }
 
     /// A call succeeded.
     pub fn succeeded(&self) {
-        // Most calls find it full and write nothing, so that threads do not contend for it.
+        // A full budget is not written to, so threads do not contend for it in the usual case.
         self.change(|tokens| {
             (tokens < self.max).then(|| (tokens + self.per_success).min(self.max))
         });
     }
 
-    /// A call failed in a way that is retried.
+    /// A call failed with an error that is retried.
     pub fn failed(&self) {
         self.change(|tokens| (tokens > 0).then(|| tokens.saturating_sub(TOKEN)));
     }
@@ -80,7 +80,7 @@ impl RetryBudget {
     }
 }
 
-/// 10 tokens, a tenth of one back for a success.
+/// 10 tokens; each success adds a tenth of one.
 impl Default for RetryBudget {
     fn default() -> Self {
         Self::new(10, 0.1)

@@ -7,8 +7,8 @@ use crate::{
 };
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// What callers pick: an instance and its target, which a [`Factory`](crate::Factory) made of it,
-/// such as a client connected to its address.
+/// What callers pick: an instance and its target. The target is what a [`Factory`](crate::Factory)
+/// made from the instance, such as a client connected to its address.
 ///
 /// Dereferences to the target, so that its methods can be called directly:
 ///
@@ -23,9 +23,9 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// ```
 ///
 /// # Methods of the same name
-/// A method of the endpoint wins over one of the target, and there may be more of them in later
-/// versions. Endpoints are mostly seen through an `Arc` or a [`Pick`](crate::Pick), whose methods
-/// win, too. [`target`](Self::target) has none but the target's own:
+/// A method of the endpoint hides one of the target, and later versions may add methods. An
+/// endpoint is mostly behind an `Arc` or a [`Pick`](crate::Pick), whose methods hide the target's
+/// too. On [`target`](Self::target) you reach all of the target's own methods:
 ///
 /// ```
 /// use sd_core::{Endpoint, Instance, Key, Status};
@@ -52,13 +52,13 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// ```
 ///
 /// # How long it lives
-/// Handed out as `Arc<Endpoint<E>>`, so that a call in flight keeps its endpoint after the instance
-/// has gone. When an attribute of the instance changes (weight, status, zone, metadata), there is
-/// another `Endpoint` around the same target. A target that panics when it is dropped is logged, and
-/// harms nobody else.
+/// Endpoints are handed out as `Arc<Endpoint<E>>`, so a call in flight keeps its endpoint after the
+/// instance has gone. When an attribute of the instance changes (weight, status, zone, metadata), a
+/// new `Endpoint` with the same target replaces the old one. A panic in the target's `Drop` is
+/// caught and logged.
 pub struct Endpoint<E> {
     instance: Arc<Instance>,
-    /// `None` only while it is dropped.
+    /// `None` only while the endpoint is dropped.
     target: Option<Arc<E>>,
 }
 
@@ -81,7 +81,7 @@ impl<E> Endpoint<E> {
         Self::sharing(instance, self.shared_target().clone())
     }
 
-    /// The instance as it was registered when this endpoint was handed out.
+    /// The instance as it was when this endpoint was handed out.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
@@ -91,8 +91,8 @@ impl<E> Endpoint<E> {
         self.shared_target()
     }
 
-    /// What the factory made, to be shared. The same one (by [`Arc::ptr_eq`]) for as long as the
-    /// instance's address stays what it is.
+    /// What the factory made, as an `Arc` to share. The same one (by [`Arc::ptr_eq`]) for as long
+    /// as the instance's address stays the same.
     pub fn shared_target(&self) -> &Arc<E> {
         match &self.target {
             Some(target) => target,
@@ -100,22 +100,22 @@ impl<E> Endpoint<E> {
         }
     }
 
-    /// Where the instance is registered: its identity.
+    /// The key of the instance: its identity.
     pub fn key(&self) -> &Key {
         self.instance.key()
     }
 
-    /// Where the instance is called.
+    /// The address of the instance.
     pub fn address(&self) -> &str {
         self.instance.address()
     }
 
-    /// The instance's share of the calls relative to the others.
+    /// The instance's share of the calls relative to other instances.
     pub fn weight(&self) -> u32 {
         self.instance.weight()
     }
 
-    /// Where the instance runs.
+    /// The zone of the instance.
     pub fn zone(&self) -> Option<&str> {
         self.instance.zone()
     }
@@ -140,8 +140,8 @@ impl<E> Clone for Endpoint<E> {
     }
 }
 
-/// Catches a panic of the target, which would otherwise end whatever drops the endpoint: the task of
-/// an endpointer, or a call of somebody else.
+/// Catches a panic in the target's `Drop`. It would otherwise end whatever drops the endpoint: the
+/// endpointer's task, or an unrelated call.
 impl<E> Drop for Endpoint<E> {
     fn drop(&mut self) {
         let target = self.target.take();
@@ -152,7 +152,7 @@ impl<E> Drop for Endpoint<E> {
     }
 }
 
-/// Without the target, which need not be `Debug`.
+/// Omits the target, which need not be `Debug`.
 impl<E> fmt::Debug for Endpoint<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// [`FixedEndpointer`](crate::FixedEndpointer), or your own selection from another source.
 ///
 /// To write one, keep a [`FixedEndpointer`](crate::FixedEndpointer) inside,
-/// [set](crate::FixedEndpointer::set_shared) it when the endpoints change, and hand out its answers:
+/// [set](crate::FixedEndpointer::set_shared) it when the endpoints change, and delegate to it:
 ///
 /// ```
 /// use sd_core::{Endpoint, EndpointSource, Endpoints, FixedEndpointer, Instance, Key};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 /// }
 ///
 /// impl<S: EndpointSource> InZone<S> {
-///     /// To be called whenever `self.all.versions()` changes.
+///     /// Call this whenever `self.all.versions()` changes.
 ///     fn select(&self) {
 ///         match self.all.endpoints().non_empty() {
 ///             Ok(all) => {
@@ -58,15 +58,15 @@ use tokio::sync::watch;
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 pub trait EndpointSource: Send + Sync + 'static {
-    /// What its endpoints hold: what a [`Factory`](crate::Factory) makes of an instance.
+    /// The target of its endpoints: what a [`Factory`](crate::Factory) makes from an instance.
     type Target: Send + Sync + 'static;
 
-    /// The endpoints to pick from at the moment, in the order of their keys. Takes no lock, reads
-    /// no clock, allocates nothing.
+    /// Returns the current endpoints, in the order of their keys. Takes no lock, reads no clock,
+    /// allocates nothing.
     fn endpoints(&self) -> Endpoints<Self::Target>;
 
-    /// Announces other endpoints to what is derived from them: a channel of the
-    /// [version](Endpoints::version) of the newest table.
+    /// A channel with the [version](Endpoints::version) of the newest endpoints, for code that
+    /// derives something from them and has to know when they change.
     fn versions(&self) -> watch::Receiver<u64>;
 }
 

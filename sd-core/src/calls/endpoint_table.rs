@@ -5,11 +5,10 @@ use arc_swap::{ArcSwap, Guard};
 use std::{fmt, ops::Deref, sync::Arc};
 use tokio::sync::watch;
 
-/// The endpoints to pick from, as they were when asked for: dereferences to a slice that never
-/// changes.
+/// A snapshot of the endpoints to pick from. Dereferences to a slice, which never changes.
 ///
-/// Meant to be read and dropped. To hold on to it, [`keep`](Self::keep) it, so that the swap to a
-/// newer table stays cheap for everybody else.
+/// Read it and drop it soon. To hold it for longer, call [`keep`](Self::keep), so that swapping in
+/// a newer table stays cheap.
 ///
 /// ```
 /// use sd_core::{Endpoint, EndpointSource, FixedEndpointer, Instance, Key};
@@ -29,20 +28,20 @@ pub struct Endpoints<E>(Guard<Arc<Version<E>>>);
 struct Version<E> {
     number: u64,
     endpoints: Box<[Arc<Endpoint<E>>]>,
-    /// Set exactly if there is no endpoint.
+    /// `Some` exactly if there are no endpoints.
     none: Option<NoEndpoints>,
 }
 
 impl<E> Endpoints<E> {
-    /// Counts the tables of this source; a later one has a greater version.
+    /// The version of this table; a later table of the same source has a greater one.
     pub fn version(&self) -> u64 {
         self.0.number
     }
 
-    /// The endpoints, of which there is at least one: what a pick begins with.
+    /// The endpoints, at least one. A balancer begins its pick with this.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there are no endpoints.
     #[inline]
     pub fn non_empty(&self) -> Result<&[Arc<Endpoint<E>>], NoEndpoints> {
         if self.0.endpoints.is_empty() {
@@ -56,7 +55,7 @@ impl<E> Endpoints<E> {
         self.0.none.clone().unwrap_or(NoEndpoints::Empty)
     }
 
-    /// The same endpoints, to be held for long.
+    /// The same endpoints, in a form that may be held for long.
     pub fn keep(self) -> Self {
         Self(Guard::from_inner(Guard::into_inner(self.0)))
     }
@@ -88,7 +87,7 @@ pub(crate) struct EndpointTable<E> {
 }
 
 impl<E> EndpointTable<E> {
-    /// No endpoints, as nothing is known yet.
+    /// A table without endpoints, since nothing is known yet.
     pub(crate) fn new() -> Self {
         Self {
             current: ArcSwap::from_pointee(Version {
@@ -106,7 +105,8 @@ impl<E> EndpointTable<E> {
         endpoints: Box<[Arc<Endpoint<E>>]>,
         none: impl FnOnce() -> NoEndpoints,
     ) {
-        // The channel's lock makes numbers and versions agree if there are several writers.
+        // Swapped under the channel's lock, so that table and version agree if there are several
+        // writers.
         let mut replaced = None;
         self.versions.send_modify(|number| {
             *number += 1;
@@ -117,7 +117,7 @@ impl<E> EndpointTable<E> {
                 none,
             })));
         });
-        // Outside of the lock, since it may drop targets, which are foreign code.
+        // Outside of the lock, since this may drop targets, which are foreign code.
         drop(replaced);
     }
 

@@ -32,28 +32,28 @@ use tokio::sync::watch;
 /// Keeps one endpoint per instance, made by a [`Factory`], and the table of them that balancers
 /// pick from.
 ///
-/// - An endpoint is kept for as long as the address of its instance stays the same, and dropped when
-///   the instance goes; calls in flight keep theirs alive. Weight, status, zone and metadata change
-///   without another endpoint. If the address of a key changes, the endpoint of the old one stays
-///   until the factory has succeeded for the new one.
-/// - Factories run on the endpointer's own task, many at once. One that waits or fails holds up
-///   neither readers nor the other instances; it is tried again after a growing, jittered pause and
-///   shows in [`status`](Self::status) meanwhile.
-/// - The table holds the endpoints of instances that are serving. If there are none, it holds those
-///   of weight 0, and if there are none of these either, those that are draining: better than
-///   nothing. Reading it takes no lock. It is rebuilt after changes, at once when they are few, and
-///   in intervals of ten times of what a rebuild takes when they keep coming.
-/// - Trouble with the registry does not empty the table, unless
-///   [`invalidate_on_error`](EndpointerBuilder::invalidate_on_error) says so.
+/// - **Endpoints.** An endpoint is kept while the address of its instance stays the same, and
+///   dropped when the instance goes; calls in flight keep theirs alive. A change of weight, status,
+///   zone or metadata does not run the factory. If the address under a key changes, the old
+///   endpoint stays until the factory has succeeded for the new address.
+/// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
+///   delays neither readers nor other instances. After a failure it is retried with growing,
+///   jittered pauses, and [`status`](Self::status) shows the failure.
+/// - **The table** holds the endpoints of instances that are serving. If there are none, it holds
+///   those of weight 0. If there are none of these either, it holds those that are draining.
+///   Reading it takes no lock. A single change is applied at once; under continuous change,
+///   rebuilding takes at most a tenth of the time.
+/// - **Outages** of the registry do not empty the table, unless
+///   [`invalidate_on_error`](EndpointerBuilder::invalidate_on_error) is set.
 ///
-/// It owns its source (pass an `Arc` to share it) and drops it when it ends. When the source ends by
-/// itself, the last endpoints stay.
+/// It owns its source (pass an `Arc` to share it) and drops it when it ends. When the source ends
+/// by itself, the last endpoints stay.
 ///
 /// The endpointer ends when it is [stopped](Self::stop) or dropped, when its tokio runtime shuts
-/// down, and when foreign code panics in its task (a source; a panic of a factory or of a target
-/// counts for that instance only). The last endpoints stay then, too: its status says that it has
-/// [ended](EndpointerStatus::ended) and is stale, an empty table says [`NoEndpoints::Ended`], and
-/// nothing is invalidated any more.
+/// down, or when its source panics. (A panic in a factory or a target affects that instance only.)
+/// The last endpoints stay. Its status then says that it has [ended](EndpointerStatus::ended) and
+/// is stale, picks from an empty table fail with [`NoEndpoints::Ended`], and nothing is invalidated
+/// any more.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpointer, NoEndpoints, RoundRobin, Source, factory_fn};
@@ -75,7 +75,8 @@ pub struct Endpointer<E> {
 impl<E: Send + Sync + 'static> Endpointer<E> {
     /// Starts an endpointer with the default options: spawns its task, and returns at once.
     ///
-    /// The table is empty ([`NoEndpoints::Unknown`]) until the source and the factory have answered.
+    /// The table is empty ([`NoEndpoints::Unknown`]) until the source and the factory have
+    /// answered.
     ///
     /// # Panics
     /// Outside of a tokio runtime, as `tokio::spawn` does.
@@ -95,16 +96,17 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
         }
     }
 
-    /// Waits until the instances are known and the factory of each of the first ones was tried once.
-    /// What could be made is in the table then; the table is empty if there is no instance or every
-    /// factory failed. Takes at most one [`factory_timeout`](EndpointerBuilder::factory_timeout)
-    /// after the source's first event, a little more if many factories have to take turns.
+    /// Waits until the source's first event, and until the factory was tried once for each instance
+    /// in it. The table then holds what could be made; it is empty if there are no instances or
+    /// every factory failed. Takes at most one
+    /// [`factory_timeout`](EndpointerBuilder::factory_timeout) after the source's first event, or a
+    /// little more if many factories have to take turns.
     ///
     /// Cancellation safe.
     ///
     /// # Errors
-    /// [`NoEndpoints::Unknown`] if the source ended before that. [`NoEndpoints::Ended`] if the
-    /// endpointer did.
+    /// [`NoEndpoints::Unknown`] if the source ended before its first event. [`NoEndpoints::Ended`]
+    /// if the endpointer ended before it was ready.
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
         let mut status = self.status.clone();
         let settled =
@@ -115,7 +117,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
         }
         match self.endpoints().non_empty() {
             Err(none) => Err(none),
-            // The task ended before it had tried all; some succeeded.
+            // The task ended before it had tried all factories. Some succeeded.
             Ok(_) => Err(NoEndpoints::Ended {
                 why: Arc::new(self.trouble()),
             }),
@@ -129,8 +131,8 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
         }
     }
 
-    /// How it is doing. The channel closes when the endpointer ends, after a last status that says
-    /// so.
+    /// Follows the endpointer's status. When the endpointer ends, it sends a last status, with
+    /// [`ended`](EndpointerStatus::ended) set, and closes the channel.
     pub fn status(&self) -> watch::Receiver<EndpointerStatus> {
         self.status.clone()
     }
@@ -190,9 +192,9 @@ pub struct EndpointerBuilder<E> {
 }
 
 impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
-    /// Gives callers an error instead of old endpoints once the source has been stale for this long,
-    /// until it is live again: picks fail with [`NoEndpoints::Invalidated`]. Endpoints are kept and
-    /// updated meanwhile. Default: never, as old endpoints mostly still work.
+    /// Returns an error to callers instead of old endpoints once the source has been stale for
+    /// `after`: picks fail with [`NoEndpoints::Invalidated`] until it is live again. Meanwhile the
+    /// endpoints are kept and updated. Default: never, since old endpoints mostly still work.
     pub fn invalidate_on_error(mut self, after: Duration) -> Self {
         self.invalidate_after = Some(after);
         self
@@ -204,15 +206,16 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// How many factories may run at once. Those that have run for a second do not count any more,
-    /// so that hosts that do not answer cannot hold up the others. Default: 32; 0 counts as 1.
+    /// How many factories may run at once. A factory that has run for a second no longer counts, so
+    /// that hosts that do not answer cannot delay the others. Default: 32; 0 counts as 1.
     pub fn factories_at_once(mut self, most: usize) -> Self {
         self.factories_at_once = most;
         self
     }
 
-    /// The pause before a factory that failed is tried again for the same instance: it doubles from
-    /// `first` up to `longest`, and each is drawn from its upper half. Default: 100 ms to 15 s.
+    /// The pause before a factory is retried for the same instance. It doubles from `first` up to
+    /// `longest`, with jitter: each pause is drawn from the upper half of its range. Default: 100
+    /// ms to 15 s.
     pub fn factory_backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first, longest);
         self
@@ -225,7 +228,7 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
     pub fn build(self) -> Endpointer<E> {
         let table = Arc::new(EndpointTable::new());
         let (sender, status) = watch::channel(EndpointerStatus::default());
-        // Without any pause, a factory that fails at once would be run in a hot loop.
+        // Without a pause, a factory that fails at once would run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
         let task = EndpointerTask::new(

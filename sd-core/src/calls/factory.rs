@@ -1,4 +1,4 @@
-//! Factories: how an instance becomes something to call.
+//! Factories: make something to call from an instance.
 
 use crate::{
     instances::Instance,
@@ -7,13 +7,14 @@ use crate::{
 use async_trait::async_trait;
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
-/// Any error; what `?` turns every error into.
+/// Any error. `?` converts every error into it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Makes the target of an endpoint from an instance: a client, a connection, a URL.
 ///
-/// An [`Endpointer`](crate::Endpointer) calls it once per key and address, retries it when it fails,
-/// and shares what it made. Most are closures: [`factory_fn`], [`async_factory_fn`].
+/// An [`Endpointer`](crate::Endpointer) calls it once per key and address, retries it when it
+/// fails, and shares what it made. Most factories are closures: [`factory_fn`],
+/// [`async_factory_fn`].
 ///
 /// ```
 /// use sd_core::{BoxError, Factory, Instance, async_trait};
@@ -32,18 +33,18 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// ```
 #[async_trait]
 pub trait Factory: Send + Sync + 'static {
-    /// What it makes of an instance.
+    /// What it makes from an instance.
     type Target: Send + Sync + 'static;
 
-    /// Makes what calls to `instance` go through. Only the key and the address of the instance stay
-    /// the same for as long as the target is used.
+    /// Makes the target for calls to `instance`. Use only the key and the address of the instance:
+    /// its other attributes may change while the target is in use.
     ///
-    /// Runs on the endpointer's task: it may wait, but must not block the thread. It may be dropped
-    /// at any await, when the instance goes, its address changes, or it takes too long. A panic
-    /// counts as a failure.
+    /// Runs on the endpointer's task: it may await, but must not block the thread. The future is
+    /// dropped if the instance goes, its address changes, or it takes too long. A panic counts as a
+    /// failure.
     ///
     /// # Errors
-    /// Anything; the endpointer reports it and tries again.
+    /// Any error. The endpointer reports it and tries again.
     async fn make(&self, instance: &Instance) -> Result<Self::Target, BoxError>;
 }
 
@@ -65,8 +66,8 @@ impl<F: Factory + ?Sized> Factory for Box<F> {
     }
 }
 
-/// A factory from a closure that does not wait, for example for clients that connect when they are
-/// first called.
+/// A factory from a closure that does not await, for example for clients that connect on their
+/// first call.
 ///
 /// ```
 /// use sd_core::factory_fn;
@@ -107,7 +108,8 @@ where
     }
 }
 
-/// A factory from an async closure, which owns its instance so that it can hold it across awaits.
+/// A factory from a closure that returns a future. The closure owns the instance, so it can hold it
+/// across awaits.
 ///
 /// ```
 /// use sd_core::{Instance, async_factory_fn};

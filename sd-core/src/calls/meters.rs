@@ -4,9 +4,9 @@ use crate::support::{Share, count};
 
 /// Endpoints to pick from.
 pub const ENDPOINTS: &str = "sd_endpoints";
-/// Instances whose factory failed last.
+/// Instances whose last run of the factory failed.
 pub const ENDPOINTS_FAILING: &str = "sd_endpoints_failing";
-/// Endpointers that give the error instead of old endpoints.
+/// Endpointers that return the error instead of old endpoints.
 pub const ENDPOINTS_INVALIDATED: &str = "sd_endpoints_invalidated";
 /// Runs of a factory that failed.
 pub const FACTORY_FAILURES: &str = "sd_factory_failures_total";
@@ -46,7 +46,7 @@ pub(crate) fn retried() {
     count(RETRIES, &[], 1);
 }
 
-/// `reason` is one of those that the table of [`telemetry`](crate::telemetry) lists.
+/// Counts a failed call. [`telemetry`](crate::telemetry) lists the values of `reason`.
 pub(crate) fn call_failed(reason: &'static str) {
     count(RETRY_FAILURES, &[("reason", reason)], 1);
 }

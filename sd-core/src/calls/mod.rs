@@ -1,14 +1,16 @@
-//! Calls: from a set of instances to one request on one of them.
+//! Calls: from a set of instances to a request to one of them.
 //!
-//! An [`Endpointer`] follows a source of instances and has a [`Factory`] make an endpoint of each.
-//! The endpoints stand in a table that is an [`EndpointSource`]. A [`Balancer`] picks one of them
-//! per call, as a [`Pick`] that hears how the call ended. [`Retry`] makes the call, and makes it on
-//! another endpoint if it fails, within a [`RetryBudget`].
+//! An [`Endpointer`] follows a source of instances and calls a [`Factory`] to make an endpoint for
+//! each. It publishes the endpoints as a table, an [`EndpointSource`]. For each call, a
+//! [`Balancer`] picks an endpoint from the table and returns a [`Pick`], which takes the outcome of
+//! the call. [`Retry`] makes the call, and repeats it on another endpoint if it fails, within a
+//! [`RetryBudget`].
 //!
 //! This room imports `instances`, `registry` (keys and errors) and `support`. It follows any
-//! source, and imports nothing of `consumer`. Inside, arrows run from `retry` to `balancer` to
-//! `pick` and `endpoint_source` to `endpoint_table` to `endpoint`; `endpointer` stands beside
-//! `balancer`. Whatever derives endpoints from endpoints is an [`EndpointSource`] over another one.
+//! source, and imports nothing from `consumer`. Inside, imports run from `retry` to `balancer` to
+//! `pick` and `endpoint_source` to `endpoint_table` to `endpoint`. `endpointer` is beside
+//! `balancer`. A type that derives endpoints from others is an [`EndpointSource`] around another
+//! one.
 
 mod balancer;
 mod budget;

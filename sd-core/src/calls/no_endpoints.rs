@@ -6,8 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Why there is no endpoint to pick. Cheap to clone.
 ///
-/// A caller that has no endpoint wants to know whether to wait, to look at the registry, or at its
-/// own factory:
+/// It tells whether to wait, to check the registry, or to check the factory:
 ///
 /// ```
 /// use sd_core::NoEndpoints;
@@ -27,11 +26,11 @@ use std::{sync::Arc, time::Duration};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoEndpoints {
-    /// The source has not said yet which instances there are.
+    /// The instances are not known yet.
     #[error("no endpoints: the instances are not known yet")]
     Unknown,
 
-    /// It is known that there is no instance.
+    /// The instances are known, and there are none.
     #[error("no endpoints: no instance is registered")]
     Empty,
 
@@ -58,13 +57,13 @@ pub enum NoEndpoints {
     Invalidated {
         /// The limit that was passed.
         after: Duration,
-        /// What keeps the source from following its registry.
+        /// Why the source does not follow its registry.
         #[source]
         why: Arc<Trouble>,
     },
 
-    /// There was no endpoint when the endpointer ended, so that there will be none: it was stopped,
-    /// its runtime is gone, or its task panicked.
+    /// The endpointer has ended without an endpoint, so there will be none: it was stopped, its
+    /// runtime has ended, or its task panicked.
     #[error("no endpoints: the endpointer has ended")]
     Ended {
         /// What ended it.

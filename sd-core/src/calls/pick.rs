@@ -4,7 +4,7 @@ use super::endpoint::Endpoint;
 use crate::registry::Key;
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// What is known of a call before its endpoint is picked.
+/// What a balancer may know about a call when it picks an endpoint.
 ///
 /// ```
 /// use sd_core::PickContext;
@@ -15,41 +15,41 @@ use std::{fmt, ops::Deref, sync::Arc};
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct PickContext<'a> {
-    /// Calls of the same hash key want the same endpoint, if the balancer can do that.
+    /// Calls with the same hash key go to the same endpoint, if the balancer supports that.
     pub hash_key: Option<&'a [u8]>,
-    /// The endpoints that the call has already been tried on; others are preferred.
+    /// The keys of endpoints on which the call was already tried. Others are preferred.
     pub tried: &'a [Key],
 }
 
 impl<'a> PickContext<'a> {
-    /// Nothing is known.
+    /// A context without a hash key or tried endpoints.
     #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with this hash key.
+    /// The same context with this hash key.
     #[must_use]
     pub fn with_hash_key(mut self, hash_key: &'a [u8]) -> Self {
         self.hash_key = Some(hash_key);
         self
     }
 
-    /// The same with these endpoints tried.
+    /// The same context with these tried endpoints.
     #[must_use]
     pub fn with_tried(mut self, tried: &'a [Key]) -> Self {
         self.tried = tried;
         self
     }
 
-    /// Whether the call has been tried on `endpoint`.
+    /// Whether the call was already tried on `endpoint`.
     #[inline]
     pub fn has_tried<E>(&self, endpoint: &Endpoint<E>) -> bool {
         !self.tried.is_empty() && self.tried.contains(endpoint.key())
     }
 }
 
-/// How a call ended, as far as it says something of the endpoint.
+/// How a call ended, from the endpoint's point of view.
 ///
 /// ```
 /// use sd_core::Outcome;
@@ -61,11 +61,11 @@ impl<'a> PickContext<'a> {
 pub enum Outcome {
     /// The endpoint did what was asked.
     Success,
-    /// The endpoint, or the way to it, failed.
+    /// The endpoint failed, or the connection to it.
     Failure,
     /// There was no answer in time.
     TimedOut,
-    /// The caller did not wait for the end, or did not say how it was.
+    /// The caller did not wait for the end, or did not report it.
     Cancelled,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Is told how picked calls ended, so that a balancer can go by load or by errors.
+/// Receives the outcome of picked calls, so that a balancer can react to load or errors.
 ///
 /// ```
 /// use sd_core::{Endpoint, Instance, Key, Observer, Outcome, Pick};
@@ -105,14 +105,15 @@ impl fmt::Display for Outcome {
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 pub trait Observer: Send + Sync {
-    /// The call ended. `token` is what the balancer gave to [`Pick::observed`], for example when
-    /// the call began, so that nothing has to be allocated for it.
+    /// A call ended. `token` is the value that the balancer passed to [`Pick::observed`], for
+    /// example the time at which the call began. With it, the balancer need not allocate anything
+    /// per call.
     fn ended(&self, token: u64, outcome: Outcome);
 }
 
 /// A picked endpoint for one call: dereferences to the [`Endpoint`].
 ///
-/// Hold it until the call has ended, so that a balancer that counts calls counts this one, then
+/// Hold it until the call has ended, so that the balancer can count calls in flight, and then
 /// [`report`](Self::report) the outcome. Dropping it reports [`Outcome::Cancelled`].
 ///
 /// ```
@@ -132,7 +133,7 @@ pub struct Pick<E> {
 }
 
 impl<E> Pick<E> {
-    /// A pick whose outcome nobody is told.
+    /// A pick without an observer.
     #[inline]
     pub fn new(endpoint: Arc<Endpoint<E>>) -> Self {
         Self {
@@ -141,7 +142,7 @@ impl<E> Pick<E> {
         }
     }
 
-    /// A pick whose outcome `observer` is told exactly once, together with `token`.
+    /// A pick that reports its outcome, together with `token`, exactly once to `observer`.
     #[inline]
     pub fn observed(endpoint: Arc<Endpoint<E>>, observer: Arc<dyn Observer>, token: u64) -> Self {
         Self {
@@ -150,7 +151,7 @@ impl<E> Pick<E> {
         }
     }
 
-    /// The endpoint, to be shared with the call.
+    /// The endpoint, as an `Arc` to share with the call.
     pub fn endpoint(&self) -> &Arc<Endpoint<E>> {
         &self.endpoint
     }

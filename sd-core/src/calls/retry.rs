@@ -1,4 +1,4 @@
-//! Retries: a call that fails on one endpoint is made on another.
+//! Retries: repeat a failed call on another endpoint.
 
 mod builder;
 mod call;
@@ -19,12 +19,12 @@ use call::RetriedCall;
 use std::{fmt, future::Future, sync::Arc};
 use tokio::time::timeout_at;
 
-/// Makes calls through a [`Balancer`], and makes them on another endpoint if they fail.
+/// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
 ///
 /// **A call that failed may have been executed**, above all if it timed out. By default every
-/// failure is retried, which is right for calls that may be executed twice. For others, say with
-/// [`retry_if`](RetryBuilder::retry_if) which errors prove that nothing was executed, and turn
-/// [`retry_timeouts`](RetryBuilder::retry_timeouts) off.
+/// failure is retried, which is right only for calls that may be executed twice. For other calls,
+/// accept with [`retry_if`](RetryBuilder::retry_if) only errors which prove that nothing was
+/// executed, and turn [`retry_timeouts`](RetryBuilder::retry_timeouts) off.
 ///
 /// `Err` is the error of the calls.
 ///
@@ -57,7 +57,8 @@ pub struct Retry<B, Err> {
 }
 
 impl<B, Err> Retry<B, Err> {
-    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, and no timeout.
+    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, and no
+    /// timeout.
     pub fn new(balancer: B) -> Self {
         Self::builder(balancer).build()
     }
@@ -72,14 +73,15 @@ impl<B, Err> Retry<B, Err> {
         &self.balancer
     }
 
-    /// Makes a call: `call` is called with the endpoint picked for the first attempt, and again
-    /// with another one for each further attempt. Endpoints that were not tried yet are preferred.
+    /// Makes a call. Runs `call` once for each attempt, with the endpoint picked for it. Endpoints
+    /// that were not tried yet are preferred.
     ///
-    /// Having no endpoint is a failed attempt like any other, as there may be one after the pause,
-    /// but costs no budget. The outcome of each attempt is reported to the balancer.
+    /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
+    /// may be one after the pause; it costs no budget. The outcome of each attempt is reported to
+    /// the balancer.
     ///
-    /// Dropping the future drops the attempt that is under way, and nothing more is sent. An attempt
-    /// that takes too long is dropped as well.
+    /// Dropping the future drops the current attempt and makes no other. An attempt that takes too
+    /// long is dropped too.
     ///
     /// # Errors
     /// [`RetryError`], with the error of every attempt.
@@ -92,8 +94,8 @@ impl<B, Err> Retry<B, Err> {
         self.call_with(&PickContext::new(), call).await
     }
 
-    /// [`call`](Self::call), for a call of which something is known, such as a hash key. Endpoints
-    /// that were tried according to `context` count as tried.
+    /// Like [`call`](Self::call), with a context for the balancer, such as a hash key. The tried
+    /// endpoints of `context` count as tried.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -1,10 +1,10 @@
-//! Following a service's instances.
+//! The consumer's side: following the instances of a service.
 //!
 //! An [`Instancer`] lists a prefix once, watches from there, and publishes each state through an
-//! [`EventPublisher`](crate::instances::EventPublisher). The decisions (list, watch or wait; which
-//! instances are shown, which removals are held back) are made by the mirror, a state machine
-//! without I/O. [`MergedInstancer`] is the union of other sources, and [`FixedInstancer`] a source
-//! whose states are set by hand.
+//! [`EventPublisher`](crate::instances::EventPublisher). `mirror`, a state machine without I/O,
+//! decides what to do next (list, watch or wait, for example after a gap), which instances are
+//! shown, and which removals are held back. [`MergedInstancer`] is the union of other sources, and
+//! [`FixedInstancer`] a source whose states the program sets.
 //!
 //! This room imports `registry`, `instances` and `support`, and nothing of `provider` or `calls`.
 

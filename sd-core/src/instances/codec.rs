@@ -15,10 +15,10 @@ use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
-/// Fleets write different values: plain addresses, JSON, a format of their own. A codec is all that
-/// has to know. Anybody may have written a value, so a codec returns an error for what it cannot
-/// read. The layer above then leaves the entry out, counts it and logs it once; no other entry is
-/// affected. A codec that panics costs the one entry as well.
+/// Fleets write different values: plain addresses, JSON, a format of their own. Only the codec
+/// knows the format. A value may come from any program, so a codec returns an error for what it
+/// cannot read. The layer above then leaves the entry out, counts it and logs it once; no other
+/// entry is affected. A panic in a codec is treated like such an error.
 ///
 /// ```
 /// use sd_core::{Bytes, Codec, CodecError, Entry, Instance, Key};
@@ -67,8 +67,8 @@ pub trait Codec: Send + Sync + 'static {
     /// [`CodecError`] if this codec has no way to write it.
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError>;
 
-    /// The same value with its instance announced as draining; `None` where this codec cannot say
-    /// so.
+    /// The same value, with its instance announced as draining. `None` if this codec cannot express
+    /// that.
     fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
         let entry = Entry::new(key.clone(), value.clone());
         let instance = self.decode(&entry).ok()?.with_status(Status::Draining);
@@ -96,7 +96,7 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
     }
 }
 
-/// Why a value could not be read, or an instance not written. An operator finds it in the log.
+/// Why a value could not be read or an instance could not be written. Its message goes to the log.
 ///
 /// ```
 /// use sd_core::CodecError;
@@ -141,9 +141,9 @@ impl CodecError {
 ///   number from 0 to 4,294,967,295 counts as 1, a status that is not known as serving, a zone or a
 ///   piece of metadata that is not text as missing. [`Codec::ignored`] says which.
 ///
-/// It writes a plain address where an instance has nothing else, so that go-kit consumers can read
-/// it, and JSON otherwise. An instance that was registered as a plain address cannot be announced
-/// as draining: its consumers may not read JSON.
+/// It writes a plain address if an instance has nothing else, so that go-kit consumers can read it,
+/// and JSON otherwise. An instance that was registered as a plain address cannot be announced as
+/// draining, since its consumers may not be able to read JSON.
 ///
 /// ```
 /// use sd_core::{Codec, DefaultCodec, Entry, Key, Status};
@@ -162,9 +162,9 @@ impl CodecError {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DefaultCodec;
 
-/// Addresses are short; what is longer is something else.
+/// A longer text is not an address.
 const LONGEST_ADDRESS: usize = 2048;
-/// JSON beyond this is not an instance, and parsing it would hold up its neighbours.
+/// Longer JSON is not an instance, and parsing it would delay the other entries.
 const LONGEST_JSON: usize = 64 * 1024;
 
 impl Codec for DefaultCodec {

@@ -1,4 +1,4 @@
-//! Events: the states of a source, version by version.
+//! Events: the successive states of a source.
 
 use super::{
     health::{Health, Trouble},
@@ -10,10 +10,10 @@ use imbl::OrdMap;
 use std::fmt;
 use tokio::time::Instant;
 
-/// One state of a source: the instances, and how far they can be relied on. Cheap to clone.
+/// One state of a source: the instances, and whether they are up to date. Cheap to clone.
 ///
-/// Its [`Display`](fmt::Display) is that of its [summary](Self::summary), for logs. A source of
-/// one's own makes events with [`new`](Self::new) and publishes them through an
+/// [`Display`](fmt::Display) prints its [summary](Self::summary), for logs. Your own source makes
+/// events with [`new`](Self::new) and publishes them through an
 /// [`EventPublisher`](crate::EventPublisher).
 ///
 /// ```
@@ -35,7 +35,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// A live state with no held removals.
+    /// A live state without held removals.
     pub fn new(version: u64, instances: Instances) -> Self {
         Self {
             version,
@@ -53,7 +53,8 @@ impl Event {
         self
     }
 
-    /// The same state with these held removals, whose instances are among the others.
+    /// The same state with these held removals. Their instances must be among the event's
+    /// instances.
     #[must_use]
     pub fn with_held(mut self, held: impl IntoIterator<Item = (Key, Held)>) -> Self {
         self.held = held.into_iter().collect();
@@ -78,8 +79,8 @@ impl Event {
         self.version
     }
 
-    /// The instances, [held](Self::held) ones included. Trouble with the registry never empties
-    /// them.
+    /// The instances, [held](Self::held) ones included. An outage of the registry does not empty
+    /// the set.
     pub fn instances(&self) -> &Instances {
         &self.instances
     }
@@ -89,7 +90,7 @@ impl Event {
         &self.health
     }
 
-    /// The instances that the registry has removed and that are still shown, with the reason.
+    /// The instances that the registry has removed but that are still shown, with the reason.
     pub fn held(&self) -> impl ExactSizeIterator<Item = (&Key, &Held)> {
         self.held.iter()
     }
@@ -119,8 +120,8 @@ impl Event {
         }
     }
 
-    /// The next and last state of a source that has ended because of `why`: the same, but stale,
-    /// since before if it was stale before.
+    /// The last state of a source that has ended because of `why`: the next version, stale, with
+    /// the same instances. A state that was stale already keeps its `since`.
     pub(super) fn ended(self, why: Trouble, now: Instant) -> Self {
         let since = match self.health {
             Health::Live => now,
@@ -140,7 +141,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// The numbers of an [`Event`], for a log or a status page that needs no 10,000 instances.
+/// The numbers of an [`Event`] without its instances, for logs and status pages.
 ///
 /// ```
 /// use sd_core::{Event, Instances};

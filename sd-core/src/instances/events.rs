@@ -12,13 +12,13 @@ use tokio_util::sync::ReusableBoxFuture;
 
 type Receiver = watch::Receiver<Option<Event>>;
 
-/// A subscription to a source: the current state first, as soon as there is one, then every newer
-/// one.
+/// A subscription to a source: a stream that yields the current state first, as soon as there is
+/// one, and then newer ones.
 ///
-/// A slow reader skips the states in between and gets the newest. Nothing is queued, and no reader
-/// holds up its source. The stream ends when the source is stopped or dropped, after a last state
-/// that says so. Subscriptions are made by a [`Source`](crate::Source); a source of one's own has
-/// an [`EventPublisher`](crate::EventPublisher) make them.
+/// A slow reader skips intermediate states and gets the newest. Nothing is queued, and no reader
+/// delays the source. When the source is stopped or dropped, the stream yields a last state, which
+/// is stale, and ends. A [`Source`](crate::Source) makes subscriptions; your own source uses an
+/// [`EventPublisher`](crate::EventPublisher) to make them.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -34,7 +34,7 @@ type Receiver = watch::Receiver<Option<Event>>;
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     latest: Receiver,
-    /// Waits for the next state, and gives the receiver back. (`BoxFuture` is not `Sync`.)
+    /// Waits for the next state, and returns the receiver. (A `BoxFuture` is not `Sync`.)
     changed: ReusableBoxFuture<'static, (bool, Receiver)>,
 }
 
@@ -48,15 +48,16 @@ impl Events {
         }
     }
 
-    /// The newest state, read or not. Does not wait. `None` before the first state.
+    /// Returns the newest state, even if the stream has not yielded it yet. Does not wait. `None`
+    /// before the first state.
     pub fn latest(&self) -> Option<Event> {
         self.latest.borrow().clone()
     }
 
-    /// Waits for a state that fits, and returns it. States that do not fit are skipped.
+    /// Waits for a state for which `fits` returns `true`, and returns it. Skips all others.
     ///
-    /// Cancellation safe. [`Source::until`](crate::Source::until) is the same from the current
-    /// state on.
+    /// Looks only at states that the stream has not yielded yet;
+    /// [`Source::until`](crate::Source::until) begins with the current state. Cancellation safe.
     ///
     /// # Errors
     /// [`SourceEnded`] if the source ends first.
@@ -73,7 +74,7 @@ impl Events {
     }
 }
 
-/// Waits for a state that `receiver` has not seen; `false` once there is none to come.
+/// Waits for a state that `receiver` has not seen. `false` if the publisher is gone.
 async fn changed(mut receiver: Receiver) -> (bool, Receiver) {
     (receiver.changed().await.is_ok(), receiver)
 }

@@ -1,4 +1,4 @@
-//! Whether a source follows its registry, and what keeps it from doing so.
+//! Health: whether a source follows its registry, and if not, why.
 
 use crate::registry::{Error, ErrorChain, Message, WatchError};
 use std::fmt;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// What keeps a source from following its registry, or from believing it: the phase that failed, and
 /// why.
 ///
-/// Its [`Display`](fmt::Display) names the phase; `source()` leads to the causes.
+/// [`Display`](fmt::Display) prints the phase; `source()` returns the error.
 ///
 /// ```
 /// use sd_core::{Error, Trouble};
@@ -54,7 +54,7 @@ pub enum Trouble {
 
 /// Whether a source follows its registry.
 ///
-/// An outage of the registry never empties a source; this says that there is one.
+/// An outage of the registry does not empty a source. It shows here instead.
 ///
 /// ```
 /// use sd_core::{Error, Health, Trouble};
@@ -78,13 +78,13 @@ pub enum Health {
     Stale {
         /// Since when.
         since: Instant,
-        /// What happened; the first of several troubles in a row.
+        /// What happened. If several things went wrong in a row, the first of them.
         why: Trouble,
     },
 }
 
 impl Health {
-    /// Stale since then, for this reason.
+    /// Stale since `since`, because of `why`.
     pub fn stale(since: Instant, why: Trouble) -> Self {
         Self::Stale { since, why }
     }

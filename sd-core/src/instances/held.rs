@@ -3,7 +3,7 @@
 use super::health::Trouble;
 use tokio::time::Instant;
 
-/// Says of an instance that the registry has removed it, and that it is shown all the same.
+/// Why an instance that the registry has removed is still shown.
 ///
 /// A registry that has had an outage reports removals that are none: the leases of live providers
 /// have expired with it. So does one that most providers are cut off from. An
@@ -30,7 +30,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// A removal that was reported then, and is doubted because of `why`.
+    /// A removal that the registry reported at `since`, held back because of `why`.
     pub fn new(since: Instant, why: Trouble) -> Self {
         Self { since, why }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
-/// Callers balance by its attributes rather than by what a registry holds. Its identity is its key:
+/// Balancers read its attributes and need not know the registry's format. Its identity is its key:
 /// one address under two keys is two instances.
 ///
 /// ```
@@ -22,9 +22,10 @@ use std::collections::BTreeMap;
 /// ```
 ///
 /// # JSON
-/// With the feature `serde` an instance can be logged and sent. The form is stable: that of the
-/// [default codec](crate::DefaultCodec) with the key before it. A weight of 1, no zone and no
-/// metadata are left out. Readers require `key` and `address` and ignore unknown fields.
+/// With the feature `serde` an instance can be serialised. The form is stable: that of the
+/// [default codec](crate::DefaultCodec), with the key as one more field. A weight of 1, a missing
+/// zone and empty metadata are left out. Deserialising requires `key` and `address` and ignores
+/// unknown fields.
 ///
 /// ```json
 /// {"key":"/services/hello/a","address":"10.0.0.1:8080","weight":3,"zone":"eu-1",
@@ -91,7 +92,7 @@ impl Instance {
         &self.address
     }
 
-    /// Its share of the calls relative to the others; 0 asks for none.
+    /// Its share of the calls relative to other instances; 0 asks for no calls.
     pub fn weight(&self) -> u32 {
         self.weight
     }
@@ -106,7 +107,7 @@ impl Instance {
         self.zone.as_deref()
     }
 
-    /// Another attribute, set by its provider.
+    /// The metadata called `name`, set by its provider.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }

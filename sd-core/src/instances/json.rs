@@ -1,4 +1,5 @@
-//! The JSON of instances: of the default codec and, with the feature `serde`, of [`Instance`].
+//! The JSON form of instances, for the default codec and, with the feature `serde`, for
+//! [`Instance`].
 
 use super::{instance::Instance, status::Status};
 use crate::registry::Key;

@@ -1,12 +1,12 @@
-//! What is known of the instances of a service.
+//! Instances: what is known about a service.
 //!
-//! A [`Codec`] turns an entry of the registry into an [`Instance`] and back. A [`Source`] knows a
-//! set of instances, [`Instances`], and publishes each change as an [`Event`], together with its
-//! [`Health`]: whether it follows its registry. An [`EventPublisher`] is what every source here
-//! publishes with.
+//! A [`Codec`] turns an entry of the registry into an [`Instance`] (key, address, weight, status)
+//! and back. A [`Source`] knows a set of instances, [`Instances`], and publishes each new state as
+//! an [`Event`], together with its [`Health`]: whether it follows its registry. All sources in this
+//! crate publish with an [`EventPublisher`].
 //!
-//! Nothing here follows a registry or makes a call. This room imports `registry`; `provider`,
-//! `consumer` and `calls` meet here.
+//! Nothing here follows a registry or makes a call. This room imports `registry`. `provider`,
+//! `consumer` and `calls` import it.
 
 mod codec;
 mod event;

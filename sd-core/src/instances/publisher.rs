@@ -4,15 +4,16 @@ use super::{event::Event, events::Events, health::Trouble, source::Source};
 use std::fmt;
 use tokio::{sync::watch, time::Instant};
 
-/// Holds the current state of a source and gives it to its subscribers. For sources of one's own.
+/// Holds the current state of a source and hands it to subscribers. Use it to write your own
+/// source.
 ///
 /// [`channel`](Self::channel) makes one together with an [`EventReader`], which is the source that
 /// subscribers see. All subscribers share one slot: memory does not grow with what they have not
 /// read, and publishing does not wait for them. It is not `Clone`, so that a source has one writer.
 ///
 /// Dropping it publishes the last state once more, stale because of [`Trouble::Stopped`], and ends
-/// all subscriptions. So a source ends correctly however it ends: stopped, dropped, or together
-/// with its runtime.
+/// all subscriptions. So subscribers learn of the end however the source ends: stopped, dropped, or
+/// together with its runtime.
 ///
 /// ```
 /// use sd_core::{Event, EventPublisher, EventReader, Instance, Instances, Key, Source};
@@ -57,8 +58,8 @@ impl EventPublisher {
 
     /// Makes `event` the current state. Does not wait.
     ///
-    /// Subscribers see versions grow from 1: an event whose version is not greater than that of the
-    /// current state gets the next one. So a source that does not count versions says 0.
+    /// Versions grow from 1: an event whose version is not greater than that of the current state
+    /// gets the next version. So a source that does not count versions can pass 0.
     pub fn publish(&self, mut event: Event) {
         let mut old = None;
         self.current.send_modify(|current| {
@@ -70,8 +71,8 @@ impl EventPublisher {
         drop(old);
     }
 
-    /// Sets why the last state is stale, in place of [`Trouble::Stopped`]. It is published when
-    /// the publisher is dropped.
+    /// Sets the reason in the last state, which is published when the publisher is dropped.
+    /// Default: [`Trouble::Stopped`].
     pub fn ends_because(&mut self, why: Trouble) {
         self.end = why;
     }
@@ -94,8 +95,8 @@ impl fmt::Debug for EventPublisher {
     }
 }
 
-/// The source that reads an [`EventPublisher`]. Cheap to clone. It does not keep the publisher
-/// alive.
+/// The source at the reading end of an [`EventPublisher`]. Cheap to clone. Does not keep the
+/// publisher alive.
 ///
 /// ```
 /// use sd_core::{Event, EventPublisher, Instances, Source};

@@ -42,7 +42,7 @@ impl Instances {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no instances.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -59,8 +59,8 @@ impl Instances {
 
     /// What changed from `self` to `newer`, in the order of the keys.
     ///
-    /// The cost grows with the number of changes, not with the size of the sets, where one set was
-    /// made from the other.
+    /// If one set was made from the other, the cost grows with the number of changes, not with the
+    /// size of the sets.
     pub fn diff(&self, newer: &Self) -> impl Iterator<Item = InstanceChange> {
         self.0.diff(&newer.0).map(|item| match item {
             DiffItem::Add(_, new) => InstanceChange::Added(new.clone()),
@@ -85,8 +85,8 @@ impl Instances {
 
     /// Makes `self` equal to `newer`, and keeps the instances that are equal in both.
     ///
-    /// For sources that are told whole sets: [`diff`](Self::diff) from a clone made before stays
-    /// cheap, which it would not be with `newer` itself.
+    /// For sources that receive whole sets: afterwards `self` still shares its nodes with its
+    /// earlier clones, so [`diff`](Self::diff) between them stays cheap. `newer` shares none.
     pub fn update_to(&mut self, newer: &Self) {
         for change in self.clone().diff(newer) {
             match change {
@@ -165,9 +165,10 @@ impl fmt::Debug for InstancesIter<'_> {
     }
 }
 
-/// One difference between two sets of instances. Owned: it shares its instances with the sets.
+/// One difference between two sets of instances. Shares its instances with the sets and borrows
+/// nothing.
 ///
-/// Every difference is one of these three, so that a `match` needs no fourth arm.
+/// Not `non_exhaustive`: a `match` needs these three arms and no other.
 ///
 /// ```
 /// use sd_core::{InstanceChange, Instances};

@@ -1,16 +1,16 @@
-//! Sources: whatever knows the instances of a service.
+//! Sources: anything that knows the instances of a service.
 
 use super::{event::Event, events::Events, source_ended::SourceEnded};
 use crate::registry::{Error, Result};
 use async_trait::async_trait;
 use std::sync::Arc;
 
-/// Whatever knows the instances of a service.
+/// Anything that knows the instances of a service.
 ///
 /// [`Instancer`](crate::Instancer), [`FixedInstancer`](crate::FixedInstancer) and
-/// [`MergedInstancer`](crate::MergedInstancer) are sources, and so is what reads an
-/// [`EventPublisher`](crate::EventPublisher) of one's own. Everything above takes any of them, as
-/// itself or as `Arc<dyn Source>`.
+/// [`MergedInstancer`](crate::MergedInstancer) are sources. So is an
+/// [`EventReader`](crate::EventReader), with which you write your own. The layers above take any of
+/// them, by value or as `Arc<dyn Source>`.
 ///
 /// ```
 /// use sd_core::{FixedInstancer, Instance, Key, Source};
@@ -28,28 +28,28 @@ use std::sync::Arc;
 /// ```
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// The states from the current one on.
+    /// Subscribes to the states, beginning with the current one.
     fn subscribe(&self) -> Events;
 
-    /// The current state. Does not wait. `None` while nothing is known yet, which is not the same
-    /// as knowing that there is no instance.
+    /// Returns the current state. Does not wait. `None` before the first state; a source that knows
+    /// that there are no instances has a state, which is empty.
     fn state(&self) -> Option<Event>;
 
     /// Waits for the first state, without limit. Cancellation safe.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the source ends before it knows anything. A source may also say at once
-    /// what keeps it from ever becoming ready, as an [`Instancer`](crate::Instancer) does.
+    /// [`Error::Closed`] if the source ends before its first state. A source may also return an
+    /// error that keeps it from becoming ready, as an [`Instancer`](crate::Instancer) does.
     async fn ready(&self) -> Result<()> {
         let first = self.subscribe().until(|_| true).await;
         first.map(|_| ()).map_err(|_| Error::Closed)
     }
 
-    /// Waits for a state that fits, from the current one on, and returns it. Waits without limit;
-    /// `tokio::time::timeout` sets one. Cancellation safe.
+    /// Waits for a state for which `fits` returns `true`, beginning with the current one, and
+    /// returns it. Waits without limit; `tokio::time::timeout` sets one. Cancellation safe.
     ///
-    /// A source that changes quickly skips states, so that a state may come and go unseen. On a
-    /// `dyn Source` that is not in an `Arc`, use [`Events::until`].
+    /// Subscribers of a source that changes quickly skip states, so a state that lasts only briefly
+    /// may be missed. On a `dyn Source` that is not in an `Arc`, use [`Events::until`].
     ///
     /// # Errors
     /// [`SourceEnded`] if the source ends first.

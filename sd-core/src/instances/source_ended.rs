@@ -1,11 +1,11 @@
-//! What a wait for a state answers when its source ends first.
+//! The error of a wait for a state whose source ended first.
 
 use super::event::Event;
 use std::{error::Error as StdError, fmt};
 
-/// A source ended before the state came that was [waited for](crate::Source::until).
+/// The source ended before the state that [`Source::until`](crate::Source::until) waits for.
 ///
-/// Its [`Display`](fmt::Display) tells the last state, which says why the source ended.
+/// [`Display`](fmt::Display) prints the last state, which says why the source ended.
 ///
 /// ```
 /// use sd_core::{FixedInstancer, Source};

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Whether an instance wants new calls.
 ///
-/// A provider that is about to stop announces it, so that callers leave before it goes and its
-/// removal is not taken for an accident.
+/// A provider that is about to stop announces it. Callers then choose other instances before it
+/// stops, and its removal applies at once instead of being [held](crate::Held).
 ///
 /// ```
 /// use sd_core::Status;
@@ -19,8 +19,7 @@ pub enum Status {
     /// It takes calls.
     #[default]
     Serving,
-    /// It finishes the calls it has and is about to go. It wants no new ones, and its removal
-    /// applies at once.
+    /// It finishes the calls it has, wants no new ones, and will stop. Its removal applies at once.
     Draining,
 }
 

@@ -10,7 +10,7 @@ pub const REGISTRATIONS: &str = "sd_registrations";
 pub const REGISTRATION_FAILURES: &str = "sd_registration_failures_total";
 /// Registrations that were lost.
 pub const REGISTRATION_LOST: &str = "sd_registration_lost_total";
-/// Registrations that were lost and stand again.
+/// Registrations that were lost and put back.
 pub const REGISTRATION_RECLAIMED: &str = "sd_registration_reclaimed_total";
 /// Entries that somebody edited in the registry.
 pub const REGISTRATION_EDITED: &str = "sd_registration_edited_total";

@@ -1,8 +1,8 @@
-//! Keeping a service registered.
+//! The provider's side: keeping a service registered.
 //!
-//! A [`Registrar`] asks its client to register, puts back what is lost, and removes what it
-//! registered. `registration_state` decides what to do next, without I/O; the registrar's task
-//! carries that out, one action at a time.
+//! A [`Registrar`] asks its client to register, puts the entry back when it is lost (its lease
+//! expired, its key was deleted), and removes it in the end. `registration_state` decides what to
+//! do next, without I/O; the registrar's task carries that out, one action at a time.
 //!
 //! This room imports `registry`, `instances` and `support`, and nothing of `consumer` or `calls`.
 

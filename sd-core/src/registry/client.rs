@@ -16,16 +16,16 @@ use std::sync::Arc;
 /// A registry, seen by one process.
 ///
 /// The layers above need these five methods and nothing else, so etcd, memory and your own backend
-/// are interchangeable. This page states what the methods promise. The crate `sd-conformance` checks
-/// it; run it in a test of your backend. [`Ledger`](crate::Ledger) does the bookkeeping that every
-/// backend needs.
+/// are interchangeable. This page states what the methods promise. The crate `sd-conformance`
+/// checks these promises; run it in a test of your backend. [`Ledger`](crate::Ledger) does the
+/// bookkeeping that every backend needs.
 ///
-/// Dropping a client, a watch or a registration stops what it started; a backend that owns tasks
-/// or connections offers a `close` of its own that also waits for their end.
+/// Dropping a client, a watch or a registration stops what it started. A backend that owns tasks or
+/// connections also offers a `close`, which waits for their end.
 ///
 /// # What a client logs
-/// One client may serve thousands of services and prefixes. It logs, once, the trouble that all of
-/// them share. The layers above log the same trouble at `DEBUG` only.
+/// One client may serve thousands of services and prefixes. It logs trouble that affects all of
+/// them once. The layers above log the same trouble at `DEBUG` only.
 ///
 /// - The registry cannot be reached or does not answer ([`Error::Unavailable`], [`Error::Timeout`],
 ///   [`WatchError::Disrupted`]): `WARN` when that begins, with the cause and what is done about it,
@@ -38,8 +38,8 @@ use std::sync::Arc;
 ///   cause cannot pass, and `INFO` when it is confirmed again. [`LeaseProof`](crate::LeaseProof) does
 ///   that.
 ///
-/// The layers above log what concerns one key or prefix alone: deleted, taken, a gap, a missing
-/// right, a full registry.
+/// The layers above log what concerns a single key or prefix: a deleted or taken key, a gap, a
+/// missing right, a full registry.
 ///
 /// Keys, values and the registry's messages are text that others chose: log them through
 /// [`Escaped`](crate::Escaped), and errors through [`ErrorChain`](crate::ErrorChain).
@@ -54,11 +54,12 @@ pub trait Client: Send + Sync + 'static {
     /// Cancellation safe.
     ///
     /// # Errors
-    /// Whatever kept the registry from answering; see [`Error::is_transient`](crate::Error::is_transient).
+    /// Whatever kept the registry from answering; see
+    /// [`Error::is_transient`](crate::Error::is_transient).
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot>;
 
-    /// Watches `prefix` for what changes after `after`, the revision of a snapshot or a batch. It may
-    /// come from another client of the same registry.
+    /// Watches `prefix` for changes after `after`, the revision of a snapshot or a batch. The
+    /// revision may come from another client of the same registry.
     ///
     /// The first batch is the registry's answer that the watch stands: it comes as soon as that is
     /// known, with the changes that are known by then, or empty. A watch that is returned before that
@@ -76,8 +77,8 @@ pub trait Client: Send + Sync + 'static {
     /// nothing can be resumed from `after`.
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError>;
 
-    /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over, whoever
-    /// holds it: a restarted provider wins against its own dead lease.
+    /// Puts the service's entry on a lease and keeps the lease alive. Takes the key over even if
+    /// somebody else holds it: a restarted provider wins against its own dead lease.
     ///
     /// A claim has an expiry date. The client [confirms](crate::ProofSender::confirmed) the lease each
     /// time that the registry does, and only then. If that has not happened for a TTL, whatever the
@@ -85,38 +86,40 @@ pub trait Client: Send + Sync + 'static {
     /// goes on trying until the registry answers.
     ///
     /// One lease per client and TTL serves any number of services. A later `register` of the same
-    /// key on the same client supersedes the registration before it, whoever its
-    /// [owner](crate::Owner) is; nothing that concerns the earlier one keeps the later from
-    /// succeeding.
+    /// key on the same client supersedes the earlier registration, whoever its
+    /// [owner](crate::Owner) is. The end of the earlier registration must not make the later
+    /// `register` fail.
     ///
-    /// When the future is dropped before it resolves, what it sent may still take effect and is
-    /// then removed like a dropped [`Registration`]. Neither ends anything but its own
-    /// registration: a successor under the same key stays.
+    /// When the future is dropped before it resolves, its request may still take effect. The entry
+    /// is then removed, as for a dropped [`Registration`]. In both cases only this registration
+    /// ends: a successor under the same key stays.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) before anything is sent, for what the registry would refuse; otherwise
-    /// whatever kept it from answering. After a timeout the entry may still appear, on a lease
-    /// that this client lets go.
+    /// [`Error::Invalid`](crate::Error::Invalid), before anything is sent, if the registry would
+    /// refuse the entry; otherwise the reason why the registry did not answer. After a timeout the
+    /// entry may still appear, on a lease that this client no longer keeps alive.
     async fn register(&self, service: &Service) -> Result<Registration>;
 
-    /// Removes the service's entry, but only while it is ours: a successor under the same key stays.
-    /// The lease is revoked when its last service goes.
+    /// Removes the service's entry, but only while it is ours: a successor under the same key
+    /// stays. The lease is revoked when its last service goes.
     ///
-    /// If the service has an [owner](Service::owned_by), only what was registered in that owner's
-    /// name is ours. Once another owner has superseded it on this client, the answer is
-    /// [`NotOurs`](Deregistered::NotOurs), and neither that registration nor a `register` of its
-    /// under way is touched. Without an owner, whatever this client holds under the key is ours.
+    /// If the service has an [owner](Service::owned_by), only what was registered with that owner
+    /// is ours. Once another owner has superseded it on this client, the answer is
+    /// [`NotOurs`](Deregistered::NotOurs), and neither the other owner's registration nor its
+    /// pending `register` is affected. Without an owner, everything that this client holds under
+    /// the key is ours.
     ///
-    /// A `register` or `reclaim` of the same service that is under way puts nothing afterwards.
+    /// A pending `register` or `reclaim` of the same service puts nothing afterwards.
     ///
     /// Bounded in time. Goes on in the background when the future is dropped.
     ///
     /// # Errors
-    /// Only what cannot pass; a registry that does not answer is [`Deregistered::Unconfirmed`].
+    /// Only errors that are not [transient](crate::Error::is_transient). If the registry does not
+    /// answer, the result is [`Deregistered::Unconfirmed`].
     async fn deregister(&self, service: &Service) -> Result<Deregistered>;
 
-    /// The lease that this client's services hang on, the newest if there are several; `None`
-    /// before the first registration and after the last.
+    /// The lease of this client's services; the newest one if there are several. `None` if no
+    /// service is registered.
     fn lease_id(&self) -> Option<LeaseId>;
 }
 
@@ -126,11 +129,11 @@ pub trait Client: Send + Sync + 'static {
 pub enum Deregistered {
     /// The entry was ours and is gone.
     Removed,
-    /// The entry was not ours: never registered by this client, already gone, or somebody else's by
-    /// now. It was left alone.
+    /// The entry was not ours, and nothing was removed: it was never registered by this client, was
+    /// already gone, or belongs to somebody else by now.
     NotOurs,
-    /// The registry did not answer in time. No put is sent after this; the client goes on trying to
-    /// remove the entry while it lives, and the entry ends with its lease at the latest.
+    /// The registry did not answer in time. No put is sent after this. The client goes on trying to
+    /// remove the entry until it is closed or dropped; at the latest the entry ends with its lease.
     Unconfirmed,
 }
 

@@ -1,9 +1,9 @@
-//! What a registry holds: entries.
+//! Entries: what a registry holds.
 
 use super::{key::Key, revision::Revision};
 use bytes::Bytes;
 
-/// A key and its value as the registry has them, not yet decoded.
+/// A key and its value as the registry holds them, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -44,7 +44,7 @@ impl Entry {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Every entry whose key is text, each key once, in no particular order.
+    /// All entries whose key is UTF-8, each key once, in no particular order.
     pub entries: Vec<Entry>,
     /// The revision at which all entries were read. A watch resumes from here.
     pub revision: Revision,
@@ -53,7 +53,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The state of `entries` at `revision`; none were skipped.
+    /// A snapshot of `entries` at `revision`, with none skipped.
     pub fn new(entries: Vec<Entry>, revision: Revision) -> Self {
         Self {
             entries,
@@ -62,7 +62,7 @@ impl Snapshot {
         }
     }
 
-    /// The same snapshot with another number of entries that were left out.
+    /// The same snapshot with this number of skipped entries.
     #[must_use]
     pub fn with_skipped(mut self, skipped: u64) -> Self {
         self.skipped = skipped;

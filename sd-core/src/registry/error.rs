@@ -1,7 +1,7 @@
-//! What can go wrong, and whether it can pass.
+//! Errors of a registry, and whether a retry can succeed.
 //!
-//! Every layer acts on one question: is it worth trying again? [`Error::is_transient`] answers it,
-//! so that a registrar keeps trying while etcd restarts and gives up at once on a wrong password.
+//! Every layer has to decide whether to try again. [`Error::is_transient`] tells: a registrar keeps
+//! trying while etcd restarts, and gives up at once on a wrong password.
 
 use super::escaped::Message;
 use std::{error::Error as StdError, sync::Arc, time::Duration};
@@ -9,7 +9,7 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 /// The result of a call to a registry.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The underlying error of a backend, shared so that an [`Error`] can be cloned to all who wait.
+/// The underlying error of a backend. Shared, so that an [`Error`] can be cloned.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
 
 /// Why a call to a registry failed.
@@ -80,7 +80,7 @@ pub enum Error {
         operation: &'static str,
     },
 
-    /// The client was closed, or what the call belongs to was stopped.
+    /// The client was closed, or the source or registrar was stopped.
     #[error("the client is closed")]
     Closed,
 
@@ -104,7 +104,7 @@ pub enum Error {
     },
 }
 
-/// What a backend says; [`with_source`](Self::with_source) adds its own error.
+/// Constructors for backends. [`with_source`](Self::with_source) adds the backend's own error.
 ///
 /// ```
 /// use sd_core::Error;
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Timeout`] of `operation`, which was waited for so long.
+    /// An [`Error::Timeout`] of `operation`, which was not answered within `after`.
     pub fn timeout(operation: &'static str, after: Duration) -> Self {
         Self::Timeout { operation, after }
     }
@@ -177,8 +177,8 @@ impl Error {
         }
     }
 
-    /// The same error, caused by `cause`. Errors that keep no [source](StdError::source) stay as
-    /// they are: `Invalid`, `Timeout`, `Unsupported`, `Panicked` and `Closed`.
+    /// The same error with `cause` as its [source](StdError::source). Does nothing for variants
+    /// without a source: `Invalid`, `Timeout`, `Unsupported`, `Panicked` and `Closed`.
     #[must_use]
     pub fn with_source(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         match &mut self {
@@ -196,7 +196,7 @@ impl Error {
         self
     }
 
-    /// Whether the same call may succeed later without anybody changing it.
+    /// Whether the same call may succeed later.
     ///
     /// `true` for outages, timeouts and exhausted quotas; `false` for bad input, refused
     /// credentials, missing rights, unsupported operations and a closed client.
@@ -213,8 +213,8 @@ impl Error {
         }
     }
 
-    /// Whether the registry did not answer at all, or said that it serves nobody: the trouble of
-    /// everybody who hangs on the same client.
+    /// Whether the registry did not answer, or answered that it serves nobody. Such an error
+    /// affects every user of the client.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
     }
@@ -224,15 +224,15 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// A key without a character.
+    /// A key is empty.
     #[error("a key must not be empty")]
     EmptyKey,
 
-    /// A prefix without a character would match the whole registry.
+    /// A prefix is empty. It would match the whole registry.
     #[error("a prefix must not be empty")]
     EmptyPrefix,
 
-    /// A time to live outside of what [`Ttl`](crate::Ttl) allows.
+    /// A time to live is outside of the range of [`Ttl`](crate::Ttl).
     #[error("a TTL of {given:?} is not between 2 s and 24 h")]
     Ttl {
         /// The time to live asked for.

@@ -1,4 +1,4 @@
-//! Keys: where an entry stands in the registry, and what a service asks for.
+//! Keys: the names of entries in the registry.
 
 use super::{error::Invalid, lease::LeaseId};
 use std::{borrow::Borrow, fmt, sync::Arc};
@@ -21,7 +21,7 @@ impl Key {
     /// A key with exactly this text.
     ///
     /// # Errors
-    /// [`Invalid::EmptyKey`] if there is no character.
+    /// [`Invalid::EmptyKey`] if the text is empty.
     pub fn new(key: impl AsRef<str>) -> Result<Self, Invalid> {
         match key.as_ref() {
             "" => Err(Invalid::EmptyKey),
@@ -29,9 +29,9 @@ impl Key {
         }
     }
 
-    /// The key of a service that ends in its lease's id: `Key::lease_suffixed("Hello")` stands as
-    /// `Hello7587849142468224212` while lease 7587849142468224212 lives, and under another key
-    /// once the service hangs on another lease.
+    /// The key of a service that ends in the id of its lease. `Key::lease_suffixed("Hello")`
+    /// becomes `Hello7587849142468224212` on lease 7587849142468224212, and another key on another
+    /// lease.
     ///
     /// # Errors
     /// [`Invalid::EmptyKey`] if `stem` is empty.
@@ -83,19 +83,18 @@ impl TryFrom<String> for Key {
     }
 }
 
-/// What a [`Service`](crate::Service) is registered under: a key of its own, or one that its
-/// lease completes.
+/// The key of a [`Service`](crate::Service): a fixed key, or one that ends in the id of the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServiceKey {
-    /// Always this key.
+    /// This key, whatever the lease is.
     Fixed(Key),
     /// This stem followed by the id of the lease; see [`Key::lease_suffixed`].
     LeaseSuffixed(Key),
 }
 
 impl ServiceKey {
-    /// The key of the entry while the service hangs on `lease`.
+    /// The key of the entry while the service is on `lease`.
     pub fn under(&self, lease: &LeaseId) -> Key {
         match self {
             Self::Fixed(key) => key.clone(),
@@ -103,7 +102,7 @@ impl ServiceKey {
         }
     }
 
-    /// The key of the entry, if it is the same under every lease.
+    /// The key of the entry, if it does not depend on the lease.
     pub fn fixed(&self) -> Option<&Key> {
         match self {
             Self::Fixed(key) => Some(key),

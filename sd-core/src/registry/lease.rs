@@ -1,10 +1,10 @@
-//! Leases: how long a registration outlives its owner.
+//! Leases: their ids, and how long they live without a keep-alive.
 
 use super::error::Invalid;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The id of a lease, as its backend writes it (etcd: a decimal number; Consul: a UUID). Opaque to
-/// everybody else. Cheap to clone.
+/// the layers above. Cheap to clone.
 ///
 /// ```
 /// use sd_core::LeaseId;
@@ -64,10 +64,11 @@ impl From<i64> for LeaseId {
     }
 }
 
-/// How long an entry stays after the last keep-alive of its owner: whole seconds, from 2 s to 24 h.
+/// The time to live of a lease: how long its entries stay after the last keep-alive. Whole seconds,
+/// from 2 s to 24 h.
 ///
-/// A short one shows crashes sooner and costs more keep-alives, one every third of it. The lease is
-/// lost if the registry does not answer for longer.
+/// With a short TTL, consumers notice crashes sooner, but providers send more keep-alives (one
+/// every third of the TTL) and lose the lease in a shorter outage.
 ///
 /// ```
 /// use sd_core::Ttl;
@@ -82,14 +83,14 @@ impl From<i64> for LeaseId {
 pub struct Ttl(u32);
 
 impl Ttl {
-    /// The shortest, 2 s: etcd grants none below it with its default election timeout.
+    /// The shortest, 2 s. With its default election timeout, etcd grants no shorter one.
     pub const MIN: Self = Self(2);
     /// The longest, 24 h.
     pub const MAX: Self = Self(24 * 60 * 60);
     /// The default: 15 s.
     pub const DEFAULT: Self = Self(15);
 
-    /// A time to live; parts of a second are rounded up.
+    /// A time to live of `given`, rounded up to whole seconds.
     ///
     /// # Errors
     /// [`Invalid::Ttl`] if `given` is under 2 s or over 24 h.
@@ -103,7 +104,7 @@ impl Ttl {
             .map_err(|_| Invalid::Ttl { given })
     }
 
-    /// A time to live of so many seconds.
+    /// A time to live of `secs` seconds.
     ///
     /// # Errors
     /// [`Invalid::Ttl`] if `secs` is under 2 or over 86,400.
@@ -121,7 +122,7 @@ impl Ttl {
         Duration::from_secs(self.0 as u64)
     }
 
-    /// How often the lease is to be kept alive: every third of it.
+    /// The time between two keep-alives: a third of the TTL.
     pub const fn keep_alive_interval(self) -> Duration {
         Duration::from_millis(self.0 as u64 * 1000 / 3)
     }

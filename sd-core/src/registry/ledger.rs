@@ -1,4 +1,4 @@
-//! The bookkeeping of a client: which registration holds which key, on which lease.
+//! The ledger of a client: which registration holds which key, on which lease.
 
 mod calls;
 mod leases;
@@ -26,17 +26,17 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What one client holds, for authors of a [`Client`](crate::Client).
+/// The registrations of one client, for authors of a [`Client`](crate::Client).
 ///
 /// Every backend needs the same bookkeeping. It has to know which registration holds which key, on
 /// which lease. A later `register` supersedes an earlier one. A deregistration ends what its owner
 /// registered and nothing else, and calls that began before it must not put anything after it. A
-/// dropped handle removes its entry. A lease is revoked with its last service. The ledger does all
-/// that and tells each [`Registration`] when it is lost. It does no I/O, never waits and runs no
-/// task: the backend talks to its registry and reports the outcome.
+/// dropped handle removes its entry. A lease is revoked with its last service. The ledger keeps
+/// track of all that, and tells each [`Registration`] when it is lost. It does no I/O, never waits
+/// and runs no task: the backend talks to its registry and reports the outcome.
 ///
-/// `M`, the *mark*, is what the backend recognises its own entry by, so that it removes that and no
-/// successor: in etcd the key, the lease and the modification revision.
+/// `M`, the *mark*, is what distinguishes the backend's own entry from a successor's, so that a
+/// removal does not hit the successor: in etcd the key, the lease and the modification revision.
 ///
 /// | when | the backend calls | and then |
 /// |---|---|---|
@@ -87,7 +87,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Ledger<M> {
     calls: Calls,
-    /// By id, so in an order that repeats: losses are told in it.
+    /// Ordered by id, so that losses are reported in a reproducible order.
     registrations: BTreeMap<RegistrationId, Held<M>>,
     by_key: HashMap<Key, RegistrationId>,
     by_service: HashMap<ServiceKey, RegistrationId>,
@@ -96,21 +96,21 @@ pub struct Ledger<M> {
     closed: bool,
 }
 
-/// An entry that is to be removed from the registry, since its registration has ended.
+/// An entry that the backend must remove from the registry, since its registration has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal<M> {
-    /// What was registered; its [owner](Service::owner) is always known.
+    /// The registered service. Its [owner](Service::owner) is always set.
     pub service: Service,
     /// The key of the entry.
     pub key: Key,
-    /// The backend's mark of the entry. Remove the key only if the registry still has this entry.
+    /// The backend's mark of the entry. Remove the key only if the registry still holds this entry.
     pub mark: M,
-    /// The lease to be revoked, if the entry was the last on it.
+    /// The lease to revoke, if the entry was the last on it.
     pub lease: Option<LeaseId>,
 }
 
-/// A registration that has not ended: it is held, or lost and can be reclaimed.
+/// A registration that has not ended: it is held, or it is lost and can be reclaimed.
 #[derive(Debug)]
 struct Held<M> {
     service: Service,
@@ -119,7 +119,7 @@ struct Held<M> {
     /// `None` once the lease is lost.
     lease: Option<LeaseId>,
     loss: LossSender,
-    /// Whether its handle was told of a loss. Its lease is kept, since it can be reclaimed.
+    /// Whether its handle was told of a loss. It stays on its lease, since it can be reclaimed.
     is_lost: bool,
 }
 
@@ -137,13 +137,13 @@ impl<M> Default for Ledger<M> {
     }
 }
 
-// === What the client is asked for ===
+// === Calls of the client ===
 
 impl<M> Ledger<M> {
-    /// A call of [`Client::register`](crate::Client::register) begins. The order of these calls
-    /// decides which registration of a key supersedes which.
+    /// Begins a call of [`Client::register`](crate::Client::register). Of two calls for one key,
+    /// the one that began later supersedes the other.
     ///
-    /// Dropping the [`Call`] gives it up.
+    /// Dropping the [`Call`] cancels it.
     ///
     /// # Errors
     /// [`Error::Closed`] after [`close`](Self::close).
@@ -152,7 +152,7 @@ impl<M> Ledger<M> {
         Ok(self.calls.begin(service, false))
     }
 
-    /// A call of [`Reclaim::reclaim`] begins, for the service of the [`Call`] that made the
+    /// Begins a call of [`Reclaim::reclaim`], for the service of the [`Call`] that made the
     /// registration.
     ///
     /// # Errors
@@ -162,12 +162,12 @@ impl<M> Ledger<M> {
         Ok(self.calls.begin(service, true))
     }
 
-    /// Whether the call may still put its entry. To be asked right before the entry is put.
+    /// Checks whether the call may still put its entry. Call this right before the put.
     ///
     /// # Errors
     /// [`Error::Closed`] if the service was deregistered since the call began, a later call has
-    /// registered its key already, the registration to be reclaimed is superseded by somebody
-    /// else's, or the ledger is closed.
+    /// already registered its key, another owner has superseded the registration to reclaim, or the
+    /// ledger is closed.
     pub fn admit(&self, call: &Call) -> Result<()> {
         match self.refusal(call) {
             Some(_) => Err(Error::Closed),
@@ -175,12 +175,12 @@ impl<M> Ledger<M> {
         }
     }
 
-    /// The registry has put the entry of `call` on `lease`, and `mark` is what tells it from
-    /// others. Makes the registration, and gives what is to be removed: what it supersedes, if that
-    /// stands under another key or was the last on another lease.
+    /// Records that the registry has put the entry of `call` on `lease`, with `mark`. Returns the
+    /// registration, and the removals to carry out: that of the superseded registration, if its
+    /// entry is under another key or was the last on another lease.
     ///
-    /// If the call may no longer put anything (see [`admit`](Self::admit)), the registration is
-    /// lost already, and what was put is to be removed.
+    /// If the call may no longer put anything (see [`admit`](Self::admit)), the returned
+    /// registration is already lost, and the new entry is among the removals.
     #[must_use = "the removals are to be carried out"]
     pub fn hold(
         &mut self,
@@ -229,21 +229,21 @@ impl<M> Ledger<M> {
         let superseded = before
             .into_iter()
             .filter_map(|id| self.end(id, Lost::Superseded))
-            // Under this key, the new entry has overwritten the old one.
+            // Under the same key, the new entry has overwritten the old one.
             .filter(|removal| removal.key != key || removal.lease.is_some())
             .collect();
         (registration, superseded)
     }
 
-    /// A reclaim found somebody else's entry. The service does not count as [lost](LostLeases) with
-    /// its lease any more.
+    /// Records that a reclaim found somebody else's entry. [`LostLeases`] no longer waits for the
+    /// service.
     pub fn taken(&mut self, call: &Call) {
         self.lost_leases.forget(&call.service().key);
     }
 
-    /// Ends the registration of `service`, and every call for it that is under way: those of its
-    /// [owner](Service::owner), or all of its key if it has none. `None` if there is no such
-    /// registration, or another owner's has superseded it.
+    /// Ends the registration of `service` and all pending calls for it: those of its
+    /// [owner](Service::owner), or all for its key if it has no owner. `None` if there is no such
+    /// registration, or another owner has superseded it.
     ///
     /// # Errors
     /// As [`register`](Self::register).
@@ -261,8 +261,8 @@ impl<M> Ledger<M> {
         Ok(self.end(id, Lost::Deregistered))
     }
 
-    /// The handle of a registration was dropped, as its [`Reclaim`] noticed. `None` if the
-    /// registration had ended before.
+    /// Ends a registration whose handle was dropped, which its [`Reclaim`] notices. `None` if the
+    /// registration has ended already.
     #[must_use = "the removal is to be carried out"]
     pub fn release(&mut self, id: RegistrationId) -> Option<Removal<M>> {
         let service = &self.registrations.get(&id)?.service.key;
@@ -272,8 +272,8 @@ impl<M> Ledger<M> {
         self.end(id, Lost::Closed)
     }
 
-    /// [`release`](Self::release) of all whose handles were dropped, for a backend that looks now
-    /// and then.
+    /// [Releases](Self::release) all registrations whose handles were dropped, for a backend that
+    /// polls.
     #[must_use = "the removals are to be carried out"]
     pub fn release_dropped(&mut self) -> Vec<Removal<M>> {
         let registrations = self.registrations.iter();
@@ -287,7 +287,7 @@ impl<M> Ledger<M> {
             .collect()
     }
 
-    /// The client ends: every registration hears [`Lost::Closed`], and every later call is refused.
+    /// Closes the ledger: every registration is lost with [`Lost::Closed`], and later calls fail.
     #[must_use = "the removals are to be carried out"]
     pub fn close(&mut self) -> Vec<Removal<M>> {
         self.closed = true;
@@ -298,14 +298,14 @@ impl<M> Ledger<M> {
     }
 }
 
-// === What the registry says ===
+// === Losses reported by the registry ===
 
 impl<M> Ledger<M> {
-    /// The registry no longer holds what was registered: tells the handle `why`. `false` if there
-    /// is no such registration, or it was told before.
+    /// Records that the registry no longer holds the entry, and tells the handle `why`. `false` if
+    /// there is no such registration, or its handle was told of a loss before.
     ///
-    /// The registration stays on its lease, so that it is reclaimed on the same one, until it is
-    /// reclaimed, dropped or deregistered.
+    /// The registration stays on its lease until it is reclaimed, dropped or deregistered, so that
+    /// a reclaim uses the same lease.
     pub fn lost(&mut self, id: RegistrationId, why: Lost) -> bool {
         let held = self.registrations.get_mut(&id);
         held.is_some_and(|held| held.tell(why))
@@ -346,7 +346,7 @@ impl<M> Ledger<M> {
     }
 }
 
-// === What the client holds ===
+// === Queries ===
 
 impl<M> Ledger<M> {
     /// The lease for services of this TTL, if there is one.
@@ -355,7 +355,7 @@ impl<M> Ledger<M> {
     }
 
     /// The key that the service's entry would have now. `None` if the key ends in the id of a lease
-    /// that is still to be granted, so that nobody can hold it yet.
+    /// that is not granted yet, so that nobody can hold it.
     pub fn key_for(&self, service: &Service) -> Option<Key> {
         match self.leases.of_ttl(service.ttl) {
             Some(lease) => Some(service.key.under(lease)),
@@ -368,12 +368,12 @@ impl<M> Ledger<M> {
         self.leases.ids().next_back().cloned()
     }
 
-    /// The leases that services hang on, the oldest first.
+    /// The leases in use, the oldest first.
     pub fn leases(&self) -> impl Iterator<Item = &LeaseId> {
         self.leases.ids()
     }
 
-    /// The registrations that are held and not lost, the oldest first.
+    /// The registrations that are not lost, the oldest first.
     pub fn held(&self) -> impl Iterator<Item = (RegistrationId, &M)> {
         let registrations = self.registrations.iter();
         registrations
@@ -404,7 +404,7 @@ impl<M> Ledger<M> {
         }
     }
 
-    /// Why the call may put nothing, if it may not.
+    /// Why the call may not put its entry. `None` if it may.
     fn refusal(&self, call: &Call) -> Option<Lost> {
         if self.closed {
             return Some(Lost::Closed);
@@ -420,7 +420,7 @@ impl<M> Ledger<M> {
         (is_later || is_others).then_some(Lost::Superseded)
     }
 
-    /// Takes the registration out and tells its handle `why`.
+    /// Removes the registration and tells its handle `why`.
     fn end(&mut self, id: RegistrationId, why: Lost) -> Option<Removal<M>> {
         let mut held = self.registrations.remove(&id)?;
         if self.by_key.get(&held.key) == Some(&id) {

@@ -1,4 +1,4 @@
-//! Whole states of a prefix, and what leads from one to the next.
+//! Listings: whole states of a prefix, and the changes from one to the next.
 
 use super::{
     entry::{Entry, Snapshot},
@@ -10,13 +10,14 @@ use super::{
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-/// All that a registry had under a prefix at one time, for registries that answer with states and
-/// not with changes: what a DNS name resolves to, what a blocking query of Consul returns.
+/// All entries under a prefix at one time. For backends whose registry returns whole states rather
+/// than changes: what a DNS name resolves to, what a blocking query of Consul returns.
 ///
-/// Two of them make the [`Batch`] that leads from the first to the second. A listing can be its own
-/// resume token: it travels in the [`Revision`], and a watch compares it with what is listed next,
-/// so that nothing is missed between a list and a watch and the backend remembers nothing. What
-/// comes and goes between two listings is not seen. Cheap to clone; memory grows with the entries.
+/// From two listings you get the [`Batch`] that leads from the first to the second. A listing can
+/// be its own resume token: it is carried in the [`Revision`], and a watch compares it with the
+/// next list. So nothing is missed between a list and a watch, and the backend keeps no state. An
+/// entry that comes and goes between two listings is not seen. Cheap to clone; memory grows with
+/// the entries.
 ///
 /// ```
 /// use sd_core::{Batch, Change, Entry, Listing, Prefix, Revision};
@@ -44,8 +45,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The state in which `entries` stand under `prefix`. What lies elsewhere is ignored; of several
-    /// entries with one key the last counts.
+    /// A listing of `entries` under `prefix`. Entries elsewhere are ignored; of several entries
+    /// with one key the last counts.
     pub fn new(prefix: &Prefix, entries: impl IntoIterator<Item = Entry>) -> Self {
         let entries = entries.into_iter();
         let entries = entries.filter(|entry| prefix.matches(&entry.key));
@@ -55,11 +56,11 @@ impl Listing {
         }
     }
 
-    /// The listing of `prefix` in a token that [`revision`](Self::revision) made, of this prefix or
-    /// of one around it.
+    /// The listing of `prefix` in a resume token. The token must be the
+    /// [`revision`](Self::revision) of a listing of this prefix or of a wider one.
     ///
     /// # Errors
-    /// [`Gap::ForeignToken`] if the token is no listing, or one that does not show all of `prefix`.
+    /// [`Gap::ForeignToken`] if the token is not a listing, or does not cover all of `prefix`.
     pub fn resume(token: &Revision, prefix: &Prefix) -> Result<Self, Gap> {
         let listing: &Self = token.downcast_ref().ok_or(Gap::ForeignToken)?;
         if *prefix == listing.prefix {
@@ -82,12 +83,12 @@ impl Listing {
         Revision::new(self.clone())
     }
 
-    /// The listing as what [`Client::get_entries`](crate::Client::get_entries) returns.
+    /// The listing as a snapshot, for [`Client::get_entries`](crate::Client::get_entries).
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.entries().collect(), self.revision())
     }
 
-    /// What leads from this state to `newer`, deletions first.
+    /// The changes from this listing to `newer`, deletions first.
     pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
         let (old, new) = (&self.entries, &newer.entries);
         let deleted = old.keys().filter(|key| !new.contains_key(*key));
@@ -100,13 +101,13 @@ impl Listing {
             .collect()
     }
 
-    /// The batch of these changes, with `newer` as the resume token.
+    /// The batch of the changes to `newer`, with `newer` as the resume token.
     pub fn batch_to(&self, newer: &Self) -> Batch {
         Batch::new(self.changes_to(newer), newer.revision())
     }
 }
 
-/// Revisions are logged, and the entries may be many.
+/// Prints only a summary, since revisions are logged and there may be many entries.
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

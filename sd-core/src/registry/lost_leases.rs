@@ -1,4 +1,4 @@
-//! What a client logs of lost leases.
+//! The log lines of lost leases.
 
 use super::{escaped::Escaped, key::ServiceKey, lease::LeaseId};
 use std::collections::HashSet;
@@ -6,8 +6,8 @@ use std::collections::HashSet;
 /// Logs lost leases, for authors of a [`Client`](crate::Client): one line when a lease is lost,
 /// however many services were on it, and one when the last of them is registered again.
 ///
-/// The registrars of those services do not log it. A [`Ledger`](crate::Ledger) uses one; a backend
-/// without a ledger keeps one per client or per TTL.
+/// The registrars of those services do not log the loss. A [`Ledger`](crate::Ledger) contains a
+/// `LostLeases`; a backend without a ledger keeps one per client or per TTL.
 ///
 /// ```
 /// use sd_core::{Key, LeaseId, LostLeases};
@@ -24,13 +24,13 @@ use std::collections::HashSet;
 pub struct LostLeases {
     /// The services that are not registered again yet.
     waiting: HashSet<ServiceKey>,
-    /// How many were registered again since the first loss, and on which lease the last of them.
+    /// How many were registered again since the first loss, and the lease of the last of them.
     back: Option<(usize, LeaseId)>,
 }
 
 impl LostLeases {
-    /// The registry said that `lease` is gone. `services` are those whose registration reports
-    /// [`Lost::LeaseExpired`](crate::Lost::LeaseExpired) because of it.
+    /// Records that the registry no longer knows `lease`. `services` are those whose registrations
+    /// report [`Lost::LeaseExpired`](crate::Lost::LeaseExpired) because of it.
     pub fn lost(&mut self, lease: &LeaseId, services: impl IntoIterator<Item = ServiceKey>) {
         let before = self.waiting.len();
         self.waiting.extend(services);
@@ -42,7 +42,7 @@ impl LostLeases {
         }
     }
 
-    /// The service was put on `lease`. Ignored if it had lost none.
+    /// Records that the service is registered on `lease`. Ignored if it had not lost a lease.
     pub fn stands(&mut self, service: &ServiceKey, lease: &LeaseId) {
         if self.waiting.remove(service) {
             let before = self.back.take().map_or(0, |(services, _)| services);
@@ -51,7 +51,7 @@ impl LostLeases {
         }
     }
 
-    /// The service does not come back: it was given up, or somebody else holds its key.
+    /// Stops waiting for the service: it was given up, or somebody else holds its key.
     pub fn forget(&mut self, service: &ServiceKey) {
         if self.waiting.remove(service) {
             self.settle();

@@ -1,12 +1,11 @@
 //! A client whose answers are scripted call by call.
 //!
-//! For behaviour over time (leases that run out, watches that end) a memory registry is the better
-//! stand-in; a mock is for the answer that no registry gives on demand, and for the call that must
-//! not be made.
+//! For behaviour over time (leases that expire, watches that end) use the memory registry. Use a
+//! mock for answers that no registry gives on demand, and for calls that must not be made.
 
 pub use generated::MockClient;
 
-/// What the macro makes beside the mock is documented by its crate.
+/// The macro also makes types that `mockall` documents.
 #[allow(missing_docs)]
 mod generated {
     use crate::registry::{
@@ -23,8 +22,8 @@ mod generated {
     use async_trait::async_trait;
 
     mockall::mock! {
-        /// A [`Client`](crate::Client) made by [mockall](https://docs.rs/mockall): each method has
-        /// an `expect_` method that scripts it, and a call that was not expected panics.
+        /// A scripted [`Client`](crate::Client), made by [mockall](https://docs.rs/mockall). Each
+        /// method has an `expect_` method that scripts its answers. An unexpected call panics.
         ///
         /// ```
         /// use sd_core::{Client, Deregistered, Error, Key, MockClient, Registrar, Registration, Service};
@@ -32,7 +31,7 @@ mod generated {
         /// # #[tokio::main(flavor = "current_thread")]
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// let mut client = MockClient::new();
-        /// // The registry is down for two attempts, and then it is not.
+        /// // The registry is down for two attempts, and then answers.
         /// client
         ///     .expect_register()
         ///     .times(2)
@@ -59,10 +58,10 @@ mod generated {
         /// # }
         /// ```
         ///
-        /// [`Registration::detached`](crate::Registration::detached) is held for ever. One that is
-        /// lost when the test says so comes from
-        /// [`Registration::channel`](crate::Registration::channel); keep its sender, since dropping
-        /// that says [`Lost::Closed`](crate::Lost::Closed).
+        /// [`Registration::detached`](crate::Registration::detached) makes a registration that is
+        /// never lost. [`Registration::channel`](crate::Registration::channel) makes one that the
+        /// test can lose; keep its sender, since dropping it reports
+        /// [`Lost::Closed`](crate::Lost::Closed).
         #[derive(Debug)]
         pub Client {}
 

@@ -1,11 +1,12 @@
-//! The contract with a registry, and its nouns.
+//! The contract with a registry.
 //!
-//! [`Client`] is what a backend implements: etcd, memory, or anyone's own. The other files are the
-//! words it is spoken in: keys and prefixes, entries and revisions, leases, watches,
-//! registrations, errors. [`Poller`] makes a client of a registry that can only list.
-//! [`Ledger`], [`Listing`] and [`LostLeases`] take work off the authors of backends.
+//! [`Client`] is the trait that a backend implements: etcd, memory, or your own. Most other files
+//! are the types in its methods: keys and prefixes, entries and revisions, leases, watches ([`Gap`]
+//! is in `watch`), registrations ([`Lost`] is in `registration`), errors. [`Poller`] turns a
+//! registry that can only list into a client. [`Ledger`], [`Listing`] and [`LostLeases`] help
+//! authors of backends.
 //!
-//! What an entry *means* is decided in `instances`. This room imports none of the others.
+//! This room does not interpret values; `instances` does. It imports none of the other rooms.
 
 mod client;
 mod entry;

@@ -1,16 +1,16 @@
-//! Owners: who may end a registration, where several on one client have the same key.
+//! Owners: who may end a registration, if several on one client have the same key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// The identity of whoever registers a service, unique in this process. It ends only what it
-/// registered.
+/// Identifies who registered a service, unique in this process. An owner can end only its own
+/// registrations.
 ///
-/// A key alone does not say whose a registration is. When a provider is reloaded, its old part
-/// deregisters during or after the new part's registration of the same key on the same client. If
-/// each has an owner, [`Client::deregister`](crate::Client::deregister) of the old part removes
-/// nothing once the new part has registered, and does not stop a `register` of the new part.
+/// The key alone does not say this. When a provider is reloaded, its old part may deregister during
+/// or after the new part's registration of the same key on the same client. If each part has an
+/// owner, [`Client::deregister`](crate::Client::deregister) by the old part removes nothing once
+/// the new part has registered, and does not stop a pending `register` of the new part.
 ///
 /// ```
 /// use sd_core::{Owner, Service};

@@ -1,7 +1,7 @@
 //! Polling: discovery from registries that can only list.
 //!
-//! DNS and plain HTTP APIs answer what there is, not what changes. A [`Poller`] lists them
-//! repeatedly and is a [`Client`] like any other.
+//! DNS and plain HTTP APIs return the current state, not changes. A [`Poller`] lists repeatedly,
+//! and is a [`Client`] like any other.
 
 mod bounded_lister;
 mod polling_watch;
@@ -40,18 +40,17 @@ pub trait Lister: Send + Sync + 'static {
     /// Must be cancellation safe: a list that takes too long is dropped.
     ///
     /// # Errors
-    /// Whatever kept the registry from answering. An error that [cannot pass](Error::is_transient)
-    /// ends the poller's watches. If there are no entries, the list is empty; do not return an
-    /// empty list for a failure.
+    /// Why the registry could not be listed. An error that is not [transient](Error::is_transient)
+    /// ends the poller's watches. Do not return an empty list for a failure: it means that there
+    /// are no entries.
     async fn list(&self, prefix: &Prefix) -> Result<Vec<Entry>>;
 }
 
 /// A [`Client`] that polls a [`Lister`]. For discovery only: it cannot register.
 ///
-/// The [`Revision`] carries the state that was listed, as a [`Listing`]. A watch compares it with
-/// what it lists next, so nothing is missed between a list and a watch. The poller keeps no state
-/// but what it has logged, and runs no task: a watch lists while its stream is polled, and stops
-/// when it is dropped.
+/// The [`Revision`] carries the listed state, as a [`Listing`]. A watch compares it with its next
+/// list, so nothing is missed between a list and a watch. The poller runs no task: a watch lists
+/// while its stream is polled, and stops when it is dropped.
 ///
 /// An entry that comes and goes between two polls is not seen. A list that fails or takes too long
 /// is reported as [`Disrupted`](WatchError::Disrupted), once for several in a row, and the watch
@@ -100,8 +99,8 @@ pub struct Poller<L> {
 }
 
 impl<L: Lister> Poller<L> {
-    /// A client that lists every `interval`, up to a tenth sooner or later so that a fleet does not
-    /// poll in step. Between 10 ms and a day.
+    /// A client that lists every `interval`, with a jitter of a tenth so that a fleet does not poll
+    /// in step. Clamped to between 10 ms and a day.
     pub fn new(lister: L, interval: Duration) -> Self {
         Self {
             lister: Arc::new(BoundedLister::new(lister)),
@@ -110,7 +109,7 @@ impl<L: Lister> Poller<L> {
         }
     }
 
-    /// The same client with another limit to how long a list may take; 5 s by default.
+    /// The same client with another time limit for one list. Default: 5 s.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -1,12 +1,12 @@
-//! Prefixes: the part of the registry that somebody looks at.
+//! Prefixes: which keys to list and watch.
 
 use super::{error::Invalid, key::Key};
 use std::{fmt, sync::Arc};
 
-/// The beginning that all keys of interest share.
+/// The beginning of all keys to list or watch.
 ///
-/// A prefix ends at a path boundary, so that services whose names begin alike do not see each
-/// other; [`Prefix::raw`] is for layouts without separators.
+/// A prefix ends at a path boundary, so `/services/foo` does not match `/services/foobar`.
+/// [`Prefix::raw`] is for layouts without separators.
 ///
 /// ```
 /// use sd_core::{Key, Prefix};
@@ -24,10 +24,10 @@ use std::{fmt, sync::Arc};
 pub struct Prefix(Arc<str>);
 
 impl Prefix {
-    /// Everything below the path `path`; a `/` is added where it does not end in one.
+    /// All keys below the path `path`. Adds a `/` if `path` does not end in one.
     ///
     /// # Errors
-    /// [`Invalid::EmptyPrefix`] if there is no character.
+    /// [`Invalid::EmptyPrefix`] if `path` is empty.
     pub fn new(path: impl AsRef<str>) -> Result<Self, Invalid> {
         match path.as_ref() {
             "" => Err(Invalid::EmptyPrefix),
@@ -36,10 +36,10 @@ impl Prefix {
         }
     }
 
-    /// Every key that begins with exactly this text, wherever it goes on.
+    /// All keys that begin with exactly `text`, even if it ends in the middle of a name.
     ///
     /// # Errors
-    /// [`Invalid::EmptyPrefix`] if there is no character.
+    /// [`Invalid::EmptyPrefix`] if `text` is empty.
     pub fn raw(text: impl AsRef<str>) -> Result<Self, Invalid> {
         match text.as_ref() {
             "" => Err(Invalid::EmptyPrefix),
@@ -52,7 +52,8 @@ impl Prefix {
         &self.0
     }
 
-    /// The key of the entry called `name` under this prefix: `name` appended to the prefix as it is.
+    /// The key of the entry called `name` under this prefix: `name` appended to the prefix as it
+    /// is.
     ///
     /// ```
     /// use sd_core::Prefix;
@@ -78,7 +79,7 @@ impl Prefix {
         key.as_ref().starts_with(&*self.0)
     }
 
-    /// What of `key` follows the prefix, if it lies under it.
+    /// The rest of `key` after the prefix. `None` if the key is not under the prefix.
     pub fn strip<'k>(&self, key: &'k Key) -> Option<&'k str> {
         key.as_str().strip_prefix(&*self.0)
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use std::fmt;
 use tokio::sync::watch;
 
-/// Why a registration is lost. The registry has *said* so: silence or an outage is never a loss.
+/// Why a registration is lost. The registry has *reported* it: silence or an outage is not a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
@@ -199,7 +199,7 @@ impl Registration {
         self.until_lost().await
     }
 
-    /// [`lost`](Self::lost) for those who lend the registration elsewhere meanwhile.
+    /// Like [`lost`](Self::lost), but borrows the registration shared.
     pub(crate) async fn until_lost(&self) -> Lost {
         match self.lost.clone().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(lost)) => lost.clone(),
@@ -259,7 +259,8 @@ impl LossSender {
         self.tell(why);
     }
 
-    /// [`send`](Self::send) that keeps the sender, to see whether the handle is dropped.
+    /// Like [`send`](Self::send), but keeps the sender, to see later whether the handle was
+    /// dropped.
     pub(crate) fn tell(&self, why: Lost) {
         self.0.send_replace(Some(why));
     }
@@ -286,7 +287,7 @@ impl Reclaim for NoReclaim {
     }
 }
 
-/// Keeps the sender, so that its registration is held for as long as it lives.
+/// Keeps the sender alive, so that the registration is never lost.
 struct Detached(#[expect(dead_code, reason = "only kept")] LossSender);
 
 #[async_trait]

@@ -1,12 +1,13 @@
-//! Revisions: how a watch knows where to go on.
+//! Revisions: where a watch begins or resumes.
 
 use std::{any::Any, fmt, sync::Arc};
 
-/// The point of a registry's history that a list or a batch describes: an opaque resume token.
+/// A point in the history of a registry, as an opaque resume token. Every list and every batch has
+/// one, and a watch can begin after it.
 ///
-/// Only the backend that made it understands it. etcd puts a revision and a witness of its history
-/// in, Consul an index, Kubernetes a string; everybody else hands it back as it came and compares
-/// it for equality at most. Cheap to clone.
+/// Only the backend that made it understands it: for etcd it is a revision and a witness of the
+/// history, for Consul an index, for Kubernetes a string. All other code passes it back unchanged,
+/// and compares it for equality at most. Cheap to clone.
 ///
 /// ```
 /// use sd_core::Revision;
@@ -28,7 +29,7 @@ impl Revision {
         Self(Arc::new(token))
     }
 
-    /// The token, for the backend that made it; `None` if it is of another type, that is from
+    /// The token, for the backend that made it. `None` if it is of another type, and so from
     /// another backend.
     pub fn downcast_ref<T: 'static>(&self) -> Option<&T> {
         self.0.as_any().downcast_ref()

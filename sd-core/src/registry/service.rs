@@ -1,10 +1,10 @@
-//! What a provider registers.
+//! Services: what a provider registers.
 
 use super::{error::Invalid, key::ServiceKey, lease::Ttl, owner::Owner};
 use bytes::Bytes;
 
-/// A service to be registered: its key, the value that subscribers get, and how long the entry stays
-/// after its provider stopped answering.
+/// A service to register: its key, the value for its consumers, and how long the entry stays after
+/// the provider has crashed.
 ///
 /// ```
 /// use sd_core::{Key, Service, Ttl};
@@ -19,9 +19,10 @@ use bytes::Bytes;
 pub struct Service {
     /// The key of the entry.
     pub key: ServiceKey,
-    /// What subscribers get: an address, or whatever their [`Codec`](crate::Codec) reads.
+    /// The value for consumers: an address, or anything that their [`Codec`](crate::Codec) can
+    /// read.
     pub value: Bytes,
-    /// How long the entry stays when its provider is gone.
+    /// How long the entry stays after the provider's last keep-alive.
     pub ttl: Ttl,
     owner: Option<Owner>,
 }
@@ -30,7 +31,7 @@ impl Service {
     /// A service with the [default](Ttl::DEFAULT) time to live.
     ///
     /// # Errors
-    /// [`Invalid::EmptyKey`] if the key has no character.
+    /// [`Invalid::EmptyKey`] if the key is empty.
     pub fn new<K>(key: K, value: impl Into<Bytes>) -> Result<Self, Invalid>
     where
         K: TryInto<ServiceKey>,
@@ -65,20 +66,20 @@ impl Service {
         self
     }
 
-    /// The same service with an owner, whose `deregister` ends only what it registered; see [`Owner`].
+    /// The same service with an owner, who can end only its own registration; see [`Owner`].
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Self {
         self.owner = Some(owner);
         self
     }
 
-    /// The owner; `None` if `deregister` ends whatever the client holds under the key.
+    /// The owner. `None` if `deregister` ends whatever the client holds under the key.
     pub fn owner(&self) -> Option<Owner> {
         self.owner
     }
 }
 
-/// Compares key, value and time to live. The owner is no part of it.
+/// Compares key, value and time to live, but not the owner.
 impl PartialEq for Service {
     fn eq(&self, other: &Self) -> bool {
         (&self.key, &self.value, self.ttl) == (&other.key, &other.value, other.ttl)

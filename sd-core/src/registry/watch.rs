@@ -1,4 +1,4 @@
-//! Watches: what changed under a prefix, batch by batch.
+//! Watches: the changes under a prefix, batch by batch.
 
 use super::{entry::Entry, error::Error, escaped::Message, key::Key, revision::Revision};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::{
 pub enum Change {
     /// The entry is new or has a new value.
     Put(Entry),
-    /// There is no entry under this key any more.
+    /// The entry under this key was removed.
     Delete(Key),
 }
 
@@ -28,7 +28,7 @@ impl Change {
         }
     }
 
-    /// The value that stands under the key now; `None` if there is none any more.
+    /// The new value. `None` if the entry was removed.
     pub fn value(&self) -> Option<&Bytes> {
         match self {
             Self::Put(entry) => Some(&entry.value),
@@ -37,8 +37,8 @@ impl Change {
     }
 }
 
-/// Changes that belong together. A mirror to which all of them are applied equals the registry at
-/// `resume`.
+/// Changes that belong together. A copy of the prefix to which all of them are applied equals the
+/// registry at `resume`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Batch {
@@ -46,14 +46,14 @@ pub struct Batch {
     /// watch may resume from `resume`. A backend makes none that the registry did not answer. What the registry changed at once is never split over two
     /// batches. Several changes of one key may be coalesced into the last.
     pub changes: Vec<Change>,
-    /// Where to go on once the changes are applied.
+    /// Where to resume once the changes are applied.
     pub resume: Revision,
     /// How many changes were left out because their key is not UTF-8.
     pub skipped: u64,
 }
 
 impl Batch {
-    /// A batch of `changes` that leads to `resume`; none were skipped.
+    /// A batch of `changes` that leads to `resume`, with none skipped.
     pub fn new(changes: Vec<Change>, resume: Revision) -> Self {
         Self {
             changes,
@@ -62,7 +62,7 @@ impl Batch {
         }
     }
 
-    /// The same batch with another number of changes that were left out.
+    /// The same batch with this number of skipped changes.
     #[must_use]
     pub fn with_skipped(mut self, skipped: u64) -> Self {
         self.skipped = skipped;
@@ -70,26 +70,26 @@ impl Batch {
     }
 }
 
-/// Why a watch reports no changes.
+/// Why a watch yields no changes at the moment, or has ended.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// The registry does not answer at the moment. The watch goes on: the next batch, progress
-    /// included, says that it answers again. Every other error ends the watch.
+    /// The registry does not answer at the moment. The watch goes on. The next batch, which may be
+    /// progress, shows that the registry answers again. Every other error ends the watch.
     #[error("the registry does not answer")]
     Disrupted(#[source] Error),
 
-    /// The watch has ended. Another one from the last `resume` misses nothing. If the error cannot
-    /// pass (missing rights), another one fails too.
+    /// The watch has ended. A new watch from the last `resume` misses nothing. If the error is not
+    /// transient (missing rights), a new watch fails too.
     #[error("the watch was interrupted")]
     Interrupted(#[source] Error),
 
-    /// The watch has ended and no other can resume from the last `resume`: list again.
+    /// The watch has ended, and no watch can resume from the last `resume`. List again.
     #[error("the watch cannot be resumed: {0}")]
     Gap(Gap),
 }
 
-/// The watch could not be started, or ended: [`Interrupted`](WatchError::Interrupted).
+/// Becomes [`Interrupted`](WatchError::Interrupted).
 impl From<Error> for WatchError {
     fn from(error: Error) -> Self {
         Self::Interrupted(error)
@@ -102,11 +102,11 @@ impl From<Gap> for WatchError {
     }
 }
 
-/// Why the changes after a resume point are not available.
+/// Why the changes after a resume token are not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Gap {
-    /// The registry has forgotten the changes since then.
+    /// The registry has dropped that part of its history.
     #[error("its history was compacted")]
     Compacted,
 
@@ -114,7 +114,7 @@ pub enum Gap {
     #[error("the registry was rebuilt ({})", Message(.0))]
     Rebuilt(String),
 
-    /// The resume token is not one that this backend made.
+    /// Another backend made the resume token.
     #[error("the resume token is not of this backend")]
     ForeignToken,
 }

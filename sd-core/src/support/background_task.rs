@@ -9,8 +9,8 @@ use tokio_util::{
 
 /// What a background task does.
 ///
-/// The task owns it. Whatever ends the task (it is done, stopped, panics, or its runtime ends) drops
-/// it, so what has to be said in any case is said by its `Drop`.
+/// The task owns the work and drops it when it ends, for whatever reason: it is done, is stopped,
+/// panics, or its runtime ends. So the work's `Drop` publishes the end.
 pub(crate) trait Work: Send + 'static {
     /// What the log calls the task.
     const NAME: &'static str;
@@ -18,11 +18,12 @@ pub(crate) trait Work: Send + 'static {
     /// Does the work. A stop drops this future at an await.
     fn run(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// `run` has panicked. Publishes why the work has ended; it is dropped next.
+    /// Called after a panic in `run`, before the work is dropped. Notes why the work has ended.
     fn panicked(&mut self, why: Panicked);
 }
 
-/// Owns a background task: stops it and waits for its end, and stops it when dropped.
+/// Owns a background task. [`stop`](Self::stop) stops it and waits for its end; dropping the owner
+/// stops it too.
 #[derive(Debug)]
 pub(crate) struct BackgroundTask {
     running: TaskTracker,
@@ -62,7 +63,7 @@ impl BackgroundTask {
 
     /// Stops the task and waits until its work is dropped. Later calls do nothing more.
     ///
-    /// Cancellation safe: the stop stands, the wait is given up.
+    /// Cancellation safe: if the future is dropped after its first poll, the task still stops.
     pub(crate) async fn stop(&self) {
         self.stop.cancel();
         self.running.wait().await;
@@ -85,7 +86,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_over && !self.stop.is_cancelled() {
-            // Not a warning: the end of a program drops its runtime, too.
+            // Not a warning: every program drops its runtime at its end.
             tracing::info!(
                 task = self.task,
                 "a background task has ended with its runtime"
@@ -110,7 +111,7 @@ mod tests {
         Endless,
     }
 
-    /// Writes down what becomes of it.
+    /// Records how it ends.
     struct Witness(Course, Arc<Mutex<Vec<String>>>);
 
     impl Work for Witness {

@@ -3,17 +3,16 @@
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
-/// No delay is longer; a longer one is as good as never, and sums of it would overflow.
+/// No delay is longer, so that sums of delays do not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Delays between attempts at one thing: they double from the first to the longest and never end.
+/// Delays between attempts: they double from the first to the longest, without end.
 ///
-/// Each is drawn at random from the upper half of its length ("equal jitter", see [Exponential
-/// Backoff And Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)),
-/// so that many who failed together do not try again together. A clone begins with the first delay.
+/// Each delay is drawn from the upper half of its range ("equal jitter", see [Exponential Backoff
+/// And Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)), so that
+/// many clients that failed together do not retry together. A clone begins with the first delay.
 ///
-/// Everything in this crate that tries again waits this way. It is public for authors of
-/// backends.
+/// This crate uses it for all its retries. It is public for authors of backends.
 ///
 /// ```
 /// use sd_core::Backoff;
@@ -33,12 +32,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from at most `first` to at most `longest`, which is not less than `first` and not
-    /// more than a day. Two zeros stand for no delay.
+    /// Delays from at most `first` to at most `longest`. `longest` is raised to `first` if it is
+    /// less, and both are at most a day. Two zeros mean no delay.
     pub fn new(first: Duration, longest: Duration) -> Self {
         let first = first.min(LONGEST);
         let longest = longest.clamp(first, LONGEST);
-        // The jitter of the crate is added to the delay, and as long as that at most.
+        // `backon` adds its jitter to the delay: up to once the delay's length.
         let delays = ExponentialBuilder::new()
             .with_min_delay(first / 2)
             .with_max_delay(longest / 2)
@@ -52,7 +51,7 @@ impl Backoff {
         }
     }
 
-    /// How long to wait before the next attempt.
+    /// Returns the delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         self.delays.next().unwrap_or(self.longest)
     }
@@ -62,7 +61,7 @@ impl Backoff {
         self.longest
     }
 
-    /// Begins again with the first delay.
+    /// Starts over with the first delay.
     pub fn reset(&mut self) {
         *self = self.clone();
     }

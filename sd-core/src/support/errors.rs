@@ -2,12 +2,12 @@
 
 use crate::registry::Error;
 
-/// An error that can pass.
+/// A transient error.
 pub(crate) fn down() -> Error {
     Error::unavailable("down")
 }
 
-/// An error that cannot.
+/// An error that is not transient.
 pub(crate) fn denied() -> Error {
     Error::PermissionDenied {
         message: "no".into(),

@@ -1,8 +1,8 @@
-//! The `metrics` facade, or nothing in its place without the feature `metrics`.
+//! The `metrics` facade, or functions that do nothing without the feature `metrics`.
 
 pub(crate) use facade::{Share, count};
 
-/// What there is of the `metrics` crate here, or nothing.
+/// The part of the `metrics` crate that this crate uses.
 #[cfg(feature = "metrics")]
 mod facade {
     use metrics::{Gauge, Label, counter, gauge};
@@ -17,8 +17,8 @@ mod facade {
         counter!(name, owned(labels)).increment(by);
     }
 
-    /// What one owner adds to a gauge. Taken back when it is dropped, from the recorder that it was
-    /// given to.
+    /// One owner's share of a gauge. Subtracted when it is dropped, at the recorder to which it was
+    /// added.
     pub(crate) struct Share {
         gauge: Gauge,
         added: usize,
@@ -27,7 +27,7 @@ mod facade {
     impl Share {
         pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
             let gauge = gauge!(name, owned(labels));
-            // There from the start, so that a dashboard shows zero rather than nothing.
+            // Registers the gauge, so that a dashboard shows zero rather than nothing.
             gauge.increment(0.0);
             Self { gauge, added: 0 }
         }

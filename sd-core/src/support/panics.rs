@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// What a panic said.
+/// A caught panic, with its message.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("panicked: {}", Message(.0))]
 pub(crate) struct Panicked(pub(crate) String);
@@ -22,14 +22,14 @@ impl Panicked {
     }
 }
 
-/// Calls `call`; a panic in it becomes an error.
+/// Calls `call` and turns a panic in it into an error.
 ///
-/// Whatever `call` changed before it panicked stays changed, so it should own what it works on.
+/// What `call` changed before it panicked stays changed, so `call` should own what it changes.
 pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Panicked::from_payload(&*payload))
 }
 
-/// Awaits `future`; a panic in it becomes an error.
+/// Awaits `future` and turns a panic in it into an error.
 pub(crate) async fn catch_async<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(future)
         .catch_unwind()

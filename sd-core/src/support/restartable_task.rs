@@ -1,4 +1,4 @@
-//! Background tasks that end when there is nothing to do, and are started again.
+//! Background tasks that end when there is nothing to do, and can be started again.
 
 use super::{background_task::Work, panics::catch_async};
 use crate::registry::ErrorChain;
@@ -12,17 +12,18 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// Work that is kept between its runs. Whatever ends a run, the work can be started again.
+/// Work that is kept between its runs. It can be started again, however the last run ended.
 pub(crate) trait RestartableWork: Work {
-    /// The runtime has ended before the run did. Publishes that, and answers all calls that wait.
+    /// Called if the runtime ends before the run does. Publishes that, and answers all waiting
+    /// calls.
     fn runtime_ended(&mut self);
 }
 
-/// Owns work that runs in a background task from a [`start`](Self::start) until it is done, and
-/// rests until the next.
+/// Owns work that runs in a background task from [`start`](Self::start) until it is done, and then
+/// rests until the next `start`.
 ///
-/// Dropping the owner cancels the stop that it was given. The work watches it, does what is left to
-/// do, and is dropped when its run ends.
+/// Dropping the owner cancels its stop token. The work watches that token, does what is left to do,
+/// and is dropped when its run ends.
 #[derive(Debug)]
 pub(crate) struct RestartableTask<W> {
     slot: Arc<Mutex<Slot<W>>>,
@@ -30,18 +31,18 @@ pub(crate) struct RestartableTask<W> {
     _stop_on_drop: DropGuard,
 }
 
-/// Where the work is.
+/// Where the work is: at rest, or in a task.
 #[derive(Debug)]
 enum Slot<W> {
     Resting(W),
-    /// In its task, which runs it once more if it was started meanwhile.
+    /// In its task. The task runs it once more if it was started again during the run.
     Running {
         started_again: bool,
     },
 }
 
 impl<W: RestartableWork> RestartableTask<W> {
-    /// Owns `work`, which rests at first. Needs no runtime.
+    /// Takes `work`, which rests until it is started. Needs no runtime.
     pub(crate) fn new(work: W, stop: CancellationToken) -> Self {
         let running = TaskTracker::new();
         running.close();
@@ -53,7 +54,7 @@ impl<W: RestartableWork> RestartableTask<W> {
     }
 
     /// Runs the work on the current runtime. If it runs already, it runs once more after that, so
-    /// that it sees in any case what was asked for before the call.
+    /// that it sees all requests made before this call.
     ///
     /// # Errors
     /// Outside of a tokio runtime.
@@ -69,7 +70,7 @@ impl<W: RestartableWork> RestartableTask<W> {
         Ok(())
     }
 
-    /// [`start`](Self::start), but only if the work runs already. Whether it did.
+    /// Like [`start`](Self::start), but only if the work runs already. Returns whether it does.
     pub(crate) fn start_again_if_running(&self) -> bool {
         match &mut *lock(&self.slot) {
             Slot::Resting(_) => false,
@@ -85,7 +86,7 @@ impl<W: RestartableWork> RestartableTask<W> {
         self.running.wait().await;
     }
 
-    /// The work if it rests.
+    /// Takes the work if it rests. Otherwise has its task run it once more.
     fn take_or_start_again(&self) -> Option<W> {
         let mut slot = lock(&self.slot);
         let running = |started_again| Slot::Running { started_again };
@@ -99,7 +100,7 @@ impl<W: RestartableWork> RestartableTask<W> {
     }
 }
 
-/// The work in its task.
+/// The work during a run.
 struct Run<W: RestartableWork> {
     /// `None` once it rests.
     work: Option<W>,
@@ -117,7 +118,7 @@ impl<W: RestartableWork> Run<W> {
         }
     }
 
-    /// Lets the work rest, unless it was started again.
+    /// Puts the work to rest, unless it was started again.
     fn rest(&mut self) {
         let mut slot = lock(&self.slot);
         if let Slot::Running { started_again } = &mut *slot
@@ -150,7 +151,7 @@ mod tests {
     use crate::support::{Log, Panicked};
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-    /// Does what it is sent, one message a run, and reports what becomes of it.
+    /// Does what it is sent, one message per run, and reports how each run ends.
     struct Witness {
         orders: UnboundedReceiver<&'static str>,
         reports: UnboundedSender<String>,

@@ -1,13 +1,13 @@
-//! The receiving end of a published status.
+//! The receiving half of a published status.
 
 use std::{fmt, sync::Arc};
 use tokio::sync::watch::{self, error::RecvError};
 
-/// Follows a status that changes: the newest is kept, those that nobody read in time are skipped.
+/// Follows a status that changes. Only the newest status is kept; a slow reader skips older ones.
 ///
 /// Its methods are those of [`tokio::sync::watch::Receiver`], but they return the status in an
-/// [`Arc`] rather than under a lock. So a caller may keep what it has read across an `.await`, and
-/// the publisher never waits for it.
+/// [`Arc`] rather than under a lock. So a caller can hold it across an `.await` without blocking
+/// the publisher.
 ///
 /// ```
 /// # use sd_core::*;
@@ -25,7 +25,7 @@ use tokio::sync::watch::{self, error::RecvError};
 pub struct StatusReceiver<S>(watch::Receiver<Arc<S>>);
 
 impl<S> StatusReceiver<S> {
-    /// A channel that begins with `initial`.
+    /// A channel with `initial` as its first status.
     pub(crate) fn channel(initial: S) -> (watch::Sender<Arc<S>>, Self) {
         let (sender, receiver) = watch::channel(Arc::new(initial));
         (sender, Self(receiver))
@@ -36,7 +36,7 @@ impl<S> StatusReceiver<S> {
         self.0.borrow().clone()
     }
 
-    /// The newest status, which [`changed`](Self::changed) regards as seen from now on.
+    /// The newest status. Marks it as seen, so that [`changed`](Self::changed) waits for the next.
     pub fn borrow_and_update(&mut self) -> Arc<S> {
         self.0.borrow_and_update().clone()
     }
@@ -49,7 +49,7 @@ impl<S> StatusReceiver<S> {
         self.0.has_changed()
     }
 
-    /// Waits for a status that was not seen yet, and regards it as seen. Cancellation safe.
+    /// Waits for a status that was not seen yet, and marks it as seen. Cancellation safe.
     ///
     /// # Errors
     /// [`RecvError`] if the publisher is gone and its last status was seen.
@@ -57,11 +57,11 @@ impl<S> StatusReceiver<S> {
         self.0.changed().await
     }
 
-    /// Waits for a status that fulfils `condition`, beginning with the newest, and regards it as
-    /// seen. Cancellation safe.
+    /// Waits for a status for which `condition` returns `true`, beginning with the newest, and
+    /// marks it as seen. Cancellation safe.
     ///
     /// # Errors
-    /// [`RecvError`] if the publisher is gone and its last status does not fulfil it.
+    /// [`RecvError`] if the publisher is gone and its last status is not such a one.
     pub async fn wait_for(
         &mut self,
         mut condition: impl FnMut(&S) -> bool,

@@ -1,15 +1,14 @@
 //! Which errors in a series are worth a warning.
 //!
-//! A registry that cannot be reached troubles all that use one client, a thousand prefixes and
-//! services perhaps. The client [logs it](crate::Client#what-a-client-logs) once, and each of them
-//! only if it lasts. An error that the registry answered concerns one of them alone, which logs it
-//! at once.
+//! A registry that cannot be reached affects every instancer and registrar of a client, perhaps a
+//! thousand of them. The client [logs it](crate::Client#what-a-client-logs) once, and each of them
+//! only if it lasts. An error in the registry's answer affects one of them, which logs it at once.
 
 use crate::registry::Error;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an outage may last before those that suffer it warn of it too.
+/// How long an outage lasts before each instancer and registrar warns of it too.
 const LONG: Duration = Duration::from_secs(30);
 
 /// Why an error is worth a warning, the most severe reason last.
@@ -31,7 +30,7 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Takes note of an error. Returns its severity if it is worth a warning: none is given twice,
+    /// Notes an error. Returns its severity if it is worth a warning: each severity at most once,
     /// and none after a more severe one.
     pub(crate) fn note(&mut self, error: &Error, now: Instant) -> Option<Severity> {
         let since = *self.since.get_or_insert(now);
@@ -51,7 +50,7 @@ impl Warnings {
         Some(severity)
     }
 
-    /// The series is over. Whether there was a warning, so that its end is worth a line too.
+    /// Ends the series. Returns whether there was a warning, so that the end is worth a line too.
     pub(crate) fn end(&mut self) -> bool {
         std::mem::take(self).given.is_some()
     }

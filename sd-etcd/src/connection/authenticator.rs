@@ -5,12 +5,12 @@
 //! again keeps etcd busy for ever. So
 //!
 //! - a token is used until etcd refuses it, across reconnects and by both connections;
-//! - one authentication of a client is under way at a time, and everybody waits for it, also when
-//!   whoever began it has given up;
-//! - it has a time of its own, apart from the one for connecting, and nothing is begun at a member
-//!   that answers nothing;
-//! - the pause after one that was not served is random, and as long as etcd had to queue it; the
-//!   next one may take longer.
+//! - a client makes one authentication at a time, for all callers. It goes on if the caller that
+//!   began it gives up;
+//! - an authentication has its own timeout, apart from the one for connecting. It is not begun at a
+//!   member that answers nothing;
+//! - after an authentication without an answer, the pause is random and about as long as etcd had
+//!   requests queued, and the next one may take longer.
 //!
 //! Credentials that etcd refuses are logged as an error, and sent again after a pause of at most 30 s.
 //! Until then every caller gets the refusal.

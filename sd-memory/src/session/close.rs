@@ -6,7 +6,7 @@ use sd_core::LeaseId;
 use tokio::time::timeout;
 
 impl Session {
-    /// Ends the session and says nothing to the registry: its leases run out.
+    /// Ends the session without telling the registry: its leases expire.
     pub(crate) fn abandon(&self) -> Vec<LeaseId> {
         let mut session = self.lock();
         let leases = session.holdings.close();
@@ -19,7 +19,7 @@ impl Session {
         leases
     }
 
-    /// Ends the session as well as can be done without waiting.
+    /// Ends the session without waiting.
     pub(crate) fn drop_all(&self) {
         let leases = self.abandon();
         if !leases.is_empty() {
@@ -28,8 +28,8 @@ impl Session {
         self.registry.with(|state, _| state.forget(self.id));
     }
 
-    /// Ends the session, and waits until its leases are revoked, for a bounded time, and its tasks
-    /// have ended.
+    /// Ends the session. Waits until its leases are revoked, within the deregister timeout, and
+    /// until its tasks have ended.
     pub(crate) async fn close(&self) {
         let leases = self.abandon();
         let revoked = async {

@@ -1,4 +1,4 @@
-//! Removing entries: at once if the registry answers, else for as long as it takes.
+//! Removing entries: at once if the registry answers, otherwise in the background until it does.
 
 use super::{Session, SessionState};
 use crate::{
@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a removal that was refused waits, unless the registry changes before.
+/// How long a refused removal waits before it is tried again, unless the registry changes before.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A removal that the registry has not confirmed yet.
@@ -25,7 +25,7 @@ pub(super) struct Pending {
 type Outcome = watch::Receiver<Option<Result<Deregistered>>>;
 
 impl Pending {
-    /// Whether a deregistration of `service` is about this one.
+    /// Whether a deregistration of `service` waits for this removal.
     fn is_of(&self, service: &Service) -> bool {
         let owner = service.owner();
         self.service.key == service.key && (owner.is_none() || owner == self.service.owner())
@@ -91,13 +91,13 @@ impl Session {
     pub(crate) fn release(self: &Arc<Self>, id: RegistrationId) {
         let mut session = self.lock();
         if let Some(removal) = session.holdings.ledger.release(id) {
-            // A removal that has to wait goes on by itself.
+            // A removal that has to wait continues in the background.
             let _ = self.remove(&mut session, removal);
         }
     }
 
-    /// Carries the removal out now if the registry answers at once; else returns where its outcome
-    /// is to be read.
+    /// Carries the removal out if the registry answers at once. Otherwise continues in the
+    /// background and returns a receiver of the outcome.
     fn remove(
         self: &Arc<Self>,
         session: &mut SessionState,

@@ -57,7 +57,7 @@ impl Session {
         .await?
     }
 
-    /// The lease for services of this TTL; a new one is kept alive from here on.
+    /// The lease for services of this TTL. Grants one if there is none, and keeps it alive.
     fn lease_for(
         self: &Arc<Self>,
         ttl: Ttl,

@@ -1,4 +1,4 @@
-//! The tasks behind registrations: keeping leases alive, and hearing of losses.
+//! The tasks behind registrations: keeping leases alive, and noticing losses.
 
 use super::{Session, SessionState};
 use crate::shared::{Kind, State};
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 impl Session {
-    /// Keeps a lease alive until it is given up or lost.
+    /// Keeps a lease alive until it is revoked or lost.
     pub(super) async fn keep_alive(
         self: Arc<Self>,
         lease: LeaseId,
@@ -52,7 +52,7 @@ impl Session {
         self.stop.run_until_cancelled(either).await;
     }
 
-    /// Tells the registrations what the registry does, for as long as there are any.
+    /// Tells registrations when the registry has lost them. Runs while there are registrations.
     pub(super) async fn listen(self: Arc<Self>) {
         let heard = async {
             let mut changes = self.registry.listen();

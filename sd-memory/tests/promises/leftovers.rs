@@ -1,4 +1,4 @@
-//! Whatever ends leaves nothing behind: no watcher, no lease, no task. (faults row 27)
+//! Nothing is left behind: no watcher, no lease, no task. (faults row 27)
 
 use crate::{A, B, TTL, item, registered, seconds, service, soon, watch};
 use futures::{FutureExt, StreamExt};
@@ -187,7 +187,7 @@ async fn a_crash_says_nothing_to_the_registry() {
     assert_eq!(tasks(), 1, "the lease is still to end");
 }
 
-/// On real threads: no deadlock, no split book, nothing left.
+/// On real threads: no deadlock, no inconsistent ledger, nothing left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_leave_nothing_either() {
     let registry = Registry::new();

@@ -50,7 +50,7 @@ fn value(registry: &Registry, key: &str) -> Option<String> {
     Some(String::from_utf8(stored.value.to_vec()).unwrap())
 }
 
-/// What `future` leads to, within a minute of paused time.
+/// The output of `future`, within a minute of paused time.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let minute = tokio::time::timeout(seconds(60), future);
     minute.await.expect("nothing happened within a minute")

@@ -1,4 +1,4 @@
-//! Faults of one client alone, calls that fail, and news that comes late.
+//! Faults of one client alone, failing calls, and delayed watches.
 
 use super::*;
 use sd_core::{Deregistered, Error, Lost};
@@ -157,7 +157,7 @@ async fn late_news_of_a_registry_that_was_rebuilt_is_none() {
     assert_eq!(changes(&mut seen).await, ["+/services/hello/a=2"]);
 }
 
-/// Whatever a duration is for, the longest means that it never comes to that.
+/// The longest duration means "never" for every option.
 #[tokio::test(start_paused = true)]
 async fn nothing_panics_at_durations_without_end() {
     let registry = Registry::with_history(usize::MAX);

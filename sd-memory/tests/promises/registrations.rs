@@ -237,7 +237,7 @@ async fn a_key_may_end_in_its_lease() {
     assert_ne!(back.key(), registration.key());
     drop(registration);
 
-    // Under another TTL it hangs on another lease and stands under another key, and only there.
+    // With another TTL it is on another lease and has another key; the old key is gone.
     let longer = service.with_ttl(Ttl::from_secs(60).unwrap());
     let moved = client.register(&longer).await.unwrap();
     assert_eq!(back.loss(), Some(Lost::Superseded));

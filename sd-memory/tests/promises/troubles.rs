@@ -1,4 +1,4 @@
-//! A registry that does not answer, or says no.
+//! A registry that does not answer, or refuses calls.
 
 use crate::{A, B, TTL, changes, hello, item, registered, seconds, service, soon, value, watch};
 use futures::{FutureExt, StreamExt};
@@ -44,7 +44,7 @@ async fn a_disruption_that_passes_is_followed_by_what_was_missed() {
     registry.thaw();
     assert_eq!(changes(&mut watch).await, [format!("+{A}=1")]);
 
-    // With nothing to tell, progress says that the registry answers again.
+    // Without changes, progress shows that the registry answers again.
     registry.freeze();
     assert!(matches!(
         item(&mut watch).await,

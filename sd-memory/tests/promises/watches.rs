@@ -28,7 +28,7 @@ async fn a_watch_replays_what_it_missed_and_goes_on() {
     let batch = item(&mut watch).await.unwrap();
     assert_eq!(batch.changes, [Change::Put(Entry::new(key(B), "2"))]);
 
-    // From the batch's own token nothing comes twice.
+    // A watch from the batch's token repeats nothing.
     let mut resumed = client.watch_prefix(&hello(), &batch.resume).await.unwrap();
     registry.put(A, "3").unwrap();
     assert_eq!(changes(&mut resumed).await, [format!("+{A}=3")]);

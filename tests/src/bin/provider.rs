@@ -1,5 +1,5 @@
-//! A provider as a process of its own, to be frozen as a whole: registers an address with the
-//! shortest TTL and keeps it registered until it is killed.
+//! A provider in its own process, so that a test can freeze the process. Registers an address with
+//! the shortest TTL and keeps it registered until it is killed.
 //!
 //! Arguments: etcd's endpoint, the key, the address.
 

@@ -1,5 +1,5 @@
-//! How long it takes after a fault of etcd until everybody is back, for many registrations in one
-//! process. Prints, and judges nothing: what a busy machine adds is not the toolkit's.
+//! Measures how long many registrations in one process take to be back after a fault of etcd.
+//! Prints the times and asserts nothing, since they depend on the machine.
 
 use futures::future::join_all;
 use lexopt::ValueExt;
@@ -21,11 +21,11 @@ and until a consumer follows etcd and shows every instance in doubt of none. The
 etcd meanwhile.";
 
 const PREFIX: &str = "/svc/";
-/// What a first attempt after a loss is spread over.
+/// First attempts after a loss are spread over this time.
 const JITTER: Duration = Duration::from_millis(100);
-/// After so long a registrar takes a new loss for the first.
+/// After this time without a loss, a registrar treats the next loss as a first one.
 const APART: Duration = Duration::from_secs(10);
-/// What is well for so long is well.
+/// A condition that holds for this long counts as lasting.
 const LONG: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -172,7 +172,7 @@ impl Scene {
         )
     }
 
-    /// Whether every key stands on a lease that lives, and every registrar says so.
+    /// Whether every key is on a valid lease, and every registrar says that it is registered.
     async fn stand(&self) -> bool {
         let entries = self.etcd.entries(PREFIX).await;
         let leases = BTreeSet::from_iter(self.etcd.leases().await);
@@ -182,7 +182,7 @@ impl Scene {
             && registrars.all(|it| it.status().borrow().is_registered())
     }
 
-    /// Whether the consumer follows etcd and shows all of them, in doubt of none.
+    /// Whether the consumer follows etcd and shows all instances, with none held.
     fn is_seen(&self) -> bool {
         let event = self.consumer.instancer().state().expect("it was ready");
         let sure = event.instances().len() - event.held().len();
@@ -190,8 +190,8 @@ impl Scene {
     }
 }
 
-/// How long after `begin` it became what it then was for long: right after a fault all may look
-/// well because nobody has noticed.
+/// How long after `begin` the condition began to hold for `LONG`. (Right after a fault it may hold
+/// only because nobody has noticed the fault.)
 async fn lasting(begin: Instant, mut is_well: impl AsyncFnMut() -> bool) -> Duration {
     let mut well_since = None;
     loop {

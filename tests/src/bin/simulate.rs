@@ -1,5 +1,5 @@
-//! Runs simulations, any number of them; see `sd_tests::simulation`. A seed that breaks a promise ends
-//! the program with 1, after the steps that are needed for it and its history.
+//! Runs any number of simulations; see `sd_tests::simulation`. If a seed breaks a promise, prints
+//! the steps that cause it and the history, and exits with 1.
 
 use lexopt::ValueExt;
 use sd_tests::{

@@ -1,4 +1,4 @@
-//! Soaks the toolkit in faults for as long as it is told to; see `sd_tests::soak`.
+//! Runs the soak test for a given time; see `sd_tests::soak`.
 
 use futures::FutureExt;
 use lexopt::ValueExt;
@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
     if let Some(etcd) = options.etcd {
         task = task.etcd(etcd);
     }
-    // A panic is a find too, and is to be told with its seed.
+    // A panic is a finding too, and is reported with its seed.
     let run = soak(task, |line| println!("{line}"));
     let outcome = AssertUnwindSafe(run).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {

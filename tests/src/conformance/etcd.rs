@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// An etcd and its clients, each behind a [`Proxy`] of its own, so that it can be cut off. Supports
-/// all that the suite can ask for.
+/// An etcd and its clients, each behind its own [`Proxy`], so that it can be cut off. Supports
+/// every check.
 #[derive(Debug)]
 pub struct EtcdHarness {
     etcd: Etcd,
@@ -19,7 +19,7 @@ pub struct EtcdHarness {
 }
 
 impl EtcdHarness {
-    /// Starts an etcd of its own.
+    /// Starts an etcd for the suite.
     pub async fn start() -> Self {
         Self {
             etcd: Etcd::start().await,

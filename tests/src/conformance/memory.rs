@@ -5,7 +5,7 @@ use sd_core::{Bytes, Change, Entry, Key, LeaseId, async_trait};
 use sd_memory::{MemoryClient, Registry};
 use std::sync::Arc;
 
-/// A memory registry and its clients. Supports all that the suite can ask for but keys that are not
+/// A memory registry and its clients. Supports every check except those with keys that are not
 /// UTF-8, which this registry cannot hold.
 #[derive(Debug, Default)]
 pub struct MemoryHarness {
@@ -18,7 +18,7 @@ impl MemoryHarness {
         &self.registry
     }
 
-    /// `shown` for the suite to test, on top of `client`, which it closes and crashes.
+    /// A test client that calls `shown`, and closes and crashes the `client` underneath.
     pub(super) fn test_client(client: MemoryClient, shown: Arc<dyn sd_core::Client>) -> TestClient {
         let (closing, crashing) = (client.clone(), client);
         TestClient::new(shown)

@@ -1,7 +1,7 @@
-//! Harnesses of the conformance suite: one for each backend, and one for clients that are wrong.
+//! Harnesses for the conformance suite: one for each backend, and one for wrong clients.
 //!
 //! [`MemoryHarness`] and [`EtcdHarness`] show that the backends keep the contract. The
-//! [`wrong_clients`] break one promise each, to show that the suite notices.
+//! [`wrong_clients`] break one promise each, to show that the suite notices it.
 
 mod etcd;
 mod memory;

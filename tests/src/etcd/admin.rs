@@ -1,4 +1,4 @@
-//! The test's own calls to its etcd, told apart from those under test.
+//! The test's own calls to its etcd, counted apart from those under test.
 
 use super::{http, member::Member, metrics::Calls, tls::ServerTls};
 use crate::network::Relay;
@@ -8,27 +8,26 @@ use tokio::sync::{Mutex, MutexGuard};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A client that counts what it asks, over connections that are known to be its own.
+/// A client that counts its calls, over connections that can be identified.
 pub(crate) struct Admin {
     relay: Relay,
-    /// Where etcd tells its health and its counters in plain text.
+    /// The address of etcd's health and metrics in plain text.
     http: SocketAddr,
     tls: Option<TlsOptions>,
-    /// Locked while a call is under way, so that nobody reads etcd's counters between a call and
-    /// its being counted here.
+    /// Locked during a call, so that nobody reads etcd's counters before the call is counted here.
     session: Mutex<Session>,
 }
 
-/// As long as one run of the process.
+/// The state for one run of the process.
 #[derive(Default)]
 struct Session {
     client: Option<Client>,
     calls: Calls,
-    /// Outlives the process.
+    /// Kept over restarts of the process.
     user: Option<(String, String)>,
 }
 
-/// What was asked, and will not be more while this is held.
+/// The calls so far. No call is made while this is held.
 pub(crate) struct Asked<'a>(MutexGuard<'a, Session>);
 
 impl Admin {
@@ -47,7 +46,7 @@ impl Admin {
         }
     }
 
-    /// The answer to one call, which is counted if there is one, a refusal included.
+    /// Makes one call. Counts it if etcd answers, even with an error.
     pub(crate) async fn ask<T, F>(
         &self,
         method: &str,
@@ -59,7 +58,8 @@ impl Admin {
         let mut session = self.session.lock().await;
         let client = self.connected(&mut session).await?;
         if session.user.is_some() {
-            // Ours may have expired, and a token that is renewed in passing is not counted.
+            // Our token may have expired, and a call that renews it on its way would not be
+            // counted.
             client.refresh_token().await?;
             session.count("Authenticate");
         }
@@ -70,7 +70,7 @@ impl Admin {
         answer
     }
 
-    /// What etcd answers over plain HTTP, where it counts nothing.
+    /// Makes a plain HTTP request, which etcd does not count.
     pub(crate) async fn http_get(&self, path: &str) -> io::Result<String> {
         http::get(self.http, path).await
     }
@@ -87,7 +87,7 @@ impl Admin {
             .unwrap_or_else(|error| panic!("the test itself cannot connect: {error}"))
     }
 
-    /// Who it is from now on.
+    /// Authenticates as this user from now on.
     pub(crate) async fn identify(&self, user: Option<(&str, &str)>) {
         let mut session = self.session.lock().await;
         session.user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
@@ -122,7 +122,7 @@ impl Admin {
         Asked(self.session.lock().await)
     }
 
-    /// A restarted etcd wants a new connection and counts from zero again.
+    /// Starts over after a restart of etcd, which needs a new connection and counts from zero.
     pub(crate) async fn reset(&self) {
         let mut session = self.session.lock().await;
         session.client = None;
@@ -142,7 +142,7 @@ impl Session {
     }
 }
 
-/// Whether etcd itself says so, rather than the way to it.
+/// Whether the error is etcd's answer, rather than one of the connection.
 fn is_from_etcd(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
 }

@@ -19,8 +19,8 @@ const ROOT: (&str, &str) = ("root", "the test's own");
 /// # }
 /// ```
 impl Etcd {
-    /// Serves users only from now on, those of [`add_user`](Self::add_user). The test itself goes
-    /// on as `root`.
+    /// Enables authentication: etcd serves only the users of [`add_user`](Self::add_user). The test
+    /// itself becomes `root`.
     pub async fn enable_auth(&self) {
         self.create_user(ROOT.0, ROOT.1).await;
         self.give_role(ROOT.0, "root").await;
@@ -31,7 +31,7 @@ impl Etcd {
         self.identify(Some(ROOT)).await;
     }
 
-    /// Serves everybody again; users and rights are kept.
+    /// Disables authentication: etcd serves everybody. Users and rights are kept.
     pub async fn disable_auth(&self) {
         self.ask("AuthDisable", |client| async move {
             client.auth_client().auth_disable().await
@@ -40,13 +40,13 @@ impl Etcd {
         self.identify(None).await;
     }
 
-    /// A user who may read and write what begins with `prefix`, and nothing else.
+    /// Adds a user who may read and write keys that begin with `prefix`, and no others.
     pub async fn add_user(&self, name: &str, password: &str, prefix: &str) {
         self.add_user_with(name, password, prefix, PermissionType::Readwrite)
             .await;
     }
 
-    /// A user who may read what begins with `prefix`, and nothing else.
+    /// Adds a user who may read keys that begin with `prefix`, and nothing else.
     pub async fn add_reader(&self, name: &str, password: &str, prefix: &str) {
         self.add_user_with(name, password, prefix, PermissionType::Read)
             .await;
@@ -62,7 +62,7 @@ impl Etcd {
         self.give_role(name, name).await;
     }
 
-    /// Lets a user read and write what begins with `prefix`, as well as what it may already.
+    /// Lets a user also read and write keys that begin with `prefix`.
     pub async fn grant(&self, name: &str, prefix: &str) {
         self.allow(name, prefix, PermissionType::Readwrite).await;
     }
@@ -76,7 +76,7 @@ impl Etcd {
         .await;
     }
 
-    /// Takes back what [`grant`](Self::grant) or [`add_user`](Self::add_user) gave.
+    /// Withdraws the rights of [`grant`](Self::grant) or [`add_user`](Self::add_user).
     pub async fn withdraw(&self, name: &str, prefix: &str) {
         let options = RoleRevokePermissionOptions::new().with_prefix();
         self.ask("RoleRevokePermission", |client| async move {
@@ -87,7 +87,7 @@ impl Etcd {
         .await;
     }
 
-    /// Gives a user another password; the tokens that it has are worth nothing any more.
+    /// Changes a user's password, which invalidates its tokens.
     pub async fn change_password(&self, name: &str, password: &str) {
         self.ask("UserChangePassword", |client| async move {
             let mut auth = client.auth_client();

@@ -3,8 +3,8 @@
 use super::server::Etcd;
 use crate::eventually::{PATIENCE, eventually};
 
-/// A cluster of three real etcds. Each member is an [`Etcd`] and is frozen, killed and looked at
-/// as such; it is gone when the cluster is dropped.
+/// A cluster of three real etcds. Each member is an [`Etcd`], with its methods. Dropping the
+/// cluster kills the members.
 ///
 /// ```no_run
 /// # use sd_tests::Cluster;
@@ -31,7 +31,7 @@ impl Cluster {
         }
     }
 
-    /// The members, those that are killed at the moment included.
+    /// The members, including killed ones.
     pub fn members(&self) -> &[Etcd; 3] {
         &self.members
     }
@@ -41,7 +41,7 @@ impl Cluster {
         self.members.iter().map(Etcd::endpoint).collect()
     }
 
-    /// The index of the member that leads; waits for an election.
+    /// The index of the leader. Waits for an election.
     pub async fn leader(&self) -> usize {
         let probe = || self.known_leader();
         eventually(PATIENCE, "a leader", probe, Option::is_some)
@@ -49,7 +49,7 @@ impl Cluster {
             .expect("it was waited for")
     }
 
-    /// Has the leader step down for the member with this index, and waits until that leads.
+    /// Moves leadership to the member with this index, and waits until it leads.
     pub async fn move_leader(&self, to: usize) {
         let target = self.id(to).await.expect("the new leader answers");
         let leader = self.leader().await;
@@ -68,7 +68,7 @@ impl Cluster {
         .await;
     }
 
-    /// The one that all members that serve agree on, if it serves itself.
+    /// The leader on which all serving members agree, if it serves itself.
     async fn known_leader(&self) -> Option<usize> {
         let mut ids = [None; 3];
         let mut leaders = Vec::new();

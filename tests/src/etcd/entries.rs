@@ -1,17 +1,17 @@
-//! What an etcd holds, read and changed by the test itself.
+//! The entries and leases of an etcd, read and changed by the test itself.
 
 use super::server::Etcd;
 use etcd_client::{CompactionOptions, GetOptions, KeyValue, PutOptions};
 use std::time::Duration;
 
 impl Etcd {
-    /// Puts an entry that hangs on no lease, as a stranger would. Gives the revision.
+    /// Puts an entry without a lease, as a stranger would. Returns the revision.
     pub async fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> i64 {
         self.put_with(key.into(), value.into(), None).await
     }
 
-    /// Puts an entry on a lease of `ttl` that nobody keeps alive, as a provider that has crashed.
-    /// Gives the lease.
+    /// Puts an entry on a lease of `ttl` that nobody keeps alive, as if its provider had crashed.
+    /// Returns the lease.
     pub async fn put_leased(
         &self,
         key: impl Into<Vec<u8>>,
@@ -62,14 +62,14 @@ impl Etcd {
         response.take_kvs().pop()
     }
 
-    /// The lease and the revision of the last put of `key`, while the entry stands: the same as
-    /// before if nobody has touched it.
+    /// The lease and the revision of the last put of `key`. They change when anybody writes the
+    /// key. `None` if there is no entry.
     pub async fn last_put(&self, key: impl Into<Vec<u8>>) -> Option<(i64, i64)> {
         let entry = self.entry(key).await;
         entry.map(|entry| (entry.lease(), entry.mod_revision()))
     }
 
-    /// Removes an entry; says whether there was one.
+    /// Removes an entry. Returns whether there was one.
     pub async fn delete(&self, key: impl Into<Vec<u8>>) -> bool {
         let key = key.into();
         let response = self
@@ -80,7 +80,7 @@ impl Etcd {
         response.deleted() > 0
     }
 
-    /// All keys that start with `prefix`, in order; what is not UTF-8 in them is replaced.
+    /// All keys that start with `prefix`, in order. Bytes that are not UTF-8 are replaced.
     pub async fn keys(&self, prefix: impl Into<Vec<u8>>) -> Vec<String> {
         let entries = self.entries(prefix).await;
         let keys = entries.iter().map(KeyValue::key);
@@ -123,8 +123,8 @@ impl Etcd {
         response.leases().iter().map(|lease| lease.id()).collect()
     }
 
-    /// How many seconds a lease has left, rounded down; below zero if there is none, or if it has
-    /// run out and is about to be revoked.
+    /// How many seconds a lease has left, rounded down. Negative if there is no such lease, or it
+    /// has expired and is about to be revoked.
     pub async fn seconds_left(&self, lease: i64) -> i64 {
         let response = self
             .ask("LeaseTimeToLive", |mut client| async move {
@@ -134,7 +134,8 @@ impl Etcd {
         response.ttl()
     }
 
-    /// Forgets the history up to now; a watch cannot resume from before. Gives the revision.
+    /// Compacts the history up to now, so that no watch can resume from before. Returns the
+    /// revision.
     pub async fn compact(&self) -> i64 {
         let revision = self.revision().await;
         self.ask("Compact", |mut client| async move {

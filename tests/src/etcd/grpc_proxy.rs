@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 /// `etcd grpc-proxy` in front of an etcd, of the same binary. Dropping it kills the process; when a
 /// test panics, the end of its log is printed first.
 ///
-/// It has one connection to etcd for all its clients, which [`Etcd::client_connections`] counts, and
-/// watches a key of its own there, to notice that the leader is lost.
+/// It has one connection to etcd for all its clients, which [`Etcd::client_connections`] counts,
+/// and watches a key of its own there, to notice that the leader is lost.
 ///
 /// ```no_run
 /// # use sd_tests::{Consumer, Etcd, GrpcProxy};
@@ -39,7 +39,7 @@ pub struct GrpcProxy {
 }
 
 impl GrpcProxy {
-    /// Starts one in front of `etcd`, which has no TLS, and waits until it serves.
+    /// Starts a proxy in front of `etcd`, which must not use TLS, and waits until it serves.
     ///
     /// # Panics
     /// If it does not start.
@@ -93,8 +93,8 @@ impl GrpcProxy {
         eventually(PATIENCE, "a gRPC proxy that serves", is_served, yes).await;
     }
 
-    /// The ports from which clients are connected to it: the same ports are the same connections.
-    /// From the system's table of sockets; Linux only.
+    /// The ports from which clients are connected to it. They identify the connections. From the
+    /// system's table of sockets; Linux only.
     pub fn client_ports(&self) -> HashSet<u16> {
         let pid = self.process().as_ref().map(Process::id);
         ports_to(self.address, pid.unwrap_or_default(), &HashSet::new())

@@ -1,4 +1,4 @@
-//! As much HTTP as it takes to read etcd's `/metrics`, `/health` and `/version`.
+//! A minimal HTTP client, to read etcd's `/metrics`, `/health` and `/version`.
 
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{

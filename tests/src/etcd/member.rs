@@ -9,7 +9,7 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) clients: SocketAddr,
     pub(crate) peers: SocketAddr,
-    /// For its health and its counters, where the clients' address talks TLS.
+    /// The address for health and metrics, if clients use TLS.
     pub(crate) counters: SocketAddr,
 }
 

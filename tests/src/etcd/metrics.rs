@@ -1,14 +1,14 @@
-//! What etcd counts.
+//! etcd's own metrics.
 
 use std::collections::BTreeMap;
 
-/// Counts by method, `Range` for instance.
+/// Counts by method, such as `Range`.
 pub(crate) type Calls = BTreeMap<String, u64>;
 
-/// etcd's own counters at one moment, without what the test itself asked through [`Etcd`].
+/// etcd's own counters at one moment.
 ///
-/// Calls and connections that the [`Etcd`] itself makes are left out, so that what remains is
-/// the toolkit's. All start at zero when etcd starts.
+/// Calls that the test makes through [`Etcd`] are left out, so the rest is the toolkit's. All
+/// counters start at zero when etcd starts.
 ///
 /// [`Etcd`]: crate::Etcd
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Metrics {
                 "grpc_server_handled_total" => &mut handled,
                 _ => continue,
             };
-            // `handled` comes once for each code.
+            // There is one `handled` line for each code.
             if let Some(method) = sample.label("grpc_method") {
                 *calls.entry(method.to_owned()).or_default() += sample.value;
             }
@@ -50,14 +50,13 @@ impl Metrics {
         metrics
     }
 
-    /// Takes out calls that were the test's own.
+    /// Subtracts the test's own calls.
     pub(crate) fn without(mut self, own: &Calls) -> Self {
         subtract(&mut self.started, own);
         self
     }
 
-    /// What was counted since `earlier`. What stands for the moment (watchers and streams) stays
-    /// as it is.
+    /// The counts since `earlier`. Gauges (watchers and streams) stay as they are.
     ///
     /// # Panics
     /// If etcd was restarted in between, and has counted from zero again.
@@ -68,7 +67,7 @@ impl Metrics {
         self
     }
 
-    /// Watches open now, however many share a stream.
+    /// Watches open now, however many of them share a stream.
     pub fn watchers(&self) -> u64 {
         self.watchers
     }
@@ -93,8 +92,7 @@ impl Metrics {
         count(&self.received, "Watch")
     }
 
-    /// Gets and lists received, each page for itself; those inside of transactions are not among
-    /// them.
+    /// Gets and lists received. Each page counts; those within transactions do not.
     pub fn range_requests(&self) -> u64 {
         self.calls("Range")
     }
@@ -147,7 +145,8 @@ impl<'a> Sample<'a> {
         Some(Self {
             name,
             labels,
-            // Large ones are written as 1e+06; sums of seconds are of no interest here.
+            // Large counts are written as 1e+06. Fractions occur only in sums that are not read
+            // here.
             value: value.parse::<f64>().ok()? as u64,
         })
     }

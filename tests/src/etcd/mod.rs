@@ -1,5 +1,4 @@
-//! Real etcd processes: how they are started, what goes wrong with them, and what they hold and
-//! count.
+//! Real etcd processes: how to start them, their faults, their contents and their metrics.
 //!
 //! [`Setup`] starts an [`Etcd`] (`server`), the type that everything here is about. `entries`,
 //! `auth`, `backup` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of

@@ -3,14 +3,14 @@
 use super::server::Etcd;
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, CompactionOptions, DeleteOptions, Error};
 
-/// What takes the space; nobody else writes there.
+/// The path of the entries that fill the space. Nobody else writes there.
 const FILLER: &str = "/filler/";
 const FILLER_BYTES: usize = 64 * 1024;
-/// Far more than any quota that a test waits for.
+/// The most fillers: far more than any test's quota.
 const MOST_FILLERS: usize = 4096;
 
-/// The storage quota. Start the etcd with [`Setup::quota`](crate::Setup::quota), or it takes 2 GiB
-/// to fill.
+/// The storage quota. Start the etcd with [`Setup::quota`](crate::Setup::quota); otherwise the
+/// quota is 2 GiB.
 ///
 /// ```no_run
 /// # use sd_tests::Etcd;
@@ -22,10 +22,10 @@ const MOST_FILLERS: usize = 4096;
 /// # }
 /// ```
 impl Etcd {
-    /// Fills it, until it raises the alarm NOSPACE and takes nothing more.
+    /// Writes entries until etcd raises the alarm NOSPACE and refuses further writes.
     ///
     /// # Panics
-    /// If it takes all of 256 MiB.
+    /// If it does not after 256 MiB.
     pub async fn fill_quota(&self) {
         for index in 0..MOST_FILLERS {
             let put = self.try_ask("Put", |mut client| async move {
@@ -42,8 +42,8 @@ impl Etcd {
         panic!("{self} has no quota that can be filled");
     }
 
-    /// Makes room as an operator does: deletes what fills it, compacts, defragments, and disarms
-    /// the alarm.
+    /// Makes room as an operator does: deletes the fillers, compacts, defragments, and disarms the
+    /// alarm.
     pub async fn lift_alarm(&self) {
         let deleted = self.ask("DeleteRange", |mut client| async move {
             let options = DeleteOptions::new().with_prefix();

@@ -21,8 +21,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A real etcd, with a data directory of its own. Dropping it kills the process and removes the
 /// data; when a test panics, the end of etcd's log is printed first.
 ///
-/// What a test asks or does through it goes over connections of its own, and shows neither in
-/// [`metrics`](Self::metrics) nor in [`client_connections`](Self::client_connections).
+/// The test's own calls use separate connections, and count neither in [`metrics`](Self::metrics)
+/// nor in [`client_connections`](Self::client_connections).
 #[derive(Debug)]
 pub struct Etcd {
     binary: PathBuf,
@@ -37,9 +37,9 @@ pub struct Etcd {
 /// Why a start failed.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// Somebody else listens there; other ports may do.
+    /// Another process listens there. Other ports may work.
     AddressInUse,
-    /// What happened, and the end of the log.
+    /// The error and the end of the log.
     Other(String),
 }
 
@@ -88,14 +88,14 @@ impl Etcd {
         self.member.clients
     }
 
-    /// The id of the process, if it was not [killed](Self::kill).
+    /// The id of the process. `None` if it was [killed](Self::kill).
     pub fn pid(&self) -> Option<u32> {
         self.process().as_ref().map(Process::id)
     }
 
     // === Faults ===
 
-    /// Kills it (SIGKILL) and leaves its data.
+    /// Kills it (SIGKILL). Its data stays.
     pub fn kill(&self) {
         *self.process() = None;
     }
@@ -119,8 +119,8 @@ impl Etcd {
         self.start_again().await;
     }
 
-    /// Kills it and starts it with the same flags and no data: same cluster id, same member id,
-    /// revisions from one again.
+    /// Kills it and starts it again with the same flags and without data: with the same cluster id
+    /// and member id, but revisions begin at 1 again.
     pub async fn wipe(&self) {
         self.kill();
         if let Err(error) = fs::remove_dir_all(self.data()) {
@@ -131,19 +131,19 @@ impl Etcd {
         self.start_again().await;
     }
 
-    /// Stops it in its tracks (SIGSTOP): connections stay open, nothing is answered.
+    /// Freezes it (SIGSTOP): connections stay open, and nothing is answered.
     pub fn freeze(&self) {
         self.running(Process::freeze);
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Ends a freeze (SIGCONT).
     pub fn thaw(&self) {
         self.running(Process::thaw);
     }
 
-    // === What it counts ===
+    // === Metrics ===
 
-    /// Its counters at the moment, without what this [`Etcd`] has asked itself.
+    /// Its current metrics, without the test's own calls.
     pub async fn metrics(&self) -> Metrics {
         let asked = self.admin.asked().await;
         let text = self
@@ -154,14 +154,14 @@ impl Etcd {
         Metrics::parse(&text).without(asked.calls())
     }
 
-    /// How many connections are established to [`endpoint`](Self::endpoint), without those of this
-    /// [`Etcd`]. From the system's table of sockets, since etcd does not count them; Linux only.
+    /// How many connections are established to [`endpoint`](Self::endpoint), without the test's
+    /// own. From the system's table of sockets, since etcd does not count them; Linux only.
     pub fn client_connections(&self) -> usize {
         let pid = self.pid().unwrap_or_default();
         connections_to(self.member.clients, pid, &self.admin.ports())
     }
 
-    /// Its version, `3.4.23` for instance.
+    /// Its version, such as `3.4.23`.
     pub async fn version(&self) -> String {
         match self.status().await {
             Ok(status) => status.version().to_owned(),
@@ -175,7 +175,7 @@ impl Etcd {
         self.admin.client().await
     }
 
-    // === Inside ===
+    // === Internals ===
 
     pub(crate) async fn status(&self) -> Result<StatusResponse, Error> {
         self.admin
@@ -199,10 +199,10 @@ impl Etcd {
         *process = Some(Process::spawn(&self.binary, &flags, &self.log()));
     }
 
-    /// Whether it serves, by its own word.
+    /// Whether etcd reports that it is healthy.
     pub(crate) async fn answers(&self) -> bool {
-        // Goes through consensus, and is not a call that etcd would count. One that has no room left
-        // is as ready as it can be.
+        // Goes through consensus, and is not counted as a call. An etcd without room counts as
+        // ready.
         let health = self.admin.http_get("/health?exclude=NOSPACE").await;
         health.is_ok_and(|health| health.contains("true"))
     }
@@ -238,7 +238,7 @@ impl Etcd {
         }
     }
 
-    /// The same, where etcd may refuse.
+    /// Like `ask`, but etcd may return an error.
     pub(crate) async fn try_ask<T, F>(
         &self,
         method: &str,
@@ -250,7 +250,7 @@ impl Etcd {
         self.admin.ask(method, call).await
     }
 
-    /// Who the test itself is from now on; nobody in particular where passwords do not count.
+    /// Authenticates the test's own calls as this user from now on. `None` for no user.
     pub(crate) async fn identify(&self, user: Option<(&str, &str)>) {
         self.admin.identify(user).await;
     }

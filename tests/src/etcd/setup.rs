@@ -7,19 +7,20 @@ use super::{
 };
 use std::{env, path::PathBuf};
 
-/// Between looking for free ports and listening on them, somebody else may take one.
+/// How often to try: another process may take a port between the search for free ports and the
+/// start.
 const ATTEMPTS: usize = 3;
 
-/// The one that `ETCD_BIN` names, or `etcd` from the `PATH`.
+/// The binary that `ETCD_BIN` names, or `etcd` from the `PATH`.
 fn default_binary() -> PathBuf {
     env::var_os("ETCD_BIN")
         .filter(|binary| !binary.is_empty())
         .map_or_else(|| "etcd".into(), PathBuf::from)
 }
 
-/// An etcd about to be started: which binary, with which flags. See [`Etcd::setup`].
+/// A builder for an [`Etcd`]: which binary, with which flags. See [`Etcd::setup`].
 ///
-/// Timings are etcd's own defaults, so that the shortest lease is 2 s.
+/// Timings are etcd's defaults, so the shortest lease is 2 s.
 #[derive(Debug, Clone)]
 #[must_use = "a setup does nothing until started"]
 pub struct Setup {
@@ -67,32 +68,32 @@ impl Setup {
         self
     }
 
-    /// TLS, with a certificate of this CA for `127.0.0.1` and `localhost`.
+    /// Uses TLS, with a certificate of this CA for `127.0.0.1` and `localhost`.
     pub fn tls(mut self, ca: &Ca) -> Self {
         self.tls = Some(ServerTls::new(ca));
         self
     }
 
-    /// Serves only clients that show a certificate of the CA that was given to [`tls`](Self::tls).
+    /// Serves only clients that present a certificate of the CA of [`tls`](Self::tls).
     ///
     /// # Panics
-    /// Without that.
+    /// If `tls` was not called before.
     pub fn client_certificates(mut self) -> Self {
         let tls = self.tls.as_mut().expect("TLS is set up first");
         tls.client_certificates = true;
         self
     }
 
-    /// Passwords: a user is served for a token that ends `seconds` after its last use, at least 1.
-    /// Nobody needs one until [`Etcd::enable_auth`].
+    /// Sets how long a token lives after its last use, at least 1 s. Tokens are needed only after
+    /// [`Etcd::enable_auth`].
     pub fn token_ttl(self, seconds: u32) -> Self {
         self.flag("--auth-token=simple")
             .flag(format!("--auth-token-ttl={seconds}"))
-            // Cheap, so that counts of authentications do not depend on the machine.
+            // Cheap, so that the number of authentications does not depend on the machine.
             .flag("--bcrypt-cost=4")
     }
 
-    /// Room for no more than these bytes, rounded to etcd's pages; see [`Etcd::fill_quota`].
+    /// Sets the storage quota in bytes, rounded to etcd's pages; see [`Etcd::fill_quota`].
     pub fn quota(self, bytes: u64) -> Self {
         self.flag(format!("--quota-backend-bytes={bytes}"))
     }
@@ -106,7 +107,7 @@ impl Setup {
         etcd
     }
 
-    /// Starts `N` of them as members of one cluster and waits until all answer.
+    /// Starts `N` etcds as members of one cluster and waits until all answer.
     pub(crate) async fn start_members<const N: usize>(self) -> [Etcd; N] {
         let mut attempt = 1;
         loop {
@@ -152,7 +153,7 @@ impl Setup {
             format!("--initial-cluster={cluster}"),
         ];
         if self.tls.is_some() {
-            // In plain text, however the clients have to talk.
+            // In plain text, even if clients have to use TLS.
             flags.push(format!("--listen-metrics-urls=http://{counters}"));
         }
         flags.extend(self.flags.iter().cloned());

@@ -1,4 +1,4 @@
-//! Certificates of a private CA, made on the fly, and the files that an etcd needs of them.
+//! Certificates of a private CA, made on the fly, and the files with them for an etcd.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -29,7 +29,7 @@ pub struct Certificate {
 }
 
 impl Ca {
-    /// A CA that nobody trusts yet.
+    /// A new CA.
     #[allow(clippy::new_without_default)] // Each is another one.
     pub fn new() -> Self {
         let mut params = named("a CA made for a test");
@@ -39,24 +39,24 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, key).expect("a CA signs itself"))
     }
 
-    /// What to trust (PEM).
+    /// The CA's certificate (PEM).
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// For a client that goes by `name`.
+    /// A certificate for a client called `name`.
     pub fn client(&self, name: &str) -> Certificate {
         let mut params = named(name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
     }
 
-    /// For a server at `hosts`: names, addresses or both.
+    /// A certificate for a server at `hosts`: names, addresses or both.
     pub fn server(&self, hosts: &[&str]) -> Certificate {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("hosts fit into a certificate");
-        // etcd's gateway is a client of its own server, and shows the same certificate. It must
-        // have no name, or etcd would take it for a user's.
+        // etcd's gateway is a client of its own server, and presents the same certificate. It must
+        // have no name, or etcd would treat it as a user's.
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -90,18 +90,18 @@ impl fmt::Debug for Ca {
     }
 }
 
-/// What an etcd, and the test's own client of it, need for TLS.
+/// The TLS settings of an etcd and of the test's own client.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerTls {
     pub(crate) ca: String,
     pub(crate) tester: Certificate,
     server: Certificate,
-    /// Whether clients have to show a certificate.
+    /// Whether clients have to present a certificate.
     pub(super) client_certificates: bool,
 }
 
 impl ServerTls {
-    /// A server and a client of the test's own, with certificates of `ca`.
+    /// Settings with certificates of `ca` for the server and the test's own client.
     pub(super) fn new(ca: &Ca) -> Self {
         Self {
             ca: ca.pem(),
@@ -111,7 +111,7 @@ impl ServerTls {
         }
     }
 
-    /// Writes the files for an etcd into `dir`, and gives the flags that name them.
+    /// Writes the files for an etcd into `dir`, and returns the flags that name them.
     pub(crate) fn install(&self, dir: &Path) -> Vec<String> {
         let write = |name: &str, pem: &str| {
             let path = dir.join(name);

@@ -1,4 +1,4 @@
-//! A consumer with a client of its own, and what it sees.
+//! A consumer with its own client, and what it sees.
 
 use crate::eventually::{PATIENCE, eventually};
 use sd_core::{
@@ -14,12 +14,11 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// How long removals wait after trouble in tests: longer than providers take to come back, short
-/// enough to wait for.
+/// The grace period in tests: longer than providers take to come back, and short enough to wait
+/// for.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// A process that looks up the instances under one prefix, with a client of its own; ready from the
-/// start.
+/// Stands for a process that follows one prefix with its own client. Ready from the start.
 #[derive(Debug)]
 pub struct Consumer<C = EtcdClient> {
     client: C,
@@ -35,18 +34,17 @@ pub struct View {
     pub instances: Vec<String>,
     /// The addresses of the endpoints that calls can go to, in the order of their keys.
     pub endpoints: Vec<String>,
-    /// The keys whose removal is doubted.
+    /// The keys whose removal is held back.
     pub held: Vec<String>,
     /// Whether the registry is followed at the moment.
     pub live: bool,
 }
 
 impl Consumer<EtcdClient> {
-    /// Follows what is under `prefix` at the registry behind `endpoint`; removals after trouble are
-    /// held for 4 s.
+    /// Follows `prefix` at the registry behind `endpoint`, with a grace period of 4 s.
     ///
-    /// Its watch may still be on its way. Start it before the providers: once it sees one of them,
-    /// the watch is there.
+    /// Its watch may not be open yet. If it starts before a provider and sees the provider, the
+    /// watch is open.
     ///
     /// # Panics
     /// If that takes too long.
@@ -55,7 +53,7 @@ impl Consumer<EtcdClient> {
         Self::on(client, prefix).await
     }
 
-    /// The same with a client of the test's own making.
+    /// Like [`start`](Self::start), with this client.
     pub async fn on(client: EtcdClient, prefix: &str) -> Self {
         Self::of(client, prefix, GRACE).await
     }
@@ -88,17 +86,17 @@ impl<C: Client + Clone> Consumer<C> {
         &self.client
     }
 
-    /// What mirrors the prefix.
+    /// Its instancer.
     pub fn instancer(&self) -> &Instancer {
         &self.instancer
     }
 
-    /// What calls pick from.
+    /// Its endpointer.
     pub fn endpointer(&self) -> &Endpointer<String> {
         self.balancer.source()
     }
 
-    /// The address that the next call would go to.
+    /// Picks an endpoint, and returns its address.
     ///
     /// # Panics
     /// If there is none.
@@ -107,7 +105,7 @@ impl<C: Client + Clone> Consumer<C> {
         pick.target().to_string()
     }
 
-    /// How many endpoints were made so far: an instance that is kept keeps its endpoint.
+    /// How many endpoints were made so far. An instance that stays keeps its endpoint.
     pub fn made(&self) -> usize {
         self.made.load(Ordering::Relaxed)
     }
@@ -129,13 +127,12 @@ impl<C: Client + Clone> Consumer<C> {
         }
     }
 
-    /// Waits until it sees what `accept` likes.
+    /// Waits until `accept` returns `true` for its view.
     pub async fn sees(&self, what: &str, accept: impl Fn(&View) -> bool) -> View {
         eventually(PATIENCE, what, async || self.view(), accept).await
     }
 
-    /// Waits until it has exactly these addresses to call, follows the registry, and doubts
-    /// nothing.
+    /// Waits until it can call exactly these addresses, follows the registry, and holds no removal.
     pub async fn settles_on(&self, addresses: &[&str]) {
         let settled = |view: &View| {
             view.live
@@ -148,12 +145,12 @@ impl<C: Client + Clone> Consumer<C> {
 }
 
 impl View {
-    /// Whether there is somebody to call.
+    /// Whether there is an endpoint to call.
     pub fn is_usable(&self) -> bool {
         !self.instances.is_empty() && !self.endpoints.is_empty()
     }
 
-    /// Whether there is this address to call.
+    /// Whether there is an endpoint with this address.
     pub fn has(&self, address: &str) -> bool {
         let is_it = |other: &String| other == address;
         self.instances.iter().any(is_it) && self.endpoints.iter().any(is_it)

@@ -1,4 +1,4 @@
-//! Providers and consumers of a registry in memory, for a paused clock.
+//! Providers and consumers of a registry in memory, for paused time.
 
 use super::{consumer::Consumer, provider::Provider};
 use crate::eventually::{PATIENCE, eventually, throughout};
@@ -22,7 +22,7 @@ impl Provider<MemoryClient> {
         Self::in_memory_with(registry, key, |client| Registrar::new(client, service)).await
     }
 
-    /// The same with a registrar of the test's own making.
+    /// Like [`in_memory`](Self::in_memory), with this registrar.
     pub async fn in_memory_with(
         registry: &Registry,
         key: &str,
@@ -31,8 +31,7 @@ impl Provider<MemoryClient> {
         Self::of(registry.client(), key, registrar).await
     }
 
-    /// The lease of its entry, if the registry has the entry on the lease that the client speaks
-    /// of, and the registrar knows.
+    /// The lease of its entry, if registry, client and registrar agree on it.
     pub fn standing(&self, registry: &Registry) -> Option<LeaseId> {
         let lease = registry.get(self.key())?.lease?;
         let status = self.registrar().status();
@@ -50,8 +49,7 @@ impl Provider<MemoryClient> {
 }
 
 impl Consumer<MemoryClient> {
-    /// Follows what is under `prefix`, with a client of its own; removals after trouble are held
-    /// for `grace`.
+    /// Follows `prefix` with its own client and this grace period.
     ///
     /// # Panics
     /// If that takes too long.
@@ -59,10 +57,11 @@ impl Consumer<MemoryClient> {
         Self::of(registry.client(), prefix, grace).await
     }
 
-    /// Awaits `fault`, while there is always somebody to call: instances, endpoints, and a pick.
+    /// Awaits `fault`, and checks all the time that there are instances and endpoints, and that a
+    /// pick succeeds.
     ///
     /// # Panics
-    /// As soon as there is nobody.
+    /// As soon as that is not so.
     pub async fn never_empty<O>(&self, fault: impl Future<Output = O>) -> O {
         let look = async || {
             self.pick();
@@ -71,7 +70,7 @@ impl Consumer<MemoryClient> {
         throughout(fault, "somebody to call", look, |view| view.is_usable()).await
     }
 
-    /// Waits until the registry is followed, and gives the moment.
+    /// Waits until the consumer follows the registry, and returns the time.
     ///
     /// # Panics
     /// If that takes too long.
@@ -89,8 +88,8 @@ impl Consumer<MemoryClient> {
         live.expect("following again in time")
     }
 
-    /// Waits for the moment `then` and asserts that `address` is there to call up to a millisecond
-    /// before, and not a millisecond after.
+    /// Asserts that `address` can be called until a millisecond before `then`, and not from a
+    /// millisecond after it.
     ///
     /// # Panics
     /// If it goes at another moment.

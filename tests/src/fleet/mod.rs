@@ -1,8 +1,8 @@
-//! Providers and consumers, the two sides from which a test sees a fault.
+//! Providers and consumers, through which a test observes a fault.
 //!
-//! [`Provider`] and [`Consumer`] work on any client. They start on an etcd in real time, or, in
-//! `memory`, on a registry in the same process, for a paused clock. [`RemoteProvider`] is a process
-//! of its own. Uses `etcd` and `process`.
+//! [`Provider`] and [`Consumer`] work on any client. They start on an etcd in real time, or (see
+//! `memory`) on a registry in the same process, for paused time. [`RemoteProvider`] is a separate
+//! process. Uses `etcd` and `process`.
 
 mod consumer;
 mod memory;

@@ -1,4 +1,4 @@
-//! A provider with a client of its own.
+//! A provider with its own client.
 
 use crate::{
     etcd::Etcd,
@@ -8,7 +8,7 @@ use sd_core::{Client, Registrar, Service, Ttl};
 use sd_etcd::EtcdClient;
 use tokio::time::timeout;
 
-/// A process that has registered one service, with a client of its own.
+/// Stands for a process that has registered one service with its own client.
 #[derive(Debug)]
 pub struct Provider<C = EtcdClient> {
     client: C,
@@ -28,7 +28,7 @@ impl Provider<EtcdClient> {
         Self::with(endpoint, key, |client| Registrar::new(client, service)).await
     }
 
-    /// The same with a registrar of the test's own making.
+    /// Like [`start`](Self::start), with this registrar.
     pub async fn with(
         endpoint: impl Into<String>,
         key: &str,
@@ -38,7 +38,7 @@ impl Provider<EtcdClient> {
         Self::on(client, key, registrar).await
     }
 
-    /// The same with a client of the test's own making.
+    /// Like [`start`](Self::start), with this client.
     pub async fn on(
         client: EtcdClient,
         key: &str,
@@ -47,12 +47,12 @@ impl Provider<EtcdClient> {
         Self::of(client, key, registrar).await
     }
 
-    /// The lease that its client speaks of, as etcd writes it.
+    /// Its client's lease, as etcd writes it.
     pub fn lease(&self) -> Option<i64> {
         self.client.lease_id()?.as_str().parse().ok()
     }
 
-    /// Waits until etcd has its entry on the lease that its client speaks of; gives the lease.
+    /// Waits until etcd has its entry on its client's lease, and returns the lease.
     pub async fn stands(&self, etcd: &Etcd) -> i64 {
         let held = || async {
             let entry = etcd.entry(self.key.as_str()).await;
@@ -81,7 +81,7 @@ impl<C: Client + Clone> Provider<C> {
         &self.client
     }
 
-    /// What keeps it registered.
+    /// Its registrar.
     pub fn registrar(&self) -> &Registrar {
         &self.registrar
     }

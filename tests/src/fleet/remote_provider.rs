@@ -3,14 +3,14 @@
 use crate::process::Process;
 use std::path::Path;
 
-/// A provider that is a process of its own, to be frozen as such. Killed when dropped; its entry
-/// then stays until its lease ends.
+/// A provider in its own process, which can be frozen. Killed when dropped; its entry then stays
+/// until its lease expires.
 #[derive(Debug)]
 pub struct RemoteProvider(Process);
 
 impl RemoteProvider {
-    /// Starts `program`, which is given the registry's endpoint, the key and the address; its output
-    /// goes to the file `log`. It is registered when it is seen to be.
+    /// Starts `program` with the registry's endpoint, the key and the address as arguments. Its
+    /// output goes to the file `log`. Does not wait until it is registered.
     ///
     /// # Panics
     /// If it cannot be run.
@@ -19,12 +19,12 @@ impl RemoteProvider {
         Self(Process::spawn(Path::new(program), &arguments, log))
     }
 
-    /// Stops it in its tracks (SIGSTOP); nothing of it runs any more.
+    /// Freezes it (SIGSTOP).
     pub fn freeze(&mut self) {
         self.0.freeze();
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Ends a freeze (SIGCONT).
     pub fn thaw(&mut self) {
         self.0.thaw();
     }

@@ -1,9 +1,9 @@
 //! The network between a client and a server.
 //!
-//! [`Proxy`] stands between one client and an etcd and misbehaves on demand; [`Traffic`] is what it
-//! has counted on the wire. `relay` carries a test's own connections, so that they can be told from
-//! those under test; `connections` counts connections in the system's table; `ports` hands out free
-//! ports. Nothing here knows what etcd is.
+//! [`Proxy`] is between one client and an etcd and causes faults; [`Traffic`] is what it has
+//! counted. `relay` forwards a test's own connections, so that they can be distinguished from those
+//! under test. `connections` counts connections in the system's table. `ports` finds free ports.
+//! Nothing here knows about etcd.
 
 mod connections;
 mod ports;

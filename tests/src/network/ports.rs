@@ -1,4 +1,4 @@
-//! Ports that stay ours while nobody listens on them.
+//! Free ports, reserved while nothing listens on them.
 
 use std::{
     collections::VecDeque,
@@ -9,18 +9,18 @@ use std::{
     },
 };
 
-/// Below the range that systems give to outgoing connections: while an etcd is down, its port must
-/// not be handed to somebody's connect (not even to one that tries to reach this very port, which
-/// then talks to itself).
+/// The first port. The ports are below the range for outgoing connections: while an etcd is down,
+/// the system must not use its port for one. (A connection to the port from the same port even
+/// connects to itself.)
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// So many of the newest ports are claimed; a claim is a file descriptor.
+/// How many of the newest ports are claimed. Each claim takes a file descriptor.
 const CLAIMS: usize = 256;
 
-/// `N` ports on 127.0.0.1 that are free at the moment, and that this process gives out only once.
+/// `N` ports on 127.0.0.1 that are free at the moment. This process returns each port only once.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    // Another process counts from elsewhere.
+    // A random start, since other processes count too.
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..COUNT)));
     std::array::from_fn(|_| {
         for _ in 0..COUNT {
@@ -33,9 +33,9 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     })
 }
 
-/// Keeps other test processes from giving out the same port, on which nobody listens yet: whoever
-/// comes first has the UDP port of that number, which nobody else wants. Two etcds on one port do
-/// not show: the second is taken to be ready as soon as the first answers.
+/// Claims a port on which nothing listens yet, so that other test processes do not use it: binds
+/// the UDP port of the same number. Returns `false` if another process has claimed it. (Two etcds
+/// on one port would go unnoticed, since the second would seem ready as soon as the first answers.)
 fn claim(port: u16) -> bool {
     static CLAIMED: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
     let Ok(claim) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else {

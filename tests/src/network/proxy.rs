@@ -1,4 +1,4 @@
-//! A network that misbehaves.
+//! A TCP proxy that simulates network faults.
 
 use super::{
     ports::free_ports,
@@ -19,8 +19,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// A TCP proxy in front of an etcd, to be put in the way of one client: what happens to it happens
-/// to nobody else. Dropping it closes all its connections.
+/// A TCP proxy in front of an etcd, for one client: its faults affect only that client. Dropping it
+/// closes all its connections.
 ///
 /// ```no_run
 /// # use sd_tests::{Etcd, Proxy};
@@ -73,41 +73,39 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What clients have sent so far, whether or not anything of it has arrived. For clients without
-    /// TLS.
+    /// What clients have sent so far, whether or not it has arrived. For clients without TLS.
     pub fn traffic(&self) -> Traffic {
         self.counter.traffic()
     }
 
-    /// Forwards nothing any more, in neither direction: a cable is out. Connections stay open, new
-    /// ones are accepted and silent.
+    /// Stops forwarding in both directions, like an unplugged cable. Connections stay open; new
+    /// ones are accepted and get no answer.
     pub fn stall(&self) {
         self.conditions
             .send_modify(|conditions| conditions.stalled = true);
     }
 
-    /// Takes no new connections: whoever tries is refused at once. Those that exist are served.
+    /// Refuses new connections at once. Existing ones are served.
     pub async fn refuse(&self) {
         self.conditions
             .send_modify(|conditions| conditions.refusing = true);
         while TcpStream::connect(self.address).await.is_ok() {}
     }
 
-    /// Forwards everything `delay` later than it came, in both directions and in order.
+    /// Delays everything by `delay`, in both directions and in order.
     pub fn delay(&self, delay: Duration) {
         self.conditions
             .send_modify(|conditions| conditions.delay = delay);
     }
 
-    /// Resets all connections that have carried something, on both sides; what was on its way is
-    /// lost.
+    /// Resets all connections that have carried data, on both sides. Data in flight is lost.
     pub fn drop_connections(&self) {
         self.conditions
             .send_modify(|conditions| conditions.drops += 1);
     }
 
-    /// Ends [`stall`](Self::stall), [`refuse`](Self::refuse) and [`delay`](Self::delay); what was
-    /// held back is forwarded.
+    /// Ends [`stall`](Self::stall), [`refuse`](Self::refuse) and [`delay`](Self::delay), and
+    /// forwards what was held back.
     pub fn resume(&self) {
         self.conditions.send_modify(|conditions| {
             *conditions = Conditions {
@@ -172,7 +170,7 @@ async fn serve(
         let _ = client.set_zero_linger();
         return;
     };
-    // Small messages are not to wait for each other: that would be a delay of our own.
+    // Small messages must not wait for each other, which would add a delay.
     let _ = client.set_nodelay(true);
     let _ = upstream.set_nodelay(true);
     let is_done = {
@@ -193,8 +191,8 @@ async fn serve(
     }
 }
 
-/// One direction. What is on its way is bounded, so that a stalled proxy pushes back as a network
-/// does.
+/// Forwards one direction. Data in flight is bounded, so that a stalled proxy exerts backpressure
+/// like a network.
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

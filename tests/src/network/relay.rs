@@ -1,7 +1,7 @@
-//! A way to an etcd whose connections can be told from everybody else's.
+//! A relay to an etcd whose connections can be identified.
 //!
-//! A second client address would tell them apart as well, but then etcd 3.6.5 counts the calls of
-//! only one of the two.
+//! A second client address would identify them too, but then etcd 3.6.5 counts the calls of only
+//! one of the two.
 
 use std::{
     collections::HashSet,
@@ -59,7 +59,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, ports: Ports) {
         tokio::select! {
             accepted = listener.accept() => if let Ok((client, _)) = accepted {
                 let ports = ports.clone();
-                // An error ends this connection, and that is all that it has to do.
+                // An error just ends this connection.
                 connections.spawn(async move { forward(client, server, ports).await.is_ok() });
             },
             Some(_) = connections.join_next() => {}
@@ -70,7 +70,8 @@ async fn accept(listener: TcpListener, server: SocketAddr, ports: Ports) {
 async fn forward(mut client: TcpStream, server: SocketAddr, ports: Ports) -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    // Before it connects, so that it is never established and not known. Goes after the socket.
+    // Recorded before it connects, and removed after the socket is closed, so that no established
+    // connection is unknown.
     let _known = ports.know(socket.local_addr()?.port());
     let mut upstream = socket.connect(server).await?;
     client.set_nodelay(true)?;
@@ -82,7 +83,7 @@ async fn forward(mut client: TcpStream, server: SocketAddr, ports: Ports) -> io:
 #[derive(Debug, Clone, Default)]
 struct Ports(Arc<Mutex<HashSet<u16>>>);
 
-/// A port that is ours until this is dropped.
+/// A port of this relay, until this is dropped.
 struct Known<'a>(&'a Ports, u16);
 
 impl Ports {

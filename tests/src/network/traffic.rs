@@ -1,18 +1,18 @@
-//! What clients ask of a server, counted on the wire: also while the server answers to nothing.
+//! The traffic of clients, counted on the wire, even while the server does not answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often clients have turned to a server.
+/// The connections and messages of clients to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
-    /// Connections that were begun.
+    /// Connections opened.
     pub connections: u64,
-    /// gRPC messages that were sent: requests, and what is said on a stream that is open.
+    /// gRPC messages sent: requests, and messages on open streams.
     pub messages: u64,
 }
 
 impl Traffic {
-    /// What has come since `earlier`.
+    /// The traffic since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             connections: self.connections - earlier.connections,
@@ -45,10 +45,10 @@ impl Counter {
     }
 }
 
-/// The client's half of an HTTP/2 connection without TLS (RFC 9113, sections 3.4 and 4.1), as far as
-/// it takes to count the frames that carry a message.
+/// The client's half of an HTTP/2 connection without TLS (RFC 9113, sections 3.4 and 4.1), as far
+/// as it takes to count the frames that carry a message.
 pub(crate) struct Frames {
-    /// Bytes that are of no interest: the preface at first, then what is in a frame.
+    /// How many bytes to skip: the preface at first, then the contents of a frame.
     skip: usize,
     header: Vec<u8>,
 }
@@ -65,7 +65,7 @@ impl Frames {
         }
     }
 
-    /// How many messages began in what came next.
+    /// How many messages begin in the next bytes.
     pub(crate) fn messages(&mut self, mut bytes: &[u8]) -> u64 {
         let mut messages = 0;
         while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! A consumer: a client, an instancer and an endpointer of its own.
+//! A simulated consumer: a client, an instancer and an endpointer.
 
 use super::{
     foreign::{PanickyClient, PanickyCodec, Target},
@@ -22,9 +22,10 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How long after everything went well again a consumer follows: two pauses and three delayed calls.
+/// How long after the last fault every consumer follows again: two pauses and three delayed calls.
 pub(super) const FOLLOWING: Duration = Duration::from_secs(10);
-/// By then the endpoints are those of the instances, even with a factory that fails at first.
+/// How long after the last fault the endpoints match the instances, even if factories fail at
+/// first.
 const MADE: Duration = Duration::from_secs(20);
 
 pub(super) struct Consumer {
@@ -148,7 +149,7 @@ impl Consumer {
     }
 }
 
-/// What is shown must be what the registry holds, and what is held until the grace period is over.
+/// The shown instances must be those in the registry, and held ones until the grace period is over.
 fn check_view(
     view: &View,
     event: &Event,

@@ -1,40 +1,40 @@
-//! What befalls a registry and the keys in it, by name.
+//! The faults of a registry and of the keys in it.
 
 use std::{fmt, time::Duration};
 
 /// Something that goes wrong, or is done to the registry by others.
 ///
-/// Nothing in it belongs to one backend, so that every program that injects faults can share it.
+/// Independent of the backend, so that every program that injects faults can use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The registry is in trouble from now on.
+    /// An outage begins.
     Begin(Outage),
-    /// The trouble is over.
+    /// The outage ends.
     End,
-    /// Every watch is cut; nothing else happens.
+    /// Every watch is interrupted.
     Disconnect,
-    /// The history up to now is forgotten.
+    /// The history up to now is compacted.
     Compact,
-    /// Every call takes so long from now on.
+    /// Every call takes this long from now on.
     Delay(Duration),
-    /// The registry loses all that it holds. With `ahead`, strangers push its counter past where it
-    /// was before anybody of ours comes back.
+    /// The registry loses all its data. With `ahead`, other writers then advance its revision
+    /// beyond the old one before our clients come back.
     Rebuild {
-        /// Whether strangers do.
+        /// Whether other writers do that.
         ahead: bool,
     },
-    /// An operator revokes the lease that the key hangs on.
+    /// An operator revokes the lease of the key.
     Expire(Target),
     /// An operator deletes the key.
     Delete(Target),
-    /// Somebody else writes over the key: something readable, or garbage.
+    /// Somebody else overwrites the key.
     Overwrite {
         /// The key.
         target: Target,
-        /// Whether no codec can read it.
+        /// Whether the value is one that no codec can read.
         garbage: bool,
     },
-    /// Everything that somebody else wrote is deleted.
+    /// All entries of other writers are deleted.
     Erase,
     /// All leases end at once, and nothing else happens.
     ExpireAll,
@@ -54,13 +54,13 @@ pub enum Fault {
 /// How a registry fails its clients. It is in one outage at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outage {
-    /// It stops, as a process that was sent SIGSTOP.
+    /// It stops, like a process after SIGSTOP.
     Freeze,
-    /// It is killed, and its data waits for it.
+    /// It is killed and keeps its data.
     Kill,
-    /// It answers that it is unavailable, while leases go on to run out.
+    /// It answers that it is unavailable, and leases expire.
     Refuse,
-    /// The same with an error that does not pass by itself.
+    /// It answers with a permanent error, and leases expire.
     Deny,
     /// It stops for 1.3 s every 6 s.
     Stall,
@@ -73,7 +73,7 @@ impl Outage {
     }
 }
 
-/// A key by the provider it belongs to and its place among the provider's keys.
+/// Names a key by its provider and its index among the provider's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// Which provider.

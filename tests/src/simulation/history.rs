@@ -1,4 +1,4 @@
-//! What happened in a run, line by line, and the first promise that was broken.
+//! The history of a run, line by line, and the first broken promise.
 
 use std::{
     fmt,
@@ -14,12 +14,12 @@ pub struct History {
 }
 
 impl History {
-    /// Something happened.
+    /// Adds a line.
     pub(super) fn note(&mut self, at: Duration, line: String) {
         self.lines.push((at, line));
     }
 
-    /// A promise was broken. What follows the first one is no more than its consequence.
+    /// Records a broken promise. Later ones are ignored, since they may follow from the first.
     pub(super) fn violate(&mut self, at: Duration, what: String) {
         if self.violation.is_none() {
             self.note(at, format!("VIOLATION: {what}"));
@@ -27,7 +27,7 @@ impl History {
         }
     }
 
-    /// The promise that was broken, if one was.
+    /// The first broken promise, if there is one.
     pub fn violation(&self) -> Option<&str> {
         self.violation.as_deref()
     }
@@ -42,8 +42,8 @@ impl History {
         self.lines.is_empty()
     }
 
-    /// The same for the same history, in every run. In which order lines of one moment stand does
-    /// not count: of several who wait for one registrar, any may be the first to say what it heard.
+    /// A digest that is equal for equal histories, in every run. The order of lines with the same
+    /// time does not count: of several tasks that wait for one registrar, any may run first.
     pub fn digest(&self) -> u64 {
         let mut lines: Vec<_> = self.lines.iter().collect();
         lines.sort_unstable();
@@ -53,7 +53,7 @@ impl History {
     }
 }
 
-/// The last lines in full; what led to a violation is seldom older.
+/// Prints only the last lines. The cause of a violation is seldom older.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LAST: usize = 400;

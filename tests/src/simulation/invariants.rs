@@ -1,4 +1,4 @@
-//! The promises that are checked whenever something happens, and again whenever there was calm.
+//! The promises. They are checked whenever something happens, and after each calm period.
 
 use super::{
     faults::Fault,
@@ -18,13 +18,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A consumer that was ready before, with a grace period of this at least, is never emptied while a
-/// provider lives.
+/// A ready consumer with at least this grace period is never empty while there is a provider.
 const FULL_GRACE: Duration = Duration::from_secs(15);
-/// A provider that registered less than this ago, or whose key others touched, does not count there.
+/// A provider counts for that only if it registered at least this long ago, and if nobody else has
+/// touched its key.
 const ESTABLISHED: Duration = Duration::from_secs(20);
 
-/// One key of one provider, and which life of the provider it is.
+/// Names one key of one run of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct OfferId {
     pub(super) slot: usize,
@@ -44,11 +44,11 @@ struct Registered {
     since: Instant,
 }
 
-/// Checks the promises during a run. A handle on one state, shared by all who take part.
+/// Checks the promises during a run. A handle on one shared state.
 #[derive(Clone)]
 pub(super) struct Checker(Arc<Mutex<CheckerState>>);
 
-/// What is known of a run, and the history with its verdict.
+/// What is known about a run, and its history.
 pub(super) struct CheckerState {
     start: Instant,
     pub(super) history: History,
@@ -56,7 +56,7 @@ pub(super) struct CheckerState {
     pub(super) outages: Outages,
     /// The owner of each value; no two owners write the same.
     owners: HashMap<Bytes, OfferId>,
-    /// Owners that must put nothing any more, and since when.
+    /// Owners that must not put anything any more, and since when.
     barred: BTreeMap<OfferId, Position>,
     registered: BTreeMap<OfferId, Registered>,
     /// Those who stood when the registry was restored last.
@@ -130,7 +130,7 @@ impl CheckerState {
 
     // === Providers ===
 
-    /// `who` is going to write `value`, or that it is draining instead.
+    /// `who` will write `value`, or the same with draining announced.
     pub(super) fn owns(&mut self, who: OfferId, key: &Key, value: &Bytes) {
         self.owners.insert(value.clone(), who);
         if let Some(draining) = DefaultCodec.draining(key, value) {
@@ -142,33 +142,34 @@ impl CheckerState {
         self.owners.get(value).copied()
     }
 
-    /// `who` begins to put.
+    /// `who` may put from now on.
     pub(super) fn may_put(&mut self, who: OfferId) {
         self.barred.remove(&who);
     }
 
-    /// `who` puts nothing from now on.
+    /// `who` must not put from now on.
     pub(super) fn must_not_put(&mut self, who: OfferId) {
         self.barred.insert(who, self.registry_log.position());
     }
 
-    /// What `who` has in the registry.
+    /// The keys of `who` in the registry.
     pub(super) fn holdings(&self, who: OfferId) -> impl Iterator<Item = &Key> {
         let present = self.registry_log.present();
         present.filter_map(move |(key, value)| (self.owner(value) == Some(who)).then_some(key))
     }
 
-    /// `who` is registered under `stem`, or a key that begins with it.
+    /// `who` is registered under `stem`, or under a key that begins with `stem` and ends in a
+    /// lease.
     pub(super) fn registered(&mut self, who: OfferId, stem: Key, now: Instant) {
         self.registered.insert(who, Registered { stem, since: now });
     }
 
-    /// `who` does not want to be registered any more.
+    /// `who` deregisters.
     pub(super) fn deregistering(&mut self, who: OfferId) {
         self.registered.remove(&who);
     }
 
-    /// Others have touched the keys of all that `are` named.
+    /// Somebody else has touched the keys of all providers for which `are` returns `true`.
     pub(super) fn touch(&mut self, are: impl Fn(&OfferId) -> bool, now: Instant) {
         for (who, registered) in &mut self.registered {
             if are(who) {
@@ -184,7 +185,7 @@ impl CheckerState {
 
     // === Consumers ===
 
-    /// Somebody begins to follow.
+    /// A consumer begins to follow.
     pub(super) fn follow(&mut self, consumer: u32, prefix: Prefix, grace: Duration, now: Instant) {
         let view = View::new(prefix, grace, &self.registry_log, now);
         self.views.insert(consumer, view);
@@ -228,7 +229,7 @@ impl CheckerState {
         }
         let alive = self.registered.iter().find(|(who, registered)| {
             let present = self.registry_log.present();
-            // Whichever lease completes the key.
+            // The key may end in the id of any lease.
             let stem = registered.stem.as_str();
             let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem));
             prefix.matches(&registered.stem)

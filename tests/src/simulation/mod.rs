@@ -1,8 +1,8 @@
-//! The toolkit in a world of its own: many providers and consumers on one memory registry, on
-//! paused time, with everything that can go wrong going wrong.
+//! Simulations: many providers and consumers on one memory registry, on paused time, with random
+//! faults.
 //!
-//! All of it runs on one thread and is drawn from one seed, so that a seed repeats exactly: a run
-//! that breaks a promise can be looked at again and again. Hours take a second or so.
+//! A run uses one thread and draws everything from one seed, so the same seed repeats exactly, and
+//! a run that breaks a promise can be examined. Hours of simulated time take about a second.
 //!
 //! ```
 //! use sd_tests::simulation::{Plan, simulate};
@@ -56,9 +56,9 @@ pub use plan::{Action, Kind, Plan, Reload, Step};
 use tokio::runtime::Builder;
 use world::World;
 
-/// Lives through `plan` and gives its history, which says whether a promise was broken.
+/// Runs `plan` and returns its history, which says whether a promise was broken.
 ///
-/// Seeds this thread's generator of random numbers.
+/// Seeds this thread's random number generator.
 ///
 /// # Panics
 /// Within a tokio runtime.
@@ -72,8 +72,8 @@ pub fn simulate(plan: &Plan) -> History {
     runtime.block_on(async { World::new(plan).run(plan).await })
 }
 
-/// The plan without the steps that the broken promise does not need; the same plan, if none is
-/// broken.
+/// Returns the plan without the steps that are not needed to break the promise. If no promise is
+/// broken, returns the same plan.
 pub fn shrink(plan: &Plan) -> Plan {
     let mut least = plan.clone();
     if simulate(&least).violation().is_none() {

@@ -1,4 +1,4 @@
-//! One key that a provider registers.
+//! An offer: one key that a provider registers.
 
 use super::{
     foreign::PanickyClient,
@@ -15,29 +15,29 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// The services, of which one is another's beginning.
+/// The services. The name of one is the beginning of another's.
 pub(super) const SERVICES: [&str; 3] = ["/services/a", "/services/ab", "/services/b"];
-/// `Registrar::deregister` takes no longer, the time of draining not counted.
+/// The longest time that `Registrar::deregister` takes, without draining.
 pub(super) const DEREGISTER: Duration = Duration::from_secs(5);
 /// A registration is unproven so long after its lease has ended at the latest.
 const PROVEN: Duration = Duration::from_millis(10);
 /// An application whose rights are missing asks again after so long.
 const DENIED: Duration = Duration::from_secs(5);
 
-/// A registrar, and what it should have done.
+/// A registrar, and what it is expected to do.
 pub(super) struct Offer {
     who: OfferId,
     registrar: Registrar,
     key: ServiceKey,
     drain: Duration,
-    /// Writes plain addresses, as go-kit does, rather than JSON.
+    /// Whether it writes plain addresses, like go-kit, rather than JSON.
     plain: bool,
     desired: Mutex<Desired>,
     /// When the lease ends that it was on last, as far as is known.
     expires: Mutex<Option<(LeaseId, Instant)>>,
 }
 
-/// What its owner wants of it.
+/// What its owner wants.
 #[derive(Debug, Clone)]
 struct Desired {
     value: Bytes,
@@ -47,8 +47,8 @@ struct Desired {
 }
 
 impl Offer {
-    /// An offer whose key is drawn from `fixed`, the same in each life of its provider, and whose
-    /// terms are drawn from `drawn`.
+    /// An offer whose key is drawn from `fixed`, so that it is the same in each run of its
+    /// provider, and whose options are drawn from `drawn`.
     pub(super) fn new(
         who: OfferId,
         client: &PanickyClient,
@@ -96,7 +96,7 @@ impl Offer {
         self.who
     }
 
-    /// Where it stands and on which lease, if it does.
+    /// Its key and lease, if it is registered.
     pub(super) fn place(&self) -> Option<(Key, LeaseId)> {
         match &*self.registrar.status().borrow() {
             RegistrarStatus::Registered { key, lease, .. } => Some((key.clone(), lease.clone())),
@@ -104,9 +104,9 @@ impl Offer {
         }
     }
 
-    // === What its provider does with it ===
+    // === Actions ===
 
-    /// Registers, for as long as it takes.
+    /// Registers. Waits without limit.
     pub(super) async fn join(&self, checker: &Checker) {
         let turn = self.turn();
         checker.state().may_put(self.who);
@@ -152,7 +152,7 @@ impl Offer {
             state.violate(format!("{who} took {took:?} to deregister"));
         }
         if turn != self.desired().turns {
-            // It was told to register again meanwhile.
+            // It has been told to register again.
             return;
         }
         state.must_not_put(who);
@@ -171,8 +171,8 @@ impl Offer {
         let value = {
             let mut desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
             let stem = self.key.stem();
-            // Every third goes back to the one before the last: whether that is still there is not
-            // always known.
+            // Every third value is the one before the last, since it is not always known whether
+            // that is still there.
             let n = match desired.values % 3 {
                 2 => desired.values - 2,
                 _ => desired.values,
@@ -188,7 +188,7 @@ impl Offer {
         }
     }
 
-    // === What is promised of it ===
+    // === Promises ===
 
     /// Who calls itself proven had a keep-alive acknowledged within the TTL.
     pub(super) fn check_proof(&self, registry: &Registry, state: &mut CheckerState) {
@@ -238,7 +238,7 @@ impl Offer {
             // One of the dead may have let go of it this very moment.
             RegistrarStatus::Taken { .. } if joined && !buried => {}
             RegistrarStatus::Taken { .. } if joined => {
-                // Whichever lease completes the key.
+                // The key may end in the id of any lease.
                 let stem = self.key.stem().as_str();
                 let is_taken = state
                     .registry_log
@@ -271,14 +271,14 @@ impl Offer {
     }
 }
 
-/// A value that nobody else ever writes.
+/// A value that nobody else writes.
 fn written(who: OfferId, plain: bool, n: u32, status: Status, key: &Key) -> Bytes {
     let OfferId { slot, life, offer } = who;
     if plain {
         let port = 1000 + n + 1000 * (life / 256);
         return format!("10.{slot}.{offer}.{}:{port}", life % 256).into();
     }
-    // Mostly the same address in all lives and with all values.
+    // Mostly the same address in all runs and with all values.
     let instance = Instance::new(key.clone(), format!("10.{slot}.{offer}.1:{}", 80 + n / 4))
         .with_weight(1 + n)
         .with_status(status)

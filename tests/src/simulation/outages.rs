@@ -1,17 +1,17 @@
-//! When the registry failed its clients, as far as they can tell.
+//! The outages of a run, as far as clients can notice them.
 
 use super::faults::{Fault, Outage};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// A silence that is no longer than this goes unnoticed; see `ClientOptions::with_silence`.
+/// A silence up to this long is not noticed; see `ClientOptions::with_silence`.
 const UNNOTICED: Duration = Duration::from_secs(2);
-/// How long trouble that is over can matter: longer than any grace period.
+/// How long an outage that is over can matter: longer than any grace period.
 const MATTERS: Duration = Duration::from_secs(120);
-/// Who was denied tries again after so long at the latest.
+/// The longest pause after a permanent error.
 const DENIED: Duration = Duration::from_secs(32);
 
-/// The outages of the registry, and when the last thing happened.
+/// The outages of the registry, and the time of the last action.
 #[derive(Debug)]
 pub(super) struct Outages {
     outage: Option<(Outage, Instant)>,
@@ -23,7 +23,7 @@ pub(super) struct Outages {
     disturbed: Instant,
 }
 
-/// A time in which every consumer of the registry must have had trouble.
+/// A time in which every consumer must have noticed trouble.
 #[derive(Debug)]
 struct Disruption {
     from: Instant,
@@ -41,17 +41,17 @@ impl Outages {
         }
     }
 
-    /// Something was done, by whomever.
+    /// Records that something happened.
     pub(super) fn disturb(&mut self, now: Instant) {
         self.disturbed = self.disturbed.max(now);
     }
 
-    /// Which outage lasts.
+    /// The current outage.
     pub(super) fn outage(&self) -> Option<Outage> {
         self.outage.map(|(outage, _)| outage)
     }
 
-    /// Takes note of a fault that just happened.
+    /// Records a fault that just happened.
     pub(super) fn fault(&mut self, fault: &Fault, now: Instant) {
         self.disturb(now);
         while self
@@ -134,8 +134,8 @@ impl Outages {
         }
     }
 
-    /// Whether a consumer that has followed the registry since `ready`, with this grace period, must
-    /// hold removals back now.
+    /// Whether a consumer with this grace period that has been ready since `ready` must hold
+    /// removals back now.
     pub(super) fn must_hold_removals(&self, ready: Instant, grace: Duration, now: Instant) -> bool {
         self.disruptions.iter().any(|disruption| {
             let over = disruption.until.is_some_and(|until| now >= until + grace);

@@ -1,16 +1,16 @@
-//! Plans: who does what when, and what goes wrong when, all drawn from a seed.
+//! Plans: the actions and faults of a run, and their times, drawn from a seed.
 
 use super::faults::{Fault, Outage, Target};
 use fastrand::Rng;
 use std::{fmt, time::Duration};
 
-/// What one provider or consumer does, or what befalls the registry. A action that makes no sense when
-/// its time comes (the crash of a provider that is not there) is nothing, so that any part of a plan
-/// is a plan.
+/// An action of a provider or a consumer, or a fault. An action that is not possible at its time
+/// (the crash of a provider that does not run) is skipped, so that any part of a plan is a valid
+/// plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A provider starts and registers, or registers again if it only left. Under the keys and at
-    /// the addresses of whoever had its place before.
+    /// A provider starts and registers, or registers again if it only left. It has the keys and
+    /// addresses of the provider that had its slot before.
     Join(usize),
     /// A provider deregisters, and stays to join again.
     Leave(usize),
@@ -18,21 +18,21 @@ pub enum Action {
     Quit(usize),
     /// A provider is killed.
     Crash(usize),
-    /// A provider drops all it has, without a word.
+    /// A provider drops everything it has.
     Vanish(usize),
-    /// A provider starts under the keys of one that is still there and quits soon after.
+    /// A provider starts with the keys of one that still runs. The old one quits soon after.
     Overtake(usize),
     /// A provider makes new registrars of its keys on the client that it has.
     Reload(usize, Reload),
     /// A provider writes a new value.
     Update(usize),
-    /// A provider says that it is draining, and stays.
+    /// A provider announces draining, and stays.
     Drain(usize),
     /// A consumer starts.
     Follow(usize),
-    /// A consumer stops, and waits until all it started has ended.
+    /// A consumer stops, and waits until everything it started has ended.
     Stop(usize),
-    /// A consumer drops all it has.
+    /// A consumer drops everything it has.
     Abandon(usize),
     /// The next call of a provider's client panics.
     ProviderPanic(usize),
@@ -96,26 +96,26 @@ impl Kind {
 /// A action and its time, counted from the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// When.
+    /// The time.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub action: Action,
 }
 
-/// All that happens in one run.
+/// Everything that happens in one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What everything else is drawn from: the terms of providers and consumers, and the jitter.
+    /// The seed for everything else: the options of providers and consumers, and the jitter.
     pub seed: u64,
-    /// When the last step is over.
+    /// The end of the last step.
     pub horizon: Duration,
-    /// In the order of their times.
+    /// The steps, ordered by time.
     pub steps: Vec<Step>,
     /// What is left out, and not checked.
     pub(super) left_out: Vec<Kind>,
 }
 
-/// How long calm lasts where a plan has one, so that every bound comes to be checked.
+/// How long a calm period is: long enough to check every bound.
 const CALM: Duration = Duration::from_secs(150);
 
 /// What ends all that does not end by itself.
@@ -127,7 +127,7 @@ pub(super) const PUT_RIGHT: [Fault; 4] = [
 ];
 
 impl Plan {
-    /// The plan of this seed. One in ten is of dozens of providers and consumers.
+    /// The plan of this seed. One in ten has dozens of providers and consumers.
     pub fn draw(seed: u64, horizon: Duration) -> Self {
         let mut rng = Rng::with_seed(seed);
         let (providers, consumers) = match rng.u32(..10) {
@@ -154,7 +154,8 @@ impl Plan {
         }
     }
 
-    /// A plan of these steps, each with its time in milliseconds, as a plan is printed.
+    /// A plan of these steps, each with its time in milliseconds, in the form in which plans are
+    /// printed.
     pub fn of(
         seed: u64,
         horizon: Duration,
@@ -414,7 +415,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// The line of a step is what [`Plan::of`] takes, so that a plan can be kept as a test.
+/// Prints each step in the form that [`Plan::of`] takes, so that a plan can be made into a test.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (providers, consumers) = self.slots();

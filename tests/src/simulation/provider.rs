@@ -1,4 +1,4 @@
-//! A provider: one life of a process with a client and one or two registrars of its own.
+//! A simulated provider: one run of a process, with a client and one or two registrars.
 
 use super::{
     foreign::PanickyClient,
@@ -16,11 +16,11 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// The longest time to live of any.
+/// The longest TTL of a service.
 pub(super) const LONGEST_TTL: Duration = Duration::from_secs(30);
-/// By then, after trouble, providers are back, and those who have left are gone.
+/// How long after the last fault providers are registered again, and those that have left are gone.
 pub(super) const BACK: Duration = Duration::from_secs(20);
-/// A registrar that was dropped has deregistered after this, or does no more.
+/// How long a dropped registrar goes on deregistering at most.
 const VANISHED: Duration = Duration::from_secs(8);
 /// How long registrars stay that were replaced, where they stay for a while.
 pub(super) const OVERLAP: Duration = Duration::from_secs(3);
@@ -39,13 +39,13 @@ pub(super) struct Provider {
     joined: bool,
     joins: Vec<AbortHandle>,
     calls: Vec<AbortHandle>,
-    /// Whatever goes on without it.
+    /// The tasks that go on when the provider is dropped.
     tasks: TaskTracker,
     checker: Checker,
 }
 
 impl Provider {
-    /// The next life of the provider that has this slot. Its terms are drawn from the seed alone, so
+    /// The next run of the provider in this slot. Its options are drawn from the seed alone, so
     /// that they do not depend on what happened before.
     pub(super) fn start(
         ids: Ids,
@@ -56,7 +56,7 @@ impl Provider {
         let (_, mut drawn) = terms(ids);
         let mut options = ClientOptions::default();
         if drawn.u32(..4) == 0 {
-            // Then it is the registrar's own bound that ends a deregistration.
+            // So that the registrar's own timeout ends a deregistration.
             options = options.with_deregister_timeout(2 * DEREGISTER);
         }
         let client = PanickyClient::new(registry.client_with(options));
@@ -75,7 +75,7 @@ impl Provider {
         provider
     }
 
-    /// Registers everything that is not.
+    /// Registers all offers that are not registered.
     pub(super) fn join(&mut self) {
         if std::mem::replace(&mut self.joined, true) {
             return;
@@ -162,7 +162,7 @@ impl Provider {
         }
     }
 
-    /// Deregisters everything after a while, and ends.
+    /// Deregisters all offers after a pause, and ends.
     pub(super) fn quit_after(mut self, pause: Duration) {
         self.joined = false;
         let (tasks, checker) = (self.tasks.clone(), self.checker.clone());
@@ -177,7 +177,7 @@ impl Provider {
         });
     }
 
-    /// Is killed.
+    /// Ends like a killed process.
     pub(super) fn crash(mut self) {
         self.client.inner.crash();
         self.cancel_joins();
@@ -189,7 +189,7 @@ impl Provider {
         }
     }
 
-    /// Drops all it has.
+    /// Drops everything it has.
     pub(super) fn vanish(mut self) {
         self.cancel_joins();
         self.cancel_calls();
@@ -238,19 +238,19 @@ impl Provider {
         self.calls.retain(|call| !call.is_finished());
     }
 
-    /// The offer at this place.
+    /// The offer at this index.
     pub(super) fn offer(&self, place: usize) -> &Offer {
         &self.offers[place % self.offers.len()]
     }
 
-    /// Those who want to be registered.
+    /// The offers that should be registered.
     pub(super) fn wanted(&self) -> impl Iterator<Item = OfferId> {
         let offers = self.offers.iter().filter(|_| self.joined);
         offers.map(|offer| offer.who())
     }
 
-    /// What must be true once nothing has happened for long. The dead may hold keys for as long as
-    /// their leases last.
+    /// Checks what must hold after `calm` time without faults. Killed providers may hold keys until
+    /// their leases expire.
     pub(super) fn check(&self, calm: Duration, registry: &Registry, state: &mut CheckerState) {
         let buried = calm >= BACK + LONGEST_TTL;
         for offer in &self.offers {

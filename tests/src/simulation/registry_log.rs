@@ -1,18 +1,18 @@
-//! Every value that each key of the registry has had, from the start on.
+//! The log of the registry: every value that each key has had.
 
 use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, Prefix};
 use sd_memory::{Backup, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
-/// A point in the registry's life: how often it was rebuilt, and its revision since.
+/// A point in the log: how often the registry was rebuilt, and its revision since then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     life: u64,
     revision: u64,
 }
 
-/// What a key held from one change to the next.
+/// The value of a key from one change to the next.
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) value: Option<Bytes>,
@@ -50,7 +50,7 @@ impl RegistryLog {
         }
     }
 
-    /// Reads on, and gives what is new.
+    /// Reads the registry's new changes, and returns them.
     pub(super) fn catch_up(&mut self) -> Vec<LoggedChange> {
         let mut changes = Vec::new();
         if self.registry.revision() == self.read.revision {
@@ -66,7 +66,7 @@ impl RegistryLog {
         changes
     }
 
-    /// Has the registry rebuilt empty.
+    /// Rebuilds the registry empty, and returns the changes.
     pub(super) fn rebuild(&mut self) -> Vec<LoggedChange> {
         let mut changes = self.catch_up();
         self.registry.rebuild_empty();
@@ -137,17 +137,17 @@ impl RegistryLog {
         LoggedChange { key, place, value }
     }
 
-    /// Up to where it is read.
+    /// The position up to which the registry was read.
     pub(super) fn position(&self) -> Position {
         self.read
     }
 
-    /// All that `key` ever held, the oldest first.
+    /// All versions of `key`, the oldest first.
     pub(super) fn versions(&self, key: &Key) -> &[Version] {
         self.keys.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// What is there.
+    /// The current entries.
     pub(super) fn present(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
         self.keys.iter().filter_map(|(key, versions)| {
             let value = versions.last()?.value.as_ref()?;
@@ -155,7 +155,7 @@ impl RegistryLog {
         })
     }
 
-    /// What is there under `prefix` and can be read.
+    /// The current instances under `prefix`.
     pub(super) fn instances<'a>(
         &'a self,
         prefix: &'a Prefix,
@@ -164,7 +164,7 @@ impl RegistryLog {
         under.filter_map(|(_, versions)| versions.last()?.instance.as_ref())
     }
 
-    /// How many versions each key has under `prefix`: where a view that begins now begins.
+    /// The number of versions of each key under `prefix`. A view that begins now begins there.
     pub(super) fn floor(&self, prefix: &Prefix) -> BTreeMap<Key, usize> {
         let under = self.keys.iter().filter(|(key, _)| prefix.matches(key));
         under

@@ -1,4 +1,4 @@
-//! What one consumer was shown, held against what the registry held.
+//! The view of one consumer, compared with the registry.
 
 use super::{
     consumer::FOLLOWING,
@@ -15,8 +15,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A consumer that became ready less than this ago may be between its first list and its first watch, and has
-/// nothing to have trouble with.
+/// A consumer that became ready less than this ago may be between its first list and its first
+/// watch, and has nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
 /// The loss of fewer instances is never many at once.
 const MANY: usize = 3;
@@ -27,7 +27,7 @@ const MOST_GRACES: u32 = 3;
 /// What happens is noticed so late at most.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// A consumer's view.
+/// The view of one consumer.
 ///
 /// For each key it is checked that the states that are shown follow each other as they did in the
 /// registry, some of them left out: nothing is made up, nothing old comes back, nothing that is gone
@@ -42,7 +42,7 @@ pub(super) struct View {
     pub(super) started: Instant,
     ready: Option<Instant>,
     latest: Option<Event>,
-    /// For each key, the oldest of its versions that what is shown can be.
+    /// For each key, the oldest version that may still be shown.
     floor: BTreeMap<Key, usize>,
     levels: VecDeque<Level>,
     /// How many went with the newest state.
@@ -67,7 +67,7 @@ struct Level {
 }
 
 impl View {
-    /// The view of somebody who begins to follow now.
+    /// The view of a consumer that begins to follow now.
     pub(super) fn new(
         prefix: Prefix,
         grace: Duration,
@@ -101,7 +101,7 @@ impl View {
         self.ready
     }
 
-    /// Takes a new state. Gives what changed, or which promise it breaks.
+    /// Takes a new state. Returns what changed, or the broken promise.
     pub(super) fn show(
         &mut self,
         event: Event,
@@ -245,7 +245,7 @@ impl View {
         let found = versions
             .iter()
             .position(|version| version.instance.as_ref() == shown);
-        // Before its first version there was nothing.
+        // Before its first version, the key had no value.
         let Some(found) = found else {
             return Err(match shown {
                 Some(shown) => format!(

@@ -1,4 +1,4 @@
-//! The world: one registry, those who use it, and a plan that happens to them.
+//! The world: one registry, its providers and consumers, and the execution of a plan.
 
 use super::{
     consumer::Consumer,
@@ -18,13 +18,13 @@ use tokio::{
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// How often everything is looked at while nothing happens.
+/// How often to check everything while nothing happens.
 const TICK: Duration = Duration::from_millis(1_000);
-/// After the last step everything has come to rest within this.
+/// How long to wait after the last step before the final checks.
 const REST: Duration = Duration::from_secs(120);
-/// In this time the calls are counted.
+/// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Each client makes so many calls in a window at most, and so many more for each action.
+/// The maximum number of calls per client and window, and per action in addition.
 const CALLS: u64 = 25;
 const CALLS_PER_ACTION: u64 = 4;
 /// A registry that stalls does so for so long, and as often as this.
@@ -50,7 +50,7 @@ pub(super) struct World {
     load: Load,
 }
 
-/// The calls of the present window.
+/// The calls of the current window.
 struct Load {
     began: Instant,
     before: u64,
@@ -83,9 +83,9 @@ impl World {
         }
     }
 
-    /// Lives through `plan` to its end, or until a promise is broken.
+    /// Runs `plan` to its end, or until a promise is broken.
     pub(super) async fn run(mut self, plan: &Plan) -> History {
-        // What is left of it when it ends early goes with the runtime.
+        // If it ends early, the rest ends with the runtime.
         let _ = self.try_run(plan).await;
         mem::take(&mut self.checker.state().history)
     }
@@ -104,7 +104,7 @@ impl World {
         self.end().await
     }
 
-    /// Lets time pass and looks again and again whether everything is as promised.
+    /// Waits until `then`, and checks all promises repeatedly.
     async fn wait_until(&mut self, then: Instant) -> ControlFlow<()> {
         while Instant::now() < then {
             sleep_until(then.min(Instant::now() + TICK)).await;
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    // === What happens ===
+    // === Actions ===
 
     fn apply(&mut self, action: Action) {
         self.load.actions += 1;
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    // === What must be true ===
+    // === Checks ===
 
     async fn check(&mut self) -> ControlFlow<()> {
         self.check_load();
@@ -326,7 +326,7 @@ impl World {
             self.check_providers(calm);
         }
         if self.wrong_view(calm).is_some() {
-            // What happened this very moment may not have reached everybody.
+            // An action of this very moment may not have reached everybody.
             sleep(Duration::from_millis(1)).await;
             if let Some(wrong) = self.wrong_view(calm) {
                 self.checker.violate(wrong);
@@ -389,7 +389,7 @@ impl World {
         }
     }
 
-    /// No fault makes a hot loop.
+    /// Checks that no fault causes a hot loop.
     fn check_load(&mut self) {
         if self.load.began.elapsed() < WINDOW {
             return;
@@ -419,7 +419,8 @@ impl World {
         };
     }
 
-    /// Ends everything, half of it in order and half by dropping it, and sees that nothing is left.
+    /// Ends everything, half of it in order and half by dropping it, and checks that nothing is
+    /// left.
     async fn end(&mut self) -> ControlFlow<()> {
         for (n, provider) in mem::take(&mut self.providers).into_iter().enumerate() {
             match provider {
@@ -439,7 +440,7 @@ impl World {
             let left = self.tasks.len();
             self.checker.violate(format!("{left} calls never returned"));
         }
-        // Those who were killed have left a lease.
+        // Killed providers have left leases.
         sleep(LONGEST_TTL).await;
         let left = [
             ("entries", self.registry.entries().len()),

@@ -1,4 +1,4 @@
-//! Whether anything is left when everything has stopped.
+//! Checks that nothing is left when everything has stopped.
 
 use super::{
     measure::{resident, settled, tasks},
@@ -8,13 +8,13 @@ use crate::etcd::Etcd;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// By then what was stopped is gone: the leases of those that crashed take longest.
+/// How long to wait for that. The leases of crashed providers take longest.
 const GONE: Duration = Duration::from_secs(15);
-/// Memory may grow by so much over what it was after the first round: allocators keep what they
-/// were given. A leak of what a round uses is larger after some of them.
+/// How much memory may grow compared with the end of the first round, since allocators keep memory.
+/// A leak in every round exceeds this after some rounds.
 const GROWTH: u64 = 48 * 1024 * 1024;
 
-/// An etcd without users and a process without tasks, as they were at first and have to be again.
+/// The state of etcd and of this process before the first round, which must be reached again.
 pub(super) struct Baseline {
     etcd: Arc<Etcd>,
     tasks: usize,
@@ -24,7 +24,7 @@ pub(super) struct Baseline {
 
 impl Baseline {
     pub(super) async fn new(etcd: Etcd) -> Self {
-        // The test's own connection comes with tasks too.
+        // Opens the test's own connection, which has tasks too.
         etcd.leases().await;
         sleep(Duration::from_millis(100)).await;
         Self {
@@ -39,10 +39,10 @@ impl Baseline {
         self.etcd.clone()
     }
 
-    /// Waits until nothing is left of a round; gives how long that took.
+    /// Waits until nothing is left of a round. Returns how long that took.
     pub(super) async fn until_clean(&mut self) -> Result<Duration, String> {
         let etcd = settled(self.timeout, || self.look()).await?;
-        // Not at once: to ask etcd takes tasks too.
+        // One after the other, since requests to etcd need tasks too.
         let process = settled(self.timeout, async || self.look_at_tasks()).await?;
         let took = etcd + process;
         let Some(now) = resident() else {

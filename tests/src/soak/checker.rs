@@ -1,4 +1,4 @@
-//! What a consumer must never see, looked at in every state that it shows.
+//! Checks every state that a consumer shows for what it must never show.
 
 use super::event_log::EventLog;
 use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key, Trouble};
@@ -9,13 +9,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Which run of a provider wrote an entry; in its metadata.
+/// The metadata that says which run of a provider wrote an entry.
 pub(super) const LIFE: &str = "life";
-/// For so long after trouble a consumer holds every removal back; a little less than its grace
-/// period, which it began before it was heard of.
+/// How long after trouble a consumer must hold every removal back. A little less than its grace
+/// period, which begins before the checker notices.
 const HOLDS: Duration = Duration::from_millis(3_500);
 
-/// Who lives and who has ended, and the first promise that was broken. Cheap to clone.
+/// Which providers run, which have ended, and the first broken promise. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checker(Arc<Mutex<CheckerState>>);
 
@@ -29,19 +29,19 @@ struct CheckerState {
     broken: Option<String>,
 }
 
-/// A provider that lives, and that a consumer does not see any more.
+/// A running provider that a consumer no longer sees.
 #[derive(Debug, Clone)]
 pub(super) struct Vanished {
     /// The consumer.
     pub(super) from: usize,
     pub(super) key: Key,
     pub(super) at: Instant,
-    /// What made the consumer hold removals back at that time, if anything.
+    /// Why the consumer held removals back at that time, if it did.
     pub(super) doubt: Option<String>,
 }
 
 impl Checker {
-    /// From now on the instances under `keys`, and nobody else's, are to be seen at all times.
+    /// From now on consumers must show the instances under `keys` at all times.
     pub(super) fn steady(&self, keys: BTreeSet<Key>) {
         let mut state = self.state();
         state.least = keys.len();
@@ -55,7 +55,7 @@ impl Checker {
         state.steady.clear();
     }
 
-    /// This run of a provider writes nothing any more.
+    /// This run of a provider has ended and writes nothing any more.
     pub(super) fn ended(&self, key: &Key, life: u64) {
         self.state().ended.insert(key.clone(), life);
     }
@@ -77,12 +77,12 @@ impl Checker {
         self.state().broken.get_or_insert(what);
     }
 
-    /// Those that vanished since this was asked last, each once for each consumer.
+    /// The providers that vanished since the last call, once for each consumer.
     pub(super) fn vanished(&self) -> Vec<Vanished> {
         std::mem::take(&mut self.state().vanished)
     }
 
-    /// Those that must be there and are not.
+    /// The keys that must be shown and are not.
     fn missing(&self, has: impl Fn(&Key) -> bool) -> Vec<Key> {
         let state = self.state();
         let missing = state.steady.iter().filter(|key| !has(key));
@@ -117,7 +117,7 @@ pub(super) struct ConsumerHistory {
     health: KnownHealth,
 }
 
-/// What a consumer knows of the registry's health.
+/// What a consumer knows about the registry's health.
 #[derive(Debug)]
 enum KnownHealth {
     Untroubled,
@@ -156,7 +156,7 @@ impl ConsumerHistory {
         self.shown = shown.clone();
     }
 
-    /// Looks at the endpoints, which come and go with the instances, a little later.
+    /// Checks the endpoints, which follow the instances a little later.
     pub(super) fn look(&self, shown: &Instances, has: impl Fn(&Key) -> bool) {
         self.miss(shown, Instant::now());
         for key in self.checker.missing(has) {
@@ -194,7 +194,7 @@ impl ConsumerHistory {
         }
     }
 
-    /// Why it holds removals back, if it does.
+    /// Why the consumer holds removals back, if it does.
     fn doubt(&self, now: Instant) -> Option<String> {
         match &self.health {
             KnownHealth::Stale { since, why } => {

@@ -1,4 +1,4 @@
-//! What happened lately, in the order in which it did, so that a find explains itself.
+//! The recent events, in order, to explain a finding.
 
 use std::{
     collections::VecDeque,
@@ -7,12 +7,12 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// More than one fault and its aftermath leave behind.
+/// How many events are kept: more than one fault and its aftermath produce.
 const MOST: usize = 400;
-/// So much of what was before a fault is told with it.
+/// How much of the time before a fault is printed with it.
 const BEFORE: Duration = Duration::from_secs(3);
 
-/// What the providers, the consumers, etcd and this process did, and when. Cheap to clone.
+/// The events of the providers, the consumers, etcd and this process, with times. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EventLog(Arc<Mutex<VecDeque<(Instant, String)>>>);
 
@@ -25,7 +25,7 @@ impl EventLog {
         lines.push_back((Instant::now(), what.into()));
     }
 
-    /// What happened since shortly before `begin`, with times that count from there.
+    /// The events since shortly before `begin`, with times relative to it.
     pub(super) fn around(&self, begin: Instant) -> Vec<String> {
         let lines = self.lines();
         let lately = lines.iter().filter(|(at, _)| *at + BEFORE >= begin);

@@ -1,4 +1,4 @@
-//! A consumer of the soak, and whether it shows what is there.
+//! A consumer of the soak, and checks of what it shows.
 
 use super::{
     checker::{ConsumerHistory, LIFE},
@@ -11,10 +11,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often the endpoints are looked at, whether or not something has changed.
+/// How often the endpoints are checked, even without changes.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A consumer behind a proxy of its own, and a task that checks all that it shows.
+/// A consumer behind its own proxy, and a task that checks everything that it shows.
 pub(super) struct Follower {
     watcher: AbortOnDropHandle<()>,
     /// A subscription that nobody reads.
@@ -36,7 +36,7 @@ impl Follower {
         }
     }
 
-    /// Whether it sees just what is there.
+    /// Checks that it shows exactly the expected instances.
     pub(super) fn look(&self, expected: &[&Instance]) -> Result<(), String> {
         let event = self.consumer.instancer().state().ok_or("knows nothing")?;
         if !event.health().is_live() {
@@ -70,7 +70,7 @@ impl Follower {
     }
 }
 
-/// Looks at everything that a consumer shows, and at its endpoints all the time.
+/// Checks every state of a consumer, and repeatedly its endpoints.
 async fn observe(consumer: Arc<Consumer>, mut history: ConsumerHistory) {
     let mut events = consumer.instancer().subscribe();
     let mut next = Instant::now();
@@ -93,7 +93,7 @@ async fn observe(consumer: Arc<Consumer>, mut history: ConsumerHistory) {
     }
 }
 
-/// What tells instances apart.
+/// The attributes that distinguish instances.
 fn brief(instances: &[&Instance]) -> String {
     let brief = |it: &&Instance| {
         let life = it.metadata(LIFE).unwrap_or("of nobody's");

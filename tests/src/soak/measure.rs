@@ -1,4 +1,4 @@
-//! Waiting until a measurement is right, and measurements of this process.
+//! Waiting until a check succeeds, and measurements of this process.
 
 use std::{fs, time::Duration};
 use tokio::{
@@ -8,8 +8,8 @@ use tokio::{
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks again and again until nothing is wrong, and gives how long that took; what is wrong still
-/// after `deadline` is the error.
+/// Repeats a check until it succeeds, and returns how long that took. After `deadline`, returns the
+/// check's last error.
 pub(super) async fn settled<P: Future<Output = Result<(), String>>>(
     deadline: Duration,
     mut look: impl FnMut() -> P,
@@ -26,12 +26,12 @@ pub(super) async fn settled<P: Future<Output = Result<(), String>>>(
     }
 }
 
-/// How many tasks there are in this process.
+/// The number of tasks in this process.
 pub(super) fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// The resident memory of this process in bytes, where the system says.
+/// The resident memory of this process in bytes, if the system tells.
 pub(super) fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

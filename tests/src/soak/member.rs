@@ -1,4 +1,4 @@
-//! A provider of the soak, and whether etcd holds what it believes.
+//! A provider of the soak, and checks that etcd agrees with it.
 
 use super::{
     checker::{Checker, LIFE},
@@ -14,7 +14,7 @@ use sd_etcd::EtcdClient;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A provider behind a proxy of its own, which is dropped before it.
+/// A provider behind its own proxy, which is dropped before the provider.
 pub(super) struct Member {
     pub(super) proxy: Proxy,
     pub(super) provider: Provider,
@@ -108,7 +108,7 @@ impl Member {
                 "{entry:?} stands where {value:?} should, on {lease:?}"
             ));
         }
-        // After a stall it may have run out, with etcd about to say so.
+        // After a stall, the lease may have expired without etcd having reported it yet.
         match lease {
             Some(lease) if etcd.seconds_left(lease).await < 1 => Err(format!(
                 "the lease {lease} of {key} has hardly a second left"
@@ -117,7 +117,7 @@ impl Member {
         }
     }
 
-    /// Ends in good order: with the entry goes the lease, at once.
+    /// Deregisters and ends. Checks the outcome, and that the lease is gone at once.
     pub(super) async fn leave(
         self,
         etcd: &Etcd,
@@ -140,7 +140,7 @@ impl Member {
     }
 }
 
-/// Records what becomes of a provider.
+/// Records the statuses of a provider.
 async fn record_status(key: Key, mut status: StatusReceiver<RegistrarStatus>, events: EventLog) {
     loop {
         let now = told(&status.borrow_and_update());

@@ -1,18 +1,18 @@
-//! A soak: providers and consumers on a real etcd, for as long as it is told to, while one fault
-//! after the other comes over them.
+//! The soak test: providers and consumers on a real etcd, for any length of time, with one fault
+//! after the other.
 //!
-//! A test of one fault begins where all is well. What goes wrong in production begins in whatever
-//! the faults before have left: a lease that was re-granted, a connection made anew, a history that
-//! is not the one it was. So here they follow each other, drawn from a seed, and after each the
-//! views of all consumers, etcd's keys and leases and the list of living providers must agree
-//! within [`DEADLINE`], with no more watches, streams and connections than they need. In between,
-//! no consumer may miss an instance that the fault did not touch, nor see one again that was gone.
-//! Now and then everything stops, and nothing may remain: no key, lease, watch or connection at
-//! etcd; no task, and no more memory than the time before.
+//! A test of one fault begins in a healthy state. In production, a fault begins in the state that
+//! earlier faults have left: a lease that was granted again, a new connection, a history that was
+//! replaced. So here faults follow each other, drawn from a seed. After each fault, the views of
+//! all consumers, etcd's keys and leases and the list of running providers must agree within
+//! [`DEADLINE`], with no more watches, streams and connections than they need. During the fault,
+//! every consumer must show the instances that it does not affect, and must not show one again that
+//! was gone. After some faults everything stops, and nothing may remain: no key, lease, watch or
+//! connection at etcd, no task, and no more memory than the last time.
 //!
-//! A machine that is too busy to let anybody run loses leases too. So what etcd and this process
-//! are silent for is measured: a provider that vanishes for a moment, where that explains it, is
-//! noted and breaks no promise.
+//! On a machine that is too busy, leases expire too. So the test measures how long etcd and this
+//! process did not run. If that explains why a provider vanishes for a moment, it is noted, but
+//! does not break a promise.
 //!
 //! ```no_run
 //! # use sd_tests::soak::{Soak, soak};
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! The same seed has the same faults in the same order; how many there is time for depends on the
+//! The same seed gives the same faults in the same order. How many there is time for depends on the
 //! machine.
 
 mod baseline;
@@ -48,10 +48,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use tokio::time::Instant;
 use world::{Agreement, World};
 
-/// After so many faults everything stops and begins again.
+/// After this many faults everything stops and begins again.
 const ROUND: usize = 12;
 
-/// What is to be done.
+/// The options of a soak.
 #[derive(Debug, Clone)]
 pub struct Soak {
     seed: u64,
@@ -62,7 +62,7 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// The faults of `seed` for so long, on the etcd that [`Etcd::start`] takes.
+    /// The faults of `seed`, for the time `lasting`, on the etcd that [`Etcd::start`] uses.
     pub fn new(seed: u64, lasting: Duration) -> Self {
         Self {
             seed,
@@ -73,21 +73,21 @@ impl Soak {
         }
     }
 
-    /// On another etcd.
+    /// Uses another etcd.
     #[must_use]
     pub fn etcd(mut self, binary: impl Into<PathBuf>) -> Self {
         self.etcd = Some(binary.into());
         self
     }
 
-    /// From this fault of the plan on, counted from 1.
+    /// Begins with this fault of the plan, counted from 1.
     #[must_use]
     pub fn from(mut self, first: usize) -> Self {
         self.first = first.max(1);
         self
     }
 
-    /// Only faults of these [kinds](Fault::KINDS); it is another plan then.
+    /// Causes only faults of these [kinds](Fault::KINDS). The plan is then a different one.
     #[must_use]
     pub fn only(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
         self.kinds = kinds.into_iter().collect();
@@ -95,10 +95,10 @@ impl Soak {
     }
 }
 
-/// Runs it, and tells each thing that happened when it is over.
+/// Runs the soak. Calls `tell` after each fault.
 ///
 /// # Errors
-/// The first promise that was broken.
+/// The first broken promise.
 ///
 /// # Panics
 /// If etcd cannot be started, or does not answer to the test itself.

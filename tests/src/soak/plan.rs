@@ -4,8 +4,8 @@ use fastrand::Rng;
 use sd_core::Key;
 use std::{fmt, time::Duration};
 
-/// All agree at most so long after a fault is over: a grace period, a TTL (twice, since a restarted
-/// etcd begins it anew), and what a busy machine needs.
+/// How long after a fault everything agrees at the latest: a grace period, a TTL (twice, since a
+/// restarted etcd starts it again), and some time for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The prefix of all providers' keys.
@@ -25,7 +25,7 @@ pub(super) fn ttl(key: &Key) -> Duration {
     Duration::from_secs(if is_odd { 3 } else { 2 })
 }
 
-/// So many providers live at any time: whatever befalls one of them, there is another to call.
+/// The minimum number of running providers: if a fault hits one of them, there is another to call.
 const LIVING: usize = 2;
 /// How long etcd stops where it does so again and again, and how often.
 pub(super) const STALL: Duration = Duration::from_secs(1);
@@ -33,60 +33,60 @@ pub(super) const STALL_EVERY: Duration = Duration::from_secs(4);
 /// The loss of most is doubted where there are so many.
 const MANY: usize = 3;
 
-/// Something that goes wrong, or that somebody does, from its beginning to its end: when it is
-/// over, all have to agree again.
+/// A fault or an action, from its beginning to its end. When it is over, everything must agree
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// etcd stops (SIGSTOP) for so long.
+    /// etcd stops (SIGSTOP) for this time.
     Freeze(Duration),
-    /// etcd is killed, and started with its data after so long.
+    /// etcd is killed, and started with its data after this time.
     Kill(Duration),
-    /// etcd loses all that it holds. With `ahead`, strangers push its counter past where it was
-    /// before anybody of ours comes back.
+    /// etcd loses all its data. With `ahead`, other writers then advance its revision beyond the
+    /// old one before our clients come back.
     Rebuild {
-        /// Whether strangers do.
+        /// Whether other writers do that.
         ahead: bool,
-        /// Who crashes at the same time: no history tells of its end.
+        /// The provider that crashes at the same time. No history contains its removal.
         crashes: Option<usize>,
     },
-    /// The history is forgotten while a consumer is cut off and a provider leaves.
+    /// The history is compacted while a consumer is cut off and a provider leaves.
     Compact {
-        /// Who is cut off.
+        /// The consumer that is cut off.
         consumer: usize,
-        /// Who leaves.
+        /// The provider that leaves.
         leaves: usize,
     },
     /// An operator revokes the lease of a provider.
     Expire(usize),
     /// An operator deletes the key of a provider.
     Delete(usize),
-    /// Somebody else writes over the key of a provider, and removes that after a while.
+    /// Somebody else overwrites the key of a provider, and removes the entry after a while.
     Overwrite {
-        /// Source key.
+        /// The provider whose key it is.
         provider: usize,
-        /// Whether no codec can read what is written.
+        /// Whether the value is one that no codec can read.
         garbage: bool,
-        /// How long it stays.
+        /// How long the entry stays.
         lasting: Duration,
     },
     /// The network fails one client.
     CutOff {
-        /// Whom.
+        /// The client.
         who: Who,
-        /// In which way.
+        /// How the network fails.
         how: Cut,
-        /// For how long.
+        /// For how long it fails.
         lasting: Duration,
     },
     /// A provider starts.
     Join(usize),
     /// A provider deregisters and ends.
     Leave(usize),
-    /// A provider ends without a word.
+    /// A provider ends without deregistering.
     Crash(usize),
-    /// A provider ends without a word and starts again at once, on the same address.
+    /// A provider ends without deregistering and starts again at once, on the same address.
     Restart(usize),
-    /// A provider starts under the key of one that is still there and deregisters after it.
+    /// A provider starts with the key of one that still runs; the old one then deregisters.
     Overtake(usize),
     /// A provider makes a new registrar on the client that it has, while the old one deregisters, or
     /// is dropped.
@@ -116,27 +116,27 @@ pub enum Fault {
 /// A client of etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// One that has registered.
+    /// The client of a provider.
     Provider(usize),
-    /// One that follows.
+    /// The client of a consumer.
     Consumer(usize),
 }
 
 /// How a network fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Nothing passes, and nobody is told.
+    /// Nothing passes, and connections stay open.
     Stall,
-    /// All connections are reset, and new ones are taken.
+    /// All connections are reset, and new ones succeed.
     Reset,
     /// All connections are reset, and new ones are refused.
     Refuse,
-    /// Everything comes so much later.
+    /// Everything is delayed by this time.
     Delay(Duration),
 }
 
-/// The faults of one seed, without end. It knows who lives, so that each of them makes sense when
-/// its turn comes.
+/// The faults of one seed, without end. Keeps track of the running providers, so that each fault is
+/// possible at its time.
 #[derive(Debug, Clone)]
 pub struct Plan {
     rng: Rng,
@@ -145,7 +145,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of this seed. At its start some of the providers [live](Self::living).
+    /// The plan of this seed. Some of the providers [run](Self::living) from the start.
     pub fn draw(seed: u64) -> Self {
         let mut living = [true; PROVIDERS];
         living[PROVIDERS - 1] = false;
@@ -156,25 +156,26 @@ impl Plan {
         }
     }
 
-    /// The same without the faults of other [kinds](Fault::kind); with all of them if none is named.
+    /// The same plan with only the faults of these [kinds](Fault::kind), or all faults if there are
+    /// no kinds.
     #[must_use]
     pub fn only(mut self, kinds: Vec<String>) -> Self {
         self.kinds = kinds;
         self
     }
 
-    /// The providers that live after the faults so far.
+    /// The providers that run after the faults so far.
     pub fn living(&self) -> impl Iterator<Item = usize> {
         (0..PROVIDERS).filter(|slot| self.living[*slot])
     }
 
-    /// One of those that live.
+    /// One of the running providers.
     fn one(&mut self) -> usize {
         let living: Vec<usize> = self.living().collect();
         living[self.rng.usize(..living.len())]
     }
 
-    /// One of those that live, if enough remain without it.
+    /// One of the running providers, if enough remain without it.
     fn spare(&mut self) -> Option<usize> {
         let slot = self.one();
         (self.living().count() > LIVING).then_some(slot)
@@ -190,7 +191,7 @@ impl Plan {
         Duration::from_millis(self.rng.u64(from..to))
     }
 
-    /// Any length there is, and often one about as long as it takes to lose a lease, or to notice.
+    /// A random length. Often about as long as it takes to lose a lease or to notice an outage.
     fn outage(&mut self) -> Duration {
         if self.rng.bool() {
             self.millis(100, 2_500)
@@ -271,7 +272,7 @@ impl Plan {
     }
 }
 
-/// It ends only where no fault of the [kinds](Plan::only) wanted can come any more.
+/// Ends only if no further fault of the wanted [kinds](Plan::only) is possible.
 impl Iterator for Plan {
     type Item = Fault;
 
@@ -352,8 +353,8 @@ impl Fault {
         }
     }
 
-    /// The provider source instance may be missing from a consumer's view for a while. Nobody
-    /// else's ever may.
+    /// The provider whose instance may be missing from a consumer's view for a while. All others
+    /// must always be shown.
     pub fn touches(&self) -> Option<usize> {
         match *self {
             Self::Expire(slot)

@@ -1,56 +1,56 @@
-//! What a soak tells: a line for each fault, a summary, or the promise that was broken.
+//! The report of a soak: a line for each fault, and a summary or the broken promise.
 
 use std::{fmt, time::Duration};
 
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Which fault it is, from 1; 0 where everything stops.
+    /// The number of the fault, from 1. 0 if everything stops.
     pub number: usize,
-    /// Since the start.
+    /// The time since the start.
     pub at: Duration,
-    /// What.
+    /// What happened.
     pub what: String,
-    /// What was waited for then: that all agree, or that nothing is left.
+    /// What the soak waited for: that everything agrees, or that nothing is left.
     pub then: &'static str,
     /// How long that took.
     pub took: Duration,
-    /// What else is worth a word, and breaks no promise.
+    /// Observations that break no promise.
     pub notes: Vec<String>,
 }
 
-/// How it went.
+/// The summary of a soak without a broken promise.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// How many faults there were.
     pub faults: usize,
     /// How many times everything stopped and nothing was left.
     pub rounds: usize,
-    /// The longest time until all agreed.
+    /// The longest time until everything agreed.
     pub slowest: Duration,
     /// The longest time for which the machine did not let this process run.
     pub stalled: Duration,
-    /// How much was [noted](Line::notes).
+    /// How many [notes](Line::notes) there were.
     pub notes: usize,
-    /// The resident memory after each round, in bytes; empty where the system does not say.
+    /// The resident memory after each round, in bytes. Empty if the system does not tell.
     pub resident: Vec<u64>,
 }
 
 /// A promise was broken.
 #[derive(Debug, Clone)]
 pub struct Broken {
-    /// The seed that did it.
+    /// The seed.
     pub seed: u64,
-    /// The first fault of the round in which it happened; a run that [begins](super::Soak::from) there has
-    /// the same faults.
+    /// The first fault of the round in which it happened. A run that [begins](super::Soak::from)
+    /// there has the same faults.
     pub first: usize,
-    /// The kinds that it was of, if not of all.
+    /// The selected kinds of faults. Empty for all.
     pub kinds: Vec<String>,
-    /// Everything in that round up to there; the last is what was being done.
+    /// The faults of that round, up to the current one.
     pub history: Vec<String>,
-    /// Which promise.
+    /// The broken promise.
     pub why: String,
-    /// Who did what when since the last fault began, and how it stands now.
+    /// The events since the last fault began, and the current state.
     pub account: Vec<String>,
 }
 

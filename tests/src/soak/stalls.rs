@@ -1,8 +1,8 @@
-//! How long etcd, or this process, did nothing, whoever is to blame for it.
+//! Measures how long etcd and this process did not run.
 //!
-//! A lease is lost when nothing is heard of its owner for a TTL. Of that a keep-alive every third
-//! leaves two thirds to faults and to a machine that has too much to do. Which of them it was
-//! cannot be told from the plan of the faults; so it is measured.
+//! A lease is lost when its owner sends no keep-alive for a TTL. With a keep-alive every third of
+//! it, two thirds remain for faults and for the delays of a busy machine. The plan of faults does
+//! not tell which of them lost a lease, so stalls are measured.
 
 use super::event_log::EventLog;
 use crate::etcd::Etcd;
@@ -13,14 +13,14 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often etcd is asked for a word.
+/// How often a request is sent to etcd.
 const ASK: Duration = Duration::from_millis(40);
-/// How often this process looks whether it runs.
+/// How often this process checks that it runs.
 const TURN: Duration = Duration::from_millis(10);
-/// What takes no longer is nothing to speak of.
+/// A shorter delay is not a stall.
 const SHORT: Duration = Duration::from_millis(40);
 
-/// Listens to etcd and to this process, until it is dropped.
+/// Monitors etcd and this process until it is dropped.
 pub(super) struct StallMonitor {
     stalls: Stalls,
     listeners: Vec<AbortOnDropHandle<()>>,
@@ -53,18 +53,18 @@ impl StallMonitor {
         }
     }
 
-    /// Listens no more; what was heard so far is kept.
+    /// Stops monitoring, and keeps the stalls so far.
     pub(super) fn stop(&mut self) {
         self.listeners.clear();
     }
 
-    /// For how long in this time either did nothing.
+    /// How long in this time etcd or this process did not run.
     pub(super) fn total(&self, from: Instant, to: Instant) -> Duration {
         covered(&self.stalls.all(), from, to)
     }
 
-    /// The longest time for which etcd did nothing, of those that reach into this one and as far as
-    /// they do so by its end; what this process slept through meanwhile nobody in it could notice.
+    /// The longest stall of etcd that overlaps with this time, up to its end. Subtracts the stalls
+    /// of this process, during which no client in it could notice anything.
     pub(super) fn of_etcd(&self, from: Instant, to: Instant) -> Duration {
         let stalls = self.stalls.all();
         let (etcd, ours): (Vec<Stall>, Vec<Stall>) = stalls
@@ -80,7 +80,7 @@ impl StallMonitor {
         lengths.max().unwrap_or_default()
     }
 
-    /// The longest time for which this process did nothing, ever.
+    /// The longest stall of this process so far.
     pub(super) fn of_ours(&self) -> Duration {
         let stalls = self.stalls.all();
         let ours = stalls.iter().filter(|stall| stall.source == Source::Ours);
@@ -90,7 +90,7 @@ impl StallMonitor {
     }
 }
 
-/// How much of this time is in at least one of the stalls.
+/// How much of this time is covered by at least one of the stalls.
 fn covered(stalls: &[Stall], from: Instant, to: Instant) -> Duration {
     let mut stalls = stalls.to_vec();
     stalls.sort_by_key(|stall| stall.from);
@@ -168,7 +168,7 @@ mod tests {
         let total = silence.total(at(150), at(1_000));
 
         assert_eq!(total, Duration::from_millis(450 + 100 + 100));
-        // All of it but for what this process slept.
+        // All of it except the stall of this process.
         assert_eq!(
             silence.of_etcd(at(150), at(800)),
             Duration::from_millis(300)

@@ -19,15 +19,15 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// Of a silence of etcd that is longer every consumer knows: 4/3 s, and a little for the machine.
+/// Every consumer notices a longer silence of etcd: 4/3 s, and a little for the machine.
 const NOTICED: Duration = Duration::from_millis(1_533);
-/// So many tasks come and go all the time.
+/// How many short-lived tasks there may be at any time.
 const PASSING: usize = 3;
-/// How far off a measured silence may be.
+/// The error of a measured silence.
 const INEXACT: Duration = Duration::from_millis(150);
-/// How much later than it may etcd ends a lease, and a consumer hears of it.
+/// How long after its expiry etcd ends a lease and a consumer notices it, at most.
 const ENDED: Duration = Duration::from_millis(1_000);
-/// Long enough for an update that finds its registration in doubt.
+/// How long an update may take, even if its registration has to be verified first.
 const WRITTEN: Duration = Duration::from_secs(15);
 
 pub(super) struct World {
@@ -38,22 +38,22 @@ pub(super) struct World {
     providers: [Option<Member>; PROVIDERS],
     followers: Vec<Follower>,
     lives: u64,
-    /// The leases when all agreed last.
+    /// The leases when everything agreed last.
     leases: BTreeMap<Key, Option<i64>>,
     /// When the last fault began.
     began: Instant,
-    /// How many tasks a provider comes with, its network included.
+    /// How many tasks each provider has, including its proxy.
     tasks_each: usize,
-    /// For how many providers there were how many tasks when all agreed first.
+    /// The number of providers and of tasks when everything agreed first.
     usual: Option<(usize, usize)>,
 }
 
-/// All agree.
+/// Everything agrees.
 #[derive(Debug)]
 pub(super) struct Agreement {
     /// How long it took.
     pub(super) took: Duration,
-    /// What is worth a word, and breaks no promise.
+    /// Observations that break no promise.
     pub(super) notes: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl World {
 
     // === Faults ===
 
-    /// Lives through a fault, from its beginning to its end.
+    /// Causes a fault, from its beginning to its end.
     pub(super) async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         self.began = Instant::now();
         self.events.note(format!("begins: {fault}"));
@@ -273,7 +273,7 @@ impl World {
     fn crash(&mut self, slot: usize) {
         if let Some(member) = self.providers[slot].take() {
             self.checker.ended(member.instance.key(), member.life);
-            // The network first, so that nobody hears of it.
+            // The proxy first, so that the provider cannot deregister.
             drop(member.proxy);
             drop(member.provider);
         }
@@ -290,8 +290,8 @@ impl World {
 
     // === Checks ===
 
-    /// Waits until all agree. From then on every instance is to be seen at all times, until the
-    /// next fault.
+    /// Waits until everything agrees. From then until the next fault, every consumer must show
+    /// every instance.
     pub(super) async fn agree(&mut self) -> Result<Agreement, String> {
         let settled = settled(DEADLINE, async || match self.checker.verdict() {
             // There is nothing to wait for.
@@ -299,12 +299,12 @@ impl World {
             Ok(()) => self.look().await,
         })
         .await;
-        // What may not happen at all comes before what has not happened yet.
+        // A broken promise is reported before a missing agreement.
         self.checker.verdict()?;
         let mut notes: Vec<String> = Vec::new();
         for vanished in self.checker.vanished() {
             let note = self.explain(&vanished)?;
-            // What three consumers do not see is worth one word.
+            // One note, even if several consumers do not see it.
             if !notes.iter().any(|it| it.contains(vanished.key.as_str())) {
                 notes.push(note);
             }
@@ -325,9 +325,9 @@ impl World {
             .map(|member| (member.instance.key().clone(), member.provider.lease()))
     }
 
-    /// Source fault it is that a consumer did not see a provider that lives. The machine's, if that
-    /// was too busy to keep the lease alive and no consumer could know of trouble: that is worth a
-    /// word. Else a promise was broken; says how.
+    /// Explains why a consumer did not see a running provider. If the machine was too busy to keep
+    /// the lease alive and no consumer could notice that, returns a note. Otherwise fails with the
+    /// broken promise.
     fn explain(&self, vanished: &Vanished) -> Result<String, String> {
         let Vanished {
             from,
@@ -376,7 +376,7 @@ impl World {
         ))
     }
 
-    /// What happened in the last fault, and since; and how it stands now.
+    /// The events since the last fault began, and the current state.
     pub(super) fn account(&self) -> Vec<String> {
         let mut lines = self.events.around(self.began);
         let now = Instant::now() - self.began;
@@ -399,7 +399,7 @@ impl World {
         lines
     }
 
-    /// For how long the machine did not let this process run, at the longest.
+    /// The longest time for which the machine did not let this process run.
     pub(super) fn stalled(&self) -> Duration {
         self.stalls.of_ours()
     }
@@ -425,7 +425,7 @@ impl World {
         self.look_at_load(expected.len()).await
     }
 
-    /// As many watches, streams, connections and tasks as those who are there need, and no more.
+    /// Checks that there are no more watches, streams, connections and tasks than needed.
     async fn look_at_load(&self, providers: usize) -> Result<(), String> {
         let metrics = self.etcd.metrics().await;
         let watches = (metrics.watchers(), metrics.watch_streams());
@@ -452,7 +452,7 @@ impl World {
         Ok(())
     }
 
-    /// How many tasks there are at most while so many providers live.
+    /// The maximum number of tasks with `providers` providers.
     fn tasks_of(&self, providers: usize) -> usize {
         match self.usual {
             Some((then, tasks)) if providers < then => {
@@ -481,7 +481,7 @@ impl World {
     }
 }
 
-/// Nothing gets through, and whoever tries is told.
+/// Resets all connections and refuses new ones.
 async fn cut(proxy: &Proxy) {
     proxy.refuse().await;
     proxy.drop_connections();

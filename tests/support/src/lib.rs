@@ -1,6 +1,6 @@
-//! What the tests of several crates of the workspace share.
+//! Helpers for the tests of several crates of the workspace.
 //!
-//! Knows none of those crates, so that each can use it in its unit tests. Helpers that need a
+//! Depends on none of those crates, so that each can use it in its unit tests. Helpers that need a
 //! backend or an etcd are in `sd-tests`.
 //!
 //! ```

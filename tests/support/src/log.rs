@@ -11,10 +11,10 @@ use tracing::{
     subscriber::DefaultGuard,
 };
 
-/// The log of this thread: what `sd_core` and `sd_etcd` log at `INFO` and above, for as long as this
-/// lives.
+/// Captures the log of `sd_core` and `sd_etcd` on this thread, at `INFO` and above, until it is
+/// dropped.
 ///
-/// Left out is `sd_memory`, which logs the faults that a test injects, and what other threads log; a
+/// Does not capture `sd_memory`, which logs the faults that a test injects, nor other threads; a
 /// test on a current-thread runtime has none.
 #[derive(Debug)]
 pub struct Log {
@@ -29,13 +29,13 @@ pub struct Line {
     pub level: Level,
     /// Its message.
     pub message: String,
-    /// The names and values of its fields, in the order in which they were logged. A string that was
-    /// logged as such is quoted.
+    /// The names and values of its fields, in the order in which they were logged. A string that
+    /// was logged as such is quoted.
     pub fields: Vec<(String, String)>,
 }
 
 impl Log {
-    /// Captures what is logged from now on.
+    /// Begins to capture.
     pub fn capture() -> Self {
         Self::capture_at(Level::INFO)
     }
@@ -55,7 +55,7 @@ impl Log {
         self.lines.lock().clone()
     }
 
-    /// The lines so far as text, to compare with what is expected.
+    /// The lines so far as text, for comparisons.
     pub fn text(&self) -> Vec<String> {
         self.lines.lock().iter().map(Line::to_string).collect()
     }

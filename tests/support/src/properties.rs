@@ -2,10 +2,10 @@
 
 use proptest::test_runner::Config;
 
-/// Settings with `times` as many cases as `PROPTEST_CASES` says, which is 256 unless set. The more
-/// states there are to reach by chance, the more cases are needed.
+/// Settings with `times` as many cases as `PROPTEST_CASES`, which is 256 by default. A test with
+/// many states to reach needs more cases.
 ///
-/// A case that fails is printed and not stored: it becomes a test with a name instead.
+/// A failing case is printed, but not stored in a file: write a test with a name for it instead.
 pub fn cases(times: u32) -> Config {
     let config = Config::default();
     Config {

@@ -11,7 +11,7 @@ use sd_tests::{Consumer, Etcd, PATIENCE, Proxy, eventually, throughout};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// Away in one of two ways.
+/// The two ways in which etcd can be away.
 #[derive(Debug, Clone, Copy)]
 enum Away {
     Down,
@@ -34,7 +34,7 @@ impl Away {
     }
 }
 
-/// Of two services on one lease, one goes while etcd is away.
+/// One of two services on one lease deregisters while etcd is away.
 async fn one_of_two_deregisters_while_etcd_is(away: Away) {
     let etcd = Etcd::start().await;
     let client = client(etcd.endpoint());
@@ -68,7 +68,7 @@ async fn one_of_two_deregisters_while_etcd_is(away: Away) {
     );
     assert_eq!(etcd.leases().await, [stood.lease()]);
     assert!(staying.status().borrow().is_registered());
-    // A busy etcd's word may come too late, and is asked for again.
+    // A busy etcd may answer too late, so it is asked again.
     let ask_again = || deregister(&going);
     let is_settled = |outcome: &Deregistered| *outcome != Deregistered::Unconfirmed;
     eventually(PATIENCE, "an answer", ask_again, is_settled).await;
@@ -90,7 +90,7 @@ async fn deregistering_while_etcd_is_down_is_bounded_and_comes_true_when_it_is_b
     one_of_two_deregisters_while_etcd_is(Away::Down).await;
 }
 
-/// faults row 12, with nobody left who could go on trying.
+/// faults row 12, with no client left that could try again.
 #[tokio::test]
 async fn what_could_not_be_deregistered_ends_with_its_lease() {
     let etcd = Etcd::start().await;
@@ -131,7 +131,7 @@ async fn deregistering_while_re_registering_wins() {
         registered.unwrap();
     }
 
-    // Each lease and each put takes its time, so that the freeze meets some of both.
+    // Grants and puts are delayed, so that the freeze hits some of both.
     proxy.delay(Duration::from_millis(100));
     let lost = etcd.leases().await;
     join_all(lost.iter().map(|lease| etcd.revoke(*lease))).await;
@@ -155,14 +155,14 @@ async fn deregistering_while_re_registering_wins() {
     for n in 0..8 {
         let history = history(&etcd, &format!("/svc/{n}")).await;
         let puts = history.iter().filter(|it| **it == EventType::Put).count();
-        // The one before, and one that was under way.
+        // The put before, and one that was in flight.
         assert!(puts <= 2, "{history:?}");
         assert_eq!(history.last(), Some(&EventType::Delete), "{history:?}");
     }
 }
 
-/// faults row 12, where it is not known whether there is anything to deregister: a put that nobody
-/// answered may still be carried out after the thaw.
+/// faults row 12, if it is not known whether there is an entry: a put that was not answered may
+/// still be carried out after the thaw.
 #[tokio::test]
 async fn a_put_that_was_given_up_is_deregistered_too() {
     let etcd = Etcd::start().await;
@@ -189,7 +189,7 @@ async fn a_put_that_was_given_up_is_deregistered_too() {
 
     assert_eq!(outcome, Deregistered::Unconfirmed);
     assert!(matches!(registered.await.unwrap(), Err(Error::Closed)));
-    // What etcd puts after the thaw, if anything, goes although its lease lives on.
+    // If etcd carries out the put after the thaw, the entry is removed although its lease stays.
     let lease = etcd.leases().await;
     let kept = || etcd.get("/svc/staying");
     let settled = sleep(Duration::from_secs(TTL / 3 + 1));

@@ -1,4 +1,4 @@
-//! What etcd would refuse. (faults row 21)
+//! Entries that etcd would refuse. (faults row 21)
 
 use crate::{LONG, client, in_time, registrar, service};
 use futures::future::join_all;
@@ -51,7 +51,7 @@ async fn what_etcd_would_refuse_is_refused_before_anything_is_sent() {
     assert_eq!(etcd.client_connections(), 0);
 }
 
-/// faults row 21, for a service that stands already.
+/// faults row 21, for a service that is registered already.
 #[tokio::test]
 async fn a_new_value_that_etcd_would_refuse_leaves_the_old_one() {
     let etcd = Etcd::start().await;
@@ -70,7 +70,7 @@ async fn a_new_value_that_etcd_would_refuse_leaves_the_old_one() {
     assert!(registrar.status().borrow().is_registered());
 }
 
-/// The largest entry under `key` that is let through.
+/// The largest entry under `key` that the client accepts.
 async fn largest(client: &EtcdClient, key: &str) -> Service {
     let of = |bytes: usize| service(key, LONG).with_value(vec![b'x'; bytes]);
     let Err(Error::Invalid(Invalid::TooLarge { size, .. })) = client.register(&of(LIMIT)).await
@@ -91,8 +91,8 @@ async fn reclaim(registration: Registration, service: &Service) -> Registration 
     }
 }
 
-/// faults row 21, from the other side: nothing is let through that etcd refuses, in whatever way
-/// it is written.
+/// faults row 21, the other way round: etcd accepts every entry that the client accepts, however it
+/// is written.
 #[tokio::test]
 async fn the_largest_entry_that_is_let_through_is_taken_by_etcd() {
     let etcd = Etcd::start().await;
@@ -101,7 +101,7 @@ async fn the_largest_entry_that_is_let_through_is_taken_by_etcd() {
     for key in ["/svc/short", &format!("/svc/{}", "l".repeat(100_000))] {
         let service = largest(&client, key).await;
         let registration = in_time(client.register(&service)).await.unwrap();
-        // Guarded, the request is longer: by what stands there, and by what does not.
+        // With a guard the request is longer: for an existing entry, and for an absent one.
         let registration = reclaim(registration, &service).await;
         etcd.revoke(etcd.leases().await[0]).await;
         let _held = reclaim(registration, &service).await;
@@ -123,11 +123,11 @@ async fn the_largest_entry_that_is_let_through_is_taken_by_etcd() {
     }
 }
 
-/// faults row 21: what may be registered can be deregistered, however much at once.
+/// faults row 21: everything that can be registered can be deregistered, however much at once.
 #[tokio::test]
 async fn long_keys_go_as_well_as_they_came() {
     let etcd = Etcd::start().await;
-    // How much goes at once is the matter here, not how long a busy machine takes.
+    // The size is tested here, not the time that a busy machine takes.
     let client = EtcdClient::builder([etcd.endpoint()])
         .deregister_timeout(PATIENCE)
         .build()

@@ -1,4 +1,4 @@
-//! Providers at a registry that is away, and entries that no registry would take.
+//! Providers while the registry is away, and entries that no registry would accept.
 
 mod departures;
 mod limits;
@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 /// How long a deregistration may take in these tests.
 const BOUND: Duration = Duration::from_millis(500);
-/// What a slow machine may add to a bound, still far below any that would apply instead.
+/// What a slow machine may add to a bound. Far below any bound that could apply instead.
 const SLACK: Duration = Duration::from_secs(2);
-/// A lease that ends long after a test has lost its patience.
+/// A TTL, in seconds, that is much longer than a test.
 const LONG: u64 = 600;
 
 fn client(endpoint: impl Into<String>) -> EtcdClient {
@@ -43,7 +43,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("in time")
 }
 
-/// What `deregister` answers, and that it does so within its bound.
+/// The outcome of `deregister`, which must come within its bound.
 async fn deregister(registrar: &Registrar) -> Deregistered {
     timeout(2 * BOUND + SLACK, registrar.deregister())
         .await
@@ -51,9 +51,9 @@ async fn deregister(registrar: &Registrar) -> Deregistered {
         .unwrap()
 }
 
-/// What ever happened to `key`, from etcd's own history.
+/// All events of `key`, from etcd's own history.
 async fn history(etcd: &Etcd, key: &str) -> Vec<EventType> {
-    // Comes after whatever has happened, and tells where to stop.
+    // The last event, at which reading stops.
     let end = etcd.put(key, "the end").await;
     let mut client = etcd.client().await;
     let options = WatchOptions::new().with_start_revision(1);

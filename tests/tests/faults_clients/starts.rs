@@ -63,7 +63,7 @@ async fn who_waits_for_a_registry_no_longer_than_so_is_told_what_is_wrong() {
     }
     assert!(matches!(instancer.trouble(), Some(Trouble::List(_))));
 
-    // The consumer goes on, the provider does not until it is asked to again.
+    // The consumer goes on trying. The provider does not, until it is asked to register again.
     etcd.start_again().await;
     in_time(instancer.ready()).await.unwrap();
     assert_eq!(etcd.keys("/svc/").await, [""; 0]);
@@ -71,7 +71,7 @@ async fn who_waits_for_a_registry_no_longer_than_so_is_told_what_is_wrong() {
     assert_eq!(etcd.keys("/svc/").await, ["/svc/a"]);
 }
 
-/// faults row 13: there, but silent.
+/// faults row 13, with an etcd that runs but does not answer.
 #[tokio::test]
 async fn who_waits_for_a_frozen_registry_no_longer_than_so_is_told_what_is_wrong() {
     let etcd = Etcd::start().await;
@@ -95,7 +95,7 @@ async fn who_waits_for_a_frozen_registry_no_longer_than_so_is_told_what_is_wrong
         assert!(error.to_string().contains("no answer to"), "{error}");
     }
     in_time(instancer.ready()).await.unwrap();
-    // What was granted or put all the same goes again.
+    // Leases and entries of unanswered requests are removed again.
     eventually(PATIENCE, "no lease", || etcd.leases(), Vec::is_empty).await;
     assert_eq!(etcd.keys("/svc/").await, [""; 0]);
 }

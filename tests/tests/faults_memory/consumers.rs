@@ -1,4 +1,4 @@
-//! Consumers that read slowly or not at all, and entries that are not meant for them.
+//! Subscribers that read slowly or not at all, and entries that are not instances of their service.
 
 use crate::*;
 use futures::{FutureExt, StreamExt};
@@ -28,7 +28,7 @@ async fn whoever_reads_slowly_or_never_has_the_newest_and_holds_nobody_up() {
     let mut never = consumer.instancer().subscribe();
     let mut slow = consumer.instancer().subscribe();
     let mut prompt = consumer.instancer().subscribe();
-    // What a queue would keep alive.
+    // A queue would keep this alive.
     let state = consumer.instancer().state().unwrap();
     let first = Arc::downgrade(state.instances().iter().next().unwrap());
     drop(state);
@@ -113,7 +113,8 @@ async fn garbage_is_skipped_and_counted_and_hides_nobody() {
             2 * count,
             "met in the watch"
         );
-        // An instance that becomes unreadable is none any more, and one again once it is mended.
+        // An instance whose value becomes unreadable is removed, and added again when it can be
+        // read.
         registry.put("/svc/late", "?").unwrap();
         consumer.settles_on(&[ADDRESS, OTHER]).await;
         registry.put("/svc/late", "10.0.0.4:80").unwrap();
@@ -132,7 +133,7 @@ async fn garbage_is_skipped_and_counted_and_hides_nobody() {
     assert!(consumer.instancer().trouble().is_none());
 }
 
-/// faults row 19, where it piled up while the watch was away.
+/// faults row 19, with entries that were written while the watch was interrupted.
 #[tokio::test(start_paused = true)]
 async fn large_garbage_does_not_keep_a_watch_from_resuming() {
     let registry = Registry::new();
@@ -166,7 +167,7 @@ async fn a_service_does_not_see_its_namesakes() {
     let b = Provider::in_memory(&registry, "/svc/foobar/a", OTHER, ttl()).await;
     foo.settles_on(&[ADDRESS]).await;
     foobar.settles_on(&[OTHER]).await;
-    // Met in a list as well as in a watch, and no nearer than that.
+    // Keys that are close to the prefix must not be shown, after a list or by a watch.
     let late = Consumer::in_memory(&registry, "/svc/foo/", GRACE).await;
     late.settles_on(&[ADDRESS]).await;
     for stranger in ["/svc/foo", "/svc/fo", "/svc/foo-/a", "/svc/foo0", "/svc"] {

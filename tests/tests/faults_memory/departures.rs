@@ -1,4 +1,4 @@
-//! Deregistering at a bad moment, and being dropped at any.
+//! Deregistering at a bad moment, and being dropped at any moment.
 
 use crate::*;
 use futures::StreamExt;
@@ -84,7 +84,7 @@ async fn deregistering_while_the_registry_is_down_is_bounded_and_comes_true_when
     deregisters_while(Registry::kill, Registry::restart, 2 * ttl().duration()).await;
 }
 
-/// faults row 12, with nobody left who could go on trying.
+/// faults row 12, with no client left that could try again.
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_deregistered_ends_with_its_lease() {
     for freeze in [true, false] {
@@ -150,7 +150,7 @@ async fn deregistering_while_re_registering_wins() {
     );
 }
 
-/// faults row 12, where the registry falls silent in the middle of putting a lost entry back.
+/// faults row 12, if the registry stops answering while a lost entry is put back.
 #[tokio::test(start_paused = true)]
 async fn deregistering_while_re_registering_with_a_silent_registry_wins() {
     for after in (0..300).step_by(10) {
@@ -179,7 +179,7 @@ async fn deregistering_while_re_registering_with_a_silent_registry_wins() {
     }
 }
 
-/// All that one process can own: registered, followed, called and subscribed to.
+/// A process with one of everything: a registrar, an instancer, an endpointer and subscriptions.
 async fn process(registry: Registry) {
     let client = registry.client();
     let registrar = Registrar::new(client.clone(), service(KEY, ADDRESS));
@@ -203,7 +203,7 @@ async fn a_process_that_is_aborted_leaves_nothing_behind() {
         let (other, consumer) = (other(&registry).await, consumer(&registry).await);
         consumer.settles_on(&[OTHER]).await;
         let lease = other.stands_in(&registry).await;
-        // What those of the last round began has ended.
+        // Waits for the ends of what the last round began.
         sleep(seconds(20)).await;
         let before = (tasks(), registry.watchers(), registry.entries());
 
@@ -222,7 +222,7 @@ async fn a_process_that_is_aborted_leaves_nothing_behind() {
     }
 }
 
-/// faults row 27, in every trouble that a registry can be in.
+/// faults row 27, in every kind of outage.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_is_aborted_in_an_outage_leaves_its_lease_to_run_out_and_no_more() {
     type Change = fn(&Registry);
@@ -287,13 +287,13 @@ async fn whatever_is_dropped_ends_what_it_began() {
     drop(other);
     let left = async || (tasks(), registry.entries().len(), registry.leases().len());
     eventually(PATIENCE, "nothing", left, |left| *left == (before, 0, 0)).await;
-    // Nobody is asked for anything any more.
+    // No more calls are made.
     let asked = registry.calls();
     sleep(seconds(600)).await;
     assert_eq!(registry.calls(), asked);
 }
 
-/// faults row 12: a bound is a bound, also where the client's is longer than the registrar's.
+/// faults row 12: the registrar's bound holds even if the client's is longer.
 #[tokio::test(start_paused = true)]
 async fn the_bound_of_a_deregistration_is_the_registrars() {
     let registry = Registry::new();

@@ -23,7 +23,7 @@ type Consumer = sd_tests::Consumer<MemoryClient>;
 const PREFIX: &str = "/svc";
 const KEY: &str = "/svc/a";
 const ADDRESS: &str = "10.0.0.1:80";
-/// Of a provider that no fault is done to.
+/// The key of a provider without faults.
 const OTHER_KEY: &str = "/svc/b";
 const OTHER: &str = "10.0.0.2:80";
 /// The default of an instancer.
@@ -44,7 +44,7 @@ fn ttl() -> Ttl {
     Ttl::from_secs(10).unwrap()
 }
 
-/// Within this, a provider is back after a loss.
+/// How long a provider takes at most to be back after a loss.
 fn back_within() -> Duration {
     ttl().duration() / 3 + seconds(1)
 }
@@ -65,7 +65,7 @@ async fn consumer(registry: &Registry) -> Consumer {
     Consumer::in_memory(registry, PREFIX, GRACE).await
 }
 
-/// Two providers, and a consumer that has both of them to call.
+/// Two providers, and a consumer that can call both of them.
 async fn fleet(registry: &Registry) -> (Provider, Provider, Consumer) {
     let consumer = consumer(registry).await;
     let (provider, other) = (provider(registry).await, other(registry).await);

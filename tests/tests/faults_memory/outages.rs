@@ -1,4 +1,4 @@
-//! A registry that freezes, goes down, forgets its history, or comes back empty.
+//! A registry that freezes, goes down, compacts its history, or comes back empty.
 
 use crate::*;
 use sd_core::{
@@ -11,8 +11,7 @@ fn has_both(view: &View) -> bool {
     view.has(ADDRESS) && view.has(OTHER)
 }
 
-/// Awaits `fault`, while both are there to call, and at the end are what they were: their
-/// endpoints were made once.
+/// Awaits `fault`. Checks that both instances can be called all the time, and keep their endpoints.
 async fn loses_nobody<O>(consumer: &Consumer, fault: impl Future<Output = O>) -> O {
     let look = async || {
         consumer.pick();
@@ -118,7 +117,7 @@ async fn a_freeze_of_less_than_half_the_ttl_is_seen_as_staleness_and_no_more() {
     );
 }
 
-/// What a registry that comes back with its data, and the leases in it, does to nobody.
+/// Checks that nobody is affected by a registry that comes back with its data and leases.
 async fn comes_back_with_its_data_after(down: Duration) {
     let registry = Registry::new();
     let (provider, other, consumer) = fleet(&registry).await;
@@ -128,7 +127,7 @@ async fn comes_back_with_its_data_after(down: Duration) {
 
     let fault = async {
         registry.kill();
-        // Written by somebody who is quicker at the restart than we are.
+        // Written by another client, which is faster after the restart.
         registry.put("/svc/c", "10.0.0.3:80").unwrap();
         sleep(down).await;
         assert!(!consumer.view().live);
@@ -177,8 +176,7 @@ async fn a_restart_after_twice_the_ttl_finds_the_old_leases_and_keeps_them() {
     comes_back_with_its_data_after(2 * ttl().duration()).await;
 }
 
-/// faults row 5, where the leases have run out meanwhile: the registry went on, and only could not
-/// be reached.
+/// faults row 5, with leases that expire: the registry keeps running, but cannot be reached.
 #[tokio::test(start_paused = true)]
 async fn a_registry_out_of_reach_for_twice_the_ttl_is_registered_with_anew() {
     let registry = Registry::new();
@@ -211,8 +209,8 @@ async fn a_registry_out_of_reach_for_twice_the_ttl_is_registered_with_anew() {
     assert_eq!(registry.calls().lists, before.lists);
 }
 
-/// A registry that comes back empty after a second, its counter where `strangers` have pushed it:
-/// those who live are back before anybody misses them, and who crashed goes with the grace period.
+/// A registry that comes back empty after a second, with writes of `strangers`. Running providers
+/// are back before they are removed, and a crashed one is removed after the grace period.
 async fn comes_back_empty(strangers: impl Fn(&Registry)) {
     let registry = Registry::new();
     let (provider, other, consumer) = fleet(&registry).await;
@@ -266,7 +264,7 @@ async fn a_registry_that_comes_back_empty_is_filled_again_and_empties_nobody() {
     comes_back_empty(|_| {}).await;
 }
 
-/// faults row 6, with the counter past ours.
+/// faults row 6, with a revision beyond the known one.
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_comes_back_as_somebody_elses_is_noticed_as_well() {
     comes_back_empty(|registry| {
@@ -297,7 +295,7 @@ async fn a_compaction_while_the_watch_was_down_is_one_list_and_a_diff() {
         registry.compact();
         let down = registry.calls();
         registry.restart();
-        // What is new comes at once, what is gone with the grace period.
+        // Additions apply at once, removals after the grace period.
         let live = consumer.turns_live().await;
         let changed = |view: &View| view.has("10.0.0.6:80") && view.has("10.0.0.5:80");
         let view = consumer.sees("the changes", changed).await;
@@ -327,7 +325,7 @@ async fn a_compaction_while_the_watch_was_down_is_one_list_and_a_diff() {
     consumer.settles_on(&now[..3]).await;
 }
 
-/// Those who find the registry away when they start.
+/// Provider and consumer that start while the registry is away.
 async fn starts_while(
     begin: impl Fn(&Registry),
     end: impl Fn(&Registry),
@@ -339,7 +337,7 @@ async fn starts_while(
     let provider = Registrar::new(client.clone(), service(KEY, ADDRESS));
     let instancer = Instancer::new(registry.client(), Prefix::new(PREFIX).unwrap());
 
-    // A plain error, and nothing further, where a deadline is set.
+    // With a deadline: an error, and no further attempts.
     let limited = Registrar::new(registry.client(), service(OTHER_KEY, OTHER));
     let start = Instant::now();
     let (refused, unready) = tokio::join!(
@@ -356,7 +354,7 @@ async fn starts_while(
     sleep(seconds(60)).await;
     assert_eq!(registry.calls().registers, gave_up.registers);
 
-    // Without end, and without haste, where none is.
+    // Without a deadline: attempts without end, but not in a hot loop.
     let asked = registry.calls();
     let minutes = seconds(600);
     let (waits, unready) = tokio::join!(
@@ -394,7 +392,7 @@ async fn a_registry_that_is_not_there_at_the_start_is_waited_for() {
     .await;
 }
 
-/// faults row 13, where it is there and does not answer.
+/// faults row 13, with a registry that runs but does not answer.
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_is_frozen_at_the_start_is_waited_for() {
     starts_while(Registry::freeze, Registry::thaw, |error| {
@@ -403,7 +401,7 @@ async fn a_registry_that_is_frozen_at_the_start_is_waited_for() {
     .await;
 }
 
-/// faults row 6, as those see it who deal with the client alone.
+/// faults row 6, for users of the client without the layers above.
 #[tokio::test(start_paused = true)]
 async fn a_rebuilt_registry_is_told_from_the_old_one_wherever_its_counter_stands() {
     for strangers in [0, 100] {

@@ -1,4 +1,4 @@
-//! What becomes of a registration when its lease or its key is interfered with.
+//! Registrations whose lease or key somebody else changes.
 
 use crate::*;
 use futures::future::join_all;
@@ -6,7 +6,7 @@ use sd_core::{Client, Deregistered, EndpointSource, Error, Invalid, Registrar, R
 use sd_tests::{PATIENCE, eventually, throughout};
 use tokio::time::{sleep, timeout};
 
-/// Waits for the status itself, which may be over before the next look.
+/// Waits for the status through its channel, since it may have passed at the next poll.
 async fn is_taken_by(provider: &Provider, value: &'static str) {
     let mut status = provider.registrar().status();
     let is_taken = |status: &RegistrarStatus| matches!(status, RegistrarStatus::Taken { value: new } if new == value);
@@ -87,7 +87,7 @@ async fn an_overwritten_key_is_reported_and_left_alone_until_it_is_free() {
     is_taken_by(&provider, "10.9.9.9:80").await;
     consumer.settles_on(&["10.9.9.9:80", OTHER]).await;
 
-    // It looks from time to time whether the key is free; that changes nothing, however long.
+    // It checks from time to time whether the key is free, without changing anything.
     let (before, revision) = (registry.calls(), registry.revision());
     consumer.never_empty(sleep(seconds(120))).await;
     assert_eq!(registry.revision(), revision, "no put");
@@ -129,7 +129,7 @@ async fn an_overwritten_key_is_retaken_where_that_was_asked_for() {
     assert_eq!(registry.revision(), revision + 1, "one put");
 }
 
-/// faults row 9, where both insist.
+/// faults row 9, if both providers retake the key.
 #[tokio::test(start_paused = true)]
 async fn two_who_both_insist_on_a_key_make_no_put_war() {
     let registry = Registry::new();
@@ -228,7 +228,7 @@ async fn what_no_registry_takes_is_refused_before_anything_is_sent() {
     );
     let status = registrar.status().borrow();
     assert!(matches!(*status, RegistrarStatus::Failed(_)), "{status:?}");
-    // An update is refused likewise, and what stands stays.
+    // An update is refused too, and the old value stays.
     let update = provider.registrar().update(vec![b'x'; 2 * 1024 * 1024]);
     assert!(matches!(update.await, Err(Error::Invalid(_))));
 

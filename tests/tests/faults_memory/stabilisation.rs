@@ -1,11 +1,11 @@
-//! What a consumer shows of its doubts: what is held, since when, and why.
+//! How a consumer shows held removals: which, since when, and why.
 
 use crate::*;
 use sd_core::{Error, Health, Registrar, Trouble, WatchError};
 use sd_tests::View;
 use tokio::time::sleep;
 
-/// What an event says of the one that is held: the key, since when, and the trouble.
+/// The held removal in an event: the key, since when, and the trouble.
 fn held(consumer: &Consumer) -> Option<(String, Instant, Trouble)> {
     let state = consumer.instancer().state().unwrap();
     assert!(state.held().len() <= 1);
@@ -25,7 +25,7 @@ fn is_disruption(why: &Trouble) -> bool {
     )
 }
 
-/// Freezes the registry for so long; gives the moment of the thaw.
+/// Freezes the registry for `length`. Returns the time of the thaw.
 async fn freeze(registry: &Registry, length: Duration) -> Instant {
     registry.freeze();
     sleep(length).await;
@@ -59,7 +59,7 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
         assert!(held(&consumer).is_none(), "not known yet");
         sleep(seconds(2)).await;
 
-        // Healing: live, and the removal is held since it was told, because of the disruption.
+        // Healing: live, and the removal is held since it was reported, because of the disruption.
         let thaw = Instant::now();
         registry.thaw();
         sleep(millis(1)).await;
@@ -69,7 +69,8 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
         assert!(is_disruption(&why), "{why:?}");
         assert!(consumer.view().has("10.0.0.3:80"), "still to be called");
 
-        // What is told later in the grace period is held since then, and no longer than the rest.
+        // A removal that is reported later in the grace period is held since then, until the same
+        // end.
         sleep(seconds(5)).await;
         registry.put("/svc/d", "10.0.0.4:80").unwrap();
         sleep(millis(1)).await;
@@ -81,7 +82,7 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
         let since: Vec<_> = state.held().map(|(_, held)| held.since).collect();
         assert_eq!(since, [thaw, told]);
 
-        // Settled: both go with the end of the grace period, and from then on removals at once.
+        // Settled: both apply at the end of the grace period, and later removals apply at once.
         sleep(thaw + GRACE - Instant::now() - millis(1)).await;
         assert_eq!(consumer.view().held, ["/svc/c", "/svc/d"]);
         consumer.loses_at(thaw + GRACE, "10.0.0.3:80").await;
@@ -96,8 +97,8 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
     consumer.never_empty(fault).await;
 }
 
-/// New trouble before the end of the grace period starts it anew; what is held keeps its date and
-/// its reason.
+/// New trouble before the end of the grace period starts it again. A held removal keeps its time
+/// and reason.
 #[tokio::test(start_paused = true)]
 async fn trouble_within_the_grace_period_starts_it_anew() {
     let registry = Registry::new();
@@ -129,7 +130,7 @@ async fn trouble_within_the_grace_period_starts_it_anew() {
     consumer.settles_on(&[ADDRESS, OTHER]).await;
 }
 
-/// An outage without an end holds without an end.
+/// During an endless outage, removals are held without end.
 #[tokio::test(start_paused = true)]
 async fn nobody_goes_while_the_trouble_lasts() {
     let registry = Registry::new();
@@ -144,7 +145,7 @@ async fn nobody_goes_while_the_trouble_lasts() {
     consumer.settles_on(&[OTHER]).await;
 }
 
-/// Who is put back is not held any more, and its endpoint is the one it was.
+/// An instance that is put back is no longer held, and keeps its endpoint.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_within_the_grace_period_was_never_away() {
     let registry = Registry::new();
@@ -166,7 +167,7 @@ async fn who_comes_back_within_the_grace_period_was_never_away() {
     assert_eq!(consumer.made(), 2);
 }
 
-/// A removal that was announced as draining is never held, whatever the registry went through.
+/// The removal of a draining instance is never held, whatever happened to the registry.
 #[tokio::test(start_paused = true)]
 async fn who_announces_that_it_goes_is_never_held() {
     let registry = Registry::new();
@@ -187,7 +188,7 @@ async fn who_announces_that_it_goes_is_never_held() {
     consumer.settles_on(&[OTHER]).await;
 }
 
-/// With a grace period of zero nothing is held: removals apply as they are told.
+/// With a grace period of zero nothing is held: removals apply at once.
 #[tokio::test(start_paused = true)]
 async fn a_grace_period_of_zero_turns_it_off() {
     let registry = Registry::new();

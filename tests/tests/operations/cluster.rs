@@ -1,10 +1,10 @@
-//! One of several members is in trouble, and the others are not.
+//! A fault of one member of a cluster.
 
 use crate::*;
 use sd_tests::Cluster;
 
-/// A cluster, with a consumer and a provider that know all its members, and the index of the one
-/// that the consumer hangs on.
+/// A cluster, with a consumer and a provider that know all its members, and the index of the member
+/// to which the consumer is connected.
 async fn scene() -> (Cluster, usize, Consumer, Provider) {
     let cluster = Cluster::start().await;
     let client = || EtcdClient::connect(cluster.endpoints()).unwrap();

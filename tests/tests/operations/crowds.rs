@@ -1,4 +1,4 @@
-//! Many services and prefixes in one process: a fault of all is said once.
+//! Many services and prefixes in one process: a fault of all of them is logged once.
 
 use crate::*;
 use futures::future::join_all;
@@ -6,7 +6,7 @@ use sd_core::Client;
 
 const MANY: usize = 50;
 
-/// So many instancers and registrars on one client.
+/// Many instancers and registrars on one client.
 async fn crowd(etcd: &Etcd) -> (Vec<Instancer>, Vec<Registrar>) {
     let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
     let registrars = (0..MANY).map(|n| {

@@ -10,10 +10,10 @@ const DOCUMENT: &str = include_str!("../../../docs/operations.md");
 pub(crate) struct Row {
     pub(crate) fault: String,
     pub(crate) lines: Vec<Line>,
-    /// It says that there is no line.
+    /// Whether the row says that nothing is logged.
     pub(crate) is_silent: bool,
     pub(crate) meters: Vec<Meter>,
-    /// What is quoted of advice, from `"` to `"`.
+    /// The quoted pieces of advice, from `"` to `"`.
     pub(crate) advice: Vec<String>,
 }
 

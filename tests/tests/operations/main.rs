@@ -1,5 +1,5 @@
-//! What an operator sees: each fault of docs/operations.md is provoked, and leaves the lines and
-//! moves the metrics that its row there names.
+//! What an operator sees: the tests cause each fault of docs/operations.md, and check that it
+//! produces the log lines and changes the metrics of its row.
 
 mod cluster;
 mod connections;
@@ -124,7 +124,7 @@ fn service() -> Service {
     Service::new(KEY, ADDRESS).unwrap().with_ttl(Ttl::MIN)
 }
 
-/// A consumer that follows a provider; the consumer first, so that its watch is there.
+/// A consumer that follows a provider. The consumer starts first, so that its watch is open.
 async fn fleet(endpoint: String) -> (Consumer, Provider) {
     let consumer = Consumer::start(endpoint.clone(), "/services/hello").await;
     let provider = Provider::start(endpoint, KEY, ADDRESS).await;

@@ -1,4 +1,4 @@
-//! The log and the metrics of a test, held against the document.
+//! Compares the log and the metrics of a test with the document.
 
 use crate::{
     document::{Meter, Row, is},
@@ -8,7 +8,7 @@ use sd_tests::{Log, PATIENCE, eventually};
 use std::collections::BTreeMap;
 use tracing::Level;
 
-/// So often a line may be there for one fault: once for each of two clients with two connections.
+/// How often a line may occur for one fault: once for each of two connections of two clients.
 const MOST_LINES: usize = 4;
 
 /// The log and the metrics of this thread, as an operator sees them.
@@ -35,8 +35,8 @@ impl Monitor {
         self.meters.reset();
     }
 
-    /// Waits until all that the row of `fault` promises was seen. Whatever else is worth a warning
-    /// has to be in the document too, and nothing is said again and again.
+    /// Waits until everything in the row of `fault` was seen. Other warnings must be in the
+    /// document too, and no line may be repeated too often.
     pub(crate) async fn shows(&self, fault: &str) {
         self.shows_up_to(MOST_LINES, fault).await;
     }

@@ -1,4 +1,4 @@
-//! The registry is away, or serves nobody.
+//! Outages: the registry cannot be reached, or serves nobody.
 
 use crate::*;
 
@@ -80,7 +80,7 @@ async fn the_quota_is_used_up() {
 
     monitor.reset();
     registry.delete("/services/c");
-    // It is heard of at once, and put back a moment later.
+    // The loss is noticed at once, and the entry is put back a moment later.
     tokio::time::sleep(Duration::from_millis(1)).await;
     registry.refuse(Error::Exhausted {
         message: "database space exceeded".into(),

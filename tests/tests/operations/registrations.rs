@@ -1,4 +1,4 @@
-//! What providers hold is interfered with.
+//! Faults of registrations: their keys and leases are changed.
 
 use crate::*;
 use etcd_client::PutOptions;
@@ -142,7 +142,7 @@ async fn a_provider_stands_still_for_longer_than_its_ttl() {
     provider.stands(&etcd).await;
 
     monitor.reset();
-    // As SIGSTOP would: nothing of this process runs meanwhile but etcd, which is another.
+    // Like SIGSTOP: this process stands still, and etcd runs.
     thread::sleep(3 * Ttl::MIN.duration());
 
     monitor
@@ -175,7 +175,7 @@ async fn a_key_stands_that_was_given_up() {
     let lease = provider.stands(&etcd).await;
 
     monitor.reset();
-    // As a put that was given up, and that etcd makes good at a thaw.
+    // Like a put that was given up and that etcd carries out after a thaw.
     let options = PutOptions::new().with_lease(lease);
     let mut late = etcd.client().await;
     late.put("/services/hello/late", ADDRESS, Some(options))

@@ -1,4 +1,4 @@
-//! Credentials, rights and certificates do not fit.
+//! Wrong credentials, rights and certificates.
 
 use crate::*;
 use sd_etcd::Tls;
@@ -22,7 +22,7 @@ async fn rights_are_missing() {
     monitor.shows("credentials or rights are wrong").await;
 }
 
-/// What etcd says depends on the misfit, and what the operator is told to check is in the document.
+/// etcd's error depends on the mistake. The advice for the operator is in the document.
 #[tokio::test]
 async fn tls_does_not_fit() {
     let (ca, other) = (Ca::new(), Ca::new());
@@ -79,7 +79,7 @@ async fn a_token_expires() {
     registrar.register().await.unwrap();
 
     monitor.reset();
-    // Kept alive and looked at every four seconds, each time with a token that has expired.
+    // Kept alive and verified every four seconds, each time with an expired token.
     let second = Instancer::new(client, prefix());
     second.ready().await.unwrap();
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -120,7 +120,7 @@ async fn a_provider_may_not_read_its_keys() {
     let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     if etcd.version().await.starts_with("3.4.") {
-        // Lets everybody look, up to 3.4.25.
+        // Up to 3.4.25, etcd does not check this right.
         return;
     }
     etcd.enable_auth().await;

@@ -1,4 +1,4 @@
-//! What consumers see is in doubt.
+//! Faults of what consumers see: held removals, gaps, unreadable entries, failing factories.
 
 use crate::*;
 use futures::StreamExt;
@@ -9,7 +9,7 @@ async fn etcd_comes_back_empty() {
     let monitor = Monitor::start();
     let etcd = Etcd::start().await;
     let (consumer, _provider) = fleet(etcd.endpoint()).await;
-    // Nobody will put it back.
+    // No provider will put it back.
     etcd.put("/services/hello/z", "10.0.0.9:80").await;
     consumer.settles_on(&[ADDRESS, "10.0.0.9:80"]).await;
 
@@ -52,7 +52,7 @@ async fn the_history_is_compacted_meanwhile() {
     let proxy = Proxy::to(etcd.address()).await;
     etcd.put(KEY, ADDRESS).await;
     let consumer = Consumer::start(proxy.endpoint(), "/services/hello").await;
-    // Once it sees this, its watch is there.
+    // Once it sees this, its watch is open.
     etcd.put("/services/hello/b", "10.0.0.2:80").await;
     consumer.settles_on(&[ADDRESS, "10.0.0.2:80"]).await;
 

@@ -1,4 +1,4 @@
-//! Balancers: which of the endpoints the next call goes to.
+//! Balancers: choose the endpoint for the next call.
 
 mod random;
 mod round_robin;
@@ -35,17 +35,17 @@ use std::sync::Arc;
 ///
 /// [`Retry`](crate::Retry) does the reporting, and calls another endpoint when one fails.
 pub trait Balancer: Send + Sync {
-    /// What its endpoints hold: what a [`Factory`](crate::Factory) makes of an instance.
+    /// The target of its endpoints: what a [`Factory`](crate::Factory) makes from an instance.
     type Target: Send + Sync + 'static;
 
-    /// The endpoint for a call of which `context` says what is known. Neither blocks nor waits.
+    /// Picks an endpoint for the call that `context` describes. Does not block or wait.
     ///
     /// # Errors
-    /// [`NoEndpoints`] if there is none to pick from. That all were tried is no error: one of them
-    /// is picked again.
+    /// [`NoEndpoints`] if there are no endpoints. If all were tried already, one of them is picked
+    /// again.
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<Self::Target>, NoEndpoints>;
 
-    /// The endpoint for a call of which nothing is known.
+    /// Picks an endpoint with an empty context.
     ///
     /// # Errors
     /// As [`pick`](Self::pick).
@@ -73,8 +73,8 @@ impl<B: Balancer + ?Sized> Balancer for Box<B> {
     }
 }
 
-/// The first endpoint from `start` on, going round, that was not tried; the one at `start` if all
-/// were. `start` must be in the slice.
+/// The first endpoint that was not tried, from `start` on and around; the one at `start` if all
+/// were tried. `start` must be a valid index.
 #[inline]
 fn untried_from<'a, E>(
     endpoints: &'a [Arc<Endpoint<E>>],

@@ -23,8 +23,8 @@ pub struct Random<S> {
     source: S,
 }
 
-/// How many endpoints are drawn that all turn out to be tried, before the next untried one after the
-/// last of them is taken.
+/// How many times to draw an endpoint that was already tried, before taking the next untried one in
+/// order.
 const DRAWS: usize = 8;
 
 impl<S> Random<S> {

@@ -16,9 +16,9 @@ use std::{
 
 /// Picks the endpoints in turn, in the order of their keys.
 ///
-/// Starts at a random one, so that many clients that start together do not all call the same. Each
-/// thread goes round on its own, so that threads do not wait for each other's counters; over all
-/// threads, every endpoint gets its share.
+/// Starts at a random endpoint, so that clients that start together do not all call the same one.
+/// Each thread has a counter of its own, so that threads do not contend; every endpoint still gets
+/// its share of the picks of all threads together.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, RoundRobin};
@@ -37,18 +37,19 @@ pub struct RoundRobin<S> {
     counters: Box<[Counter]>,
 }
 
-/// The counter of the threads whose number ends in its index. Aligned so that no two share a cache
-/// line, nor a pair of lines that is fetched together.
+/// The counter of some threads. Aligned so that no two counters share a cache line, or a pair of
+/// lines that is fetched together.
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
 impl<S> RoundRobin<S> {
     /// Takes turns among the endpoints of `source`.
     pub fn new(source: S) -> Self {
-        // Twice the processors, as the numbers of the threads that pick are seldom consecutive.
+        // More counters than processors, since the numbers of picking threads are seldom
+        // consecutive.
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let counters = (2 * threads.min(64)).next_power_of_two();
-        // Small, so that the counter neither wraps nor needs a division of 64 bits for long.
+        // A small start, so that the counter does not wrap, or need a 64-bit division, for long.
         Self::starting_at(source, counters, || usize::from(fastrand::u16(..)))
     }
 
@@ -67,7 +68,7 @@ impl<S> RoundRobin<S> {
 
     #[inline]
     fn count(&self) -> usize {
-        // There is a power of two of them.
+        // The number of counters is a power of two.
         let mine = thread_number() & (self.counters.len() - 1);
         self.counters[mine].0.fetch_add(1, Ordering::Relaxed)
     }
@@ -94,7 +95,7 @@ impl<S: fmt::Debug> fmt::Debug for RoundRobin<S> {
     }
 }
 
-/// The number of this thread: threads that pick are numbered from 0.
+/// The number of this thread. Threads are numbered from 0 as they first pick.
 #[inline]
 fn thread_number() -> usize {
     thread_local! {

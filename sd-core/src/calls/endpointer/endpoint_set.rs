@@ -1,6 +1,6 @@
-//! The endpoint set: which instances there are, which of them have an endpoint, and whose factory
-//! is to run when. A state machine without I/O; [`FactoryRuns`](super::factory_runs::FactoryRuns)
-//! runs the factories.
+//! The endpoint set: which instances are known, which of them have an endpoint, and which factory
+//! runs when. A state machine without I/O; [`FactoryRuns`](super::factory_runs::FactoryRuns) runs
+//! the factories.
 
 #[cfg(test)]
 mod model;
@@ -32,7 +32,7 @@ pub(super) struct EndpointSet<E> {
     log: FailureLog,
     /// How many slots have an endpoint.
     made: usize,
-    /// How many instances of the first event have had no run of their factory yet.
+    /// How many instances of the first event still wait for their factory's first result.
     untried: usize,
     /// Whether the table has changed since it was last built.
     changed: bool,
@@ -41,10 +41,10 @@ pub(super) struct EndpointSet<E> {
 /// The state of one key.
 struct Slot<E> {
     instance: Arc<Instance>,
-    /// What callers get. Of the instance's address, or of an earlier one as long as there is no
-    /// other.
+    /// What callers get. Made for the instance's address, or for its earlier address while the
+    /// factory has not succeeded for the new one.
     endpoint: Option<Arc<Endpoint<E>>>,
-    /// `None` if the endpoint is of the instance's address.
+    /// `None` if the endpoint was made for the instance's address.
     run: Option<FactoryRun>,
     /// Set after a failure.
     backoff: Option<Box<Backoff>>,
@@ -52,7 +52,7 @@ struct Slot<E> {
 }
 
 impl<E> EndpointSet<E> {
-    /// An empty one that runs at most `limit` factories at once.
+    /// An empty set that runs at most `limit` factories at once.
     pub(super) fn new(limit: usize, backoff: Backoff) -> Self {
         Self {
             known: None,
@@ -81,7 +81,7 @@ impl<E> EndpointSet<E> {
                 InstanceChange::Removed(instance) => abandoned.extend(self.remove(&instance)),
             }
         }
-        // The reason for an empty table changes too, from unknown to empty.
+        // Even if the table stays empty, its reason changes: from unknown to empty.
         self.changed |= first;
         self.log_all_made(now);
         abandoned
@@ -107,7 +107,7 @@ impl<E> EndpointSet<E> {
         };
         let moved = slot.instance.address() != new.address();
         slot.instance = new.clone();
-        // May be true although it moved: the address may have changed back.
+        // Can be true after a change of address: it may have changed back.
         let is_made = slot
             .endpoint
             .as_ref()
@@ -116,7 +116,7 @@ impl<E> EndpointSet<E> {
             let update = |old: Arc<Endpoint<E>>| Arc::new(old.with_instance(new.clone()));
             slot.endpoint = slot.endpoint.take().map(update);
         }
-        // Even an endpoint of another address is ranked by its instance's status.
+        // An endpoint of the earlier address is ranked by the new status too.
         self.changed |= slot.endpoint.is_some();
         if !moved {
             return None;
@@ -133,13 +133,13 @@ impl<E> EndpointSet<E> {
         self.failures.remove(instance.key());
         self.untried -= usize::from(slot.untried);
         self.made -= usize::from(slot.endpoint.is_some());
-        // If the table is empty, the reason may be another now.
+        // If the table is empty, its reason may have changed.
         self.changed |= slot.endpoint.is_some() || self.made == 0;
         slot.run.and_then(|run| self.queue.cancel(run))
     }
 
-    /// Starts a factory, if one is due and the limit allows it: the run, and the instance to call
-    /// the factory with.
+    /// Starts a factory, if one is due and the limit allows it. Returns the run, and the instance
+    /// to call the factory with.
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, key) = self.queue.start(now)?;
         let slot = self.slots.get_mut(&key)?;
@@ -147,12 +147,12 @@ impl<E> EndpointSet<E> {
         Some((id, slot.instance.clone()))
     }
 
-    /// When [`start_run`](Self::start_run) may start one if nothing else happens before.
+    /// When to call [`start_run`](Self::start_run) again, unless something else happens before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.queue.wake_at()
     }
 
-    /// Takes what a factory made. The result of an abandoned run is ignored.
+    /// Takes the result of a factory. Ignores the result of a cancelled run.
     pub(super) fn finish_run(&mut self, id: RunId, made: Result<E, FactoryError>, now: Instant) {
         let Some(key) = self.queue.finish(id) else {
             return;
@@ -204,8 +204,8 @@ impl<E> EndpointSet<E> {
         self.changed
     }
 
-    /// Builds the table, in the order of the keys: the endpoints of instances that take calls; if
-    /// there are none, of those of weight 0; if there are none either, of those that are draining.
+    /// Builds the table, in the order of the keys, from the endpoints of the best rank that exists:
+    /// serving with a weight, serving with weight 0, draining.
     pub(super) fn table(&mut self) -> Box<[Arc<Endpoint<E>>]> {
         self.changed = false;
         let best = self.slots.values().filter_map(Slot::rank).min();
@@ -216,12 +216,12 @@ impl<E> EndpointSet<E> {
             .collect()
     }
 
-    /// Whether the instances are known and the factories of the first ones have all been tried.
+    /// Whether the instances are known and the factory has been tried for all of the first ones.
     pub(super) fn is_ready(&self) -> bool {
         self.known.is_some() && self.untried == 0
     }
 
-    /// How many instances there are; `None` while that is not known.
+    /// How many instances there are. `None` before the first event.
     pub(super) fn instances(&self) -> Option<usize> {
         self.known.as_ref().map(Instances::len)
     }
@@ -237,7 +237,7 @@ impl<E> EndpointSet<E> {
 }
 
 impl<E> Slot<E> {
-    /// The lowest rank is in the table; `None` without an endpoint.
+    /// The table holds the endpoints of the lowest rank. `None` without an endpoint.
     fn rank(&self) -> Option<u8> {
         self.endpoint.as_ref()?;
         Some(match (self.instance.status(), self.instance.weight()) {

@@ -1,4 +1,4 @@
-//! The factory queue: which factories wait, by when they are due, and which run.
+//! The factory queue: which factories wait, ordered by when they are due, and which run.
 
 use crate::registry::Key;
 use std::{
@@ -7,8 +7,8 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A factory that has run for this long no longer counts against the limit, so that a few hosts that
-/// do not answer do not keep the others waiting.
+/// A factory that has run for this long no longer counts against the limit, so that a few hosts
+/// that do not answer cannot delay the others.
 pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// Identifies one run of a factory; never used twice.
@@ -24,7 +24,7 @@ pub(super) enum FactoryRun {
 pub(super) struct FactoryQueue {
     waiting: BTreeMap<(Instant, RunId), Key>,
     running: BTreeMap<RunId, Key>,
-    /// The running ones that count against the limit, the oldest first, by when they cease to.
+    /// The running factories that count against the limit, and until when. The oldest comes first.
     counted: VecDeque<(Instant, RunId)>,
     limit: usize,
     next_id: RunId,
@@ -87,7 +87,7 @@ impl FactoryQueue {
         Some(key)
     }
 
-    /// When [`start`](Self::start) may start one if nothing else happens before.
+    /// When to call [`start`](Self::start) again, unless something else happens before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let ((due, _), _) = self.waiting.first_key_value()?;
         if self.counted.len() < self.limit {
@@ -97,7 +97,7 @@ impl FactoryQueue {
         room.map(|room| room.max(*due))
     }
 
-    /// How many wait or run.
+    /// How many factories wait or run.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.running.len()
     }

@@ -1,4 +1,4 @@
-//! Runs factories, each with a time limit, and keeps their panics to themselves.
+//! Runs factories, each with a time limit, and catches their panics.
 
 use super::factory_queue::RunId;
 use crate::{
@@ -22,7 +22,7 @@ pub(super) struct FactoryRuns<E> {
     aborts: HashMap<RunId, AbortHandle>,
 }
 
-/// What a factory made.
+/// The result of a factory.
 pub(super) type Made<E> = Result<E, FactoryError>;
 
 impl<E: Send + Sync + 'static> FactoryRuns<E> {
@@ -42,7 +42,7 @@ impl<E: Send + Sync + 'static> FactoryRuns<E> {
         self.aborts.insert(id, abort);
         let make = async move {
             let make = async { timeout(limit, factory.make(&instance)).await };
-            // Awaited here so that it is also dropped here, where a panic is caught.
+            // Awaited here, so that it is also dropped where a panic is caught.
             Abortable::new(make, aborted).await
         };
         let run = async move {
@@ -58,14 +58,14 @@ impl<E: Send + Sync + 'static> FactoryRuns<E> {
         self.running.push(Box::pin(run));
     }
 
-    /// Drops a run.
+    /// Aborts a run.
     pub(super) fn abort(&mut self, id: RunId) {
         if let Some(abort) = self.aborts.remove(&id) {
             abort.abort();
         }
     }
 
-    /// Waits for a run to end that was not aborted; `None` if none runs. Cancellation safe.
+    /// Waits for the end of a run that was not aborted. `None` if there is none. Cancellation safe.
     pub(super) async fn next(&mut self) -> Option<(RunId, Made<E>)> {
         loop {
             let (id, made) = self.running.next().await?;

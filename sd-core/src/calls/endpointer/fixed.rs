@@ -9,8 +9,8 @@ use crate::calls::{
 use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 
-/// Endpoints that you set: for tests, for addresses that never change, and as the inner part of an
-/// [`EndpointSource`] of your own.
+/// Endpoints that the program sets: for tests, for addresses that never change, and as a part of
+/// your own [`EndpointSource`].
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, NoEndpoints, RoundRobin};
@@ -35,7 +35,7 @@ impl<E> FixedEndpointer<E> {
         fixed
     }
 
-    /// No endpoints, as nothing is known yet: [`NoEndpoints::Unknown`].
+    /// A source that knows nothing yet. Picks fail with [`NoEndpoints::Unknown`].
     pub fn unknown() -> Self {
         Self(EndpointTable::new())
     }

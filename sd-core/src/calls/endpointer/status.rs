@@ -9,8 +9,9 @@ use imbl::OrdMap;
 use std::fmt;
 use tokio::time::Instant;
 
-/// How an [`Endpointer`](crate::Endpointer) is doing: for logs, readiness probes, and for finding out
-/// why there are fewer endpoints than instances. Cheap to clone, whatever its size.
+/// The status of an [`Endpointer`](crate::Endpointer), for logs and readiness probes, and to find
+/// out why there are fewer endpoints than instances. Cheap to clone, however many instances there
+/// are.
 ///
 /// ```
 /// use sd_core::{Endpointer, FixedInstancer, Instance, Key, factory_fn};
@@ -34,20 +35,22 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EndpointerStatus {
-    /// How many instances there are; `None` while that is not known.
+    /// How many instances there are. `None` before the source's first event.
     pub instances: Option<usize>,
     /// How many endpoints there are to pick from.
     pub endpoints: usize,
-    /// How many instances wait for their factory to finish, or to be tried again.
+    /// How many instances have no endpoint for their address yet: their factory runs, or waits to
+    /// be tried again.
     pub making: usize,
     /// Whether the source follows its registry; `None` before its first event. Stale once the
     /// endpointer has ended.
     pub health: Option<Health>,
-    /// Whether there is nothing to pick because the source has been stale for too long.
+    /// Whether picks fail because the source has been stale for too long; see
+    /// [`invalidate_on_error`](crate::EndpointerBuilder::invalidate_on_error).
     pub invalidated: bool,
     pub(super) ready: bool,
-    /// Whether no instance will come or go any more: the source has ended, or the endpointer was
-    /// stopped, has panicked, or has lost its runtime.
+    /// Whether the endpoints no longer change: the source has ended, or the endpointer was stopped,
+    /// has panicked, or has lost its runtime.
     pub ended: bool,
     pub(super) failures: OrdMap<Key, FactoryFailure>,
 }
@@ -72,7 +75,7 @@ impl EndpointerStatus {
             } = *status;
             (instances, endpoints, making, invalidated, ready, ended)
         };
-        // Trouble is told apart by when it began.
+        // Two troubles are the same if they began at the same time.
         let stale_since = |status: &Self| match status.health {
             Some(Health::Stale { since, .. }) => Some(since),
             Some(Health::Live) | None => None,
@@ -83,7 +86,7 @@ impl EndpointerStatus {
             || !self.failures.ptr_eq(&previous.failures)
     }
 
-    /// Whether [`Endpointer::ready`](crate::Endpointer::ready) has nothing to wait for.
+    /// Whether [`Endpointer::ready`](crate::Endpointer::ready) returns at once.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
@@ -99,7 +102,7 @@ impl fmt::Display for EndpointerStatus {
             None => f.write_str(", the instances are not known yet")?,
         }
         let failing = self.failures.len();
-        // Those that fail wait for their factory, too.
+        // Failing instances count as making too.
         let making = self.making.saturating_sub(failing);
         for (count, what) in [(making, "being made"), (failing, "failing")] {
             if count > 0 {
@@ -117,11 +120,11 @@ impl fmt::Display for EndpointerStatus {
     }
 }
 
-/// A factory that fails for an instance, for as long as it does.
+/// A factory's failures in a row for one instance.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FactoryFailure {
-    /// The address that it cannot make an endpoint of.
+    /// The address of the instance.
     pub address: Box<str>,
     /// How often it has failed in a row.
     pub attempts: u32,

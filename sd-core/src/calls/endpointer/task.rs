@@ -19,13 +19,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How many finished factories are taken before the table is built and other tasks get a turn.
+/// After so many results of factories, the table is built and other tasks get a turn.
 const BATCH: usize = 256;
-/// Building the table takes at most one part in so many of the time.
+/// Building the table takes at most one part in this many of the time.
 const REBUILD_SHARE: u32 = 10;
-/// Shorter pauses between builds are not worth a timer, which would make them this long.
+/// A shorter pause between builds is skipped: tokio's timers have this resolution.
 const REBUILD_PAUSE_LEAST: Duration = Duration::from_millis(1);
-/// Changes are in the table after this and the time of a build at the latest.
+/// The longest pause between builds: a change is in the table after this and the time of one build.
 const REBUILD_PAUSE_MOST: Duration = Duration::from_secs(1);
 
 /// Owns all that the endpointer does; its `Drop` publishes that it has ended.
@@ -45,12 +45,12 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     source_ended: bool,
     invalidate_after: Option<Duration>,
     invalidated: bool,
-    /// How many are in the table.
+    /// How many endpoints are in the table.
     endpoints: usize,
     ready: bool,
     /// When the table may be built next.
     rebuild_at: Instant,
-    /// What has ended the task, if it was not stopped.
+    /// Why the task has ended. `None` if it was stopped.
     failure: Option<Trouble>,
     meters: EndpointerMeters,
 }
@@ -89,7 +89,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         let now = Instant::now();
         let Some(event) = event else {
             self.source_ended = true;
-            // A source that was dropped may not have said so.
+            // The source may have been dropped without a last, stale state.
             if let Some(health @ Health::Live) = &mut self.health {
                 *health = Health::Stale {
                     since: now,
@@ -106,8 +106,8 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         self.reason_changed |= self.endpoints == 0 && self.unreadable != unreadable;
     }
 
-    /// Starts the factories that are due and takes what they made, until the rest has to be waited
-    /// for or it is a batch. Returns whether there may be more.
+    /// Starts the factories that are due and takes their results, until all others have to be
+    /// waited for, or a batch is full. Returns whether there may be more.
     fn run_factories(&mut self) -> bool {
         let now = Instant::now();
         for _ in 0..BATCH {
@@ -126,7 +126,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         self.set.finish_run(id, made, Instant::now());
     }
 
-    /// When to go on although nothing happened.
+    /// When to continue if nothing happens before.
     fn wake_at(&self) -> Option<Instant> {
         let rebuild = self.is_outdated().then_some(self.rebuild_at);
         let invalidate = self.invalidate_at().filter(|_| !self.invalidated);
@@ -136,7 +136,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             .min()
     }
 
-    /// When callers cease to get endpoints unless the source recovers.
+    /// When the endpoints are invalidated, unless the source recovers.
     fn invalidate_at(&self) -> Option<Instant> {
         match &self.health {
             Some(Health::Stale { since, .. }) => since.checked_add(self.invalidate_after?),
@@ -198,7 +198,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         self.table.set(endpoints, || self.no_endpoints());
     }
 
-    /// Why the table is empty if it is.
+    /// The reason for an empty table.
     fn no_endpoints(&self) -> NoEndpoints {
         match (&self.health, self.invalidate_after) {
             (Some(Health::Stale { why, .. }), Some(after)) if self.invalidated => {
@@ -238,7 +238,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         };
         self.status.send_if_modified(|published| {
             let differs = status.differs_from(published);
-            // The old one is dropped outside of the channel's lock: its errors are foreign code.
+            // The old status is dropped outside of the channel's lock: its errors are foreign code.
             std::mem::swap(published, &mut status);
             differs
         });
@@ -253,7 +253,7 @@ impl<E: Send + Sync + 'static> Work for EndpointerTask<E> {
             let more = self.run_factories();
             self.publish();
             if more {
-                // Factories that never wait must not keep this thread from others.
+                // Factories that never wait must not starve the other tasks of this thread.
                 tokio::task::yield_now().await;
             }
             let wake_at = self.wake_at();

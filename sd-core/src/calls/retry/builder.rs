@@ -1,4 +1,4 @@
-//! How a call is retried.
+//! The options of a retry.
 
 use super::Retry;
 use crate::{calls::budget::RetryBudget, support::Backoff};
@@ -24,48 +24,50 @@ impl<B, Err> RetryBuilder<B, Err> {
         })
     }
 
-    /// How many attempts there are at most, the first included. Default: 3; 0 counts as 1. To try
-    /// for as long as there is time, give `u32::MAX` and a [`timeout`](Self::timeout).
+    /// The maximum number of attempts, including the first. Default: 3; 0 counts as 1. To try for
+    /// as long as there is time, pass `u32::MAX` and set a [`timeout`](Self::timeout).
     pub fn max_attempts(mut self, most: u32) -> Self {
         self.0.options.max_attempts = most.max(1);
         self
     }
 
-    /// How long one attempt may take before it is dropped and counts as failed. Default: for ever.
+    /// How long one attempt may take. After that it is dropped and counts as failed. Default: no
+    /// limit.
     pub fn per_try_timeout(mut self, timeout: Duration) -> Self {
         self.0.options.per_try_timeout = Some(timeout);
         self
     }
 
-    /// How long all attempts and the pauses between them may take together. A pause that would not
-    /// leave time for another attempt is not begun. Default: for ever.
+    /// How long all attempts and the pauses between them may take together. If the next pause would
+    /// use up the rest of it, the call fails at once. Default: no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.options.timeout = Some(timeout);
         self
     }
 
-    /// The pause before a further attempt: doubles from `first` up to `longest`, and each is drawn
-    /// from its upper half. Two zeros stand for no pause. Default: 25 ms to 1 s.
+    /// The pause before a further attempt. It doubles from `first` up to `longest`, with jitter:
+    /// each pause is drawn from the upper half of its range. Two zeros mean no pause. Default: 25
+    /// ms to 1 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.0.options.backoff = Backoff::new(first, longest);
         self
     }
 
-    /// Retries only while this budget is not spent; others may share it. Default: none.
+    /// Retries only while this budget allows it. May be shared with other retries. Default: none.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.0.options.budget = Some(budget);
         self
     }
 
-    /// Retries only errors that this accepts. Default: all, which is wrong for calls that must not
-    /// be executed twice.
+    /// Retries only errors for which `predicate` returns `true`. Default: all errors, which is
+    /// wrong for calls that must not be executed twice.
     pub fn retry_if(mut self, predicate: impl Fn(&Err) -> bool + Send + Sync + 'static) -> Self {
         self.0.options.retry_if = Some(Arc::new(predicate));
         self
     }
 
-    /// Whether an attempt that took longer than the [`per_try_timeout`](Self::per_try_timeout) is
-    /// retried; it may have been executed. Default: yes.
+    /// Whether to retry an attempt that took longer than
+    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: yes.
     pub fn retry_timeouts(mut self, retry: bool) -> Self {
         self.0.options.retry_timeouts = retry;
         self

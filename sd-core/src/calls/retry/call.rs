@@ -1,4 +1,4 @@
-//! One call that is retried: its attempts so far, and whether and when there is another.
+//! One retried call: its attempts so far, and whether and when to make another.
 
 use super::{
     builder::Options,
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 /// The attempts of one call so far. Allocates nothing before the first failure.
 pub(super) struct RetriedCall<'a, Err> {
     options: &'a Options<Err>,
-    /// When the last attempt has to be over.
+    /// When the last attempt must have ended.
     deadline: Option<Instant>,
     attempts: Vec<Attempt<Err>>,
     tried: Vec<Key>,
@@ -36,7 +36,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
         }
     }
 
-    /// When the next attempt has to be over, and how long that is from now.
+    /// When the next attempt must have ended, and how long that is from now.
     pub(super) fn limit(&self) -> Option<(Instant, Duration)> {
         if self.deadline.is_none() && self.options.per_try_timeout.is_none() {
             return None;
@@ -63,7 +63,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
             self.tried.extend_from_slice(context.tried);
         }
         if self.tried.contains(key) {
-            // All were tried: the next round begins with those that were not in this one.
+            // All were tried, so another round begins. It contains only this endpoint so far.
             self.tried.clear();
         }
         self.tried.push(key.clone());
@@ -114,7 +114,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
     /// The pause before the next attempt, or why there is none.
     fn pause_before_next(&mut self, retryable: bool, sent: bool) -> Result<Duration, Stopped> {
         let budget = self.options.budget.as_ref().filter(|_| sent);
-        // An error that is not retried says nothing of the backend's health.
+        // An error that is not retried says nothing about the backend's health.
         if let Some(budget) = budget.filter(|_| retryable) {
             budget.failed();
         }

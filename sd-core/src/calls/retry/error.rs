@@ -7,10 +7,10 @@ use crate::{
 };
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-/// Why a call failed although it was retried, with the cause of every attempt.
+/// Why a call failed for good, with the error of every attempt.
 ///
-/// `Display` lists the attempts, and `source()` is the cause of the last one. The error of the call
-/// itself is taken out with [`into_last`](Self::into_last):
+/// `Display` lists the attempts, and `source()` is the error of the last one.
+/// [`into_last`](Self::into_last) returns the last error of the call itself:
 ///
 /// ```
 /// use sd_core::{FixedEndpointer, Retry, RoundRobin, Stopped};
@@ -68,21 +68,22 @@ pub enum AttemptError<Err> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stopped {
-    /// There were as many as allowed.
+    /// The maximum number of attempts was made.
     AttemptsUsedUp,
-    /// There were as many as allowed, and no endpoint to call in any of them.
+    /// The maximum number of attempts was made, and none of them had an endpoint to call.
     NoEndpoints,
-    /// The time for all attempts together is over, or would be over after the next pause.
+    /// The time for all attempts is over, or would be over after the next pause.
     TimedOut,
-    /// Too many calls fail: the [`RetryBudget`](crate::RetryBudget) is spent.
+    /// The [`RetryBudget`](crate::RetryBudget) is spent: too many calls fail.
     BudgetSpent,
-    /// The last failure is not one to be retried.
+    /// The last error must not be retried, see
+    /// [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if).
     NotRetryable,
 }
 
 impl RetryError<BoxError> {
-    /// Converts it into an error that `?` accepts. This one is not, since [`BoxError`] itself does
-    /// not implement [`Error`](StdError).
+    /// Converts it into a [`BoxError`], for use with `?`. `RetryError<BoxError>` itself is not an
+    /// [`Error`](StdError), since [`BoxError`] is not.
     ///
     /// ```
     /// # use sd_core::{Balancer, BoxError, Retry, RetryError};
@@ -112,7 +113,7 @@ impl RetryError<BoxError> {
 }
 
 impl<Err> RetryError<Err> {
-    /// The attempts in their order; at least one.
+    /// The attempts in order; at least one.
     pub fn attempts(&self) -> &[Attempt<Err>] {
         &self.attempts
     }
@@ -122,7 +123,7 @@ impl<Err> RetryError<Err> {
         self.stopped
     }
 
-    /// The last error that the call itself returned, if it ever did.
+    /// The last error that the call itself returned. `None` if it returned none.
     pub fn into_last(self) -> Option<Err> {
         let failed = |attempt: Attempt<Err>| match attempt.error {
             AttemptError::Failed(error) => Some(error),
@@ -175,7 +176,7 @@ impl<Err: fmt::Display> fmt::Display for RetryError<Err> {
         let count = self.attempts.len();
         let noun = if count == 1 { "attempt" } else { "attempts" };
         write!(f, "{count} {noun} failed")?;
-        // Otherwise each attempt says so.
+        // In that case each attempt says so already.
         if self.stopped != Stopped::NoEndpoints {
             write!(f, " ({})", self.stopped)?;
         }
@@ -201,7 +202,7 @@ impl<Err: StdError + 'static> StdError for RetryError<Err> {
     }
 }
 
-/// A boxed error as an error type, which the box itself is not.
+/// A boxed error as a type that implements `Error`, which the box itself does not.
 struct Erased(BoxError);
 
 impl fmt::Debug for Erased {

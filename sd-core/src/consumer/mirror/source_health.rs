@@ -91,8 +91,8 @@ impl SourceHealth {
         true
     }
 
-    /// Of a series of troubles the first is logged, and each that is graver than all before it. An
-    /// outage is logged by the client.
+    /// Logs the first trouble of a series, and later ones only if they are more severe than all
+    /// before. The client logs outages.
     fn log(&mut self, why: &Trouble, is_ready: bool, pause: Duration, now: Instant) {
         let Some(cause) = cause(why) else {
             tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "changes were missed, listing again");

@@ -12,7 +12,7 @@ use crate::{
 };
 use tokio::time::Instant;
 
-/// Logs the changes of a status, and remembers which trouble it has warned of.
+/// Logs changes of the status, and remembers which warnings it has given.
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
     warnings: Warnings,

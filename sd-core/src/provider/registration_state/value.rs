@@ -3,7 +3,7 @@
 use crate::registry::Error;
 use bytes::Bytes;
 
-/// The wanted value, what became of it, and the value that the registry has instead.
+/// The wanted value, whether it was written, and the value that the registry has.
 pub(super) struct Value {
     /// The value to write.
     pub(super) wanted: Bytes,
@@ -12,7 +12,7 @@ pub(super) struct Value {
     /// Whether the registry may have another value than `written`, since a write was not answered or
     /// somebody else has written.
     pub(super) uncertain: bool,
-    /// Why the owner's newest value was not written and is not going to be soon, or was given up.
+    /// The error for the owner's newest value, if it was given up or will not be written soon.
     pub(super) refused: Option<Error>,
     /// Whether the owner's newest value was given up, and `wanted` is the one before.
     given_up: bool,

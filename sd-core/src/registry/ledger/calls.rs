@@ -1,4 +1,4 @@
-//! Calls under way, and which of them a deregistration has cancelled.
+//! Pending calls, and which of them a deregistration has cancelled.
 
 use crate::registry::{key::ServiceKey, owner::Owner, service::Service};
 use std::{
@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// The id of a registration, which its call has from the beginning. A later call has a greater id.
+/// The id of a registration. Its call has the id from the beginning; a later call has a greater
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistrationId(u64);
 
-/// A `register` or `reclaim` under way; see [`Ledger`](super::Ledger).
+/// A pending `register` or `reclaim`; see [`Ledger`](super::Ledger).
 #[derive(Debug)]
 pub struct Call {
     id: RegistrationId,
@@ -20,13 +21,13 @@ pub struct Call {
 }
 
 impl Call {
-    /// The registration that the call is to make.
+    /// The id of the registration that the call will make.
     pub fn id(&self) -> RegistrationId {
         self.id
     }
 
-    /// The service, with an owner of this registration alone if it was registered without. What a
-    /// [`Reclaim`](crate::Reclaim) keeps.
+    /// The service, to keep for a [`Reclaim`](crate::Reclaim). If it had no owner, it has a new
+    /// one, for this registration alone.
     pub fn service(&self) -> &Service {
         &self.service
     }
@@ -40,12 +41,12 @@ impl Call {
     }
 }
 
-/// The order of calls, and the deregistrations that concern those under way.
+/// The order of calls, and the deregistrations that have cancelled pending ones.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The last id that was given out.
+    /// The last id that was assigned.
     last: u64,
-    /// The newest cancelled call of a key and an owner; without an owner, of all owners.
+    /// The newest cancelled call for a key and an owner. No owner stands for all owners.
     cancelled: HashMap<(ServiceKey, Option<Owner>), RegistrationId>,
     under_way: Weak<()>,
 }
@@ -53,7 +54,7 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn begin(&mut self, service: &Service, is_reclaim: bool) -> Call {
         let under_way = self.under_way.upgrade().unwrap_or_else(|| {
-            // No call is left that they concern.
+            // No call is pending, so they concern none.
             self.cancelled.clear();
             Arc::default()
         });
@@ -68,7 +69,7 @@ impl Calls {
         }
     }
 
-    /// Cancels the calls for `service` that are under way: its owner's, or all if it has none.
+    /// Cancels the pending calls for `service`: its owner's, or all if it has no owner.
     pub(super) fn cancel(&mut self, service: &Service) {
         if self.under_way.strong_count() > 0 {
             let calls = (service.key.clone(), service.owner());

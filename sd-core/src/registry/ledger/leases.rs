@@ -1,4 +1,4 @@
-//! The leases of one client, and which registrations hang on them.
+//! The leases of one client, and the registrations on them.
 
 use super::RegistrationId;
 use crate::registry::{
@@ -8,7 +8,7 @@ use crate::registry::{
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 
-/// The leases that registrations hang on, the newest last.
+/// The leases with registrations, the newest last.
 #[derive(Debug, Default)]
 pub(super) struct Leases(Vec<Lease>);
 
@@ -61,7 +61,8 @@ impl Leases {
         lease.proof.proof().clone()
     }
 
-    /// Takes the registration off the lease; whether that carries nothing any more, and is gone.
+    /// Takes the registration off the lease. Returns `true` if it was the last, and forgets the
+    /// lease.
     pub(super) fn leave(&mut self, id: &LeaseId, registration: RegistrationId) -> bool {
         let Some(lease) = self.0.iter_mut().find(|lease| lease.id == *id) else {
             return false;
@@ -74,7 +75,7 @@ impl Leases {
         is_empty
     }
 
-    /// Takes the lease out, and gives the registrations that were on it.
+    /// Forgets the lease, and returns the registrations that were on it.
     pub(super) fn take(&mut self, id: &LeaseId) -> Option<BTreeSet<RegistrationId>> {
         let place = self.0.iter().position(|lease| lease.id == *id)?;
         Some(self.0.remove(place).registrations)

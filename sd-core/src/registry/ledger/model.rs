@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..40)
 }
 
-/// What stands in a registry that does at once what it is told.
+/// A registry that carries out every request at once.
 #[derive(Default)]
 struct Registry {
     entries: BTreeMap<Key, u32>,
@@ -76,7 +76,7 @@ proptest! {
         let mut registry = Registry::default();
         let mut calls: Vec<(Call, bool)> = Vec::new();
         let mut handles: Vec<(usize, RegistrationId, Registration)> = Vec::new();
-        // Who registered each key last, and whose it is to be until somebody ends it.
+        // The last registration of each key, and its owner, until somebody ends it.
         let mut latest: [Option<(RegistrationId, Owner)>; 2] = [None; 2];
         for step in steps {
             match step {

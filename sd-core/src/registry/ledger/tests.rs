@@ -116,7 +116,7 @@ fn a_call_puts_nothing_after_a_deregistration_of_its_owner() {
     assert!(matches!(ledger.admit(&early), Err(Error::Closed)));
     assert!(ledger.admit(&other).is_ok());
 
-    // What was sent before and is there all the same goes again, with the lease taken for it.
+    // If the put was carried out all the same, its entry and its lease are removed again.
     let (registration, removals) = ledger.hold(early, &lease(1), 1, NoReclaim);
     assert_eq!(registration.loss(), Some(Lost::Deregistered));
     let removals: Vec<_> = removals.into_iter().map(told).collect();
@@ -143,7 +143,7 @@ fn a_superseded_registration_is_not_reclaimed_over_its_successor() {
     let call = ledger.register(&service("a")).unwrap();
     let first = call.service().clone();
     let (_one, _) = ledger.hold(call, &lease(1), 1, NoReclaim);
-    // Its own successor is no obstacle.
+    // A registration may reclaim over its own successor.
     let again = ledger.reclaim(&first).unwrap();
     ledger.admit(&again).unwrap();
     let (two, _) = ledger.hold(again, &lease(1), 2, NoReclaim);

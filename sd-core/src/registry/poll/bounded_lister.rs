@@ -15,11 +15,11 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The lister of a poller and its watches.
+/// The lister that a poller and its watches share.
 pub(super) struct BoundedLister<L> {
     lister: L,
-    /// The prefixes whose outage was logged. One line for each, since every prefix may be another
-    /// host.
+    /// The prefixes whose outage was logged. Each prefix has a line of its own, since each may be a
+    /// different host.
     failing: Mutex<HashSet<Prefix>>,
 }
 

@@ -24,7 +24,7 @@ pub(super) enum LastPoll {
     Failed,
 }
 
-/// What the watch reports, and the watch that continues.
+/// An item of the watch, and the watch that yields the next one.
 pub(super) enum Polled<L> {
     Batch(Batch, PollingWatch<L>),
     Disrupted(Error, PollingWatch<L>),

@@ -1,4 +1,4 @@
-//! What a poller makes of what it lists.
+//! What a poller reports about what it lists.
 
 use super::*;
 use crate::{
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a list answers, and how often it was asked for.
+/// A lister with scripted answers, which records when it was called.
 #[derive(Clone, Default)]
 struct Fake(Arc<Mutex<Script>>);
 
@@ -75,7 +75,7 @@ async fn watching(entries: &[(&str, &str)]) -> (Fake, Poller<Fake>, Watch) {
     (fake, poller, watch.unwrap())
 }
 
-/// Nothing is heard of the watch for a while.
+/// Whether the watch yields nothing for a while.
 async fn is_silent(watch: &mut Watch) -> bool {
     timeout(20 * INTERVAL, watch.next()).await.is_err()
 }

@@ -42,7 +42,7 @@ impl Flaw for DoesNothing {
     }
 }
 
-/// Asks for one page and takes it for all.
+/// Reads one page and returns it as the whole list.
 #[derive(Debug, Default)]
 pub struct ListsOnePage;
 
@@ -73,7 +73,7 @@ impl Flaw for ListsAtTwoRevisions {
     }
 }
 
-/// Takes the prefix for text: `foobar` is under `foo`.
+/// Compares prefixes as text: `foobar` is under `foo`.
 #[derive(Debug, Default)]
 pub struct IgnoresPathBoundaries;
 

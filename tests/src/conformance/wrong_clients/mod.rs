@@ -1,6 +1,6 @@
-//! Clients that break one promise each, to see the conformance suite notice.
+//! Clients that break one promise each, to check that the conformance suite notices.
 //!
-//! Every [`Flaw`] changes one answer of a correct client, as a plausible mistake would.
+//! Every [`Flaw`] changes one answer of a correct client, like a plausible mistake.
 
 mod lists;
 mod owners;
@@ -21,7 +21,8 @@ use sd_core::{
 use sd_memory::{MemoryClient, Registry};
 use std::{marker::PhantomData, sync::Arc};
 
-/// What a wrong client does with what the right one would answer.
+/// A mistake: what a wrong client does instead of the right one's call. By default, nothing is
+/// wrong.
 #[async_trait]
 pub trait Flaw: Default + Send + Sync + 'static {
     /// [`Client::get_entries`].
@@ -55,7 +56,7 @@ pub trait Flaw: Default + Send + Sync + 'static {
     }
 }
 
-/// The client as it should be, and the registry it is of.
+/// The correct client, and its registry.
 #[derive(Debug, Clone)]
 pub struct Right {
     registry: Registry,

@@ -1,4 +1,4 @@
-//! Clients that confuse whose a registration is.
+//! Clients that confuse the owners of registrations.
 
 use super::{Flaw, Right};
 use sd_core::{
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// Takes whatever it holds under a key for what is to be removed.
+/// Removes whatever it holds under a key, whoever the owner is.
 #[derive(Debug, Default)]
 pub struct OwnsByKey;
 
@@ -22,7 +22,7 @@ impl Flaw for OwnsByKey {
     }
 }
 
-/// Lets a deregistration stop every call for its key that is under way.
+/// Cancels all pending calls for a key when it is deregistered, whoever their owners are.
 #[derive(Debug, Default)]
 pub struct StopsItsSuccessor(Mutex<HashMap<ServiceKey, u32>>);
 
@@ -52,7 +52,7 @@ impl Flaw for StopsItsSuccessor {
     }
 }
 
-/// Removes what has an owner for that owner alone.
+/// Refuses to remove a registration with an owner if the caller names none.
 #[derive(Debug, Default)]
 pub struct AsksForTheOwner(Mutex<HashSet<ServiceKey>>);
 

@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-/// Deletes the key, whoever holds it by now.
+/// Deletes the key, even if a successor holds it.
 #[derive(Debug, Default)]
 pub struct RemovesItsSuccessor;
 
@@ -50,7 +50,7 @@ impl Flaw for PutsAfterDeregister {
     }
 }
 
-/// Goes on sending what it has given up, whatever was sent since.
+/// Sends a request again after it was given up, even if a later one was sent.
 #[derive(Debug, Default)]
 pub struct SendsWhatItGaveUp;
 
@@ -75,7 +75,7 @@ impl Flaw for SendsWhatItGaveUp {
     }
 }
 
-/// Waits for the registry for as long as it takes.
+/// Waits for the registry without limit.
 #[derive(Debug, Default)]
 pub struct DeregistersWithoutBound;
 
@@ -89,8 +89,7 @@ impl Flaw for DeregistersWithoutBound {
     }
 }
 
-/// Keeps what it registers alive until the registry ends it: handle or no handle, client or no
-/// client.
+/// Keeps its registrations alive after their handles and the client are dropped.
 #[derive(Debug, Default)]
 pub struct OutlivesItsOwner;
 
@@ -107,7 +106,7 @@ impl Flaw for OutlivesItsOwner {
     }
 }
 
-/// Waits before it does anything about a deregistration, and then may not be there any more.
+/// Waits before it sends a deregistration, which is lost if the future is dropped meanwhile.
 #[derive(Debug, Default)]
 pub struct ForgetsADroppedDeregister;
 
@@ -119,7 +118,7 @@ impl Flaw for ForgetsADroppedDeregister {
     }
 }
 
-/// Takes a lease for every service.
+/// Uses one lease per service.
 #[derive(Debug, Default)]
 pub struct TakesALeasePerService(Mutex<Vec<(Service, MemoryClient)>>);
 
@@ -154,7 +153,7 @@ impl Flaw for TakesALeasePerService {
     }
 }
 
-/// Lets the lease run out and does not notice.
+/// Does not keep the lease alive, and does not notice that it expires.
 #[derive(Debug, Default)]
 pub struct ForgetsToKeepAlive;
 
@@ -184,7 +183,7 @@ impl Flaw for NeverSpeaksOfALoss {
     }
 }
 
-/// Takes an unanswered question for the end of its lease.
+/// Reports a lost lease when the registry does not answer.
 #[derive(Debug, Default)]
 pub struct TakesSilenceForALoss;
 
@@ -213,7 +212,7 @@ impl Flaw for TakesSilenceForALoss {
     }
 }
 
-/// Deletes the key of a handle that is dropped, whatever became of it.
+/// Deletes the key of a dropped handle, even if a successor holds it.
 #[derive(Debug, Default)]
 pub struct RemovesWithEveryHandle;
 
@@ -241,7 +240,7 @@ impl Drop for Removing {
     }
 }
 
-/// Reclaims by registering, whoever holds the key.
+/// Reclaims by registering, even if a successor holds the key.
 #[derive(Debug, Default)]
 pub struct ReclaimsWhatASuccessorHolds;
 
@@ -277,7 +276,7 @@ impl Reclaim for Grabbing {
     }
 }
 
-/// Reclaims as another client would, on another lease.
+/// Reclaims on a new lease although the old one still exists.
 #[derive(Debug, Default)]
 pub struct ReclaimsOnANewLease;
 
@@ -358,7 +357,7 @@ impl Reclaim for Forwarded {
     }
 }
 
-/// A handle before `registration`, that passes on its loss if it `speaks`.
+/// A handle around `registration`. Passes on its loss if `speaks` is set.
 fn handle(registration: Arc<Registration>, reclaim: impl Reclaim, speaks: bool) -> Registration {
     let proof = registration.proof().clone();
     handle_with(registration, &proof, reclaim, speaks)

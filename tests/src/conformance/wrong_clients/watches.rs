@@ -6,7 +6,7 @@ use sd_core::{Batch, Client, Error, Gap, Prefix, Revision, Watch, WatchError, as
 use std::{future, ops::ControlFlow, time::Duration};
 use tokio::time::timeout;
 
-/// Watches from now on, not from where the list was read.
+/// Watches from the current revision rather than from that of the list.
 #[derive(Debug, Default)]
 pub struct LosesChangesBeforeTheWatch;
 
@@ -18,7 +18,7 @@ impl Flaw for LosesChangesBeforeTheWatch {
         prefix: &Prefix,
         after: &Revision,
     ) -> Result<Watch, WatchError> {
-        // Gaps are still told from what the caller knows.
+        // Still reports gaps, for the revision of the caller.
         drop(right.client.watch_prefix(prefix, after).await?);
         let now = right.client.get_entries(prefix).await;
         let now = now.map_err(WatchError::Interrupted)?.revision;
@@ -45,7 +45,7 @@ where
     })))
 }
 
-/// Passes on every change as it comes, with the revision it came at.
+/// Yields each change in a batch of its own, with its revision.
 #[derive(Debug, Default)]
 pub struct SplitsRevisions;
 
@@ -69,7 +69,8 @@ impl Flaw for SplitsRevisions {
     }
 }
 
-/// Says at the end of a watch where it began, so that the next one repeats.
+/// Returns the first resume token of a watch in every batch, so that the next watch repeats
+/// changes.
 #[derive(Debug, Default)]
 pub struct RepeatsChangesOnResume;
 
@@ -90,7 +91,7 @@ impl Flaw for RepeatsChangesOnResume {
     }
 }
 
-/// Waits for news when the registry has none left.
+/// Waits for changes instead of reporting a gap.
 #[derive(Debug, Default)]
 pub struct AnswersGapsWithSilence;
 
@@ -113,7 +114,7 @@ impl Flaw for AnswersGapsWithSilence {
     }
 }
 
-/// Waits for a registry that does not answer, and says nothing.
+/// Waits for a registry that does not answer, without a report.
 #[derive(Debug, Default)]
 pub struct IsSilentInOutages;
 
@@ -134,7 +135,7 @@ impl Flaw for IsSilentInOutages {
     }
 }
 
-/// Reads a watch on a task of its own, whether anybody listens or not.
+/// Reads a watch in a task that goes on after the watch is dropped.
 #[derive(Debug, Default)]
 pub struct LeaksItsWatch;
 
@@ -159,7 +160,7 @@ impl Flaw for LeaksItsWatch {
     }
 }
 
-/// Takes every token for its own.
+/// Assumes that every token is its own.
 #[derive(Debug, Default)]
 pub struct PanicsAtForeignTokens;
 

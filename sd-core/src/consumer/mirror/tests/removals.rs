@@ -17,7 +17,7 @@ fn removals_apply_at_once_while_all_is_well() {
 
 #[test]
 fn after_any_trouble_additions_apply_and_removals_wait() {
-    // Each leads from trouble back to health, with "b" removed on the way.
+    // Each function leads from trouble back to health, and removes "b" in between.
     type Way = (&'static str, fn(&mut Fixture));
     let ways: [Way; 6] = [
         ("a disruption", |fixture| {
