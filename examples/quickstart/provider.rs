@@ -1,7 +1,7 @@
 //! A provider: answers calls, and is registered while it does.
 
 use crate::{SERVICE, TTL};
-use sd_core::{BoxError, Client, Registrar, Service, Ttl};
+use sd_core::{BoxError, Client, Codec, DefaultCodec, Instance, Key, Registrar, Service, Ttl};
 use std::{io, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
@@ -14,7 +14,12 @@ pub(crate) async fn provide(
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
 
-    let service = Service::new(format!("{SERVICE}{name}"), address)?.with_ttl(Ttl::from_secs(TTL)?);
+    // An instance with more than an address can announce that it leaves, so that consumers do not
+    // take its removal for an accident.
+    let key = Key::new(format!("{SERVICE}{name}"))?;
+    let instance = Instance::new(key.clone(), address).with_metadata("name", name);
+    let service =
+        Service::new(key, DefaultCodec.encode(&instance)?)?.with_ttl(Ttl::from_secs(TTL)?);
     let registrar = Registrar::new(client, service);
     registrar.register_within(Duration::from_secs(5)).await?;
 

@@ -3,8 +3,8 @@
 use etcd_client::{Txn, TxnOp};
 use futures::{StreamExt, future::join_all};
 use sd_core::{
-    Change, Client, Event, InstanceChange, Instancer, Prefix, Registrar, Service, Ttl, Watch,
-    WatchError,
+    Change, Client, Event, InstanceChange, Instancer, Prefix, Registrar, Service, Source, Ttl,
+    Watch, WatchError,
 };
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, PATIENCE, eventually};
@@ -80,7 +80,8 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
     let observer = client(&etcd);
     let start = observer.get_entries(&prefix()).await.unwrap().revision;
     let instancer = Instancer::new(client(&etcd), prefix());
-    in_time(instancer.ready()).await.unwrap();
+    let live = instancer.until(|event| event.health().is_live());
+    in_time(live).await.unwrap();
     let mut events = instancer.subscribe();
     in_time(events.next()).await.unwrap();
     let mut raw = observer.watch_prefix(&prefix(), &start).await.unwrap();
