@@ -1,26 +1,18 @@
 //! Backups of a registry, and what it is after a restore.
 
-use crate::{
-    Registry,
-    store::{Lease, Stored},
-};
-use sd_core::{Error, Key, LeaseId};
-use std::collections::{BTreeMap, HashMap};
+use crate::{Registry, store::Contents};
+use sd_core::Error;
 
 /// What a [`Registry`] held at one moment: entries, leases and the revision; see
 /// [`Registry::backup`].
 #[derive(Debug, Clone)]
-pub struct Backup {
-    pub(crate) entries: BTreeMap<Key, Stored>,
-    pub(crate) leases: HashMap<LeaseId, Lease>,
-    pub(crate) revision: u64,
-}
+pub struct Backup(Contents);
 
 /// # Backup and restore
 impl Registry {
     /// What the registry holds now, to [restore](Self::restore) it from.
     pub fn backup(&self) -> Backup {
-        self.look(|state| state.store.backup())
+        Backup(self.look(|state| state.store.contents()))
     }
 
     /// Puts the registry back to what it was when `backup` was made, as
@@ -80,11 +72,11 @@ impl Registry {
 
     fn put_back(&self, backup: &Backup, is_bumped: bool) {
         self.0.change_condition(|state, now| {
-            state.store = state.store.restored(backup, is_bumped, now);
+            state.store = state.store.restored(&backup.0, is_bumped, now);
             state.disconnect(Error::unavailable("the registry was restored"));
         });
         tracing::warn!(
-            revision = backup.revision,
+            revision = backup.0.revision,
             "the registry was restored from a backup"
         );
     }

@@ -1,6 +1,6 @@
 //! The store of a registry: entries, leases, and their history. No I/O; the time is passed in.
 
-use crate::{backup::Backup, history::History};
+use crate::history::History;
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -53,6 +53,14 @@ pub(crate) struct Store {
     history: History,
 }
 
+/// What a store holds at one moment, without its history.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    entries: BTreeMap<Key, Stored>,
+    leases: HashMap<LeaseId, Lease>,
+    pub(crate) revision: u64,
+}
+
 impl Store {
     /// An empty store that keeps `history`.
     pub(crate) fn new(history: History) -> Self {
@@ -74,23 +82,22 @@ impl Store {
     }
 
     /// What the store holds, without its history.
-    pub(crate) fn backup(&self) -> Backup {
-        Backup {
+    pub(crate) fn contents(&self) -> Contents {
+        Contents {
             entries: self.entries.clone(),
             leases: self.leases.clone(),
             revision: self.history.revision(),
         }
     }
 
-    /// A store in the place of this one that holds what is in `backup`, each lease with its whole
-    /// TTL. Its history begins there, or where this one's ends.
-    pub(crate) fn restored(&self, backup: &Backup, is_bumped: bool, now: Instant) -> Self {
+    /// A store in the place of this one that holds `contents`, each lease with its whole TTL. Its history begins there, or where this one's ends.
+    pub(crate) fn restored(&self, contents: &Contents, is_bumped: bool, now: Instant) -> Self {
         let mut store = Self {
-            entries: backup.entries.clone(),
-            leases: backup.leases.clone(),
+            entries: contents.entries.clone(),
+            leases: contents.leases.clone(),
             deadlines: BTreeSet::new(),
             next_lease: self.next_lease,
-            history: self.history.restored(backup.revision, is_bumped),
+            history: self.history.restored(contents.revision, is_bumped),
         };
         store.renew_all(now);
         store

@@ -1,6 +1,7 @@
 //! The contract between the toolkit and a registry.
 
 use super::{
+    deregistered::Deregistered,
     entry::Snapshot,
     error::Result,
     lease::LeaseId,
@@ -121,20 +122,6 @@ pub trait Client: Send + Sync + 'static {
     /// The lease of this client's services; the newest one if there are several. `None` if no
     /// service is registered.
     fn lease_id(&self) -> Option<LeaseId>;
-}
-
-/// The outcome of a deregistration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Deregistered {
-    /// The entry was ours and is gone.
-    Removed,
-    /// The entry was not ours, and nothing was removed: it was never registered by this client, was
-    /// already gone, or belongs to somebody else by now.
-    NotOurs,
-    /// The registry did not answer in time. No put is sent after this. The client goes on trying to
-    /// remove the entry until it is closed or dropped; at the latest the entry ends with its lease.
-    Unconfirmed,
 }
 
 #[async_trait]

@@ -9,7 +9,8 @@ pub use generated::MockClient;
 #[allow(missing_docs)]
 mod generated {
     use crate::registry::{
-        client::{Client, Deregistered},
+        client::Client,
+        deregistered::Deregistered,
         entry::Snapshot,
         error::Result,
         lease::LeaseId,

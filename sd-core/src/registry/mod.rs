@@ -9,6 +9,7 @@
 //! This room does not interpret values; `instances` does. It imports none of the other rooms.
 
 mod client;
+mod deregistered;
 mod entry;
 mod error;
 mod error_chain;
@@ -29,7 +30,8 @@ mod revision;
 mod service;
 mod watch;
 
-pub use client::{Client, Deregistered};
+pub use client::Client;
+pub use deregistered::Deregistered;
 pub use entry::{Entry, Snapshot};
 pub use error::{Cause, Error, Invalid, Result};
 pub use error_chain::ErrorChain;

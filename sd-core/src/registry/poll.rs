@@ -9,7 +9,8 @@ mod polling_watch;
 mod tests;
 
 use super::{
-    client::{Client, Deregistered},
+    client::Client,
+    deregistered::Deregistered,
     entry::{Entry, Snapshot},
     error::{Error, Result},
     lease::LeaseId,

@@ -1,7 +1,7 @@
 //! Registrations: a registered service, and how its owner learns that it is lost.
 
 use super::{
-    client::Deregistered,
+    deregistered::Deregistered,
     error::{Error, Result},
     key::Key,
     lease::LeaseId,

@@ -1,6 +1,6 @@
 //! The state of a client's authentication. Without I/O.
 
-use super::{authenticator::Outcome, meters};
+use super::{auth_outcome::Outcome, meters};
 use crate::support::{GaugeGuard, count};
 use sd_core::{Backoff, Error, ErrorChain, Escaped};
 use std::time::Duration;

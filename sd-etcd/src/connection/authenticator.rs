@@ -15,11 +15,11 @@
 //! Credentials that etcd refuses are logged as an error, and sent again after a pause of at most 30 s.
 //! Until then every caller gets the refusal.
 
-use super::auth_state::{AuthState, Step};
-use crate::{
-    config::{Credentials, User},
-    errors,
+use super::{
+    auth_outcome::Outcome,
+    auth_state::{AuthState, Step},
 };
+use crate::{config::Credentials, errors};
 use etcd_client::Client;
 use futures::{
     FutureExt,
@@ -68,22 +68,6 @@ pub(crate) struct NoToken {
     pub(crate) error: Error,
     /// Another member may serve better than the one that was named.
     pub(crate) is_member_fault: bool,
-}
-
-/// The result of an authentication.
-#[derive(Clone)]
-pub(super) enum Outcome {
-    Granted(User, HeaderValue),
-    /// etcd has authentication turned off.
-    Disabled,
-    /// etcd does not know these credentials.
-    Refused(User, Error),
-    Failed {
-        error: Error,
-        is_member_fault: bool,
-        /// etcd may have spent its time on it, or the source of credentials failed.
-        was_asked: bool,
-    },
 }
 
 /// An authentication that is under way.

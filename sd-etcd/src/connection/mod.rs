@@ -18,6 +18,7 @@
 //! This room imports `config`, `errors` and `support`. `watching` and `registering` make their
 //! requests through it.
 
+mod auth_outcome;
 mod auth_state;
 mod authenticator;
 mod channel;
