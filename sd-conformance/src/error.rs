@@ -1,7 +1,6 @@
 //! How a check ends early: a broken promise, or something missing that it needs.
 
-use sd_core::{Error, Invalid, WatchError};
-use std::error::Error as StdError;
+use sd_core::{Error, ErrorChain, Invalid, WatchError};
 
 /// The result of a check, or of a step of it.
 pub(crate) type CheckResult<T = ()> = Result<T, CheckError>;
@@ -21,7 +20,7 @@ impl From<Error> for CheckError {
             Error::Unsupported { operation } => {
                 Self::NotRun(format!("the backend does not support {operation}"))
             }
-            error => Self::Failed(with_causes(&error)),
+            error => Self::Failed(ErrorChain(&error).to_string()),
         }
     }
 }
@@ -30,7 +29,7 @@ impl From<WatchError> for CheckError {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Interrupted(error @ Error::Unsupported { .. }) => error.into(),
-            error => Self::Failed(with_causes(&error)),
+            error => Self::Failed(ErrorChain(&error).to_string()),
         }
     }
 }
@@ -39,17 +38,6 @@ impl From<Invalid> for CheckError {
     fn from(invalid: Invalid) -> Self {
         Self::Failed(format!("the harness's settings are invalid: {invalid}"))
     }
-}
-
-/// The error's message, followed by the messages of all its causes.
-pub(crate) fn with_causes(error: &dyn StdError) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    message
 }
 
 /// Fails the check, with a message, unless the condition holds.

@@ -4,10 +4,12 @@ use crate::{
     clients::{Entries, entries_of},
     context::Context,
     deadline::Deadline,
-    error::{CheckError, CheckResult, ensure, with_causes},
+    error::{CheckError, CheckResult, ensure},
 };
 use futures::{StreamExt, stream};
-use sd_core::{Batch, Change, Client, Gap, Key, Prefix, Revision, Snapshot, Watch, WatchError};
+use sd_core::{
+    Batch, Change, Client, ErrorChain, Gap, Key, Prefix, Revision, Snapshot, Watch, WatchError,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -245,7 +247,7 @@ impl<'b> Follower<'b> {
                 }
                 Err(WatchError::Gap(gap)) => return Ok(Some(gap)),
                 Err(error) => {
-                    let what = format!("no watch could be started ({})", with_causes(&error));
+                    let what = format!("no watch could be started ({})", ErrorChain(&error));
                     deadline.retry(what).await?;
                 }
             }

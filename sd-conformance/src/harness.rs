@@ -1,10 +1,9 @@
 //! The harness, which the author of a backend implements: makes clients, and reads and disturbs the
 //! registry.
 
-use crate::error::with_causes;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sd_core::{Client, Key, LeaseId, Ttl, async_trait};
+use sd_core::{Client, ErrorChain, Key, LeaseId, Ttl, async_trait};
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
 /// The result of a call to a [`Harness`].
@@ -24,7 +23,7 @@ pub enum HarnessError {
 
 impl<E: StdError> From<E> for HarnessError {
     fn from(error: E) -> Self {
-        Self::Failed(with_causes(&error))
+        Self::Failed(ErrorChain(&error).to_string())
     }
 }
 
