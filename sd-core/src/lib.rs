@@ -50,11 +50,11 @@ mod support;
 pub mod telemetry;
 
 pub use calls::{
-    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, Endpoint, EndpointSource,
+    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
     FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
-    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, async_factory_fn,
-    factory_fn,
+    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
+    async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

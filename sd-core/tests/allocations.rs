@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
-    Balancer, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer, Outcome, Pick,
-    PickContext, Random, Retry, RoundRobin,
+    Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer,
+    Outcome, Pick, PickContext, Random, Retry, RoundRobin,
 };
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn allocations(mut act: impl FnMut()) -> u64 {
 
 fn picks_allocate_nothing(balancer: impl Balancer<Target = usize>) {
     let tried: Vec<_> = (0..3)
-        .map(|_| balancer.endpoint().unwrap().key().clone())
+        .map(|_| balancer.endpoint().unwrap().instance().clone())
         .collect();
     let context = PickContext::new().with_tried(&tried).with_hash_key(b"k");
     let plain = allocations(|| balancer.endpoint().unwrap().report(Outcome::Success));
@@ -60,12 +60,14 @@ fn random_allocates_nothing() {
 fn a_pick_that_is_observed_allocates_nothing() {
     struct Load;
     impl Observer for Load {
-        fn ended(&self, _: u64, _: Outcome) {}
+        fn ended(&self, _: &EndedCall) {}
     }
-    let observer: Arc<dyn Observer> = Arc::new(Load);
-    let endpoint = endpoints().endpoints()[0].clone();
+    let endpoint = endpoints().endpoints()[0].observed_by(Arc::new(Load));
+    let endpoint = Arc::new(endpoint.observed_by(Arc::new(Load)));
     let observed = allocations(|| {
-        Pick::observed(endpoint.clone(), observer.clone(), 17).report(Outcome::Success);
+        let pick = Pick::new(endpoint.clone());
+        pick.answered();
+        pick.report(Outcome::Success);
     });
     assert_eq!(observed, 0);
 }

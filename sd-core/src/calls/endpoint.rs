@@ -1,9 +1,9 @@
 //! Endpoints: instances made callable.
 
+use super::{host::Host, observer::Observer};
 use crate::{
     instances::{Instance, Status},
-    registry::{ErrorChain, Escaped, Key},
-    support::catch,
+    registry::Key,
 };
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -54,31 +54,70 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// # How long it lives
 /// Endpoints are handed out as `Arc<Endpoint<E>>`, so a call in flight keeps its endpoint after the
 /// instance has gone. When an attribute of the instance changes (weight, status, zone, metadata), a
-/// new `Endpoint` with the same target replaces the old one. A panic in the target's `Drop` is
-/// caught and logged.
+/// new `Endpoint` with the same target replaces the old one, and what the target has lived through
+/// (calls in flight, latency) goes on. A panic in the target's `Drop` is caught and logged.
 pub struct Endpoint<E> {
     instance: Arc<Instance>,
-    /// `None` only while the endpoint is dropped.
-    target: Option<Arc<E>>,
+    host: Arc<Host<E>>,
+    /// In thousandths, at least 1.
+    weight_factor: u16,
+    observers: Box<[Arc<dyn Observer>]>,
 }
+
+const WHOLE: u16 = 1000;
 
 impl<E> Endpoint<E> {
     /// The endpoint of `instance`, called through `target`.
     pub fn new(instance: impl Into<Arc<Instance>>, target: E) -> Self {
-        Self::sharing(instance, Arc::new(target))
-    }
-
-    /// The endpoint of `instance`, called through a target that others share.
-    pub fn sharing(instance: impl Into<Arc<Instance>>, target: Arc<E>) -> Self {
+        let instance = instance.into();
         Self {
-            instance: instance.into(),
-            target: Some(target),
+            host: Arc::new(Host::new(instance.clone(), target)),
+            instance,
+            weight_factor: WHOLE,
+            observers: Box::default(),
         }
     }
 
-    /// The same target for an instance whose attributes changed.
-    pub(crate) fn with_instance(&self, instance: Arc<Instance>) -> Self {
-        Self::sharing(instance, self.shared_target().clone())
+    /// The same target and history for an instance with other attributes, for example for an
+    /// [`EndpointSource`](crate::EndpointSource) that changes weights.
+    #[must_use]
+    pub fn with_instance(&self, instance: impl Into<Arc<Instance>>) -> Self {
+        Self {
+            instance: instance.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same endpoint with a part of its share of the calls, for one that is not up to its
+    /// weight yet. `factor` is between 0 and 1 and rounded to thousandths, at least one of them;
+    /// others are capped, and NaN counts as 0. It replaces an earlier factor.
+    #[must_use]
+    pub fn with_weight_factor(&self, factor: f64) -> Self {
+        // `as` saturates, and turns NaN into 0.
+        let thousandths = (factor * f64::from(WHOLE)).round() as u16;
+        Self {
+            weight_factor: thousandths.clamp(1, WHOLE),
+            ..self.clone()
+        }
+    }
+
+    /// The same endpoint with one more observer of its calls. Picks of the endpoint that this
+    /// returns are observed, others are not.
+    #[must_use]
+    pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        let observers = self.observers.iter().cloned().chain([observer]);
+        Self {
+            observers: observers.collect(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn observers(&self) -> &[Arc<dyn Observer>] {
+        &self.observers
+    }
+
+    pub(super) fn host(&self) -> &Arc<Host<E>> {
+        &self.host
     }
 
     /// The instance as it was when this endpoint was handed out.
@@ -88,16 +127,13 @@ impl<E> Endpoint<E> {
 
     /// What the factory made.
     pub fn target(&self) -> &E {
-        self.shared_target()
+        self.host.target()
     }
 
-    /// What the factory made, as an `Arc` to share. The same one (by [`Arc::ptr_eq`]) for as long
-    /// as the instance's address stays the same.
-    pub fn shared_target(&self) -> &Arc<E> {
-        match &self.target {
-            Some(target) => target,
-            None => unreachable!("a dropped endpoint"),
-        }
+    /// Whether both are called through one target. True for as long as the address of an instance
+    /// stays the same, and for instances that have one address.
+    pub fn shares_target_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.host, &other.host)
     }
 
     /// The key of the instance: its identity.
@@ -113,6 +149,13 @@ impl<E> Endpoint<E> {
     /// The instance's share of the calls relative to other instances.
     pub fn weight(&self) -> u32 {
         self.instance.weight()
+    }
+
+    /// The share of the calls relative to others in the same table, for balancers: the weight in
+    /// thousandths, times the [factor](Self::with_weight_factor). An endpoint of weight 0 is in a
+    /// table only if all others have weight 0 or are draining too, so it counts as weight 1.
+    pub fn effective_weight(&self) -> u64 {
+        u64::from(self.weight().max(1)) * u64::from(self.weight_factor)
     }
 
     /// The zone of the instance.
@@ -136,18 +179,11 @@ impl<E> Deref for Endpoint<E> {
 
 impl<E> Clone for Endpoint<E> {
     fn clone(&self) -> Self {
-        self.with_instance(self.instance.clone())
-    }
-}
-
-/// Catches a panic in the target's `Drop`. It would otherwise end whatever drops the endpoint: the
-/// endpointer's task, or an unrelated call.
-impl<E> Drop for Endpoint<E> {
-    fn drop(&mut self) {
-        let target = self.target.take();
-        if let Err(why) = catch(|| drop(target)) {
-            tracing::error!(
-                key = %Escaped(self.key()), address = %Escaped(self.address()), why = %ErrorChain(&why), "the target of an endpoint failed to be dropped");
+        Self {
+            instance: self.instance.clone(),
+            host: self.host.clone(),
+            weight_factor: self.weight_factor,
+            observers: self.observers.clone(),
         }
     }
 }
@@ -175,9 +211,19 @@ mod tests {
         let endpoint = Endpoint::new(instance(), 7_u8);
         let heavier = endpoint.with_instance(Arc::new(instance().with_weight(5)));
         assert_eq!((endpoint.weight(), heavier.weight()), (1, 5));
-        let (old, new) = (endpoint.shared_target(), heavier.shared_target());
-        assert!(Arc::ptr_eq(old, new));
+        assert!(heavier.shares_target_with(&endpoint));
         assert_eq!(*heavier, *endpoint);
+    }
+
+    #[test]
+    fn a_factor_scales_the_weight_and_never_to_nothing() {
+        let endpoint = Endpoint::new(instance().with_weight(3), ());
+        assert_eq!(endpoint.effective_weight(), 3000);
+        let factors = [0.5, 0.0, -1.0, f64::NAN, 7.0];
+        let weights = factors.map(|factor| endpoint.with_weight_factor(factor).effective_weight());
+        assert_eq!(weights, [1500, 3, 3, 3, 3000]);
+        let unweighted = endpoint.with_instance(instance().with_weight(0));
+        assert_eq!(unweighted.effective_weight(), 1000);
     }
 
     #[test]

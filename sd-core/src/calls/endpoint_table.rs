@@ -1,6 +1,10 @@
 //! The table of endpoints: swapped in whole, read without a lock.
 
-use super::{endpoint::Endpoint, no_endpoints::NoEndpoints};
+use super::{
+    endpoint::Endpoint,
+    no_endpoints::NoEndpoints,
+    table_index::{Indexes, Registered},
+};
 use arc_swap::{ArcSwap, Guard};
 use std::{fmt, ops::Deref, sync::Arc};
 use tokio::sync::watch;
@@ -27,9 +31,52 @@ pub struct Endpoints<E>(Guard<Arc<Version<E>>>);
 /// One version of a table.
 struct Version<E> {
     number: u64,
+    contents: TableContents<E>,
+    indexes: Indexes,
+    registered: Arc<Registered<E>>,
+}
+
+/// What is in a version of a table.
+pub(crate) struct TableContents<E> {
     endpoints: Box<[Arc<Endpoint<E>>]>,
     /// `Some` exactly if there are no endpoints.
     none: Option<NoEndpoints>,
+    in_panic: bool,
+}
+
+impl<E> TableContents<E> {
+    /// These endpoints, in the order of their keys; `none` says why, if there are none.
+    pub(crate) fn new(
+        endpoints: impl Into<Box<[Arc<Endpoint<E>>]>>,
+        none: impl FnOnce() -> NoEndpoints,
+    ) -> Self {
+        let endpoints = endpoints.into();
+        Self {
+            none: endpoints.is_empty().then(none),
+            endpoints,
+            in_panic: false,
+        }
+    }
+
+    /// No endpoints.
+    pub(crate) fn none(why: NoEndpoints) -> Self {
+        Self::new([], || why)
+    }
+
+    /// The same endpoints, with [`Endpoints::in_panic`].
+    pub(crate) fn with_panic(mut self, in_panic: bool) -> Self {
+        self.in_panic = in_panic;
+        self
+    }
+
+    /// Whether both have the very same endpoints, so that nobody need be told of the later one.
+    fn is_same(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(one, other);
+        !self.endpoints.is_empty()
+            && self.in_panic == other.in_panic
+            && self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(same)
+    }
 }
 
 impl<E> Endpoints<E> {
@@ -44,20 +91,37 @@ impl<E> Endpoints<E> {
     /// Why there are no endpoints.
     #[inline]
     pub fn non_empty(&self) -> Result<&[Arc<Endpoint<E>>], NoEndpoints> {
-        if self.0.endpoints.is_empty() {
+        let endpoints = &self.0.contents.endpoints;
+        if endpoints.is_empty() {
             return Err(self.none());
         }
-        Ok(&self.0.endpoints)
+        Ok(endpoints)
     }
 
     #[cold]
     fn none(&self) -> NoEndpoints {
-        self.0.none.clone().unwrap_or(NoEndpoints::Empty)
+        let none = self.0.contents.none.clone();
+        none.unwrap_or(NoEndpoints::Empty)
+    }
+
+    /// Whether too few of all endpoints are healthy, so that the table has the others as well.
+    /// Preferences such as the own zone do not apply then.
+    pub fn in_panic(&self) -> bool {
+        self.0.contents.in_panic
     }
 
     /// The same endpoints, in a form that may be held for long.
     pub fn keep(self) -> Self {
         Self(Guard::from_inner(Guard::into_inner(self.0)))
+    }
+
+    #[inline]
+    pub(super) fn indexes(&self) -> &Indexes {
+        &self.0.indexes
+    }
+
+    pub(super) fn registered_indexes(&self) -> &Registered<E> {
+        &self.0.registered
     }
 }
 
@@ -66,7 +130,7 @@ impl<E> Deref for Endpoints<E> {
 
     #[inline]
     fn deref(&self) -> &Self::Target {
-        &self.0.endpoints
+        &self.0.contents.endpoints
     }
 }
 
@@ -75,7 +139,8 @@ impl<E> fmt::Debug for Endpoints<E> {
         f.debug_struct("Endpoints")
             .field("version", &self.version())
             .field("endpoints", &&**self)
-            .field("none", &self.0.none)
+            .field("none", &self.0.contents.none)
+            .field("in_panic", &self.in_panic())
             .finish()
     }
 }
@@ -84,37 +149,42 @@ impl<E> fmt::Debug for Endpoints<E> {
 pub(crate) struct EndpointTable<E> {
     current: ArcSwap<Version<E>>,
     versions: watch::Sender<u64>,
+    registered: Arc<Registered<E>>,
 }
 
 impl<E> EndpointTable<E> {
     /// A table without endpoints, since nothing is known yet.
     pub(crate) fn new() -> Self {
+        let registered = Arc::new(Registered::default());
         Self {
             current: ArcSwap::from_pointee(Version {
                 number: 0,
-                endpoints: Box::default(),
-                none: Some(NoEndpoints::Unknown),
+                contents: TableContents::none(NoEndpoints::Unknown),
+                indexes: Indexes::default(),
+                registered: registered.clone(),
             }),
             versions: watch::Sender::new(0),
+            registered,
         }
     }
 
-    /// Replaces the current version; `none` says why, if there are no endpoints.
-    pub(crate) fn set(
-        &self,
-        endpoints: Box<[Arc<Endpoint<E>>]>,
-        none: impl FnOnce() -> NoEndpoints,
-    ) {
+    /// Replaces the current version. Builds the indexes of all balancers for it before. Does
+    /// nothing if the endpoints are the very same.
+    pub(crate) fn set(&self, contents: TableContents<E>) {
+        if contents.is_same(&self.current.load().contents) {
+            return;
+        }
+        let indexes = self.registered.build(&contents.endpoints);
         // Swapped under the channel's lock, so that table and version agree if there are several
         // writers.
         let mut replaced = None;
         self.versions.send_modify(|number| {
             *number += 1;
-            let none = endpoints.is_empty().then(none);
             replaced = Some(self.current.swap(Arc::new(Version {
                 number: *number,
-                endpoints,
-                none,
+                contents,
+                indexes,
+                registered: self.registered.clone(),
             })));
         });
         // Outside of the lock, since this may drop targets, which are foreign code.
@@ -141,14 +211,35 @@ mod tests {
         Arc::new(Endpoint::new(instance, ()))
     }
 
+    fn of<const N: usize>(endpoints: [Arc<Endpoint<()>>; N]) -> TableContents<()> {
+        TableContents::new(endpoints, || NoEndpoints::Empty)
+    }
+
+    #[test]
+    fn the_same_endpoints_are_no_news() {
+        let table = EndpointTable::new();
+        let endpoint = endpoint("a");
+        for (contents, version) in [
+            (of([]), 1),
+            (of([endpoint.clone()]), 2),
+            (of([endpoint.clone()]), 2),
+            (of([endpoint.clone()]).with_panic(true), 3),
+            (of([Arc::new((*endpoint).clone())]), 4),
+        ] {
+            table.set(contents);
+            assert_eq!(table.load().version(), version);
+        }
+        assert!(!table.load().in_panic());
+    }
+
     #[test]
     fn a_reader_keeps_the_table_it_read() {
         let table = EndpointTable::new();
         let none = table.load().non_empty().err();
         assert!(matches!(none, Some(NoEndpoints::Unknown)));
-        table.set([endpoint("a")].into(), || NoEndpoints::Empty);
+        table.set(of([endpoint("a")]));
         let old = table.load().keep();
-        table.set(Box::default(), || NoEndpoints::Empty);
+        table.set(of([]));
         assert_eq!((old.len(), old.version()), (1, 1));
         assert_eq!(old.non_empty().unwrap().len(), 1);
         assert_eq!((table.load().len(), table.load().version()), (0, 2));
@@ -160,8 +251,8 @@ mod tests {
     fn a_replaced_table_is_dropped() {
         let table = EndpointTable::new();
         let endpoint = endpoint("a");
-        table.set([endpoint.clone()].into(), || NoEndpoints::Empty);
-        table.set(Box::default(), || NoEndpoints::Empty);
+        table.set(of([endpoint.clone()]));
+        table.set(of([]));
         assert_eq!(Arc::strong_count(&endpoint), 1);
     }
 }

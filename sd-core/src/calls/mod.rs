@@ -12,17 +12,24 @@
 //! `balancer`. A type that derives endpoints from others is an [`EndpointSource`] around another
 //! one.
 
+mod adapters;
 mod balancer;
 mod budget;
+mod derived;
 mod endpoint;
 mod endpoint_source;
 mod endpoint_table;
 mod endpointer;
 mod factory;
+mod host;
+mod load;
 pub(crate) mod meters;
 mod no_endpoints;
+mod observer;
 mod pick;
+mod rebuild_pace;
 mod retry;
+mod table_index;
 
 pub use balancer::{Balancer, Random, RoundRobin};
 pub use budget::RetryBudget;
@@ -36,5 +43,7 @@ pub use factory::{
     AsyncFactoryFn, BoxError, Factory, FactoryError, FactoryFn, async_factory_fn, factory_fn,
 };
 pub use no_endpoints::NoEndpoints;
-pub use pick::{Observer, Outcome, Pick, PickContext};
+pub use observer::{EndedCall, Observer, Outcome};
+pub use pick::{Pick, PickContext};
 pub use retry::{Attempt, AttemptError, Retry, RetryBuilder, RetryError, Stopped};
+pub use table_index::TableIndex;

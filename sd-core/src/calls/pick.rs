@@ -1,15 +1,27 @@
-//! Picks: an endpoint for one call, and how the call ended.
+//! Picks: an endpoint for one call, for as long as the call lasts.
 
-use super::endpoint::Endpoint;
-use crate::registry::Key;
-use std::{fmt, ops::Deref, sync::Arc};
+use super::{
+    endpoint::Endpoint,
+    observer::{EndedCall, Outcome},
+};
+use crate::instances::Instance;
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// What a balancer may know about a call when it picks an endpoint.
 ///
 /// ```
 /// use sd_core::PickContext;
 ///
-/// let context = PickContext::new().with_hash_key(b"user-17");
+/// let context = PickContext::new().with_hash_key(b"user-17").with_lane("canary");
 /// assert_eq!(context.hash_key, Some(&b"user-17"[..]));
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,12 +29,15 @@ use std::{fmt, ops::Deref, sync::Arc};
 pub struct PickContext<'a> {
     /// Calls with the same hash key go to the same endpoint, if the balancer supports that.
     pub hash_key: Option<&'a [u8]>,
-    /// The keys of endpoints on which the call was already tried. Others are preferred.
-    pub tried: &'a [Key],
+    /// The lane of the call, such as a version or a tenant, if the balancer supports that.
+    pub lane: Option<&'a str>,
+    /// The instances on which the call was already tried. Endpoints at other addresses are
+    /// preferred.
+    pub tried: &'a [Arc<Instance>],
 }
 
 impl<'a> PickContext<'a> {
-    /// A context without a hash key or tried endpoints.
+    /// A context without a hash key, a lane or tried instances.
     #[inline]
     pub fn new() -> Self {
         Self::default()
@@ -35,86 +50,42 @@ impl<'a> PickContext<'a> {
         self
     }
 
-    /// The same context with these tried endpoints.
+    /// The same context with this lane.
     #[must_use]
-    pub fn with_tried(mut self, tried: &'a [Key]) -> Self {
+    pub fn with_lane(mut self, lane: &'a str) -> Self {
+        self.lane = Some(lane);
+        self
+    }
+
+    /// The same context with these tried instances.
+    #[must_use]
+    pub fn with_tried(mut self, tried: &'a [Arc<Instance>]) -> Self {
         self.tried = tried;
         self
     }
 
-    /// Whether the call was already tried on `endpoint`.
+    /// Whether the call was already tried at the address of `endpoint`.
     #[inline]
     pub fn has_tried<E>(&self, endpoint: &Endpoint<E>) -> bool {
-        !self.tried.is_empty() && self.tried.contains(endpoint.key())
+        // The usual case is kept small, to be inlined.
+        !self.tried.is_empty() && self.is_tried(endpoint.address())
     }
-}
 
-/// How a call ended, from the endpoint's point of view.
-///
-/// ```
-/// use sd_core::Outcome;
-///
-/// assert_eq!(Outcome::TimedOut.to_string(), "timed out");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The endpoint did what was asked.
-    Success,
-    /// The endpoint failed, or the connection to it.
-    Failure,
-    /// There was no answer in time.
-    TimedOut,
-    /// The caller did not wait for the end, or did not report it.
-    Cancelled,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::TimedOut => "timed out",
-            Self::Cancelled => "cancelled",
-        })
+    #[cold]
+    fn is_tried(&self, address: &str) -> bool {
+        self.tried.iter().any(|tried| tried.address() == address)
     }
-}
-
-/// Receives the outcome of picked calls, so that a balancer can react to load or errors.
-///
-/// ```
-/// use sd_core::{Endpoint, Instance, Key, Observer, Outcome, Pick};
-/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
-///
-/// #[derive(Default)]
-/// struct Failures(AtomicU64);
-///
-/// impl Observer for Failures {
-///     fn ended(&self, _token: u64, outcome: Outcome) {
-///         if outcome == Outcome::Failure {
-///             self.0.fetch_add(1, Ordering::Relaxed);
-///         }
-///     }
-/// }
-///
-/// let failures = Arc::new(Failures::default());
-/// let instance = Instance::new(Key::new("a")?, "10.0.0.1:80");
-/// let pick = Pick::observed(Arc::new(Endpoint::new(instance, ())), failures.clone(), 0);
-/// pick.report(Outcome::Failure);
-/// assert_eq!(failures.0.load(Ordering::Relaxed), 1);
-/// # Ok::<(), sd_core::Invalid>(())
-/// ```
-pub trait Observer: Send + Sync {
-    /// A call ended. `token` is the value that the balancer passed to [`Pick::observed`], for
-    /// example the time at which the call began. With it, the balancer need not allocate anything
-    /// per call.
-    fn ended(&self, token: u64, outcome: Outcome);
 }
 
 /// A picked endpoint for one call: dereferences to the [`Endpoint`].
 ///
-/// Hold it until the call has ended, so that the balancer can count calls in flight, and then
-/// [`report`](Self::report) the outcome. Dropping it reports [`Outcome::Cancelled`].
+/// Hold it until the call has ended: until the body of the response has ended, not until its
+/// headers. The [observers](crate::Observer) of the endpoint hear of three moments: that it was
+/// picked, that it has [answered](Self::answered), and that the call has ended with the
+/// [reported](Self::report) outcome. Dropping an unreported pick reports [`Outcome::Cancelled`].
+///
+/// To share it between the parts of a call, put it into an `Arc`. The first reported outcome
+/// counts.
 ///
 /// ```
 /// use sd_core::{Balancer, NoEndpoints, Outcome};
@@ -129,25 +100,56 @@ pub trait Observer: Send + Sync {
 #[must_use = "dropping it reports the call as cancelled"]
 pub struct Pick<E> {
     endpoint: Arc<Endpoint<E>>,
-    observer: Option<(Arc<dyn Observer>, u64)>,
+    /// `None` if nobody observes the endpoint.
+    observed: Option<Observed>,
 }
 
+/// What the observers of a call are told.
+struct Observed {
+    picked_at: Instant,
+    /// In nanoseconds after the pick; `NOT_ANSWERED` before.
+    answered_after: AtomicU64,
+    has_ended: AtomicBool,
+}
+
+const NOT_ANSWERED: u64 = u64::MAX;
+
 impl<E> Pick<E> {
-    /// A pick without an observer.
+    /// A pick of `endpoint`, whose observers hear of it.
     #[inline]
     pub fn new(endpoint: Arc<Endpoint<E>>) -> Self {
-        Self {
+        let is_observed = !endpoint.observers().is_empty();
+        let mut pick = Self {
             endpoint,
-            observer: None,
+            observed: None,
+        };
+        if is_observed {
+            pick.begin(Instant::now());
         }
+        pick
     }
 
-    /// A pick that reports its outcome, together with `token`, exactly once to `observer`.
+    /// A pick at `now`, for balancers that have read the clock already.
     #[inline]
-    pub fn observed(endpoint: Arc<Endpoint<E>>, observer: Arc<dyn Observer>, token: u64) -> Self {
-        Self {
+    pub(super) fn at(endpoint: Arc<Endpoint<E>>, now: Instant) -> Self {
+        let mut pick = Self {
             endpoint,
-            observer: Some((observer, token)),
+            observed: None,
+        };
+        if !pick.endpoint.observers().is_empty() {
+            pick.begin(now);
+        }
+        pick
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.observed = Some(Observed {
+            picked_at: now,
+            answered_after: AtomicU64::new(NOT_ANSWERED),
+            has_ended: AtomicBool::new(false),
+        });
+        for observer in self.endpoint.observers() {
+            observer.picked();
         }
     }
 
@@ -156,15 +158,52 @@ impl<E> Pick<E> {
         &self.endpoint
     }
 
-    /// Tells the observer, if there is one, how the call ended.
-    pub fn report(mut self, outcome: Outcome) {
-        self.end(outcome);
+    /// Tells the observers that the endpoint has begun to answer: the headers of the response have
+    /// come, or the first message of a stream. Later calls do nothing. Not needed for calls that
+    /// are answered and ended at once.
+    pub fn answered(&self) {
+        let Some(observed) = &self.observed else {
+            return;
+        };
+        let after = observed.picked_at.elapsed();
+        let nanos = u64::try_from(after.as_nanos())
+            .map_or(NOT_ANSWERED - 1, |nanos| nanos.min(NOT_ANSWERED - 1));
+        let first = observed.answered_after.compare_exchange(
+            NOT_ANSWERED,
+            nanos,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if first.is_ok() && !observed.has_ended.load(Ordering::Relaxed) {
+            for observer in self.endpoint.observers() {
+                observer.answered(after);
+            }
+        }
     }
 
+    /// Tells the observers that the call has ended, and how. Later calls do nothing.
     #[inline]
-    fn end(&mut self, outcome: Outcome) {
-        if let Some((observer, token)) = self.observer.take() {
-            observer.ended(token, outcome);
+    pub fn report(&self, outcome: Outcome) {
+        if let Some(observed) = &self.observed {
+            self.end(observed, outcome);
+        }
+    }
+
+    fn end(&self, observed: &Observed, outcome: Outcome) {
+        if observed.has_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let answered_after = match observed.answered_after.load(Ordering::Relaxed) {
+            NOT_ANSWERED => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        };
+        let call = EndedCall {
+            outcome,
+            answered_after,
+            duration: observed.picked_at.elapsed(),
+        };
+        for observer in self.endpoint.observers() {
+            observer.ended(&call);
         }
     }
 }
@@ -172,7 +211,7 @@ impl<E> Pick<E> {
 impl<E> Drop for Pick<E> {
     #[inline]
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        self.report(Outcome::Cancelled);
     }
 }
 
@@ -194,27 +233,90 @@ impl<E> fmt::Debug for Pick<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instances::Instance;
+    use crate::{calls::observer::Observer, registry::Key};
     use std::sync::Mutex;
 
+    /// What was heard, with times in milliseconds.
     #[derive(Default)]
-    struct Outcomes(Mutex<Vec<(u64, Outcome)>>);
+    struct Heard(Mutex<Vec<String>>);
 
-    impl Observer for Outcomes {
-        fn ended(&self, token: u64, outcome: Outcome) {
-            self.0.lock().unwrap().push((token, outcome));
+    impl Heard {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+
+        fn note(&self, what: String) {
+            self.0.lock().unwrap().push(what);
         }
     }
 
+    impl Observer for Heard {
+        fn picked(&self) {
+            self.note("picked".into());
+        }
+
+        fn answered(&self, after: Duration) {
+            self.note(format!("answered {}", after.as_millis()));
+        }
+
+        fn ended(&self, call: &EndedCall) {
+            let (latency, duration) = (call.latency(), call.duration);
+            let [latency, duration] = [latency, duration].map(|time| time.as_millis());
+            self.note(format!("{} {latency} {duration}", call.outcome));
+        }
+    }
+
+    fn endpoint() -> Endpoint<()> {
+        Endpoint::new(Instance::new(Key::new("a").unwrap(), "h:1"), ())
+    }
+
+    async fn pass(millis: u64) {
+        tokio::time::advance(Duration::from_millis(millis)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_observer_hears_of_three_moments() {
+        let [one, other] = [(); 2].map(|()| Arc::new(Heard::default()));
+        let endpoint = endpoint().observed_by(one.clone());
+        let endpoint = Arc::new(endpoint.observed_by(other.clone()));
+        let pick = Pick::new(endpoint.clone());
+        pass(5).await;
+        pick.answered();
+        pass(1).await;
+        pick.answered();
+        pick.report(Outcome::Success);
+        pick.report(Outcome::Failure);
+        drop(pick);
+        let heard = ["picked", "answered 5", "success 5 6"];
+        assert_eq!(one.take(), heard);
+        assert_eq!(other.take(), heard);
+
+        Pick::new(endpoint.clone()).report(Outcome::Overloaded);
+        drop(Pick::new(endpoint));
+        let heard = ["picked", "overloaded 0 0", "picked", "cancelled 0 0"];
+        assert_eq!(one.take(), heard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_pick_ends_once_and_is_not_answered_after_its_end() {
+        let heard = Arc::new(Heard::default());
+        let pick = Arc::new(Pick::new(Arc::new(endpoint().observed_by(heard.clone()))));
+        let stream = pick.clone();
+        drop(pick);
+        pass(3).await;
+        stream.report(Outcome::TimedOut);
+        stream.answered();
+        drop(stream);
+        assert_eq!(heard.take(), ["picked", "timed out 3 3"]);
+    }
+
     #[test]
-    fn an_outcome_is_heard_exactly_once() {
-        let outcomes = Arc::new(Outcomes::default());
-        let instance = Instance::new(Key::new("a").unwrap(), "h:1");
-        let endpoint = Arc::new(Endpoint::new(instance, ()));
-        Pick::observed(endpoint.clone(), outcomes.clone(), 1).report(Outcome::Success);
-        drop(Pick::observed(endpoint.clone(), outcomes.clone(), 2));
-        Pick::new(endpoint).report(Outcome::Failure);
-        let outcomes = outcomes.0.lock().unwrap();
-        assert_eq!(*outcomes, [(1, Outcome::Success), (2, Outcome::Cancelled)]);
+    fn what_was_tried_is_an_address() {
+        let other_key = Instance::new(Key::new("b").unwrap(), "h:1");
+        let elsewhere = Instance::new(Key::new("a").unwrap(), "h:2");
+        let tried = [Arc::new(other_key)];
+        assert!(PickContext::new().with_tried(&tried).has_tried(&endpoint()));
+        let tried = [Arc::new(elsewhere)];
+        assert!(!PickContext::new().with_tried(&tried).has_tried(&endpoint()));
     }
 }

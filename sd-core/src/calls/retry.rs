@@ -9,11 +9,7 @@ mod tests;
 pub use builder::RetryBuilder;
 pub use error::{Attempt, AttemptError, RetryError, Stopped};
 
-use super::{
-    balancer::Balancer,
-    endpoint::Endpoint,
-    pick::{Outcome, PickContext},
-};
+use super::{balancer::Balancer, endpoint::Endpoint, observer::Outcome, pick::PickContext};
 use builder::Options;
 use call::RetriedCall;
 use std::{fmt, future::Future, sync::Arc};
@@ -138,7 +134,7 @@ impl<B, Err> Retry<B, Err> {
                 Err(error) => error,
             };
             let instance = Some(pick.instance().clone());
-            attempts.add_tried(pick.key(), context);
+            attempts.add_tried(pick.instance(), context);
             pick.report(match error {
                 AttemptError::TimedOut { .. } => Outcome::TimedOut,
                 AttemptError::Failed(_) | AttemptError::NoEndpoints(_) => Outcome::Failure,

@@ -12,6 +12,7 @@ use super::{
     pick::{Pick, PickContext},
 };
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Picks an endpoint for each call.
 ///
@@ -53,6 +54,10 @@ pub trait Balancer: Send + Sync {
     fn endpoint(&self) -> Result<Pick<Self::Target>, NoEndpoints> {
         self.pick(&PickContext::new())
     }
+
+    /// A channel that changes when a pick may have another result, for callers that wait for an
+    /// endpoint: the [versions](crate::EndpointSource::versions) of its source.
+    fn versions(&self) -> watch::Receiver<u64>;
 }
 
 impl<B: Balancer + ?Sized> Balancer for Arc<B> {
@@ -62,6 +67,10 @@ impl<B: Balancer + ?Sized> Balancer for Arc<B> {
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<B::Target>, NoEndpoints> {
         (**self).pick(context)
     }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        (**self).versions()
+    }
 }
 
 impl<B: Balancer + ?Sized> Balancer for Box<B> {
@@ -70,6 +79,10 @@ impl<B: Balancer + ?Sized> Balancer for Box<B> {
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<B::Target>, NoEndpoints> {
         (**self).pick(context)
+    }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        (**self).versions()
     }
 }
 
@@ -99,11 +112,14 @@ mod tests {
     };
 
     pub(super) fn endpoints(names: &[&str]) -> FixedEndpointer<()> {
-        FixedEndpointer::new(
-            names
-                .iter()
-                .map(|name| Endpoint::new(Instance::new(Key::new(name).unwrap(), "h:1"), ())),
-        )
+        let endpoint = |name: &&str| Endpoint::new(instance(name), ());
+        FixedEndpointer::new(names.iter().map(endpoint))
+    }
+
+    /// An instance whose key is `name`, at an address of its own.
+    pub(super) fn instance(name: &str) -> Arc<Instance> {
+        let key = Key::new(name).unwrap();
+        Arc::new(Instance::new(key, format!("{name}:1")))
     }
 
     #[test]

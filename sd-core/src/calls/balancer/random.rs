@@ -7,6 +7,7 @@ use crate::calls::{
     pick::{Pick, PickContext},
 };
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Picks an endpoint at random, each with the same probability.
 ///
@@ -56,12 +57,19 @@ impl<S: EndpointSource> Balancer for Random<S> {
         let picked = untried_from(endpoints, drawn, context);
         Ok(Pick::new(picked.clone()))
     }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        self.source.versions()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::endpoints, *};
-    use crate::{calls::endpointer::FixedEndpointer, registry::Key};
+    use super::{
+        super::tests::{endpoints, instance},
+        *,
+    };
+    use crate::calls::endpointer::FixedEndpointer;
     use std::collections::HashMap;
 
     #[test]
@@ -83,7 +91,7 @@ mod tests {
         let names: Vec<_> = (0..100).map(|n| format!("{n:03}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let balancer = Random::new(endpoints(&names));
-        let tried: Vec<_> = names.iter().map(|name| Key::new(name).unwrap()).collect();
+        let tried: Vec<_> = names.iter().map(|name| instance(name)).collect();
         for _ in 0..50 {
             let context = PickContext::new().with_tried(&tried[..99]);
             assert_eq!(balancer.pick(&context).unwrap().key().as_str(), "099");

@@ -13,6 +13,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+use tokio::sync::watch;
 
 /// Picks the endpoints in turn, in the order of their keys.
 ///
@@ -85,6 +86,10 @@ impl<S: EndpointSource> Balancer for RoundRobin<S> {
         let picked = untried_from(endpoints, start, context);
         Ok(Pick::new(picked.clone()))
     }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        self.source.versions()
+    }
 }
 
 impl<S: fmt::Debug> fmt::Debug for RoundRobin<S> {
@@ -116,8 +121,11 @@ fn thread_number() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::endpoints, *};
-    use crate::{calls::endpointer::FixedEndpointer, registry::Key};
+    use super::{
+        super::tests::{endpoints, instance},
+        *,
+    };
+    use crate::calls::endpointer::FixedEndpointer;
     use std::{collections::HashMap, sync::Arc};
 
     fn next<S: EndpointSource>(balancer: &RoundRobin<S>) -> String {
@@ -176,12 +184,12 @@ mod tests {
     fn the_untried_come_first() {
         let balancer = RoundRobin::starting_at(endpoints(&["a", "b", "c"]), 1, || 0);
         let (a, b, c) = ("a", "b", "c");
-        let tried = [a, b].map(|key| Key::new(key).unwrap());
+        let tried = [a, b].map(instance);
         let context = PickContext::new().with_tried(&tried);
         for _ in 0..3 {
             assert_eq!(balancer.pick(&context).unwrap().key().as_str(), "c");
         }
-        let tried = [a, b, c].map(|key| Key::new(key).unwrap());
+        let tried = [a, b, c].map(instance);
         let context = PickContext::new().with_tried(&tried);
         assert!(balancer.pick(&context).is_ok());
     }

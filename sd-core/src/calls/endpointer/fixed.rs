@@ -3,7 +3,7 @@
 use crate::calls::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
-    endpoint_table::{EndpointTable, Endpoints},
+    endpoint_table::{EndpointTable, Endpoints, TableContents},
     no_endpoints::NoEndpoints,
 };
 use std::{fmt, sync::Arc};
@@ -47,13 +47,14 @@ impl<E> FixedEndpointer<E> {
 
     /// Replaces the endpoints by shared ones, for example by a selection from another source.
     pub fn set_shared(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint<E>>>) {
-        let endpoints = endpoints.into_iter().collect();
-        self.0.set(endpoints, || NoEndpoints::Empty);
+        let endpoints: Box<[_]> = endpoints.into_iter().collect();
+        self.0
+            .set(TableContents::new(endpoints, || NoEndpoints::Empty));
     }
 
     /// Removes all endpoints; picks fail with `why`.
     pub fn set_none(&self, why: NoEndpoints) {
-        self.0.set(Box::default(), || why);
+        self.0.set(TableContents::none(why));
     }
 }
 

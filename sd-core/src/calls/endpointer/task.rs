@@ -7,7 +7,12 @@ use super::{
     status::EndpointerStatus,
 };
 use crate::{
-    calls::{endpoint_table::EndpointTable, meters::EndpointerMeters, no_endpoints::NoEndpoints},
+    calls::{
+        endpoint_table::{EndpointTable, TableContents},
+        meters::EndpointerMeters,
+        no_endpoints::NoEndpoints,
+        rebuild_pace::RebuildPace,
+    },
     instances::{Event, Events, Health, Source, Trouble},
     registry::ErrorChain,
     support::{Panicked, Work},
@@ -21,12 +26,6 @@ use tokio::{
 
 /// After so many results of factories, the table is built and other tasks get a turn.
 const BATCH: usize = 256;
-/// Building the table takes at most one part in this many of the time.
-const REBUILD_SHARE: u32 = 10;
-/// A shorter pause between builds is skipped: tokio's timers have this resolution.
-const REBUILD_PAUSE_LEAST: Duration = Duration::from_millis(1);
-/// The longest pause between builds: a change is in the table after this and the time of one build.
-const REBUILD_PAUSE_MOST: Duration = Duration::from_secs(1);
 
 /// Owns all that the endpointer does; its `Drop` publishes that it has ended.
 pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
@@ -48,8 +47,7 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     /// How many endpoints are in the table.
     endpoints: usize,
     ready: bool,
-    /// When the table may be built next.
-    rebuild_at: Instant,
+    pace: RebuildPace,
     /// Why the task has ended. `None` if it was stopped.
     failure: Option<Trouble>,
     meters: EndpointerMeters,
@@ -79,7 +77,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             invalidated: false,
             endpoints: 0,
             ready: false,
-            rebuild_at: Instant::now(),
+            pace: RebuildPace::new(Instant::now()),
             failure: None,
             meters: EndpointerMeters::new(),
         }
@@ -128,7 +126,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
 
     /// When to continue if nothing happens before.
     fn wake_at(&self) -> Option<Instant> {
-        let rebuild = self.is_outdated().then_some(self.rebuild_at);
+        let rebuild = self.is_outdated().then(|| self.pace.next());
         let invalidate = self.invalidate_at().filter(|_| !self.invalidated);
         [self.set.wake_at(), rebuild, invalidate]
             .into_iter()
@@ -155,17 +153,11 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         let invalid = self.invalidate_at().is_some_and(|at| at <= now);
         let turned = invalid != self.invalidated;
         let becomes_ready = !self.ready && self.set.is_ready();
-        let due = self.is_outdated() && self.rebuild_at <= now;
+        let due = self.is_outdated() && self.pace.next() <= now;
         if due || turned || becomes_ready {
             self.invalidated = invalid;
             self.rebuild();
-            let built = Instant::now();
-            let pause = (built - now) * (REBUILD_SHARE - 1);
-            self.rebuild_at = if pause < REBUILD_PAUSE_LEAST {
-                built
-            } else {
-                built + pause.min(REBUILD_PAUSE_MOST)
-            };
+            self.pace.built(now, Instant::now());
         }
         if turned {
             self.log_invalidation();
@@ -195,7 +187,8 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         };
         self.endpoints = endpoints.len();
         self.reason_changed = false;
-        self.table.set(endpoints, || self.no_endpoints());
+        let contents = TableContents::new(endpoints, || self.no_endpoints());
+        self.table.set(contents);
     }
 
     /// The reason for an empty table.
@@ -283,7 +276,7 @@ impl<E: Send + Sync + 'static> Drop for EndpointerTask<E> {
         if self.table.load().is_empty() {
             let why = Arc::new(why.clone());
             self.table
-                .set(Box::default(), || NoEndpoints::Ended { why });
+                .set(TableContents::none(NoEndpoints::Ended { why }));
         }
         self.status.send_modify(|status| {
             status.health = Some(Health::Stale { since, why });

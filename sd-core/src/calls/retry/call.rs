@@ -7,7 +7,6 @@ use super::{
 use crate::{
     calls::{meters, pick::PickContext},
     instances::Instance,
-    registry::Key,
     support::Backoff,
 };
 use std::{sync::Arc, time::Duration};
@@ -19,7 +18,7 @@ pub(super) struct RetriedCall<'a, Err> {
     /// When the last attempt must have ended.
     deadline: Option<Instant>,
     attempts: Vec<Attempt<Err>>,
-    tried: Vec<Key>,
+    tried: Vec<Arc<Instance>>,
     backoff: Option<Backoff>,
 }
 
@@ -51,22 +50,23 @@ impl<'a, Err> RetriedCall<'a, Err> {
     }
 
     /// The endpoints that the next pick should avoid.
-    pub(super) fn tried<'t>(&'t self, context: &PickContext<'t>) -> &'t [Key] {
+    pub(super) fn tried<'t>(&'t self, context: &PickContext<'t>) -> &'t [Arc<Instance>] {
         match &*self.tried {
             [] => context.tried,
             tried => tried,
         }
     }
 
-    pub(super) fn add_tried(&mut self, key: &Key, context: &PickContext<'_>) {
+    pub(super) fn add_tried(&mut self, instance: &Arc<Instance>, context: &PickContext<'_>) {
         if self.tried.is_empty() {
             self.tried.extend_from_slice(context.tried);
         }
-        if self.tried.contains(key) {
+        let again = |tried: &Arc<Instance>| tried.address() == instance.address();
+        if self.tried.iter().any(again) {
             // All were tried, so another round begins. It contains only this endpoint so far.
             self.tried.clear();
         }
-        self.tried.push(key.clone());
+        self.tried.push(instance.clone());
     }
 
     pub(super) fn succeeded(&self) {

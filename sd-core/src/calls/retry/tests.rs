@@ -9,7 +9,8 @@ use crate::{
         endpointer::FixedEndpointer,
         factory::BoxError,
         no_endpoints::NoEndpoints,
-        pick::{Observer, Pick},
+        observer::{EndedCall, Observer},
+        pick::Pick,
     },
     instances::Instance,
     registry::Key,
@@ -382,8 +383,8 @@ struct Observed {
 }
 
 impl Observer for Observed {
-    fn ended(&self, _: u64, outcome: Outcome) {
-        self.outcomes.lock().unwrap().push(outcome);
+    fn ended(&self, call: &EndedCall) {
+        self.outcomes.lock().unwrap().push(call.outcome);
     }
 }
 
@@ -396,8 +397,12 @@ impl Balancer for Watching {
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<()>, NoEndpoints> {
         let known = (context.hash_key.map(<[u8]>::to_vec), context.tried.len());
         self.1.contexts.lock().unwrap().push(known);
-        let endpoint = self.0.endpoints()[0].clone();
-        Ok(Pick::observed(endpoint, self.1.clone(), 0))
+        let endpoint = self.0.endpoints()[0].observed_by(self.1.clone());
+        Ok(Pick::new(Arc::new(endpoint)))
+    }
+
+    fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.versions()
     }
 }
 
@@ -419,7 +424,7 @@ async fn the_balancer_hears_the_outcome_of_every_attempt() {
             }
         }
     };
-    let tried = [Key::new("z").unwrap()];
+    let tried = [endpoint("z").instance().clone()];
     let context = PickContext::new().with_hash_key(b"user").with_tried(&tried);
     retry.call_with(&context, call).await.unwrap();
     {

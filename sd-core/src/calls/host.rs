@@ -1,0 +1,75 @@
+//! Hosts: what is called at one address, and what it has lived through.
+
+use super::{
+    load::Load,
+    observer::{EndedCall, Observer},
+};
+use crate::{
+    instances::Instance,
+    registry::{ErrorChain, Escaped},
+    support::catch,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The target that a factory made for one address, and its load. Shared by all endpoints of the
+/// address: by later ones whose instance has other attributes, by the tables that are derived from
+/// a table, and by the instances that have one address under several keys.
+pub(super) struct Host<E> {
+    /// What the target was made for.
+    made_for: Arc<Instance>,
+    /// `None` only while the host is dropped.
+    target: Option<E>,
+    load: Load,
+}
+
+impl<E> Host<E> {
+    pub(super) fn new(made_for: Arc<Instance>, target: E) -> Self {
+        Self {
+            made_for,
+            target: Some(target),
+            load: Load::default(),
+        }
+    }
+
+    pub(super) fn target(&self) -> &E {
+        match &self.target {
+            Some(target) => target,
+            None => unreachable!("a dropped host"),
+        }
+    }
+
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+}
+
+/// Counts the calls as load.
+impl<E: Send + Sync + 'static> Observer for Host<E> {
+    fn picked(&self) {
+        self.load.picked();
+    }
+
+    fn answered(&self, after: Duration) {
+        self.load.answered(after);
+    }
+
+    fn ended(&self, call: &EndedCall) {
+        self.load.ended(call);
+    }
+}
+
+/// Catches a panic in the target's `Drop`. It would otherwise end whatever drops the last endpoint:
+/// the endpointer's task, or an unrelated call.
+impl<E> Drop for Host<E> {
+    fn drop(&mut self) {
+        let target = self.target.take();
+        if let Err(why) = catch(|| drop(target)) {
+            tracing::error!(
+                key = %Escaped(self.made_for.key()),
+                address = %Escaped(self.made_for.address()),
+                why = %ErrorChain(&why),
+                "the target of an endpoint failed to be dropped"
+            );
+        }
+    }
+}
