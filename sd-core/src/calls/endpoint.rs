@@ -136,6 +136,31 @@ impl<E> Endpoint<E> {
         Arc::ptr_eq(&self.host, &other.host)
     }
 
+    /// Waits until the instance is certainly gone: an [`Endpointer`](crate::Endpointer) has dropped
+    /// the address, since its last instance was removed from the registry (its lease has ended, or
+    /// somebody deleted it) and had not announced that it is [draining](Status::Draining). A call
+    /// that still waits for an answer will hardly get one, and need not wait for its deadline.
+    ///
+    /// Waits for ever if the instance announced draining, since it may be about to answer; if its
+    /// key now says another address; and for endpoints that no endpointer made. Allocates nothing.
+    /// Cancellation safe.
+    ///
+    /// ```
+    /// use sd_core::{Balancer, NoEndpoints};
+    /// use tokio::net::TcpStream;
+    ///
+    /// async fn connect(hosts: &impl Balancer<Target = String>) -> Result<bool, NoEndpoints> {
+    ///     let host = hosts.endpoint()?;
+    ///     tokio::select! {
+    ///         connected = TcpStream::connect(host.target()) => Ok(connected.is_ok()),
+    ///         () = host.removed() => Ok(false),
+    ///     }
+    /// }
+    /// ```
+    pub async fn removed(&self) {
+        self.host.removed().await;
+    }
+
     /// The key of the instance: its identity.
     pub fn key(&self) -> &Key {
         self.instance.key()

@@ -9,7 +9,14 @@ use crate::{
     registry::{ErrorChain, Escaped},
     support::catch,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
 
 /// The target that a factory made for one address, and its load. Shared by all endpoints of the
 /// address: by later ones whose instance has other attributes, by the tables that are derived from
@@ -20,6 +27,9 @@ pub(super) struct Host<E> {
     /// `None` only while the host is dropped.
     target: Option<E>,
     load: Load,
+    is_removed: AtomicBool,
+    /// Woken when the host is removed.
+    removed: Notify,
 }
 
 impl<E> Host<E> {
@@ -28,6 +38,8 @@ impl<E> Host<E> {
             made_for,
             target: Some(target),
             load: Load::default(),
+            is_removed: AtomicBool::new(false),
+            removed: Notify::new(),
         }
     }
 
@@ -40,6 +52,21 @@ impl<E> Host<E> {
 
     pub(super) fn load(&self) -> &Load {
         &self.load
+    }
+
+    /// The last instance of the address was removed, without having announced it.
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
+        self.removed.notify_waiters();
+    }
+
+    /// Waits for [`remove`](Self::remove). Allocates nothing. Cancellation safe.
+    pub(super) async fn removed(&self) {
+        // It hears of whatever happens from here on, so the flag is read after.
+        let removed = self.removed.notified();
+        if !self.is_removed.load(Ordering::Acquire) {
+            removed.await;
+        }
     }
 }
 

@@ -130,6 +130,12 @@ impl<E> EndpointSet<E> {
 
     fn remove(&mut self, instance: &Instance) -> Option<RunId> {
         let slot = self.slots.remove(instance.key())?;
+        if let Some(endpoint) = &slot.endpoint
+            && endpoint.address() == instance.address()
+            && instance.status() != Status::Draining
+        {
+            endpoint.host().remove();
+        }
         self.failures.remove(instance.key());
         self.untried -= usize::from(slot.untried);
         self.made -= usize::from(slot.endpoint.is_some());

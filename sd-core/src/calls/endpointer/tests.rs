@@ -225,6 +225,27 @@ async fn an_endpoint_goes_with_its_instance_but_not_from_under_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_hears_that_its_instance_is_gone() {
+    let source = Scripted::of([instance("a", "h:1"), instance("b", "h:2")]);
+    let endpointer = Endpointer::new(source.clone(), addresses());
+    ready(&endpointer).await.unwrap();
+    let [a, b] = [0, 1].map(|n| endpointer.endpoints()[n].clone());
+    let waiting = tokio::spawn({
+        let a = a.clone();
+        async move { a.removed().await }
+    });
+    tokio::task::yield_now().await;
+    source.set([instance("b", "h:2")]);
+    let heard = timeout(Duration::from_secs(60), waiting).await;
+    heard.unwrap().unwrap();
+    assert!(a.removed().now_or_never().is_some());
+    assert!(b.removed().now_or_never().is_none());
+    endpointer.stop().await;
+    drop(endpointer);
+    assert!(b.removed().now_or_never().is_none(), "nobody knows");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_old_endpoint_stays_until_the_new_address_works() {
     let broken = Arc::new(Mutex::new(true));
     let factory = {

@@ -5,6 +5,7 @@ use crate::{
     calls::endpointer::factory_queue::COUNTED_FOR,
     support::{Backoff, Log},
 };
+use futures::FutureExt;
 use std::time::Duration;
 
 fn set(limit: usize) -> EndpointSet<u32> {
@@ -119,6 +120,28 @@ fn nothing_remains_of_what_is_gone() {
     assert!(set.slots.is_empty() && set.queue.is_empty());
     assert!(set.failures.is_empty());
     assert_eq!(set.made, 0);
+}
+
+/// The endpoint of "a", of an instance that was then removed, as it was last.
+fn removed(last: Instance) -> Arc<Endpoint<u32>> {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let endpoint = set.table()[0].clone();
+    assert!(endpoint.removed().now_or_never().is_none());
+    set.apply(&[last].into_iter().collect(), now);
+    assert!(endpoint.removed().now_or_never().is_none());
+    set.apply(&Instances::default(), now);
+    endpoint
+}
+
+#[test]
+fn an_instance_that_is_removed_unannounced_is_certainly_gone() {
+    let last = |address| Instance::new(Key::new("a").unwrap(), address);
+    let is_gone = |last| removed(last).removed().now_or_never().is_some();
+    assert!(is_gone(last("h:1").with_weight(7)));
+    assert!(!is_gone(last("h:1").with_status(Status::Draining)));
+    assert!(!is_gone(last("h:2")), "known of the other address only");
 }
 
 /// Runs all factories that are due by `now`.
