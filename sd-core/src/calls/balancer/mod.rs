@@ -2,6 +2,7 @@
 
 mod random;
 mod round_robin;
+mod turns;
 
 pub use random::Random;
 pub use round_robin::RoundRobin;
