@@ -30,7 +30,7 @@ use tokio::sync::watch;
 ///
 /// # When to choose it
 /// For equal endpoints and calls of about equal cost: the number of calls to each endpoint differs
-/// by at most one for each counter. It ignores weights.
+/// by at most one for each counter. It ignores weights; [`Weighted`](crate::Weighted) does not.
 ///
 /// # It falls into step
 /// A turn knows nothing about the call, so a pattern in the calls becomes a pattern of endpoints
