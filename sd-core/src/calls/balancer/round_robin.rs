@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 /// Picks the endpoints in turn, in the order of their keys.
 ///
-/// Starts at a random endpoint, so that clients that start together do not all call the same one.
-/// Each thread has a counter of its own, so that threads do not contend; every endpoint still gets
-/// its share of the picks of all threads together.
+/// Each thread takes turns by itself, so that threads do not contend; every endpoint still gets its
+/// share of the picks of all threads together. A thread starts at a random endpoint, so that clients
+/// that start together do not all call the same one.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, RoundRobin};
@@ -29,8 +29,8 @@ use tokio::sync::watch;
 /// ```
 ///
 /// # When to choose it
-/// For equal endpoints and calls of about equal cost: the number of calls to each endpoint differs
-/// by at most one for each counter. It ignores weights; [`Weighted`](crate::Weighted) does not.
+/// For equal endpoints and calls of about equal cost: of the calls of one thread, no endpoint gets
+/// more than one more than another. It ignores weights; [`Weighted`](crate::Weighted) does not.
 ///
 /// # It falls into step
 /// A turn knows nothing about the call, so a pattern in the calls becomes a pattern of endpoints
@@ -96,7 +96,7 @@ mod tests {
     fn starting_at(start: usize, names: &[&str]) -> RoundRobin<FixedEndpointer<()>> {
         RoundRobin {
             source: endpoints(names),
-            turns: Turns::starting_at(1, || start),
+            turns: Turns::from(start),
         }
     }
 

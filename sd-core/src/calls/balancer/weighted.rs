@@ -43,13 +43,15 @@ use tokio::sync::watch;
 ///
 /// # What it promises
 /// The endpoints take turns by a cycle of up to 65,536 slots, or four for each endpoint if that is
-/// more. It starts at a random slot, and each thread has a counter of its own, so that threads do
-/// not contend.
+/// more.
 /// - Over one cycle, every endpoint gets exactly its share. Shares that need a longer cycle are
 ///   rounded to slots, down or up, to one slot at least.
 /// - In any 2 n consecutive picks of one thread, where n is the number of endpoints, no endpoint
-///   gets more than its share and three. This holds for threads that do not share a counter, which
-///   they do when there are more threads than twice the processors.
+///   gets more than its share and three.
+///
+/// Each thread goes through the cycle by itself, from a random slot on, so that threads do not
+/// contend. From the thread on that is one more than twice the processors, threads share their
+/// places in the cycle. The promises are then for the picks of those threads together.
 ///
 /// Picks that follow a [tried](PickContext::tried) endpoint take the next slot of another one.
 ///
@@ -142,7 +144,7 @@ mod tests {
     }
 
     fn balancer(weights: &[u32], start: usize) -> Weighted<FixedEndpointer<usize>> {
-        let turns = Turns::starting_at(1, || start);
+        let turns = Turns::from(start);
         Weighted::with_turns(FixedEndpointer::new(endpoints(weights)), turns)
     }
 
