@@ -4,7 +4,7 @@
 
 use sd_core::{
     Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer,
-    Outcome, Pick, PickContext, Random, Retry, RoundRobin,
+    Outcome, Pick, PickContext, Random, Retry, RoundRobin, Weighted,
 };
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ const ENDPOINTS: usize = 100;
 fn endpoints() -> Arc<FixedEndpointer<usize>> {
     let endpoint = |n| {
         let key = Key::new(format!("/services/hello/{n:03}")).unwrap();
-        Endpoint::new(Instance::new(key, format!("10.0.0.1:{n}")), n)
+        let instance = Instance::new(key, format!("10.0.0.1:{n}"));
+        Endpoint::new(instance.with_weight(1 + n as u32 % 7), n)
     };
     Arc::new(FixedEndpointer::new((0..ENDPOINTS).map(endpoint)))
 }
@@ -54,6 +55,11 @@ fn round_robin_allocates_nothing() {
 #[test]
 fn random_allocates_nothing() {
     picks_allocate_nothing(Random::new(endpoints()));
+}
+
+#[test]
+fn weighted_allocates_nothing() {
+    picks_allocate_nothing(Weighted::new(endpoints()));
 }
 
 #[test]

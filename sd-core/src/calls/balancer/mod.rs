@@ -2,9 +2,12 @@
 
 mod random;
 mod round_robin;
+mod turns;
+mod weighted;
 
 pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use weighted::Weighted;
 
 use super::{
     endpoint::Endpoint,
@@ -125,9 +128,10 @@ mod tests {
     #[test]
     fn balancers_are_objects() {
         let shared: Arc<dyn Balancer<Target = ()>> = Arc::new(Random::new(endpoints(&["a"])));
-        let balancers: [Box<dyn Balancer<Target = ()>>; 3] = [
+        let balancers: [Box<dyn Balancer<Target = ()>>; 4] = [
             Box::new(RoundRobin::new(endpoints(&["a"]))),
             Box::new(Random::new(endpoints(&["a"]))),
+            Box::new(Weighted::new(endpoints(&["a"]))),
             Box::new(shared),
         ];
         for balancer in balancers {

@@ -1,25 +1,19 @@
 //! Round robin.
 
-use super::{Balancer, untried_from};
+use super::{Balancer, turns::Turns, untried_from};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
     pick::{Pick, PickContext},
 };
-use std::{
-    cell::Cell,
-    fmt,
-    num::NonZeroUsize,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::fmt;
 use tokio::sync::watch;
 
 /// Picks the endpoints in turn, in the order of their keys.
 ///
-/// Starts at a random endpoint, so that clients that start together do not all call the same one.
-/// Each thread has a counter of its own, so that threads do not contend; every endpoint still gets
-/// its share of the picks of all threads together.
+/// Each thread takes turns by itself, so that threads do not contend; every endpoint still gets its
+/// share of the picks of all threads together. A thread starts at a random endpoint, so that clients
+/// that start together do not all call the same one.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, RoundRobin};
@@ -33,45 +27,35 @@ use tokio::sync::watch;
 /// assert_eq!(first.key(), balancer.endpoint()?.key());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # When to choose it
+/// For equal endpoints and calls of about equal cost: of the calls of one thread, no endpoint gets
+/// more than one more than another. It ignores weights; [`Weighted`](crate::Weighted) does not.
+///
+/// # It falls into step
+/// A turn knows nothing about the call, so a pattern in the calls becomes a pattern of endpoints
+/// where their lengths have a common factor:
+/// - A caller that alternates a cheap call and an expensive one, over two endpoints (or any even
+///   number), sends every expensive call to the same half of them.
+/// - A second attempt takes a turn as well. Of two endpoints where one fails, the failed call and
+///   its repetition take both turns, so that every call goes to the failing one first.
+///
+/// [`Random`](crate::Random) has no pattern to fall into step with.
 pub struct RoundRobin<S> {
     source: S,
-    counters: Box<[Counter]>,
+    turns: Turns,
 }
-
-/// The counter of some threads. Aligned so that no two counters share a cache line, or a pair of
-/// lines that is fetched together.
-#[repr(align(128))]
-struct Counter(AtomicUsize);
 
 impl<S> RoundRobin<S> {
     /// Takes turns among the endpoints of `source`.
     pub fn new(source: S) -> Self {
-        // More counters than processors, since the numbers of picking threads are seldom
-        // consecutive.
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let counters = (2 * threads.min(64)).next_power_of_two();
-        // A small start, so that the counter does not wrap, or need a 64-bit division, for long.
-        Self::starting_at(source, counters, || usize::from(fastrand::u16(..)))
-    }
-
-    /// `counters` is a power of two.
-    fn starting_at(source: S, counters: usize, start: impl Fn() -> usize) -> Self {
-        let counters = (0..counters)
-            .map(|_| Counter(AtomicUsize::new(start())))
-            .collect();
-        Self { source, counters }
+        let turns = Turns::new();
+        Self { source, turns }
     }
 
     /// The source of the endpoints.
     pub fn source(&self) -> &S {
         &self.source
-    }
-
-    #[inline]
-    fn count(&self) -> usize {
-        // The number of counters is a power of two.
-        let mine = thread_number() & (self.counters.len() - 1);
-        self.counters[mine].0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -82,7 +66,7 @@ impl<S: EndpointSource> Balancer for RoundRobin<S> {
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
         let table = self.source.endpoints();
         let endpoints = table.non_empty()?;
-        let start = self.count() % endpoints.len();
+        let start = self.turns.next() % endpoints.len();
         let picked = untried_from(endpoints, start, context);
         Ok(Pick::new(picked.clone()))
     }
@@ -100,25 +84,6 @@ impl<S: fmt::Debug> fmt::Debug for RoundRobin<S> {
     }
 }
 
-/// The number of this thread. Threads are numbered from 0 as they first pick.
-#[inline]
-fn thread_number() -> usize {
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    #[cold]
-    fn draw() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        NUMBER.set(number);
-        number
-    }
-    match NUMBER.get() {
-        usize::MAX => draw(),
-        number => number,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -126,7 +91,14 @@ mod tests {
         *,
     };
     use crate::calls::endpointer::FixedEndpointer;
-    use std::{collections::HashMap, sync::Arc};
+    use std::{collections::HashMap, sync::Arc, thread};
+
+    fn starting_at(start: usize, names: &[&str]) -> RoundRobin<FixedEndpointer<()>> {
+        RoundRobin {
+            source: endpoints(names),
+            turns: Turns::from(start),
+        }
+    }
 
     fn next<S: EndpointSource>(balancer: &RoundRobin<S>) -> String {
         balancer.endpoint().unwrap().key().to_string()
@@ -141,7 +113,7 @@ mod tests {
 
     #[test]
     fn everyone_gets_a_turn_in_order() {
-        let balancer = RoundRobin::starting_at(endpoints(&["a", "b", "c"]), 1, || 1);
+        let balancer = starting_at(1, &["a", "b", "c"]);
         let picks: Vec<_> = (0..5).map(|_| next(&balancer)).collect();
         assert_eq!(picks, ["b", "c", "a", "b", "c"]);
     }
@@ -156,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_counter_may_wrap() {
-        let balancer = RoundRobin::starting_at(endpoints(&["a", "b"]), 1, || usize::MAX - 1);
+        let balancer = starting_at(usize::MAX - 1, &["a", "b"]);
         let picks: Vec<_> = (0..4).map(|_| next(&balancer)).collect();
         assert_eq!(picks, ["a", "b", "a", "b"]);
     }
@@ -182,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_untried_come_first() {
-        let balancer = RoundRobin::starting_at(endpoints(&["a", "b", "c"]), 1, || 0);
+        let balancer = starting_at(0, &["a", "b", "c"]);
         let (a, b, c) = ("a", "b", "c");
         let tried = [a, b].map(instance);
         let context = PickContext::new().with_tried(&tried);
@@ -192,6 +164,19 @@ mod tests {
         let tried = [a, b, c].map(instance);
         let context = PickContext::new().with_tried(&tried);
         assert!(balancer.pick(&context).is_ok());
+    }
+
+    #[test]
+    fn it_falls_into_step_with_calls_as_its_page_says() {
+        let balancer = starting_at(0, &["a", "b"]);
+        let expensive = (0..6).map(|_| (next(&balancer), next(&balancer)).1);
+        assert_eq!(counts(expensive), HashMap::from([("b".into(), 6)]));
+        let tried = [instance("a")];
+        for _ in 0..6 {
+            assert_eq!(next(&balancer), "a");
+            let again = balancer.pick(&PickContext::new().with_tried(&tried));
+            assert_eq!(again.unwrap().key().as_str(), "b");
+        }
     }
 
     #[test]
