@@ -62,9 +62,9 @@ pub enum NoEndpoints {
         why: Arc<Trouble>,
     },
 
-    /// The endpointer has ended without an endpoint, so there will be none: it was stopped, its
-    /// runtime has ended, or its task panicked.
-    #[error("no endpoints: the endpointer has ended")]
+    /// The endpointer, or an adapter over it, has ended without an endpoint, so there will be none:
+    /// it was stopped, its runtime has ended, or its task panicked.
+    #[error("no endpoints: the endpointer or an adapter has ended")]
     Ended {
         /// What ended it.
         #[source]
