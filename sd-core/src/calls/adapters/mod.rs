@@ -8,3 +8,8 @@
 //! let back.
 //!
 //! All of them derive their table with [`DerivedSource`](super::derived).
+
+mod rendezvous;
+mod subset;
+
+pub use subset::{Subset, SubsetBuilder};
