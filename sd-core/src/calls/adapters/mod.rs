@@ -11,5 +11,7 @@
 
 mod rendezvous;
 mod subset;
+mod zone_preference;
 
 pub use subset::{Subset, SubsetBuilder};
+pub use zone_preference::{ZonePreference, ZonePreferenceBuilder};
