@@ -88,6 +88,10 @@ impl<S: EndpointSource> DerivedSource<S> {
         }
     }
 
+    pub(super) fn table(&self) -> &Arc<EndpointTable<S::Target>> {
+        &self.table
+    }
+
     /// The source that the table is derived from.
     pub(super) fn source(&self) -> &S {
         &self.source
