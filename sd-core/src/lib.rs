@@ -52,9 +52,10 @@ pub mod telemetry;
 pub use calls::{
     AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
-    FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
-    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
-    Weighted, async_factory_fn, factory_fn,
+    FactoryFailure, FactoryFn, FixedEndpointer, Lane, LaneBalancer, LaneFallback, Lanes,
+    LanesBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random, Retry, RetryBudget,
+    RetryBuilder, RetryError, RoundRobin, Stopped, Subset, SubsetBuilder, TableIndex, Weighted,
+    ZonePreference, ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

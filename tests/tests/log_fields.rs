@@ -26,9 +26,9 @@ const OWN: [&str; 16] = [
     "waited",
 ];
 /// Fields that hold outside text, wherever they are.
-const OUTSIDE: [&str; 12] = [
-    "address", "endpoint", "error", "key", "member", "next", "owner", "prefix", "service", "user",
-    "value", "why",
+const OUTSIDE: [&str; 13] = [
+    "address", "endpoint", "error", "key", "lane", "member", "next", "owner", "prefix", "service",
+    "user", "value", "why",
 ];
 
 /// The `.rs` files below `folder`.

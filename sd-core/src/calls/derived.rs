@@ -4,9 +4,13 @@ use super::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
     endpoint_table::{EndpointTable, Endpoints, TableContents},
+    no_endpoints::NoEndpoints,
     rebuild_pace::RebuildPace,
 };
-use crate::support::{BackgroundTask, Panicked, Work};
+use crate::{
+    instances::Trouble,
+    support::{BackgroundTask, Panicked, Work},
+};
 use std::sync::Arc;
 use tokio::{
     sync::{Notify, watch},
@@ -19,8 +23,9 @@ pub(super) trait Derive<E>: Send + 'static {
     const NAME: &'static str;
 
     /// Derives a table from `endpoints`, in their order, and says when to derive it again although
-    /// nothing else has changed. Called for each new version of the source's table, at the
-    /// time that was returned, and after a [nudge](Nudge).
+    /// nothing else has changed: later than `now`. Called for each new version of the source's
+    /// table, at the time that was returned, and after a [nudge](Nudge). Versions that follow each
+    /// other quickly may be skipped, but never the newest.
     ///
     /// An endpoint that is derived from another one ([`Endpoint::observed_by`] and others) should
     /// be the same `Arc` as before while the other one is: a table that did not change is not
@@ -30,6 +35,12 @@ pub(super) trait Derive<E>: Send + 'static {
         endpoints: &Endpoints<E>,
         now: Instant,
     ) -> (TableContents<E>, Option<Instant>);
+
+    /// Nothing is derived any more. For adapters that have other tables beside: those that are
+    /// empty should say `why`.
+    fn ended(&mut self, why: &NoEndpoints) {
+        let _ = why;
+    }
 }
 
 /// Asks an adapter's task to derive its table again, since the adapter learned something by itself.
@@ -43,7 +54,8 @@ impl Nudge {
 }
 
 /// An endpoint source with the table that a [`Derive`] derives from another source's. Its task ends
-/// with it.
+/// with it, or when `derive` panics. The last table stays then; if it is empty, it says that it is
+/// the last.
 pub(super) struct DerivedSource<S: EndpointSource> {
     source: Arc<S>,
     table: Arc<EndpointTable<S::Target>>,
@@ -66,6 +78,7 @@ impl<S: EndpointSource> DerivedSource<S> {
             table: table.clone(),
             derive_at: None,
             pace: RebuildPace::new(Instant::now()),
+            failure: None,
         };
         task.derive();
         Self {
@@ -73,6 +86,10 @@ impl<S: EndpointSource> DerivedSource<S> {
             table,
             task: BackgroundTask::spawn(task),
         }
+    }
+
+    pub(super) fn table(&self) -> &Arc<EndpointTable<S::Target>> {
+        &self.table
     }
 
     /// The source that the table is derived from.
@@ -99,7 +116,7 @@ impl<S: EndpointSource> EndpointSource for DerivedSource<S> {
     }
 }
 
-struct DeriveTask<S: EndpointSource, D> {
+struct DeriveTask<S: EndpointSource, D: Derive<S::Target>> {
     source: Arc<S>,
     versions: watch::Receiver<u64>,
     derive: D,
@@ -108,6 +125,8 @@ struct DeriveTask<S: EndpointSource, D> {
     /// When to derive the table again although nothing has changed.
     derive_at: Option<Instant>,
     pace: RebuildPace,
+    /// Why the task has ended. `None` if it was stopped.
+    failure: Option<Trouble>,
 }
 
 impl<S: EndpointSource, D: Derive<S::Target>> DeriveTask<S, D> {
@@ -135,7 +154,6 @@ impl<S: EndpointSource, D: Derive<S::Target>> Work for DeriveTask<S, D> {
                 }
                 () = self.nudge.0.notified() => {}
                 () = sleep_until(derive_at.unwrap_or_else(Instant::now)), if derive_at.is_some() => {}
-                else => return,
             }
             let pause_until = self.pace.next();
             if pause_until > Instant::now() {
@@ -145,8 +163,22 @@ impl<S: EndpointSource, D: Derive<S::Target>> Work for DeriveTask<S, D> {
         }
     }
 
-    /// The last table stays.
-    fn panicked(&mut self, _why: Panicked) {}
+    fn panicked(&mut self, why: Panicked) {
+        self.failure = Some(Trouble::Panicked { message: why.0 });
+    }
+}
+
+/// However the task ends, the last endpoints stay, and a table without any says that there will be
+/// none.
+impl<S: EndpointSource, D: Derive<S::Target>> Drop for DeriveTask<S, D> {
+    fn drop(&mut self) {
+        let why = self.failure.take().unwrap_or(Trouble::Stopped);
+        let why = NoEndpoints::Ended { why: Arc::new(why) };
+        if self.table.load().is_empty() {
+            self.table.set(TableContents::none(why.clone()));
+        }
+        self.derive.ended(&why);
+    }
 }
 
 /// The endpoints that an adapter derived from others, so that one whose origin did not change
@@ -186,9 +218,7 @@ impl<E> DerivedEndpoints<E> {
 mod tests {
     use super::*;
     use crate::{
-        calls::{endpointer::FixedEndpointer, no_endpoints::NoEndpoints},
-        instances::Instance,
-        registry::Key,
+        calls::endpointer::FixedEndpointer, instances::Instance, registry::Key, support::Log,
     };
     use std::{
         sync::atomic::{AtomicU32, Ordering},
@@ -266,6 +296,82 @@ mod tests {
         while Arc::strong_count(&source) > 1 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Derives the same table, and panics when it has an endpoint.
+    struct Faulty;
+
+    impl Derive<()> for Faulty {
+        const NAME: &'static str = "faulty";
+
+        fn derive(
+            &mut self,
+            endpoints: &Endpoints<()>,
+            _: Instant,
+        ) -> (TableContents<()>, Option<Instant>) {
+            assert!(endpoints.is_empty(), "a bug");
+            (TableContents::selected(endpoints, []), None)
+        }
+    }
+
+    async fn ends(source: &impl EndpointSource) -> String {
+        let mut versions = source.versions();
+        loop {
+            if let Err(NoEndpoints::Ended { why }) = source.endpoints().non_empty() {
+                return why.to_string();
+            }
+            versions.changed().await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_table_says_that_it_is_the_last() {
+        let source = Arc::new(FixedEndpointer::new([]));
+        let stopped = DerivedSource::spawn(source.clone(), Faulty, Nudge::default());
+        let none = stopped.endpoints().non_empty().err();
+        assert!(matches!(none, Some(NoEndpoints::Empty)));
+        stopped.stop().await;
+        assert_eq!(ends(&stopped).await, Trouble::Stopped.to_string());
+
+        let log = Log::capture();
+        let panicked = DerivedSource::spawn(source.clone(), Faulty, Nudge::default());
+        source.set([endpoint("a", 1)]);
+        assert_eq!(ends(&panicked).await, "panicked: a bug");
+        let line = "ERROR a background task has ended task=\"faulty\" why=panicked: a bug";
+        assert_eq!(log.text(), [line]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_table_of_a_source_is_derived() {
+        /// Loses its table's channel, as a source does whose own task has ended.
+        struct Ending(
+            FixedEndpointer<()>,
+            std::sync::Mutex<Option<watch::Sender<u64>>>,
+        );
+        impl EndpointSource for Ending {
+            type Target = ();
+            fn endpoints(&self) -> Endpoints<()> {
+                self.0.endpoints()
+            }
+            fn versions(&self) -> watch::Receiver<u64> {
+                let sender = self.1.lock().unwrap();
+                sender
+                    .as_ref()
+                    .map_or_else(|| watch::channel(0).1, watch::Sender::subscribe)
+            }
+        }
+        let sender = std::sync::Mutex::new(Some(watch::Sender::new(0)));
+        let source = Arc::new(Ending(FixedEndpointer::new([]), sender));
+        let least = Arc::new(AtomicU32::new(0));
+        let (nudge, derive) = (Nudge::default(), AtLeast(least.clone(), Instant::now()));
+        let derived = DerivedSource::spawn(source.clone(), derive, nudge.clone());
+        source.0.set([endpoint("a", 1), endpoint("b", 9)]);
+        source.1.lock().unwrap().take();
+        assert_eq!(next(&derived).await, ["a", "b"]);
+        assert_eq!(next(&derived).await, ["b"], "by time, still");
+        least.store(10, Ordering::Relaxed);
+        nudge.derive_again();
+        assert_eq!(next(&derived).await, [""; 0], "by a nudge, still");
     }
 
     #[test]

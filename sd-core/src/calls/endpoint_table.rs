@@ -63,6 +63,14 @@ impl<E> TableContents<E> {
         Self::new([], || why)
     }
 
+    /// A selection from `source`: in panic as it is, and if there are no endpoints, for its reason.
+    pub(crate) fn selected(
+        source: &Endpoints<E>,
+        endpoints: impl Into<Box<[Arc<Endpoint<E>>]>>,
+    ) -> Self {
+        Self::new(endpoints, || source.none()).with_panic(source.in_panic())
+    }
+
     /// The same endpoints, with [`Endpoints::in_panic`].
     pub(crate) fn with_panic(mut self, in_panic: bool) -> Self {
         self.in_panic = in_panic;

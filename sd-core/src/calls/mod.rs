@@ -31,6 +31,10 @@ mod rebuild_pace;
 mod retry;
 mod table_index;
 
+pub use adapters::{
+    Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder, Subset, SubsetBuilder, ZonePreference,
+    ZonePreferenceBuilder,
+};
 pub use balancer::{Balancer, Random, RoundRobin, Weighted};
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;

@@ -1,7 +1,7 @@
 //! Why there is no endpoint to pick.
 
 use super::factory::FactoryError;
-use crate::instances::Trouble;
+use crate::{instances::Trouble, registry::Escaped};
 use std::{sync::Arc, time::Duration};
 
 /// Why there is no endpoint to pick. Cheap to clone.
@@ -62,9 +62,17 @@ pub enum NoEndpoints {
         why: Arc<Trouble>,
     },
 
-    /// The endpointer has ended without an endpoint, so there will be none: it was stopped, its
-    /// runtime has ended, or its task panicked.
-    #[error("no endpoints: the endpointer has ended")]
+    /// There are endpoints, but none in the lane of the call, and no
+    /// [fallback](crate::LaneFallback).
+    #[error("no endpoints: none is in the lane {}", Escaped(lane))]
+    NoLane {
+        /// The name of the lane.
+        lane: Arc<str>,
+    },
+
+    /// The endpointer, or an adapter over it, has ended without an endpoint, so there will be none:
+    /// it was stopped, its runtime has ended, or its task panicked.
+    #[error("no endpoints: the endpointer or an adapter has ended")]
     Ended {
         /// What ended it.
         #[source]

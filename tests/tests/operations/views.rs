@@ -2,6 +2,7 @@
 
 use crate::*;
 use futures::StreamExt;
+use sd_core::{Endpoint, FixedEndpointer, Instance, Key, LaneFallback, Lanes};
 use sd_memory::ClientOptions;
 
 #[tokio::test]
@@ -180,6 +181,22 @@ async fn a_factory_fails() {
     tokio::time::sleep(Duration::from_secs(700)).await;
 
     monitor.shows("no endpoint can be made").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_makes_too_many_lanes() {
+    let monitor = Monitor::start();
+    let endpoint = |n: u32| {
+        let key = Key::new(format!("/services/hello/{n}")).unwrap();
+        let instance = Instance::new(key, ADDRESS);
+        Endpoint::new(instance.with_metadata("tenant", n.to_string()), ())
+    };
+    let endpoints = FixedEndpointer::new((0..257).map(endpoint));
+
+    monitor.reset();
+    let _lanes = Lanes::new(endpoints, "tenant", LaneFallback::Error);
+
+    monitor.shows("metadata makes too many lanes").await;
 }
 
 /// An error that panics when it is logged.

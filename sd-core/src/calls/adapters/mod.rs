@@ -8,3 +8,12 @@
 //! let back.
 //!
 //! All of them derive their table with [`DerivedSource`](super::derived).
+
+mod lanes;
+mod rendezvous;
+mod subset;
+mod zone_preference;
+
+pub use lanes::{Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder};
+pub use subset::{Subset, SubsetBuilder};
+pub use zone_preference::{ZonePreference, ZonePreferenceBuilder};

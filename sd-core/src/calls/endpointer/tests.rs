@@ -719,7 +719,10 @@ async fn ready_does_not_wait_for_a_task_that_has_panicked() {
     let waiting = ready(&endpointer);
     source.set([instance("a", "bad:1")]);
     let error = waiting.await.unwrap_err();
-    assert_eq!(error.to_string(), "no endpoints: the endpointer has ended");
+    assert_eq!(
+        error.to_string(),
+        "no endpoints: the endpointer or an adapter has ended"
+    );
     let NoEndpoints::Ended { why } = no_endpoints(&endpointer) else {
         panic!("{:?}", no_endpoints(&endpointer));
     };
