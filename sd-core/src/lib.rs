@@ -50,11 +50,13 @@ mod support;
 pub mod telemetry;
 
 pub use calls::{
-    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
+    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EjectedEndpoint, Ejection,
+    EjectionBuilder, EjectionReason, EjectionStatus, EndedCall, Endpoint, EndpointSource,
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
-    FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
-    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
-    async_factory_fn, factory_fn,
+    FactoryFailure, FactoryFn, FailurePercentageEjection, FixedEndpointer, NoEndpoints, Observer,
+    Outcome, Pick, PickContext, Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin,
+    SlowStart, SlowStartBuilder, Stopped, SuccessRateEjection, TableIndex, async_factory_fn,
+    factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

@@ -31,6 +31,10 @@ mod rebuild_pace;
 mod retry;
 mod table_index;
 
+pub use adapters::{
+    EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus,
+    FailurePercentageEjection, SlowStart, SlowStartBuilder, SuccessRateEjection,
+};
 pub use balancer::{Balancer, Random, RoundRobin};
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;

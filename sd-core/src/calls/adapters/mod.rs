@@ -8,3 +8,18 @@
 //! let back.
 //!
 //! All of them derive their table with [`DerivedSource`](super::derived).
+
+mod ejection;
+mod panic_threshold;
+mod slow_start;
+
+pub use ejection::{
+    EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus,
+    FailurePercentageEjection, SuccessRateEjection,
+};
+pub use slow_start::{SlowStart, SlowStartBuilder};
+
+use std::time::Duration;
+
+/// Longer times in options count as this one, so that no time lies beyond what a clock can show.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
