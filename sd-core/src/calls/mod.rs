@@ -29,6 +29,8 @@ mod observer;
 mod pick;
 mod rebuild_pace;
 mod retry;
+mod run_queue;
+mod runs;
 mod table_index;
 
 pub use adapters::{
