@@ -14,6 +14,10 @@ pub const FACTORY_FAILURES: &str = "sd_factory_failures_total";
 pub const ENDPOINTS_EJECTED: &str = "sd_endpoints_ejected";
 /// Adapters that use all endpoints, since too few are healthy.
 pub const ENDPOINTS_PANIC: &str = "sd_endpoints_panic";
+/// Endpoints that have failed their health checks.
+pub const ENDPOINTS_UNHEALTHY: &str = "sd_endpoints_unhealthy";
+/// Health checks that failed.
+pub const HEALTH_CHECK_FAILURES: &str = "sd_health_check_failures_total";
 /// Ejections of an endpoint.
 pub const EJECTIONS: &str = "sd_ejections_total";
 /// Attempts of a call after its first.
@@ -64,6 +68,23 @@ impl EjectionMeters {
     pub(super) fn ejected(&self, reason: &'static str) {
         count(EJECTIONS, &[("reason", reason)], 1);
     }
+}
+
+/// The gauge of one active health check.
+pub(super) struct HealthMeter(Share);
+
+impl HealthMeter {
+    pub(super) fn new() -> Self {
+        Self(Share::new(ENDPOINTS_UNHEALTHY, &[]))
+    }
+
+    pub(super) fn set(&mut self, unhealthy: usize) {
+        self.0.set(unhealthy);
+    }
+}
+
+pub(super) fn health_check_failed() {
+    count(HEALTH_CHECK_FAILURES, &[], 1);
 }
 
 /// Whether one adapter is in panic.

@@ -33,9 +33,12 @@ mod run_queue;
 mod runs;
 mod table_index;
 
+#[cfg(feature = "tcp")]
+pub use adapters::TcpConnect;
 pub use adapters::{
-    EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus,
-    FailurePercentageEjection, SlowStart, SlowStartBuilder, SuccessRateEjection,
+    ActiveHealth, ActiveHealthBuilder, EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason,
+    EjectionStatus, FailurePercentageEjection, HealthCheck, HealthCheckError, HealthStatus,
+    SlowStart, SlowStartBuilder, SuccessRateEjection, UnhealthyEndpoint,
 };
 pub use balancer::{Balancer, Random, RoundRobin};
 pub use budget::RetryBudget;

@@ -1,7 +1,6 @@
 //! Ejection: takes endpoints out of use whose calls fail more than those of others.
 
 mod call_counts;
-mod ejection_log;
 mod options;
 mod outlier_detector;
 mod outliers;
@@ -12,7 +11,7 @@ mod tests;
 pub use options::{EjectionBuilder, FailurePercentageEjection, SuccessRateEjection};
 pub use status::{EjectedEndpoint, EjectionReason, EjectionStatus};
 
-use super::panic_threshold::PanicThreshold;
+use super::{fault_log::FaultLog, panic_threshold::PanicThreshold};
 use crate::{
     calls::{
         derived::{Derive, DerivedEndpoints, DerivedSource, Nudge},
@@ -21,9 +20,9 @@ use crate::{
         meters::EjectionMeters,
         no_endpoints::NoEndpoints,
     },
+    registry::Escaped,
     support::StatusReceiver,
 };
-use ejection_log::EjectionLog;
 use options::Options;
 use outlier_detector::{Change, OutlierDetector};
 use std::{fmt, sync::Arc};
@@ -186,7 +185,7 @@ struct DeriveEjection<E> {
     panic: PanicThreshold,
     observed: DerivedEndpoints<E>,
     status: watch::Sender<Arc<EjectionStatus>>,
-    log: EjectionLog,
+    log: FaultLog,
     meters: EjectionMeters,
 }
 
@@ -198,7 +197,7 @@ impl<E> DeriveEjection<E> {
             detector: OutlierDetector::new(options, nudge, now),
             observed: DerivedEndpoints::new(),
             status: sender,
-            log: EjectionLog::new(),
+            log: FaultLog::new(),
             meters: EjectionMeters::new(),
         };
         (derive, status)
@@ -206,12 +205,31 @@ impl<E> DeriveEjection<E> {
 
     const ADAPTER: &'static str = "ejection";
 
-    fn tell(&mut self, changes: &[Change], now: Instant) {
-        for change in changes {
-            self.log.log(change, now);
-            if let Change::Ejected(ejected) = change {
+    /// Logs and counts a change.
+    fn note(&mut self, change: &Change, now: Instant) {
+        match change {
+            Change::Ejected(ejected) => {
                 self.meters.ejected(ejected.reason.label());
+                if self.log.begins(&ejected.address, now) {
+                    tracing::warn!(
+                        address = %Escaped(&ejected.address),
+                        reason = %ejected.reason,
+                        ejection_time = ?ejected.ejection_time(),
+                        "endpoint ejected"
+                    );
+                }
             }
+            Change::Returned(ejected) => {
+                if self.log.ends(&ejected.address) {
+                    let after = now.saturating_duration_since(ejected.since);
+                    tracing::info!(
+                        address = %Escaped(&ejected.address),
+                        ?after,
+                        "endpoint no longer ejected"
+                    );
+                }
+            }
+            Change::Forgotten(ejected) => self.log.forget(&ejected.address),
         }
     }
 
@@ -236,7 +254,9 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveEjection<E> {
     ) -> (TableContents<E>, Option<Instant>) {
         let addresses = endpoints.iter().map(|endpoint| endpoint.address());
         let (changes, again) = self.detector.advance(addresses, now);
-        self.tell(&changes, now);
+        for change in &changes {
+            self.note(change, now);
+        }
 
         let detector = &self.detector;
         let (present, ejected) = (detector.present(), detector.ejected().count());

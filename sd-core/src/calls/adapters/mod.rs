@@ -9,10 +9,18 @@
 //!
 //! All of them derive their table with [`DerivedSource`](super::derived).
 
+mod active_health;
 mod ejection;
+mod fault_log;
 mod panic_threshold;
 mod slow_start;
 
+#[cfg(feature = "tcp")]
+pub use active_health::TcpConnect;
+pub use active_health::{
+    ActiveHealth, ActiveHealthBuilder, HealthCheck, HealthCheckError, HealthStatus,
+    UnhealthyEndpoint,
+};
 pub use ejection::{
     EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus,
     FailurePercentageEjection, SuccessRateEjection,

@@ -80,7 +80,7 @@ async fn who_fails_gets_no_calls_for_the_ejection_time() {
     assert_eq!(keys(&*ejection), ["a", "b", "c"]);
     let lines = [
         "WARN endpoint ejected address=b reason=5 calls in a row failed ejection_time=30s",
-        "INFO endpoint returned from its ejection address=b after=30s",
+        "INFO endpoint no longer ejected address=b after=30s",
     ];
     assert_eq!(log.text(), lines);
 }
