@@ -29,5 +29,7 @@ pub use slow_start::{SlowStart, SlowStartBuilder};
 
 use std::time::Duration;
 
+/// Shorter intervals in options count as this one, the resolution of tokio's timers.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// Longer times in options count as this one, so that no time lies beyond what a clock can show.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

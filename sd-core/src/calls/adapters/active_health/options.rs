@@ -2,7 +2,7 @@
 
 use super::{ActiveHealth, health_check::HealthCheck};
 use crate::calls::{
-    adapters::{FOREVER, panic_threshold::PANIC_PERCENT},
+    adapters::{FOREVER, SHORTEST, panic_threshold::PANIC_PERCENT},
     endpoint_source::EndpointSource,
 };
 use std::{fmt, sync::Arc, time::Duration};
@@ -27,7 +27,7 @@ impl<S: EndpointSource> ActiveHealthBuilder<S> {
     /// The pause between the end of a check and the next one of the same endpoint, give or take a
     /// tenth. Default: 10 s; at least 1 ms.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.options.interval = interval.clamp(Duration::from_millis(1), FOREVER);
+        self.options.interval = interval.clamp(SHORTEST, FOREVER);
         self
     }
 

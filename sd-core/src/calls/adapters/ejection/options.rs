@@ -2,7 +2,7 @@
 
 use super::Ejection;
 use crate::calls::{
-    adapters::{FOREVER, panic_threshold::PANIC_PERCENT},
+    adapters::{FOREVER, SHORTEST, panic_threshold::PANIC_PERCENT},
     endpoint_source::EndpointSource,
 };
 use std::{fmt, time::Duration};
@@ -46,16 +46,17 @@ impl<S: EndpointSource> EjectionBuilder<S> {
 
     /// The time between two sweeps. Default: 10 s; at least 1 ms.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.options.sweep_interval = interval.clamp(Duration::from_millis(1), FOREVER);
+        self.options.sweep_interval = interval.clamp(SHORTEST, FOREVER);
         self
     }
 
     /// For how long an endpoint is ejected: `base` times the number of times that it was ejected,
-    /// and not longer than `longest` or `base`, whichever is longer. Default: 30 s, 300 s.
+    /// and not longer than `longest` or `base`, whichever is longer. Default: 30 s, 300 s; at least 1
+    /// ms.
     pub fn ejection_time(mut self, base: Duration, longest: Duration) -> Self {
-        let [base, longest] = [base, longest].map(|time| time.min(FOREVER));
+        let base = base.clamp(SHORTEST, FOREVER);
         self.options.ejection_time = base;
-        self.options.longest_ejection_time = longest.max(base);
+        self.options.longest_ejection_time = longest.clamp(base, FOREVER);
         self
     }
 
