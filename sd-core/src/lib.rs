@@ -38,6 +38,7 @@
 //! - `mock`: `MockClient`, which scripts a registry's answers call by call.
 //! - `serde`: [`Instance`], [`Status`] and [`EventSummary`] can be serialised and deserialised.
 //!   (The default codec uses serde in any case; the feature makes it part of the public API.)
+//! - `tcp`: `TcpConnect`, a health check that connects. Adds tokio's network.
 //!
 //! Everything needs a tokio runtime with time enabled.
 
@@ -49,13 +50,18 @@ mod registry;
 mod support;
 pub mod telemetry;
 
+#[cfg(feature = "tcp")]
+pub use calls::TcpConnect;
 pub use calls::{
-    AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
-    Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
-    FactoryFailure, FactoryFn, FixedEndpointer, Lane, LaneBalancer, LaneFallback, Lanes,
+    ActiveHealth, ActiveHealthBuilder, AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError,
+    EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus, EndedCall,
+    Endpoint, EndpointSource, Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory,
+    FactoryError, FactoryFailure, FactoryFn, FailurePercentageEjection, FixedEndpointer,
+    HealthCheck, HealthCheckError, HealthStatus, Lane, LaneBalancer, LaneFallback, Lanes,
     LanesBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random, Retry, RetryBudget,
-    RetryBuilder, RetryError, RoundRobin, Stopped, Subset, SubsetBuilder, TableIndex, Weighted,
-    ZonePreference, ZonePreferenceBuilder, async_factory_fn, factory_fn,
+    RetryBuilder, RetryError, RoundRobin, SlowStart, SlowStartBuilder, Stopped, Subset,
+    SubsetBuilder, SuccessRateEjection, TableIndex, UnhealthyEndpoint, Weighted, ZonePreference,
+    ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

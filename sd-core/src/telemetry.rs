@@ -24,6 +24,11 @@
 //! | [`sd_endpoints_failing`](ENDPOINTS_FAILING) | gauge | | instances whose last run of the factory failed |
 //! | [`sd_endpoints_invalidated`](ENDPOINTS_INVALIDATED) | gauge | | endpointers that return the error instead of old endpoints |
 //! | [`sd_factory_failures_total`](FACTORY_FAILURES) | counter | | runs of a factory that failed |
+//! | [`sd_endpoints_ejected`](ENDPOINTS_EJECTED) | gauge | | endpoints that an [`Ejection`](crate::Ejection) has taken out of use; in panic they are used in spite of that |
+//! | [`sd_ejections_total`](EJECTIONS) | counter | `reason`: `consecutive_failures`, `success_rate`, `failure_percentage` | ejections |
+//! | [`sd_endpoints_unhealthy`](ENDPOINTS_UNHEALTHY) | gauge | | endpoints that an [`ActiveHealth`](crate::ActiveHealth) has found to be unhealthy; in panic they are used in spite of that |
+//! | [`sd_health_check_failures_total`](HEALTH_CHECK_FAILURES) | counter | | health checks that failed |
+//! | [`sd_endpoints_panic`](ENDPOINTS_PANIC) | gauge | | adapters that use all endpoints, since too few are healthy |
 //! | [`sd_retries_total`](RETRIES) | counter | | attempts of a call after its first |
 //! | [`sd_retry_failures_total`](RETRY_FAILURES) | counter | `reason`: `no_endpoints`, `not_retryable`, `attempts_used_up`, `timed_out`, `budget_spent` | calls that failed for good |
 //!
@@ -42,7 +47,9 @@
 //! ```
 
 pub use crate::calls::meters::{
-    ENDPOINTS, ENDPOINTS_FAILING, ENDPOINTS_INVALIDATED, FACTORY_FAILURES, RETRIES, RETRY_FAILURES,
+    EJECTIONS, ENDPOINTS, ENDPOINTS_EJECTED, ENDPOINTS_FAILING, ENDPOINTS_INVALIDATED,
+    ENDPOINTS_PANIC, ENDPOINTS_UNHEALTHY, FACTORY_FAILURES, HEALTH_CHECK_FAILURES, RETRIES,
+    RETRY_FAILURES,
 };
 pub use crate::consumer::meters::{
     ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, MASS_REMOVALS, SOURCE_DISRUPTIONS,

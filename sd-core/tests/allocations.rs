@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
-    Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer,
-    Outcome, Pick, PickContext, Random, Retry, RoundRobin, Weighted,
+    Balancer, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key,
+    Observer, Outcome, Pick, PickContext, Random, Retry, RoundRobin, SlowStart, Weighted,
 };
 use std::sync::Arc;
 
@@ -79,11 +79,30 @@ fn a_pick_that_is_observed_allocates_nothing() {
 }
 
 #[test]
-fn a_call_that_succeeds_at_first_allocates_nothing() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn a_pick_through_adapters_allocates_nothing() {
+    // Their tasks do not run meanwhile.
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let source = SlowStart::new(Ejection::new(endpoints()));
+    let balancer = RoundRobin::new(source);
+    let outcomes = [Outcome::Success, Outcome::Failure, Outcome::Overloaded];
+    for outcome in outcomes {
+        let called = allocations(|| balancer.endpoint().unwrap().report(outcome));
+        assert_eq!(called, 0, "{outcome}");
+    }
+    picks_allocate_nothing(balancer);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn a_call_that_succeeds_at_first_allocates_nothing() {
+    let runtime = runtime();
     let retry = Retry::<_, std::io::Error>::builder(RoundRobin::new(endpoints()))
         .per_try_timeout(std::time::Duration::from_secs(1))
         .timeout(std::time::Duration::from_secs(3))

@@ -51,6 +51,11 @@ impl Nudge {
     pub(super) fn derive_again(&self) {
         self.0.notify_one();
     }
+
+    /// Waits until it was asked since the last time. Cancellation safe.
+    pub(super) async fn nudged(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// An endpoint source with the table that a [`Derive`] derives from another source's. Its task ends
@@ -152,7 +157,7 @@ impl<S: EndpointSource, D: Derive<S::Target>> Work for DeriveTask<S, D> {
                 changed = self.versions.changed(), if is_source_open => {
                     is_source_open = changed.is_ok();
                 }
-                () = self.nudge.0.notified() => {}
+                () = self.nudge.nudged() => {}
                 () = sleep_until(derive_at.unwrap_or_else(Instant::now)), if derive_at.is_some() => {}
             }
             let pause_until = self.pace.next();

@@ -1,7 +1,6 @@
 //! The endpointer: turns the instances of a source into endpoints to pick from.
 
 mod endpoint_set;
-mod factory_queue;
 mod factory_runs;
 mod failure_log;
 mod fixed;

@@ -10,6 +10,16 @@ pub const ENDPOINTS_FAILING: &str = "sd_endpoints_failing";
 pub const ENDPOINTS_INVALIDATED: &str = "sd_endpoints_invalidated";
 /// Runs of a factory that failed.
 pub const FACTORY_FAILURES: &str = "sd_factory_failures_total";
+/// Endpoints that are ejected.
+pub const ENDPOINTS_EJECTED: &str = "sd_endpoints_ejected";
+/// Adapters that use all endpoints, since too few are healthy.
+pub const ENDPOINTS_PANIC: &str = "sd_endpoints_panic";
+/// Endpoints that have failed their health checks.
+pub const ENDPOINTS_UNHEALTHY: &str = "sd_endpoints_unhealthy";
+/// Health checks that failed.
+pub const HEALTH_CHECK_FAILURES: &str = "sd_health_check_failures_total";
+/// Ejections of an endpoint.
+pub const EJECTIONS: &str = "sd_ejections_total";
 /// Attempts of a call after its first.
 pub const RETRIES: &str = "sd_retries_total";
 /// Calls that failed for good.
@@ -35,6 +45,58 @@ impl EndpointerMeters {
         self.endpoints.set(endpoints);
         self.failing.set(failing);
         self.invalidated.set(usize::from(invalidated));
+    }
+}
+
+/// The metrics of one ejection.
+pub(super) struct EjectionMeters {
+    ejected: Share,
+}
+
+impl EjectionMeters {
+    pub(super) fn new() -> Self {
+        Self {
+            ejected: Share::new(ENDPOINTS_EJECTED, &[]),
+        }
+    }
+
+    pub(super) fn set(&mut self, ejected: usize) {
+        self.ejected.set(ejected);
+    }
+
+    /// Counts an ejection. [`telemetry`](crate::telemetry) lists the values of `reason`.
+    pub(super) fn ejected(&self, reason: &'static str) {
+        count(EJECTIONS, &[("reason", reason)], 1);
+    }
+}
+
+/// The gauge of one active health check.
+pub(super) struct HealthMeter(Share);
+
+impl HealthMeter {
+    pub(super) fn new() -> Self {
+        Self(Share::new(ENDPOINTS_UNHEALTHY, &[]))
+    }
+
+    pub(super) fn set(&mut self, unhealthy: usize) {
+        self.0.set(unhealthy);
+    }
+}
+
+pub(super) fn health_check_failed() {
+    count(HEALTH_CHECK_FAILURES, &[], 1);
+}
+
+/// Whether one adapter is in panic.
+pub(super) struct PanicMeter(Share);
+
+impl PanicMeter {
+    pub(super) fn new() -> Self {
+        Self(Share::new(ENDPOINTS_PANIC, &[]))
+    }
+
+    pub(super) fn set(&mut self, in_panic: bool) {
+        self.0.set(usize::from(in_panic));
     }
 }
 

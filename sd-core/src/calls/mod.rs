@@ -29,11 +29,17 @@ mod observer;
 mod pick;
 mod rebuild_pace;
 mod retry;
+mod run_queue;
+mod runs;
 mod table_index;
 
+#[cfg(feature = "tcp")]
+pub use adapters::TcpConnect;
 pub use adapters::{
-    Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder, Subset, SubsetBuilder, ZonePreference,
-    ZonePreferenceBuilder,
+    ActiveHealth, ActiveHealthBuilder, EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason,
+    EjectionStatus, FailurePercentageEjection, HealthCheck, HealthCheckError, HealthStatus, Lane,
+    LaneBalancer, LaneFallback, Lanes, LanesBuilder, SlowStart, SlowStartBuilder, Subset,
+    SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
 pub use balancer::{Balancer, Random, RoundRobin, Weighted};
 pub use budget::RetryBudget;

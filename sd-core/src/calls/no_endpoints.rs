@@ -1,6 +1,6 @@
 //! Why there is no endpoint to pick.
 
-use super::factory::FactoryError;
+use super::{endpoint_table::Endpoints, factory::FactoryError};
 use crate::{instances::Trouble, registry::Escaped};
 use std::{sync::Arc, time::Duration};
 
@@ -70,6 +70,15 @@ pub enum NoEndpoints {
         lane: Arc<str>,
     },
 
+    /// There are endpoints, but none of them may be used: all are ejected, or none has passed its
+    /// health check, and the [panic threshold](crate::EjectionBuilder::panic_percent) is turned off
+    /// or does not apply.
+    #[error("no endpoints: none of {endpoints} is healthy")]
+    Unhealthy {
+        /// How many endpoints there are.
+        endpoints: usize,
+    },
+
     /// The endpointer, or an adapter over it, has ended without an endpoint, so there will be none:
     /// it was stopped, its runtime has ended, or its task panicked.
     #[error("no endpoints: the endpointer or an adapter has ended")]
@@ -78,4 +87,16 @@ pub enum NoEndpoints {
         #[source]
         why: Arc<Trouble>,
     },
+}
+
+impl NoEndpoints {
+    /// Why an adapter that leaves out the unhealthy ones of `all` endpoints has none left.
+    pub(super) fn of_healthy<E>(all: &Endpoints<E>) -> Self {
+        match all.non_empty() {
+            Err(none) => none,
+            Ok(endpoints) => Self::Unhealthy {
+                endpoints: endpoints.len(),
+            },
+        }
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
     subscriber::DefaultGuard,
@@ -42,10 +42,8 @@ impl Log {
 
     /// The same at `level` and above.
     pub fn capture_at(level: Level) -> Self {
-        let lines = Lines {
-            level,
-            lines: Arc::default(),
-        };
+        keep_lines_enabled();
+        let lines = Lines::at(level);
         let _subscriber = tracing::subscriber::set_default(lines.clone());
         Self { lines, _subscriber }
     }
@@ -91,7 +89,24 @@ struct Lines {
     lines: Arc<Mutex<Vec<Line>>>,
 }
 
+/// Keeps a subscriber of every line for as long as the process runs.
+///
+/// `tracing` asks once for each line in the code whether anybody wants it. While there is only one
+/// subscriber, it asks that of the thread that comes first: a test that captures nothing would turn
+/// the line off for a test that does (tracing-core 0.1.36).
+fn keep_lines_enabled() {
+    static ALL: OnceLock<Dispatch> = OnceLock::new();
+    ALL.get_or_init(|| Dispatch::new(Lines::at(Level::TRACE)));
+}
+
 impl Lines {
+    fn at(level: Level) -> Self {
+        Self {
+            level,
+            lines: Arc::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,8 +128,13 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        let metadata = event.metadata();
+        // The line may be enabled for another subscriber.
+        if !self.enabled(metadata) {
+            return;
+        }
         let mut line = Line {
-            level: *event.metadata().level(),
+            level: *metadata.level(),
             message: String::new(),
             fields: Vec::new(),
         };
@@ -134,5 +154,21 @@ impl Visit for Line {
             "message" => self.message = value,
             name => self.fields.push((name.to_owned(), value)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_without_a_capture_turns_no_line_off() {
+        fn line() {
+            tracing::warn!(target: "sd_core", "a line");
+        }
+        let log = Log::capture();
+        std::thread::spawn(line).join().expect("no panic");
+        line();
+        assert_eq!(log.text(), ["WARN a line"]);
     }
 }

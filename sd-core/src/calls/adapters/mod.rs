@@ -9,11 +9,34 @@
 //!
 //! All of them derive their table with [`DerivedSource`](super::derived).
 
+mod active_health;
+mod ejection;
+mod fault_log;
 mod lanes;
+mod panic_threshold;
 mod rendezvous;
+mod slow_start;
 mod subset;
 mod zone_preference;
 
+#[cfg(feature = "tcp")]
+pub use active_health::TcpConnect;
+pub use active_health::{
+    ActiveHealth, ActiveHealthBuilder, HealthCheck, HealthCheckError, HealthStatus,
+    UnhealthyEndpoint,
+};
+pub use ejection::{
+    EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason, EjectionStatus,
+    FailurePercentageEjection, SuccessRateEjection,
+};
 pub use lanes::{Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder};
+pub use slow_start::{SlowStart, SlowStartBuilder};
 pub use subset::{Subset, SubsetBuilder};
 pub use zone_preference::{ZonePreference, ZonePreferenceBuilder};
+
+use std::time::Duration;
+
+/// Shorter intervals in options count as this one, the resolution of tokio's timers.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Longer times in options count as this one, so that no time lies beyond what a clock can show.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

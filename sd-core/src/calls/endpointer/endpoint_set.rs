@@ -7,13 +7,14 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    factory_queue::{FactoryQueue, FactoryRun, RunId},
-    failure_log::FailureLog,
-    status::FactoryFailure,
-};
+use super::{failure_log::FailureLog, status::FactoryFailure};
 use crate::{
-    calls::{endpoint::Endpoint, factory::FactoryError, meters},
+    calls::{
+        endpoint::Endpoint,
+        factory::FactoryError,
+        meters,
+        run_queue::{QueuedRun, RunId, RunQueue},
+    },
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
     support::Backoff,
@@ -26,7 +27,7 @@ pub(super) struct EndpointSet<E> {
     /// The instances of the last event.
     known: Option<Instances>,
     slots: BTreeMap<Key, Slot<E>>,
-    queue: FactoryQueue,
+    queue: RunQueue<Key>,
     backoff: Backoff,
     failures: OrdMap<Key, FactoryFailure>,
     log: FailureLog,
@@ -45,7 +46,7 @@ struct Slot<E> {
     /// factory has not succeeded for the new one.
     endpoint: Option<Arc<Endpoint<E>>>,
     /// `None` if the endpoint was made for the instance's address.
-    run: Option<FactoryRun>,
+    run: Option<QueuedRun>,
     /// Set after a failure.
     backoff: Option<Box<Backoff>>,
     untried: bool,
@@ -57,7 +58,7 @@ impl<E> EndpointSet<E> {
         Self {
             known: None,
             slots: BTreeMap::new(),
-            queue: FactoryQueue::new(limit),
+            queue: RunQueue::new(limit),
             backoff,
             failures: OrdMap::new(),
             log: FailureLog::new(),
@@ -149,7 +150,7 @@ impl<E> EndpointSet<E> {
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, key) = self.queue.start(now)?;
         let slot = self.slots.get_mut(&key)?;
-        slot.run = Some(FactoryRun::Running(id));
+        slot.run = Some(QueuedRun::Running(id));
         Some((id, slot.instance.clone()))
     }
 

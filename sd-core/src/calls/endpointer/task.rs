@@ -2,7 +2,6 @@
 
 use super::{
     endpoint_set::EndpointSet,
-    factory_queue::RunId,
     factory_runs::{FactoryRuns, Made},
     status::EndpointerStatus,
 };
@@ -12,6 +11,7 @@ use crate::{
         meters::EndpointerMeters,
         no_endpoints::NoEndpoints,
         rebuild_pace::RebuildPace,
+        run_queue::RunId,
     },
     instances::{Event, Events, Health, Source, Trouble},
     registry::ErrorChain,

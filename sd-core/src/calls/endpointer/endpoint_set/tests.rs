@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    calls::endpointer::factory_queue::COUNTED_FOR,
+    calls::run_queue::COUNTED_FOR,
     support::{Backoff, Log},
 };
 use futures::FutureExt;

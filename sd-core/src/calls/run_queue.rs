@@ -1,36 +1,37 @@
-//! The factory queue: which factories wait, ordered by when they are due, and which run.
+//! The run queue: which runs of factories or health checks wait, ordered by when they are due, and
+//! which run.
 
-use crate::registry::Key;
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 use tokio::time::Instant;
 
-/// A factory that has run for this long no longer counts against the limit, so that a few hosts
-/// that do not answer cannot delay the others.
+/// A run that has taken this long no longer counts against the limit, so that a few hosts that do
+/// not answer cannot delay the others.
 pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
 
-/// Identifies one run of a factory; never used twice.
+/// Identifies one run; never used twice in one queue.
 pub(super) type RunId = u64;
 
 /// Where a run is in the queue.
 #[derive(Clone, Copy)]
-pub(super) enum FactoryRun {
+pub(super) enum QueuedRun {
     Waiting(Instant, RunId),
     Running(RunId),
 }
 
-pub(super) struct FactoryQueue {
-    waiting: BTreeMap<(Instant, RunId), Key>,
-    running: BTreeMap<RunId, Key>,
-    /// The running factories that count against the limit, and until when. The oldest comes first.
+/// Each run is for something, named by a key.
+pub(super) struct RunQueue<K> {
+    waiting: BTreeMap<(Instant, RunId), K>,
+    running: BTreeMap<RunId, K>,
+    /// The runs under way that count against the limit, and until when. The oldest comes first.
     counted: VecDeque<(Instant, RunId)>,
     limit: usize,
     next_id: RunId,
 }
 
-impl FactoryQueue {
+impl<K: Clone> RunQueue<K> {
     /// At most `limit` run at once; 0 counts as 1.
     pub(super) fn new(limit: usize) -> Self {
         Self {
@@ -43,26 +44,26 @@ impl FactoryQueue {
     }
 
     /// Adds a run for `key`.
-    pub(super) fn schedule(&mut self, key: Key, due: Instant) -> FactoryRun {
+    pub(super) fn schedule(&mut self, key: K, due: Instant) -> QueuedRun {
         let id = self.next_id;
         self.next_id += 1;
         self.waiting.insert((due, id), key);
-        FactoryRun::Waiting(due, id)
+        QueuedRun::Waiting(due, id)
     }
 
     /// Removes a run. If it is running, returns its id, so that it can be aborted.
-    pub(super) fn cancel(&mut self, run: FactoryRun) -> Option<RunId> {
+    pub(super) fn cancel(&mut self, run: QueuedRun) -> Option<RunId> {
         match run {
-            FactoryRun::Waiting(due, id) => {
+            QueuedRun::Waiting(due, id) => {
                 self.waiting.remove(&(due, id));
                 None
             }
-            FactoryRun::Running(id) => self.finish(id).map(|_| id),
+            QueuedRun::Running(id) => self.finish(id).map(|_| id),
         }
     }
 
     /// Starts the next run, if one is due and the limit allows it.
-    pub(super) fn start(&mut self, now: Instant) -> Option<(RunId, Key)> {
+    pub(super) fn start(&mut self, now: Instant) -> Option<(RunId, K)> {
         while self.counted.front().is_some_and(|(until, _)| *until <= now) {
             self.counted.pop_front();
         }
@@ -81,7 +82,7 @@ impl FactoryQueue {
     }
 
     /// Ends a run. Returns its key, or `None` if it was cancelled before.
-    pub(super) fn finish(&mut self, id: RunId) -> Option<Key> {
+    pub(super) fn finish(&mut self, id: RunId) -> Option<K> {
         let key = self.running.remove(&id)?;
         self.counted.retain(|(_, counted)| *counted != id);
         Some(key)
@@ -97,7 +98,7 @@ impl FactoryQueue {
         room.map(|room| room.max(*due))
     }
 
-    /// How many factories wait or run.
+    /// How many runs wait or are under way.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.running.len()
     }
