@@ -134,7 +134,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
                 Stopped::AttemptsUsedUp
             });
         }
-        if budget.is_some_and(|budget| !budget.allows_retry()) {
+        if budget.is_some_and(|budget| !budget.try_retry()) {
             return Err(Stopped::BudgetSpent);
         }
         let options = self.options;
