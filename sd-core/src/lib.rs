@@ -53,7 +53,7 @@ pub use calls::{
     AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
     FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
-    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
+    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, StopReason, TableIndex,
     async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};

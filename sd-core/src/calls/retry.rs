@@ -1,26 +1,32 @@
 //! Retries: repeat a failed call on another endpoint.
 
+mod attempts;
 mod builder;
 mod call;
 mod error;
 #[cfg(test)]
 mod tests;
 
+pub use attempts::{Attempt, AttemptError};
 pub use builder::RetryBuilder;
-pub use error::{Attempt, AttemptError, RetryError, Stopped};
+pub use error::{RetryError, StopReason};
 
 use super::{balancer::Balancer, endpoint::Endpoint, observer::Outcome, pick::PickContext};
 use builder::Options;
 use call::RetriedCall;
 use std::{fmt, future::Future, sync::Arc};
-use tokio::time::timeout_at;
 
 /// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
 ///
-/// **A call that failed may have been executed**, above all if it timed out. By default every
-/// failure is retried, which is right only for calls that may be executed twice. For other calls,
-/// accept with [`retry_if`](RetryBuilder::retry_if) only errors which prove that nothing was
-/// executed, and turn [`retry_timeouts`](RetryBuilder::retry_timeouts) off.
+/// **A call that failed may have been executed.** By default every error of the call is retried,
+/// which is right only for calls that may be executed twice. For other calls, accept with
+/// [`retry_if`](RetryBuilder::retry_if) only errors which prove that nothing was executed. An
+/// attempt that timed out is not retried unless you ask for it
+/// ([`retry_timeouts`](RetryBuilder::retry_timeouts)).
+///
+/// Every call ends within its overall limit ([`timeout`](RetryBuilder::timeout), 10 s by default).
+/// When most calls fail, they are not repeated, so that retries cannot keep a backend down: see
+/// [`RetryBudget`](crate::RetryBudget). Both can be turned off.
 ///
 /// `Err` is the error of the calls.
 ///
@@ -53,8 +59,8 @@ pub struct Retry<B, Err> {
 }
 
 impl<B, Err> Retry<B, Err> {
-    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, and no
-    /// timeout.
+    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, 10 s for all
+    /// of them, and a [`RetryBudget`](crate::RetryBudget) of its own.
     pub fn new(balancer: B) -> Self {
         Self::builder(balancer).build()
     }
@@ -70,17 +76,17 @@ impl<B, Err> Retry<B, Err> {
     }
 
     /// Makes a call. Runs `call` once for each attempt, with the endpoint picked for it. Endpoints
-    /// that were not tried yet are preferred.
+    /// that were not tried yet are preferred (the last 16 count as tried).
     ///
     /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
-    /// may be one after the pause; it costs no budget. The outcome of each attempt is reported to
-    /// the balancer.
+    /// may be one after the pause; it costs no budget. The outcome of each attempt is reported to the observers of its
+    /// endpoint.
     ///
     /// Dropping the future drops the current attempt and makes no other. An attempt that takes too
     /// long is dropped too.
     ///
     /// # Errors
-    /// [`RetryError`], with the error of every attempt.
+    /// [`RetryError`], with the errors of the attempts.
     pub async fn call<T, F, Fut>(&self, call: F) -> Result<T, RetryError<Err>>
     where
         B: Balancer,
@@ -116,16 +122,8 @@ impl<B, Err> Retry<B, Err> {
                     continue;
                 }
             };
-            let limit = attempts.limit();
             let called = call(pick.endpoint().clone());
-            let result = match limit {
-                None => called.await.map_err(AttemptError::Failed),
-                Some((until, after)) => match timeout_at(until, called).await {
-                    Ok(result) => result.map_err(AttemptError::Failed),
-                    Err(_) => Err(AttemptError::TimedOut { after }),
-                },
-            };
-            let error = match result {
+            let error = match attempts.attempt(called).await {
                 Ok(answer) => {
                     attempts.succeeded();
                     pick.report(Outcome::Success);
@@ -133,13 +131,12 @@ impl<B, Err> Retry<B, Err> {
                 }
                 Err(error) => error,
             };
-            let instance = Some(pick.instance().clone());
-            attempts.add_tried(pick.instance(), context);
-            pick.report(match error {
-                AttemptError::TimedOut { .. } => Outcome::TimedOut,
-                AttemptError::Failed(_) | AttemptError::NoEndpoints(_) => Outcome::Failure,
-            });
-            attempts.failed(instance, error).await?;
+            pick.report(RetriedCall::outcome(&error));
+            let instance = pick.instance().clone();
+            // The endpoint is not needed during the pause.
+            drop(pick);
+            attempts.add_tried(&instance, context);
+            attempts.failed(Some(instance), error).await?;
         }
     }
 }

@@ -15,47 +15,64 @@ impl<B, Err> RetryBuilder<B, Err> {
             options: Options {
                 max_attempts: 3,
                 per_try_timeout: None,
-                timeout: None,
+                timeout: Some(Duration::from_secs(10)),
                 backoff: Backoff::new(Duration::from_millis(25), Duration::from_secs(1)),
-                budget: None,
+                budget: Some(Arc::default()),
                 retry_if: None,
-                retry_timeouts: true,
+                retry_timeouts: false,
             },
         })
     }
 
     /// The maximum number of attempts, including the first. Default: 3; 0 counts as 1. To try for
-    /// as long as there is time, pass `u32::MAX` and set a [`timeout`](Self::timeout).
+    /// as long as there is time, pass `u32::MAX`.
     pub fn max_attempts(mut self, most: u32) -> Self {
         self.0.options.max_attempts = most.max(1);
         self
     }
 
-    /// How long one attempt may take. After that it is dropped and counts as failed. Default: no
-    /// limit.
+    /// How long one attempt may take, from the pick to the answer. After that it is dropped and
+    /// counts as failed. Default: no limit but the [overall one](Self::timeout).
     pub fn per_try_timeout(mut self, timeout: Duration) -> Self {
         self.0.options.per_try_timeout = Some(timeout);
         self
     }
 
     /// How long all attempts and the pauses between them may take together. If the next pause would
-    /// use up the rest of it, the call fails at once. Default: no limit.
+    /// use up the rest of it, the call fails at once. Default: 10 s, as for the routes of
+    /// [Linkerd](https://linkerd.io/2/features/retries-and-timeouts/), so that every call ends: an
+    /// instance that went away without closing its connections never answers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.options.timeout = Some(timeout);
         self
     }
 
+    /// No overall limit. A call may then last for ever, unless each attempt has a limit
+    /// ([`per_try_timeout`](Self::per_try_timeout), or one of the call's own).
+    pub fn without_timeout(mut self) -> Self {
+        self.0.options.timeout = None;
+        self
+    }
+
     /// The pause before a further attempt. It doubles from `first` up to `longest`, with jitter:
-    /// each pause is drawn from the upper half of its range. Two zeros mean no pause. Default: 25
-    /// ms to 1 s.
+    /// each pause is drawn from the upper half of its range. Two zeros mean no pause; other tasks
+    /// get their turn all the same. Default: 25 ms to 1 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.0.options.backoff = Backoff::new(first, longest);
         self
     }
 
-    /// Retries only while this budget allows it. May be shared with other retries. Default: none.
+    /// Retries only while this budget allows it. Share one between all retries that call the same
+    /// service. Default: a [`RetryBudget::default`] for this retry and its clones.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.0.options.budget = Some(budget);
+        self
+    }
+
+    /// Retries however many calls fail. A backend that is down or overloaded then gets
+    /// [`max_attempts`](Self::max_attempts) times as many requests as a healthy one.
+    pub fn without_budget(mut self) -> Self {
+        self.0.options.budget = None;
         self
     }
 
@@ -67,7 +84,7 @@ impl<B, Err> RetryBuilder<B, Err> {
     }
 
     /// Whether to retry an attempt that took longer than
-    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: yes.
+    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: no.
     pub fn retry_timeouts(mut self, retry: bool) -> Self {
         self.0.options.retry_timeouts = retry;
         self

@@ -1,0 +1,93 @@
+//! What the observers of an endpoint hear of each attempt.
+
+use super::*;
+use crate::calls::{
+    endpoint_source::EndpointSource,
+    observer::{EndedCall, Observer},
+};
+use futures::FutureExt;
+use std::pin::pin;
+
+#[derive(Default)]
+struct Observed {
+    outcomes: Mutex<Vec<Outcome>>,
+    contexts: Mutex<Vec<(Option<Vec<u8>>, usize)>>,
+}
+
+impl Observer for Observed {
+    fn ended(&self, call: &EndedCall) {
+        self.outcomes.lock().unwrap().push(call.outcome);
+    }
+}
+
+/// Observes its picks.
+struct Watching(Fixed, Arc<Observed>);
+
+impl Balancer for Watching {
+    type Target = ();
+
+    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<()>, NoEndpoints> {
+        let known = (context.hash_key.map(<[u8]>::to_vec), context.tried.len());
+        self.1.contexts.lock().unwrap().push(known);
+        let endpoint = self.0.endpoints()[0].observed_by(self.1.clone());
+        Ok(Pick::new(Arc::new(endpoint)))
+    }
+
+    fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.versions()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_balancer_hears_the_outcome_of_every_attempt() {
+    let observed = Arc::new(Observed::default());
+    let retry = Retry::builder(Watching(fixed(["a"]), observed.clone()))
+        .per_try_timeout(Duration::from_secs(1))
+        .retry_timeouts(true)
+        .build();
+    let mut attempt = 0;
+    let call = |_: Arc<Endpoint<()>>| {
+        attempt += 1;
+        let attempt = attempt;
+        async move {
+            match attempt {
+                1 => Err(refused()),
+                2 => std::future::pending().await,
+                _ => Ok(()),
+            }
+        }
+    };
+    let tried = [endpoint("z").instance().clone()];
+    let context = PickContext::new().with_hash_key(b"user").with_tried(&tried);
+    retry.call_with(&context, call).await.unwrap();
+    {
+        let outcomes = observed.outcomes.lock().unwrap();
+        assert_eq!(
+            *outcomes,
+            [Outcome::Failure, Outcome::TimedOut, Outcome::Success]
+        );
+        let contexts = observed.contexts.lock().unwrap();
+        let user = Some(b"user".to_vec());
+        // In the third, "a" was tried twice: a new round without "z".
+        assert_eq!(*contexts, [(user.clone(), 1), (user.clone(), 2), (user, 1)]);
+    }
+    let call = retry.call(|_| std::future::pending::<Result<(), _>>());
+    drop(tokio::time::timeout(Duration::from_millis(1), call).await);
+    let outcomes = observed.outcomes.lock().unwrap();
+    assert_eq!(outcomes.last(), Some(&Outcome::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_holds_the_endpoint_during_a_pause() {
+    let source = fixed(["a"]);
+    let retry = Retry::<_, io::Error>::builder(RoundRobin::new(source.clone()))
+        .backoff(Duration::from_secs(2), Duration::from_secs(2))
+        .build();
+    let held = Arc::downgrade(&source.endpoints()[0]);
+    let mut call = pin!(retry.call(async |_| {
+        source.set([]);
+        Err::<(), _>(refused())
+    }));
+    assert!(call.as_mut().now_or_never().is_none());
+    assert!(held.upgrade().is_none());
+}
