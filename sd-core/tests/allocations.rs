@@ -81,6 +81,7 @@ fn a_call_that_succeeds_at_first_allocates_nothing() {
         .unwrap();
     let retry = Retry::<_, std::io::Error>::builder(RoundRobin::new(endpoints()))
         .per_try_timeout(std::time::Duration::from_secs(1))
+        .outcome(|_| Outcome::Failure)
         .build();
     runtime.block_on(async {
         let called = allocations(|| {

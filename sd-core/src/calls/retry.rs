@@ -79,7 +79,7 @@ impl<B, Err> Retry<B, Err> {
     /// that were not tried yet are preferred (the last 16 count as tried).
     ///
     /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
-    /// may be one after the pause; it costs no budget. The outcome of each attempt is reported to the observers of its
+    /// may be one after the pause; it costs no budget. The [outcome](RetryBuilder::outcome) of each attempt is reported to the observers of its
     /// endpoint.
     ///
     /// Dropping the future drops the current attempt and makes no other. An attempt that takes too
@@ -131,7 +131,7 @@ impl<B, Err> Retry<B, Err> {
                 }
                 Err(error) => error,
             };
-            pick.report(RetriedCall::outcome(&error));
+            pick.report(attempts.outcome(&error));
             let instance = pick.instance().clone();
             // The endpoint is not needed during the pause.
             drop(pick);

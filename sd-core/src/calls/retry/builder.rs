@@ -1,7 +1,10 @@
 //! The options of a retry.
 
 use super::Retry;
-use crate::{calls::budget::RetryBudget, support::Backoff};
+use crate::{
+    calls::{budget::RetryBudget, observer::Outcome},
+    support::Backoff,
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The options of a [`Retry`], see there for an example.
@@ -20,6 +23,7 @@ impl<B, Err> RetryBuilder<B, Err> {
                 budget: Some(Arc::default()),
                 retry_if: None,
                 retry_timeouts: false,
+                outcome: None,
             },
         })
     }
@@ -90,6 +94,35 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
+    /// What an error of the call says about the endpoint. Balancers and adapters that look at
+    /// errors hear of it, whether or not the error is [retried](Self::retry_if): a healthy endpoint
+    /// answers "not found", and an endpoint that answers "too busy" is not broken. Default:
+    /// [`Outcome::Failure`] for all errors.
+    ///
+    /// A timeout is [`Outcome::TimedOut`] in any case.
+    ///
+    /// ```
+    /// # use sd_core::{Balancer, Retry};
+    /// use sd_core::Outcome;
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// # fn files<B: Balancer>(balancer: B) -> Retry<B, Error> {
+    /// Retry::builder(balancer)
+    ///     .retry_if(|error: &Error| error.kind() != ErrorKind::NotFound)
+    ///     .outcome(|error: &Error| match error.kind() {
+    ///         ErrorKind::NotFound => Outcome::Success,
+    ///         ErrorKind::ResourceBusy => Outcome::Overloaded,
+    ///         ErrorKind::TimedOut => Outcome::TimedOut,
+    ///         _ => Outcome::Failure,
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn outcome(mut self, classify: impl Fn(&Err) -> Outcome + Send + Sync + 'static) -> Self {
+        self.0.options.outcome = Some(Arc::new(classify));
+        self
+    }
+
     /// The retry with these options. Spawns nothing.
     pub fn build(self) -> Retry<B, Err> {
         self.0
@@ -108,11 +141,13 @@ pub(super) struct Options<Err> {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) budget: Option<Arc<RetryBudget>>,
-    pub(super) retry_if: Option<Predicate<Err>>,
+    pub(super) retry_if: Option<Judge<Err, bool>>,
     pub(super) retry_timeouts: bool,
+    pub(super) outcome: Option<Judge<Err, Outcome>>,
 }
 
-type Predicate<Err> = Arc<dyn Fn(&Err) -> bool + Send + Sync>;
+/// What the caller says about an error.
+type Judge<Err, T> = Arc<dyn Fn(&Err) -> T + Send + Sync>;
 
 impl<Err> Clone for Options<Err> {
     fn clone(&self) -> Self {
@@ -120,6 +155,7 @@ impl<Err> Clone for Options<Err> {
             backoff: self.backoff.clone(),
             budget: self.budget.clone(),
             retry_if: self.retry_if.clone(),
+            outcome: self.outcome.clone(),
             ..*self
         }
     }

@@ -74,10 +74,14 @@ impl<'a, Err> RetriedCall<'a, Err> {
     }
 
     /// What a failed attempt says about its endpoint.
-    pub(super) fn outcome(error: &AttemptError<Err>) -> Outcome {
+    pub(super) fn outcome(&self, error: &AttemptError<Err>) -> Outcome {
         match error {
+            AttemptError::Failed(error) => match &self.options.outcome {
+                Some(outcome) => outcome(error),
+                None => Outcome::Failure,
+            },
             AttemptError::TimedOut { .. } => Outcome::TimedOut,
-            AttemptError::Failed(_) | AttemptError::NoEndpoints(_) => Outcome::Failure,
+            AttemptError::NoEndpoints(_) => Outcome::Failure,
         }
     }
 

@@ -14,6 +14,12 @@ struct Observed {
     contexts: Mutex<Vec<(Option<Vec<u8>>, usize)>>,
 }
 
+impl Observed {
+    fn outcomes(&self) -> Vec<Outcome> {
+        std::mem::take(&mut self.outcomes.lock().unwrap())
+    }
+}
+
 impl Observer for Observed {
     fn ended(&self, call: &EndedCall) {
         self.outcomes.lock().unwrap().push(call.outcome);
@@ -75,6 +81,41 @@ async fn the_balancer_hears_the_outcome_of_every_attempt() {
     drop(tokio::time::timeout(Duration::from_millis(1), call).await);
     let outcomes = observed.outcomes.lock().unwrap();
     assert_eq!(outcomes.last(), Some(&Outcome::Cancelled));
+}
+
+fn watching() -> (RetryBuilder<Watching, io::Error>, Arc<Observed>) {
+    let observed = Arc::new(Observed::default());
+    let retry = Retry::builder(Watching(fixed(["a"]), observed.clone()));
+    (retry, observed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_application_is_not_the_endpoints_fault() {
+    let (retry, observed) = watching();
+    let retry = retry
+        .retry_if(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        .outcome(|error| match error.kind() {
+            io::ErrorKind::NotFound => Outcome::Success,
+            io::ErrorKind::ResourceBusy => Outcome::Overloaded,
+            _ => Outcome::Failure,
+        })
+        .per_try_timeout(Duration::from_secs(1))
+        .build();
+    for (kind, outcome) in [
+        (io::ErrorKind::NotFound, Outcome::Success),
+        (io::ErrorKind::ResourceBusy, Outcome::Overloaded),
+        (io::ErrorKind::BrokenPipe, Outcome::Failure),
+    ] {
+        let call = retry.call(async |_| Err::<(), _>(kind.into()));
+        assert_eq!(call.await.unwrap_err().attempts_made(), 1);
+        assert_eq!(observed.outcomes(), [outcome]);
+    }
+    let call = retry.call(async |_| Err::<(), _>(io::ErrorKind::ConnectionRefused.into()));
+    assert_eq!(call.await.unwrap_err().attempts_made(), 3);
+    assert_eq!(observed.outcomes(), [Outcome::Failure; 3]);
+    let call = retry.call(|_| std::future::pending::<Result<(), _>>());
+    call.await.unwrap_err();
+    assert_eq!(observed.outcomes(), [Outcome::TimedOut]);
 }
 
 #[tokio::test(start_paused = true)]
