@@ -73,7 +73,7 @@ fn a_pick_that_is_observed_allocates_nothing() {
 }
 
 #[test]
-fn a_call_that_succeeds_at_first_allocates_nothing() {
+fn a_call_that_succeeds_at_first_allocates_nothing_or_the_pick_that_it_may_keep() {
     use futures::FutureExt;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -89,5 +89,11 @@ fn a_call_that_succeeds_at_first_allocates_nothing() {
             assert!(call.now_or_never().is_some_and(|answer| answer.is_ok()));
         });
         assert_eq!(called, 0);
+        let context = PickContext::new();
+        let called_with_pick = allocations(|| {
+            let call = retry.call_with_pick(&context, async |pick| Ok(pick));
+            assert!(call.now_or_never().is_some_and(|answer| answer.is_ok()));
+        });
+        assert_eq!(called_with_pick, 1000);
     });
 }

@@ -11,10 +11,15 @@ pub use attempts::{Attempt, AttemptError};
 pub use builder::RetryBuilder;
 pub use error::{RetryError, StopReason};
 
-use super::{balancer::Balancer, endpoint::Endpoint, observer::Outcome, pick::PickContext};
+use super::{
+    balancer::Balancer,
+    endpoint::Endpoint,
+    observer::Outcome,
+    pick::{Pick, PickContext},
+};
 use builder::Options;
 use call::RetriedCall;
-use std::{fmt, future::Future, sync::Arc};
+use std::{borrow::Borrow, fmt, future::Future, sync::Arc};
 
 /// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
 ///
@@ -111,32 +116,130 @@ impl<B, Err> Retry<B, Err> {
         F: FnMut(Arc<Endpoint<B::Target>>) -> Fut,
         Fut: Future<Output = Result<T, Err>>,
     {
-        let mut attempts = RetriedCall::new(&self.options);
+        let begin = |pick: Pick<B::Target>| {
+            let attempt = call(pick.endpoint().clone());
+            (pick, attempt)
+        };
+        let succeeded = |pick: Pick<B::Target>| pick.report(Outcome::Success);
+        self.make_attempts(context, begin, succeeded).await
+    }
+
+    /// Like [`call_with`](Self::call_with), for calls that go on after they have returned, and for
+    /// those that judge the answer: hands the [`Pick`] instead of its endpoint.
+    ///
+    /// The call goes on for as long as a clone of the pick is kept: put it beside the body of a
+    /// response or a stream, [report](Pick::report) how that ended, and drop it. Without a report
+    /// it counts as cancelled. When `call` has returned, the observers are told that the endpoint
+    /// has [answered](Pick::answered). If no clone is kept, the call has succeeded.
+    ///
+    /// ```
+    /// use sd_core::{Balancer, Outcome, Pick, PickContext, Retry, RetryError};
+    /// use std::{io, sync::Arc};
+    /// # struct Client;
+    /// # impl Client { async fn read(&self) -> io::Result<Body> { Ok(Body) } }
+    /// # struct Body;
+    /// # impl Body { async fn next(&mut self) -> io::Result<Option<String>> { Ok(None) } }
+    ///
+    /// struct Lines {
+    ///     body: Body,
+    ///     pick: Arc<Pick<Client>>,
+    /// }
+    ///
+    /// async fn open(
+    ///     files: &Retry<impl Balancer<Target = Client>, io::Error>,
+    /// ) -> Result<Lines, RetryError<io::Error>> {
+    ///     let context = PickContext::new();
+    ///     files.call_with_pick(&context, async |pick| {
+    ///         let body = pick.read().await?;
+    ///         Ok(Lines { body, pick })
+    ///     }).await
+    /// }
+    ///
+    /// impl Lines {
+    ///     async fn next(&mut self) -> io::Result<Option<String>> {
+    ///         let line = self.body.next().await;
+    ///         match &line {
+    ///             Ok(Some(_)) => {}
+    ///             Ok(None) => self.pick.report(Outcome::Success),
+    ///             Err(_) => self.pick.report(Outcome::Failure),
+    ///         }
+    ///         line
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The first report counts. So `call` may report by itself what an answer says about the
+    /// endpoint that is no error and is not retried, such as an HTTP response with status 500.
+    /// An answer that is to be retried has to be an `Err`.
+    ///
+    /// The limits of time are for `call`, not for what goes on after it. Allocates an `Arc` for
+    /// each attempt.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_with_pick<T, F, Fut>(
+        &self,
+        context: &PickContext<'_>,
+        mut call: F,
+    ) -> Result<T, RetryError<Err>>
+    where
+        B: Balancer,
+        F: FnMut(Arc<Pick<B::Target>>) -> Fut,
+        Fut: Future<Output = Result<T, Err>>,
+    {
+        let begin = |pick: Pick<B::Target>| {
+            let pick = Arc::new(pick);
+            let attempt = call(pick.clone());
+            (pick, attempt)
+        };
+        let succeeded = |pick: Arc<Pick<B::Target>>| match Arc::try_unwrap(pick) {
+            Ok(pick) => pick.report(Outcome::Success),
+            Err(kept) => kept.answered(),
+        };
+        self.make_attempts(context, begin, succeeded).await
+    }
+
+    /// Makes attempts until one succeeds or there must be no further one. `P` is the pick as `begin`
+    /// shares it with the attempt.
+    async fn make_attempts<T, P, Fut>(
+        &self,
+        context: &PickContext<'_>,
+        mut begin: impl FnMut(Pick<B::Target>) -> (P, Fut),
+        succeeded: impl FnOnce(P),
+    ) -> Result<T, RetryError<Err>>
+    where
+        B: Balancer,
+        P: Borrow<Pick<B::Target>>,
+        Fut: Future<Output = Result<T, Err>>,
+    {
+        let mut call = RetriedCall::new(&self.options);
         loop {
-            let tried = attempts.tried(context);
+            let tried = call.tried(context);
             let pick = match self.balancer.pick(&context.with_tried(tried)) {
                 Ok(pick) => pick,
                 Err(none) => {
-                    let error = AttemptError::NoEndpoints(none);
-                    attempts.failed(None, error).await?;
+                    call.failed(None, AttemptError::NoEndpoints(none)).await?;
                     continue;
                 }
             };
-            let called = call(pick.endpoint().clone());
-            let error = match attempts.attempt(called).await {
+            let (pick, attempt) = begin(pick);
+            let error = match call.attempt(attempt).await {
                 Ok(answer) => {
-                    attempts.succeeded();
-                    pick.report(Outcome::Success);
+                    call.succeeded();
+                    succeeded(pick);
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            pick.report(attempts.outcome(&error));
-            let instance = pick.instance().clone();
+            let instance = {
+                let pick: &Pick<B::Target> = pick.borrow();
+                pick.report(call.outcome(&error));
+                pick.instance().clone()
+            };
             // The endpoint is not needed during the pause.
             drop(pick);
-            attempts.add_tried(&instance, context);
-            attempts.failed(Some(instance), error).await?;
+            call.add_tried(&instance, context);
+            call.failed(Some(instance), error).await?;
         }
     }
 }

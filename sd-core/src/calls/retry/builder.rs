@@ -99,7 +99,8 @@ impl<B, Err> RetryBuilder<B, Err> {
     /// answers "not found", and an endpoint that answers "too busy" is not broken. Default:
     /// [`Outcome::Failure`] for all errors.
     ///
-    /// A timeout is [`Outcome::TimedOut`] in any case.
+    /// A timeout is [`Outcome::TimedOut`] in any case. To judge answers that are no errors, see
+    /// [`Retry::call_with_pick`].
     ///
     /// ```
     /// # use sd_core::{Balancer, Retry};

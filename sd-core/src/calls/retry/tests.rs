@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     calls::{
         balancer::RoundRobin, endpointer::FixedEndpointer, factory::BoxError,
-        no_endpoints::NoEndpoints, pick::Pick,
+        no_endpoints::NoEndpoints,
     },
     instances::Instance,
     registry::Key,

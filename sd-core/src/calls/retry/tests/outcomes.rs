@@ -11,6 +11,7 @@ use std::pin::pin;
 #[derive(Default)]
 struct Observed {
     outcomes: Mutex<Vec<Outcome>>,
+    answered: Mutex<u32>,
     contexts: Mutex<Vec<(Option<Vec<u8>>, usize)>>,
 }
 
@@ -18,9 +19,17 @@ impl Observed {
     fn outcomes(&self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes.lock().unwrap())
     }
+
+    fn answered(&self) -> u32 {
+        *self.answered.lock().unwrap()
+    }
 }
 
 impl Observer for Observed {
+    fn answered(&self, _: Duration) {
+        *self.answered.lock().unwrap() += 1;
+    }
+
     fn ended(&self, call: &EndedCall) {
         self.outcomes.lock().unwrap().push(call.outcome);
     }
@@ -116,6 +125,90 @@ async fn an_error_of_the_application_is_not_the_endpoints_fault() {
     let call = retry.call(|_| std::future::pending::<Result<(), _>>());
     call.await.unwrap_err();
     assert_eq!(observed.outcomes(), [Outcome::TimedOut]);
+}
+
+/// A call with a pick, and no context.
+async fn with_pick<T, Fut: Future<Output = io::Result<T>>>(
+    retry: &Retry<Watching, io::Error>,
+    call: impl FnMut(Arc<Pick<()>>) -> Fut,
+) -> Result<T, RetryError<io::Error>> {
+    retry.call_with_pick(&PickContext::new(), call).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_on_for_as_long_as_its_pick_is_kept() {
+    let (retry, observed) = watching();
+    let retry = retry.build();
+    let stream = with_pick(&retry, async |pick| Ok(pick)).await.unwrap();
+    // The limits of the call are not for what follows.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((observed.outcomes(), observed.answered()), (vec![], 1));
+    stream.report(Outcome::Failure);
+    assert_eq!(observed.outcomes(), [Outcome::Failure]);
+    let dropped = with_pick(&retry, async |pick| Ok(pick)).await.unwrap();
+    drop(dropped);
+    assert_eq!(observed.outcomes(), [Outcome::Cancelled]);
+    assert_eq!(observed.answered(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_pick_is_not_kept_has_ended() {
+    /// Holds its pick until it is dropped, not until it is ready.
+    struct Holds(#[expect(dead_code)] Arc<Pick<()>>);
+    impl Future for Holds {
+        type Output = io::Result<()>;
+        fn poll(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+    let (retry, observed) = watching();
+    let retry = retry.build();
+    with_pick(&retry, Holds).await.unwrap();
+    // Also in a task of its own.
+    let call = async move { with_pick(&retry, async |_| Ok(())).await };
+    tokio::spawn(call).await.unwrap().unwrap();
+    assert_eq!(observed.outcomes(), [Outcome::Success; 2]);
+    assert_eq!(observed.answered(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_judge_its_answer_by_itself() {
+    let (retry, observed) = watching();
+    let retry = retry.build();
+    let status = with_pick(&retry, async |pick| {
+        pick.report(Outcome::Failure);
+        Ok(500)
+    });
+    assert_eq!(status.await.unwrap(), 500);
+    assert_eq!(observed.outcomes(), [Outcome::Failure]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_attempts_are_reported_though_somebody_keeps_their_pick() {
+    let (retry, observed) = watching();
+    let retry = retry
+        .per_try_timeout(Duration::from_secs(1))
+        .retry_timeouts(true)
+        .build();
+    let mut kept = Vec::new();
+    let call = with_pick(&retry, |pick| {
+        kept.push(pick);
+        let attempt = kept.len();
+        async move {
+            match attempt {
+                1 => Err(refused()),
+                2 => std::future::pending().await,
+                _ => Ok(()),
+            }
+        }
+    });
+    call.await.unwrap();
+    assert_eq!(observed.outcomes(), [Outcome::Failure, Outcome::TimedOut]);
+    drop(kept);
+    assert_eq!(observed.outcomes(), [Outcome::Cancelled]);
 }
 
 #[tokio::test(start_paused = true)]
