@@ -14,12 +14,14 @@ pub use error::{RetryError, StopReason};
 use super::{
     balancer::Balancer,
     endpoint::Endpoint,
+    no_endpoints::NoEndpoints,
     observer::Outcome,
     pick::{Pick, PickContext},
 };
 use builder::Options;
 use call::RetriedCall;
 use std::{borrow::Borrow, fmt, future::Future, sync::Arc};
+use tokio::time::{Instant, timeout_at};
 
 /// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
 ///
@@ -84,7 +86,9 @@ impl<B, Err> Retry<B, Err> {
     /// that were not tried yet are preferred (the last 16 count as tried).
     ///
     /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
-    /// may be one after the pause; it costs no budget. The [outcome](RetryBuilder::outcome) of each attempt is reported to the observers of its
+    /// may be one after the pause; it costs no budget. To wait for one, see
+    /// [`wait_for_endpoints`](RetryBuilder::wait_for_endpoints). The
+    /// [outcome](RetryBuilder::outcome) of each attempt is reported to the observers of its
     /// endpoint.
     ///
     /// Dropping the future drops the current attempt and makes no other. An attempt that takes too
@@ -215,7 +219,8 @@ impl<B, Err> Retry<B, Err> {
         let mut call = RetriedCall::new(&self.options);
         loop {
             let tried = call.tried(context);
-            let pick = match self.balancer.pick(&context.with_tried(tried)) {
+            let picked = self.pick(&context.with_tried(tried), call.deadline()).await;
+            let pick = match picked {
                 Ok(pick) => pick,
                 Err(none) => {
                     call.failed(None, AttemptError::NoEndpoints(none)).await?;
@@ -240,6 +245,38 @@ impl<B, Err> Retry<B, Err> {
             drop(pick);
             call.add_tried(&instance, context);
             call.failed(Some(instance), error).await?;
+        }
+    }
+
+    /// Picks an endpoint. Waits for one until `deadline`, if that was asked for.
+    async fn pick(
+        &self,
+        context: &PickContext<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Pick<B::Target>, NoEndpoints>
+    where
+        B: Balancer,
+    {
+        let picked = self.balancer.pick(context);
+        if picked.is_ok() || !self.options.wait_for_endpoints {
+            return picked;
+        }
+        // Subscribed before the next pick, so that no change after it is missed.
+        let mut versions = self.balancer.versions();
+        loop {
+            let none = match self.balancer.pick(context) {
+                Err(NoEndpoints::Ended { why }) => return Err(NoEndpoints::Ended { why }),
+                Err(none) => none,
+                Ok(pick) => return Ok(pick),
+            };
+            let changed = async { versions.changed().await.is_ok() };
+            let changed = match deadline {
+                Some(deadline) => timeout_at(deadline, changed).await.unwrap_or(false),
+                None => changed.await,
+            };
+            if !changed {
+                return Err(none);
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ impl<B, Err> RetryBuilder<B, Err> {
                 budget: Some(Arc::default()),
                 retry_if: None,
                 retry_timeouts: false,
+                wait_for_endpoints: false,
                 outcome: None,
             },
         })
@@ -94,6 +95,20 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
+    /// Whether a call waits until there is an endpoint, for as long as its [overall
+    /// limit](Self::timeout) allows; without one, for ever. gRPC calls this [wait for ready]. The
+    /// wait counts as no attempt, and costs nothing while nothing changes. It ends early if there
+    /// will be no endpoint ([`NoEndpoints::Ended`](crate::NoEndpoints::Ended)).
+    ///
+    /// Default: no. An attempt without an endpoint then fails at once, and is retried after a pause
+    /// as others are.
+    ///
+    /// [wait for ready]: https://grpc.io/docs/guides/wait-for-ready/
+    pub fn wait_for_endpoints(mut self, wait: bool) -> Self {
+        self.0.options.wait_for_endpoints = wait;
+        self
+    }
+
     /// What an error of the call says about the endpoint. Balancers and adapters that look at
     /// errors hear of it, whether or not the error is [retried](Self::retry_if): a healthy endpoint
     /// answers "not found", and an endpoint that answers "too busy" is not broken. Default:
@@ -144,6 +159,7 @@ pub(super) struct Options<Err> {
     pub(super) budget: Option<Arc<RetryBudget>>,
     pub(super) retry_if: Option<Judge<Err, bool>>,
     pub(super) retry_timeouts: bool,
+    pub(super) wait_for_endpoints: bool,
     pub(super) outcome: Option<Judge<Err, Outcome>>,
 }
 

@@ -45,6 +45,11 @@ impl<'a, Err> RetriedCall<'a, Err> {
         }
     }
 
+    /// When the last attempt must have ended.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Waits for the end of an attempt. Drops it when its time is over.
     pub(super) async fn attempt<T>(
         &self,

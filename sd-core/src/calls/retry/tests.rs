@@ -6,10 +6,7 @@ mod waiting;
 
 use super::*;
 use crate::{
-    calls::{
-        balancer::RoundRobin, endpointer::FixedEndpointer, factory::BoxError,
-        no_endpoints::NoEndpoints,
-    },
+    calls::{balancer::RoundRobin, endpointer::FixedEndpointer, factory::BoxError},
     instances::Instance,
     registry::Key,
 };
