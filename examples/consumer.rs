@@ -34,7 +34,7 @@ use lexopt::{
 use process::{Diary, ETCD, endpoints, log, told_to_stop};
 use sd_core::{
     BoxError, Bytes, Endpointer, Event, Health, InstanceChange, Instancer, Instances, Key, Prefix,
-    Retry, RoundRobin, Status, Stopped, Trouble, factory_fn,
+    Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
@@ -75,6 +75,7 @@ async fn run() -> Result<(), BoxError> {
     let endpointer = Endpointer::new(instancer.clone(), factory);
     let retry = Retry::builder(RoundRobin::new(endpointer))
         .per_try_timeout(Duration::from_secs(1))
+        .retry_timeouts(true) // a greeting may be asked for twice
         .timeout(Duration::from_secs(3))
         .build();
 
@@ -167,7 +168,7 @@ impl Calls {
                 }
                 Err(error) => {
                     // All attempts failed in the same way.
-                    let same = (error.stopped() == Stopped::NoEndpoints)
+                    let same = (error.stop_reason() == StopReason::NoEndpoints)
                         .then(|| error.attempts().last())
                         .flatten();
                     let error = same.map_or_else(|| error.to_string(), ToString::to_string);

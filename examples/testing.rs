@@ -76,6 +76,7 @@ impl<T: Translator> Greeter<T> {
         let translators = Retry::builder(RoundRobin::new(endpointer))
             .max_attempts(3)
             .per_try_timeout(Duration::from_millis(500))
+            .retry_timeouts(true) // a word may be translated twice
             .build();
         Ok(Self {
             registrar,
@@ -142,7 +143,7 @@ mod tests {
     use futures::{StreamExt, stream};
     use sd_core::{
         Batch, EndpointSource, Error, Instances, MockClient, RegistrarStatus, Registration,
-        Revision, Snapshot, Status, Stopped, Ttl, Watch, factory_fn,
+        Revision, Snapshot, Status, StopReason, Ttl, Watch, factory_fn,
     };
     use sd_memory::{MemoryClient, Registry};
     use std::{
@@ -270,7 +271,7 @@ mod tests {
         let (registry, world) = (Registry::new(), World::default());
         let greeter = greeter(&registry, &world).await;
         let alone = greeter.greet("Ada").await.expect_err("nobody translates");
-        assert_eq!(alone.stopped(), Stopped::NoEndpoints);
+        assert_eq!(alone.stop_reason(), StopReason::NoEndpoints);
 
         let _one = translator(&registry, "10.0.0.1:80").await;
         let _other = translator(&registry, "10.0.0.2:80").await;

@@ -40,6 +40,7 @@ impl Consumer {
         let hello = Retry::builder(RoundRobin::new(endpointer))
             .max_attempts(3)
             .per_try_timeout(Duration::from_secs(1))
+            .retry_timeouts(true) // a greeting may be asked for twice
             .build();
         let consumer = Self { prefix, hello };
         match &*consumer.sees() {

@@ -59,7 +59,7 @@ pub use calls::{
     FactoryError, FactoryFailure, FactoryFn, FailurePercentageEjection, FixedEndpointer,
     HealthCheck, HealthCheckError, HealthStatus, Lane, LaneBalancer, LaneFallback, Lanes,
     LanesBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random, Retry, RetryBudget,
-    RetryBuilder, RetryError, RoundRobin, SlowStart, SlowStartBuilder, Stopped, Subset,
+    RetryBuilder, RetryError, RoundRobin, SlowStart, SlowStartBuilder, StopReason, Subset,
     SubsetBuilder, SuccessRateEjection, TableIndex, UnhealthyEndpoint, Weighted, ZonePreference,
     ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };

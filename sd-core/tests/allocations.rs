@@ -101,18 +101,25 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn a_call_that_succeeds_at_first_allocates_nothing() {
+fn a_call_that_succeeds_at_first_allocates_nothing_or_the_pick_that_it_may_keep() {
+    use futures::FutureExt;
     let runtime = runtime();
     let retry = Retry::<_, std::io::Error>::builder(RoundRobin::new(endpoints()))
         .per_try_timeout(std::time::Duration::from_secs(1))
-        .timeout(std::time::Duration::from_secs(3))
+        .wait_for_endpoints(true)
+        .outcome(|_| Outcome::Failure)
         .build();
     runtime.block_on(async {
-        use futures::FutureExt;
         let called = allocations(|| {
             let call = retry.call(async |endpoint| Ok(**endpoint));
             assert!(call.now_or_never().is_some_and(|answer| answer.is_ok()));
         });
         assert_eq!(called, 0);
+        let context = PickContext::new();
+        let called_with_pick = allocations(|| {
+            let call = retry.call_with_pick(&context, async |pick| Ok(pick));
+            assert!(call.now_or_never().is_some_and(|answer| answer.is_ok()));
+        });
+        assert_eq!(called_with_pick, 1000);
     });
 }

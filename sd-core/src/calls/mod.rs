@@ -55,5 +55,5 @@ pub use factory::{
 pub use no_endpoints::NoEndpoints;
 pub use observer::{EndedCall, Observer, Outcome};
 pub use pick::{Pick, PickContext};
-pub use retry::{Attempt, AttemptError, Retry, RetryBuilder, RetryError, Stopped};
+pub use retry::{Attempt, AttemptError, Retry, RetryBuilder, RetryError, StopReason};
 pub use table_index::TableIndex;

@@ -1,26 +1,39 @@
 //! Retries: repeat a failed call on another endpoint.
 
+mod attempts;
 mod builder;
 mod call;
 mod error;
 #[cfg(test)]
 mod tests;
 
+pub use attempts::{Attempt, AttemptError};
 pub use builder::RetryBuilder;
-pub use error::{Attempt, AttemptError, RetryError, Stopped};
+pub use error::{RetryError, StopReason};
 
-use super::{balancer::Balancer, endpoint::Endpoint, observer::Outcome, pick::PickContext};
+use super::{
+    balancer::Balancer,
+    endpoint::Endpoint,
+    no_endpoints::NoEndpoints,
+    observer::Outcome,
+    pick::{Pick, PickContext},
+};
 use builder::Options;
 use call::RetriedCall;
-use std::{fmt, future::Future, sync::Arc};
-use tokio::time::timeout_at;
+use std::{borrow::Borrow, fmt, future::Future, sync::Arc};
+use tokio::time::{Instant, timeout_at};
 
 /// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
 ///
-/// **A call that failed may have been executed**, above all if it timed out. By default every
-/// failure is retried, which is right only for calls that may be executed twice. For other calls,
-/// accept with [`retry_if`](RetryBuilder::retry_if) only errors which prove that nothing was
-/// executed, and turn [`retry_timeouts`](RetryBuilder::retry_timeouts) off.
+/// **A call that failed may have been executed.** By default every error of the call is retried,
+/// which is right only for calls that may be executed twice. For other calls, accept with
+/// [`retry_if`](RetryBuilder::retry_if) only errors which prove that nothing was executed. An
+/// attempt that timed out is not retried unless you ask for it
+/// ([`retry_timeouts`](RetryBuilder::retry_timeouts)).
+///
+/// Every call ends within its overall limit ([`timeout`](RetryBuilder::timeout), 10 s by default).
+/// When most calls fail, they are not repeated, so that retries cannot keep a backend down: see
+/// [`RetryBudget`](crate::RetryBudget). Both can be turned off.
 ///
 /// `Err` is the error of the calls.
 ///
@@ -53,8 +66,8 @@ pub struct Retry<B, Err> {
 }
 
 impl<B, Err> Retry<B, Err> {
-    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, and no
-    /// timeout.
+    /// Three attempts, with jittered pauses of at most 25 ms and 50 ms between them, 10 s for all
+    /// of them, and a [`RetryBudget`](crate::RetryBudget) of its own.
     pub fn new(balancer: B) -> Self {
         Self::builder(balancer).build()
     }
@@ -70,17 +83,19 @@ impl<B, Err> Retry<B, Err> {
     }
 
     /// Makes a call. Runs `call` once for each attempt, with the endpoint picked for it. Endpoints
-    /// that were not tried yet are preferred.
+    /// that were not tried yet are preferred (the last 16 count as tried).
     ///
     /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
-    /// may be one after the pause; it costs no budget. The outcome of each attempt is reported to
-    /// the balancer.
+    /// may be one after the pause; it costs no budget. To wait for one, see
+    /// [`wait_for_endpoints`](RetryBuilder::wait_for_endpoints). The
+    /// [outcome](RetryBuilder::outcome) of each attempt is reported to the observers of its
+    /// endpoint.
     ///
     /// Dropping the future drops the current attempt and makes no other. An attempt that takes too
     /// long is dropped too.
     ///
     /// # Errors
-    /// [`RetryError`], with the error of every attempt.
+    /// [`RetryError`], with the errors of the attempts.
     pub async fn call<T, F, Fut>(&self, call: F) -> Result<T, RetryError<Err>>
     where
         B: Balancer,
@@ -105,41 +120,163 @@ impl<B, Err> Retry<B, Err> {
         F: FnMut(Arc<Endpoint<B::Target>>) -> Fut,
         Fut: Future<Output = Result<T, Err>>,
     {
-        let mut attempts = RetriedCall::new(&self.options);
+        let begin = |pick: Pick<B::Target>| {
+            let attempt = call(pick.endpoint().clone());
+            (pick, attempt)
+        };
+        let succeeded = |pick: Pick<B::Target>| pick.report(Outcome::Success);
+        self.make_attempts(context, begin, succeeded).await
+    }
+
+    /// Like [`call_with`](Self::call_with), for calls that go on after they have returned, and for
+    /// those that judge the answer: hands the [`Pick`] instead of its endpoint.
+    ///
+    /// The call goes on for as long as a clone of the pick is kept: put it beside the body of a
+    /// response or a stream, [report](Pick::report) how that ended, and drop it. Without a report
+    /// it counts as cancelled. When `call` has returned, the observers are told that the endpoint
+    /// has [answered](Pick::answered). If no clone is kept, the call has succeeded.
+    ///
+    /// ```
+    /// use sd_core::{Balancer, Outcome, Pick, PickContext, Retry, RetryError};
+    /// use std::{io, sync::Arc};
+    /// # struct Client;
+    /// # impl Client { async fn read(&self) -> io::Result<Body> { Ok(Body) } }
+    /// # struct Body;
+    /// # impl Body { async fn next(&mut self) -> io::Result<Option<String>> { Ok(None) } }
+    ///
+    /// struct Lines {
+    ///     body: Body,
+    ///     pick: Arc<Pick<Client>>,
+    /// }
+    ///
+    /// async fn open(
+    ///     files: &Retry<impl Balancer<Target = Client>, io::Error>,
+    /// ) -> Result<Lines, RetryError<io::Error>> {
+    ///     let context = PickContext::new();
+    ///     files.call_with_pick(&context, async |pick| {
+    ///         let body = pick.read().await?;
+    ///         Ok(Lines { body, pick })
+    ///     }).await
+    /// }
+    ///
+    /// impl Lines {
+    ///     async fn next(&mut self) -> io::Result<Option<String>> {
+    ///         let line = self.body.next().await;
+    ///         match &line {
+    ///             Ok(Some(_)) => {}
+    ///             Ok(None) => self.pick.report(Outcome::Success),
+    ///             Err(_) => self.pick.report(Outcome::Failure),
+    ///         }
+    ///         line
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The first report counts. So `call` may report by itself what an answer says about the
+    /// endpoint that is no error and is not retried, such as an HTTP response with status 500.
+    /// An answer that is to be retried has to be an `Err`.
+    ///
+    /// The limits of time are for `call`, not for what goes on after it. Allocates an `Arc` for
+    /// each attempt.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_with_pick<T, F, Fut>(
+        &self,
+        context: &PickContext<'_>,
+        mut call: F,
+    ) -> Result<T, RetryError<Err>>
+    where
+        B: Balancer,
+        F: FnMut(Arc<Pick<B::Target>>) -> Fut,
+        Fut: Future<Output = Result<T, Err>>,
+    {
+        let begin = |pick: Pick<B::Target>| {
+            let pick = Arc::new(pick);
+            let attempt = call(pick.clone());
+            (pick, attempt)
+        };
+        let succeeded = |pick: Arc<Pick<B::Target>>| match Arc::try_unwrap(pick) {
+            Ok(pick) => pick.report(Outcome::Success),
+            Err(kept) => kept.answered(),
+        };
+        self.make_attempts(context, begin, succeeded).await
+    }
+
+    /// Makes attempts until one succeeds or there must be no further one. `P` is the pick as `begin`
+    /// shares it with the attempt.
+    async fn make_attempts<T, P, Fut>(
+        &self,
+        context: &PickContext<'_>,
+        mut begin: impl FnMut(Pick<B::Target>) -> (P, Fut),
+        succeeded: impl FnOnce(P),
+    ) -> Result<T, RetryError<Err>>
+    where
+        B: Balancer,
+        P: Borrow<Pick<B::Target>>,
+        Fut: Future<Output = Result<T, Err>>,
+    {
+        let mut call = RetriedCall::new(&self.options);
         loop {
-            let tried = attempts.tried(context);
-            let pick = match self.balancer.pick(&context.with_tried(tried)) {
+            let tried = call.tried(context);
+            let picked = self.pick(&context.with_tried(tried), call.deadline()).await;
+            let pick = match picked {
                 Ok(pick) => pick,
                 Err(none) => {
-                    let error = AttemptError::NoEndpoints(none);
-                    attempts.failed(None, error).await?;
+                    call.failed(None, AttemptError::NoEndpoints(none)).await?;
                     continue;
                 }
             };
-            let limit = attempts.limit();
-            let called = call(pick.endpoint().clone());
-            let result = match limit {
-                None => called.await.map_err(AttemptError::Failed),
-                Some((until, after)) => match timeout_at(until, called).await {
-                    Ok(result) => result.map_err(AttemptError::Failed),
-                    Err(_) => Err(AttemptError::TimedOut { after }),
-                },
-            };
-            let error = match result {
+            let (pick, attempt) = begin(pick);
+            let error = match call.attempt(attempt).await {
                 Ok(answer) => {
-                    attempts.succeeded();
-                    pick.report(Outcome::Success);
+                    call.succeeded();
+                    succeeded(pick);
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            let instance = Some(pick.instance().clone());
-            attempts.add_tried(pick.instance(), context);
-            pick.report(match error {
-                AttemptError::TimedOut { .. } => Outcome::TimedOut,
-                AttemptError::Failed(_) | AttemptError::NoEndpoints(_) => Outcome::Failure,
-            });
-            attempts.failed(instance, error).await?;
+            let instance = {
+                let pick: &Pick<B::Target> = pick.borrow();
+                pick.report(call.outcome(&error));
+                pick.instance().clone()
+            };
+            // The endpoint is not needed during the pause.
+            drop(pick);
+            call.add_tried(&instance, context);
+            call.failed(Some(instance), error).await?;
+        }
+    }
+
+    /// Picks an endpoint. Waits for one until `deadline`, if that was asked for.
+    async fn pick(
+        &self,
+        context: &PickContext<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Pick<B::Target>, NoEndpoints>
+    where
+        B: Balancer,
+    {
+        let picked = self.balancer.pick(context);
+        if picked.is_ok() || !self.options.wait_for_endpoints {
+            return picked;
+        }
+        // Subscribed before the next pick, so that no change after it is missed.
+        let mut versions = self.balancer.versions();
+        loop {
+            let none = match self.balancer.pick(context) {
+                Err(NoEndpoints::Ended { why }) => return Err(NoEndpoints::Ended { why }),
+                Err(none) => none,
+                Ok(pick) => return Ok(pick),
+            };
+            let changed = async { versions.changed().await.is_ok() };
+            let changed = match deadline {
+                Some(deadline) => timeout_at(deadline, changed).await.unwrap_or(false),
+                None => changed.await,
+            };
+            if !changed {
+                return Err(none);
+            }
         }
     }
 }

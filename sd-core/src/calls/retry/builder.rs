@@ -1,7 +1,10 @@
 //! The options of a retry.
 
 use super::Retry;
-use crate::{calls::budget::RetryBudget, support::Backoff};
+use crate::{
+    calls::{budget::RetryBudget, observer::Outcome},
+    support::Backoff,
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The options of a [`Retry`], see there for an example.
@@ -15,47 +18,66 @@ impl<B, Err> RetryBuilder<B, Err> {
             options: Options {
                 max_attempts: 3,
                 per_try_timeout: None,
-                timeout: None,
+                timeout: Some(Duration::from_secs(10)),
                 backoff: Backoff::new(Duration::from_millis(25), Duration::from_secs(1)),
-                budget: None,
+                budget: Some(Arc::default()),
                 retry_if: None,
-                retry_timeouts: true,
+                retry_timeouts: false,
+                wait_for_endpoints: false,
+                outcome: None,
             },
         })
     }
 
     /// The maximum number of attempts, including the first. Default: 3; 0 counts as 1. To try for
-    /// as long as there is time, pass `u32::MAX` and set a [`timeout`](Self::timeout).
+    /// as long as there is time, pass `u32::MAX`.
     pub fn max_attempts(mut self, most: u32) -> Self {
         self.0.options.max_attempts = most.max(1);
         self
     }
 
-    /// How long one attempt may take. After that it is dropped and counts as failed. Default: no
-    /// limit.
+    /// How long one attempt may take, from the pick to the answer. After that it is dropped and
+    /// counts as failed. Default: no limit but the [overall one](Self::timeout).
     pub fn per_try_timeout(mut self, timeout: Duration) -> Self {
         self.0.options.per_try_timeout = Some(timeout);
         self
     }
 
     /// How long all attempts and the pauses between them may take together. If the next pause would
-    /// use up the rest of it, the call fails at once. Default: no limit.
+    /// use up the rest of it, the call fails at once. Default: 10 s, as for the routes of
+    /// [Linkerd](https://linkerd.io/2/features/retries-and-timeouts/), so that every call ends: an
+    /// instance that went away without closing its connections never answers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.options.timeout = Some(timeout);
         self
     }
 
+    /// No overall limit. A call may then last for ever, unless each attempt has a limit
+    /// ([`per_try_timeout`](Self::per_try_timeout), or one of the call's own).
+    pub fn without_timeout(mut self) -> Self {
+        self.0.options.timeout = None;
+        self
+    }
+
     /// The pause before a further attempt. It doubles from `first` up to `longest`, with jitter:
-    /// each pause is drawn from the upper half of its range. Two zeros mean no pause. Default: 25
-    /// ms to 1 s.
+    /// each pause is drawn from the upper half of its range. Two zeros mean no pause; other tasks
+    /// get their turn all the same. Default: 25 ms to 1 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.0.options.backoff = Backoff::new(first, longest);
         self
     }
 
-    /// Retries only while this budget allows it. May be shared with other retries. Default: none.
+    /// Retries only while this budget allows it. Share one between all retries that call the same
+    /// service. Default: a [`RetryBudget::default`] for this retry and its clones.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.0.options.budget = Some(budget);
+        self
+    }
+
+    /// Retries however many calls fail. A backend that is down or overloaded then gets
+    /// [`max_attempts`](Self::max_attempts) times as many requests as a healthy one.
+    pub fn without_budget(mut self) -> Self {
+        self.0.options.budget = None;
         self
     }
 
@@ -67,9 +89,53 @@ impl<B, Err> RetryBuilder<B, Err> {
     }
 
     /// Whether to retry an attempt that took longer than
-    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: yes.
+    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: no.
     pub fn retry_timeouts(mut self, retry: bool) -> Self {
         self.0.options.retry_timeouts = retry;
+        self
+    }
+
+    /// Whether a call waits until there is an endpoint, for as long as its [overall
+    /// limit](Self::timeout) allows; without one, for ever. gRPC calls this [wait for ready]. The
+    /// wait counts as no attempt, and costs nothing while nothing changes. It ends early if there
+    /// will be no endpoint ([`NoEndpoints::Ended`](crate::NoEndpoints::Ended)).
+    ///
+    /// Default: no. An attempt without an endpoint then fails at once, and is retried after a pause
+    /// as others are.
+    ///
+    /// [wait for ready]: https://grpc.io/docs/guides/wait-for-ready/
+    pub fn wait_for_endpoints(mut self, wait: bool) -> Self {
+        self.0.options.wait_for_endpoints = wait;
+        self
+    }
+
+    /// What an error of the call says about the endpoint. Balancers and adapters that look at
+    /// errors hear of it, whether or not the error is [retried](Self::retry_if): a healthy endpoint
+    /// answers "not found", and an endpoint that answers "too busy" is not broken. Default:
+    /// [`Outcome::Failure`] for all errors.
+    ///
+    /// A timeout is [`Outcome::TimedOut`] in any case. To judge answers that are no errors, see
+    /// [`Retry::call_with_pick`].
+    ///
+    /// ```
+    /// # use sd_core::{Balancer, Retry};
+    /// use sd_core::Outcome;
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// # fn files<B: Balancer>(balancer: B) -> Retry<B, Error> {
+    /// Retry::builder(balancer)
+    ///     .retry_if(|error: &Error| error.kind() != ErrorKind::NotFound)
+    ///     .outcome(|error: &Error| match error.kind() {
+    ///         ErrorKind::NotFound => Outcome::Success,
+    ///         ErrorKind::ResourceBusy => Outcome::Overloaded,
+    ///         ErrorKind::TimedOut => Outcome::TimedOut,
+    ///         _ => Outcome::Failure,
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn outcome(mut self, classify: impl Fn(&Err) -> Outcome + Send + Sync + 'static) -> Self {
+        self.0.options.outcome = Some(Arc::new(classify));
         self
     }
 
@@ -91,11 +157,14 @@ pub(super) struct Options<Err> {
     pub(super) timeout: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) budget: Option<Arc<RetryBudget>>,
-    pub(super) retry_if: Option<Predicate<Err>>,
+    pub(super) retry_if: Option<Judge<Err, bool>>,
     pub(super) retry_timeouts: bool,
+    pub(super) wait_for_endpoints: bool,
+    pub(super) outcome: Option<Judge<Err, Outcome>>,
 }
 
-type Predicate<Err> = Arc<dyn Fn(&Err) -> bool + Send + Sync>;
+/// What the caller says about an error.
+type Judge<Err, T> = Arc<dyn Fn(&Err) -> T + Send + Sync>;
 
 impl<Err> Clone for Options<Err> {
     fn clone(&self) -> Self {
@@ -103,6 +172,7 @@ impl<Err> Clone for Options<Err> {
             backoff: self.backoff.clone(),
             budget: self.budget.clone(),
             retry_if: self.retry_if.clone(),
+            outcome: self.outcome.clone(),
             ..*self
         }
     }

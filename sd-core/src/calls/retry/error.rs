@@ -1,19 +1,16 @@
 //! Why a call failed for good, attempt by attempt.
 
-use crate::{
-    calls::{factory::BoxError, no_endpoints::NoEndpoints},
-    instances::Instance,
-    registry::{Escaped, Message},
-};
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use super::attempts::{Attempt, AttemptError, Attempts};
+use crate::calls::factory::BoxError;
+use std::{error::Error as StdError, fmt};
 
-/// Why a call failed for good, with the error of every attempt.
+/// Why a call failed for good, with the errors of its attempts.
 ///
 /// `Display` lists the attempts, and `source()` is the error of the last one.
 /// [`into_last`](Self::into_last) returns the last error of the call itself:
 ///
 /// ```
-/// use sd_core::{FixedEndpointer, Retry, RoundRobin, Stopped};
+/// use sd_core::{FixedEndpointer, Retry, RoundRobin, StopReason};
 /// use std::io;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -21,8 +18,8 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 /// let nobody = FixedEndpointer::<String>::new([]);
 /// let retry = Retry::<_, io::Error>::new(RoundRobin::new(nobody));
 /// let error = retry.call(async |_| Ok(())).await.unwrap_err();
-/// assert_eq!(error.stopped(), Stopped::NoEndpoints);
-/// assert_eq!(error.attempts().len(), 3);
+/// assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
+/// assert_eq!(error.attempts_made(), 3);
 /// assert_eq!(
 ///     error.to_string(),
 ///     "3 attempts failed: no endpoints: no instance is registered"
@@ -32,52 +29,25 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 /// ```
 #[derive(Debug)]
 pub struct RetryError<Err> {
-    pub(super) attempts: Vec<Attempt<Err>>,
-    pub(super) stopped: Stopped,
-}
-
-/// One attempt that failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Attempt<Err> {
-    /// The instance that was called; `None` if there was none to call.
-    pub instance: Option<Arc<Instance>>,
-    /// What happened.
-    pub error: AttemptError<Err>,
-}
-
-/// How an attempt failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AttemptError<Err> {
-    /// The call returned this error.
-    #[error(transparent)]
-    Failed(Err),
-    /// There was no answer in time, and the call was dropped. It may have been executed.
-    #[error("no answer within {after:?}")]
-    TimedOut {
-        /// How long the attempt was given.
-        after: Duration,
-    },
-    /// There was no endpoint to call; nothing was sent.
-    #[error(transparent)]
-    NoEndpoints(NoEndpoints),
+    pub(super) attempts: Attempts<Err>,
+    pub(super) stop_reason: StopReason,
 }
 
 /// Why there was no further attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Stopped {
+pub enum StopReason {
     /// The maximum number of attempts was made.
     AttemptsUsedUp,
-    /// The maximum number of attempts was made, and none of them had an endpoint to call.
+    /// The attempts or the time are used up, and no attempt had an endpoint to call.
     NoEndpoints,
     /// The time for all attempts is over, or would be over after the next pause.
     TimedOut,
     /// The [`RetryBudget`](crate::RetryBudget) is spent: too many calls fail.
     BudgetSpent,
     /// The last error must not be retried, see
-    /// [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if).
+    /// [`retry_if`](crate::RetryBuilder::retry_if) and
+    /// [`retry_timeouts`](crate::RetryBuilder::retry_timeouts).
     NotRetryable,
 }
 
@@ -97,30 +67,29 @@ impl RetryError<BoxError> {
     /// # }
     /// ```
     pub fn into_boxed(self) -> BoxError {
-        let attempts = self.attempts.into_iter().map(|attempt| Attempt {
-            instance: attempt.instance,
-            error: match attempt.error {
-                AttemptError::Failed(error) => AttemptError::Failed(Erased(error)),
-                AttemptError::TimedOut { after } => AttemptError::TimedOut { after },
-                AttemptError::NoEndpoints(none) => AttemptError::NoEndpoints(none),
-            },
-        });
         Box::new(RetryError {
-            attempts: attempts.collect(),
-            stopped: self.stopped,
+            attempts: self.attempts.map(Erased),
+            stop_reason: self.stop_reason,
         })
     }
 }
 
 impl<Err> RetryError<Err> {
-    /// The attempts in order; at least one.
+    /// The attempts in order, at least one. Of more than eight, the first three, the last four or
+    /// five, and the last one that the call itself failed are kept; see
+    /// [`Attempt::number`].
     pub fn attempts(&self) -> &[Attempt<Err>] {
-        &self.attempts
+        self.attempts.kept()
+    }
+
+    /// How many attempts were made, those included that were not kept.
+    pub fn attempts_made(&self) -> u32 {
+        self.attempts.made()
     }
 
     /// Why there was no further attempt.
-    pub fn stopped(&self) -> Stopped {
-        self.stopped
+    pub fn stop_reason(&self) -> StopReason {
+        self.stop_reason
     }
 
     /// The last error that the call itself returned. `None` if it returned none.
@@ -129,11 +98,11 @@ impl<Err> RetryError<Err> {
             AttemptError::Failed(error) => Some(error),
             AttemptError::TimedOut { .. } | AttemptError::NoEndpoints(_) => None,
         };
-        self.attempts.into_iter().rev().find_map(failed)
+        self.attempts.into_kept().into_iter().rev().find_map(failed)
     }
 }
 
-impl Stopped {
+impl StopReason {
     /// The label of the metric.
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -146,7 +115,7 @@ impl Stopped {
     }
 }
 
-impl fmt::Display for Stopped {
+impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AttemptsUsedUp => "attempts used up",
@@ -158,47 +127,23 @@ impl fmt::Display for Stopped {
     }
 }
 
-impl<Err: fmt::Display> fmt::Display for Attempt<Err> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(instance) = &self.instance {
-            write!(f, "{}: ", Escaped(instance.address()))?;
-        }
-        match &self.error {
-            AttemptError::Failed(error) => Message(error).fmt(f),
-            AttemptError::TimedOut { after } => write!(f, "no answer within {after:?}"),
-            AttemptError::NoEndpoints(none) => none.fmt(f),
-        }
-    }
-}
-
 impl<Err: fmt::Display> fmt::Display for RetryError<Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.attempts.len();
-        let noun = if count == 1 { "attempt" } else { "attempts" };
-        write!(f, "{count} {noun} failed")?;
+        match self.attempts_made() {
+            1 => f.write_str("1 attempt failed")?,
+            made => write!(f, "{made} attempts failed")?,
+        }
         // In that case each attempt says so already.
-        if self.stopped != Stopped::NoEndpoints {
-            write!(f, " ({})", self.stopped)?;
+        if self.stop_reason != StopReason::NoEndpoints {
+            write!(f, " ({})", self.stop_reason)?;
         }
-        let attempts: Vec<String> = self.attempts.iter().map(ToString::to_string).collect();
-        for (index, same) in attempts.chunk_by(|a, b| a == b).enumerate() {
-            let separator = if index == 0 { ": " } else { "; " };
-            write!(f, "{separator}{}", same[0])?;
-            if same.len() > 1 && same.len() < count {
-                write!(f, " ({} times)", same.len())?;
-            }
-        }
-        Ok(())
+        write!(f, ": {}", self.attempts)
     }
 }
 
 impl<Err: StdError + 'static> StdError for RetryError<Err> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.attempts.last().map(|last| match &last.error {
-            AttemptError::Failed(error) => error as _,
-            AttemptError::NoEndpoints(none) => none as _,
-            timed_out @ AttemptError::TimedOut { .. } => timed_out as _,
-        })
+        self.attempts().last().map(|last| last.error.as_error())
     }
 }
 

@@ -1,29 +1,16 @@
 //! Retries on paused time.
 
+mod limits;
+mod outcomes;
+mod waiting;
+
 use super::*;
 use crate::{
-    calls::{
-        balancer::RoundRobin,
-        budget::RetryBudget,
-        endpoint_source::EndpointSource,
-        endpointer::FixedEndpointer,
-        factory::BoxError,
-        no_endpoints::NoEndpoints,
-        observer::{EndedCall, Observer},
-        pick::Pick,
-    },
+    calls::{balancer::RoundRobin, endpointer::FixedEndpointer, factory::BoxError},
     instances::Instance,
     registry::Key,
 };
-use std::{
-    error::Error as StdError,
-    io,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error as StdError, io, sync::Mutex, time::Duration};
 use tokio::time::{Instant, advance};
 
 fn endpoint(name: &str) -> Endpoint<()> {
@@ -111,6 +98,7 @@ async fn when_all_were_tried_another_round_begins() {
 async fn the_error_keeps_every_cause_in_order() {
     let retry = Retry::builder(RoundRobin::new(fixed(["a"])))
         .per_try_timeout(Duration::from_secs(1))
+        .retry_timeouts(true)
         .build();
     let mut attempt = 0;
     let error = retry
@@ -131,7 +119,7 @@ async fn the_error_keeps_every_cause_in_order() {
         "3 attempts failed (attempts used up): \
          a:80: error 1; a:80: no answer within 1s; a:80: error 3"
     );
-    assert_eq!(error.stopped(), Stopped::AttemptsUsedUp);
+    assert_eq!(error.stop_reason(), StopReason::AttemptsUsedUp);
     assert_eq!(error.source().unwrap().to_string(), "error 3");
     let keys = error.attempts().iter().map(|one| one.instance.as_ref());
     assert!(
@@ -193,159 +181,21 @@ async fn what_is_not_to_be_retried_is_not() {
         .await
         .unwrap_err();
     assert_eq!(
-        (error.stopped(), called.count()),
-        (Stopped::NotRetryable, 1)
+        (error.stop_reason(), called.count()),
+        (StopReason::NotRetryable, 1)
     );
 
     let retry = builder(["a", "b"])
         .per_try_timeout(Duration::from_secs(1))
-        .retry_timeouts(false)
         .build();
     let error = retry
         .call(|_| std::future::pending::<Result<(), _>>())
         .await
         .unwrap_err();
     assert_eq!(
-        (error.stopped(), error.attempts().len()),
-        (Stopped::NotRetryable, 1)
+        (error.stop_reason(), error.attempts().len()),
+        (StopReason::NotRetryable, 1)
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_attempt_that_takes_too_long_is_dropped() {
-    struct Open(Arc<AtomicUsize>);
-    impl Drop for Open {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    let open = Arc::new(AtomicUsize::new(0));
-    let retry = builder(["a", "b"])
-        .per_try_timeout(Duration::from_secs(1))
-        .build();
-    let begun = Instant::now();
-    let error = retry
-        .call(|_| {
-            // Those before are gone.
-            assert_eq!(open.fetch_add(1, Ordering::Relaxed), 0);
-            let open = Open(open.clone());
-            async move {
-                let _open = open;
-                std::future::pending::<Result<(), _>>().await
-            }
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(open.load(Ordering::Relaxed), 0);
-    assert_eq!(error.attempts().len(), 3);
-    let took = begun.elapsed();
-    assert!(
-        took >= Duration::from_secs(3) && took < Duration::from_millis(3200),
-        "{took:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn all_attempts_together_end_in_time() {
-    let timeout = Duration::from_secs(5);
-    let retry = builder(["a"])
-        .max_attempts(u32::MAX)
-        .timeout(timeout)
-        .per_try_timeout(Duration::from_secs(2))
-        .build();
-    let begun = Instant::now();
-    let error = retry
-        .call(|_| std::future::pending::<Result<(), _>>())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.stopped(), error.attempts().len()),
-        (Stopped::TimedOut, 3)
-    );
-    assert!(begun.elapsed() <= timeout + Duration::from_millis(1));
-
-    // Errors that come at once: the last pause that would be too long is not begun.
-    let begun = Instant::now();
-    let error = retry
-        .call(async |_| Err::<(), _>(refused()))
-        .await
-        .unwrap_err();
-    assert_eq!(error.stopped(), Stopped::TimedOut);
-    assert!(begun.elapsed() < timeout && error.attempts().len() > 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_first_attempt_without_other_limits_has_the_overall_one() {
-    let retry = builder(["a"]).timeout(Duration::from_secs(1)).build();
-    let error = retry
-        .call(|_| std::future::pending::<Result<(), _>>())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "1 attempt failed (timed out): a:80: no answer within 1s"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_spent_budget_stops_retries_of_all_who_share_it() {
-    let budget = Arc::new(RetryBudget::new(4, 0.5));
-    let retry = || builder(["a"]).budget(budget.clone()).build();
-    let fail = async |_| Err::<(), _>(refused());
-    let error = retry().call(fail).await.unwrap_err();
-    assert_eq!(
-        (error.stopped(), error.attempts().len()),
-        (Stopped::BudgetSpent, 2)
-    );
-    let error = retry().call(fail).await.unwrap_err();
-    assert_eq!(
-        (error.stopped(), error.attempts().len()),
-        (Stopped::BudgetSpent, 1)
-    );
-    for _ in 0..6 {
-        retry().call(async |_| Ok(())).await.unwrap();
-    }
-    assert!(budget.allows_retry());
-}
-
-#[tokio::test(start_paused = true)]
-async fn refusals_and_missing_endpoints_cost_no_budget() {
-    let budget = Arc::new(RetryBudget::new(2, 0.5));
-    let none = builder([]).budget(budget.clone()).build();
-    let error = none.call(async |_| Ok(())).await.unwrap_err();
-    assert_eq!(error.attempts().len(), 3);
-    let refusing = builder(["a"])
-        .budget(budget.clone())
-        .retry_if(|_| false)
-        .build();
-    refusing
-        .call(async |_| Err::<(), _>(refused()))
-        .await
-        .unwrap_err();
-    assert_eq!(budget.tokens(), 2.0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn endpoints_that_come_in_time_are_called() {
-    let source = fixed([]);
-    let retry = Retry::<_, io::Error>::builder(RoundRobin::new(source.clone()))
-        .max_attempts(u32::MAX)
-        .timeout(Duration::from_secs(30))
-        .build();
-    let call = tokio::spawn(async move { retry.call(async |_| Ok(7)).await });
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    source.set([endpoint("a")]);
-    assert_eq!(call.await.unwrap().unwrap(), 7);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_endpoints_is_the_reason_if_there_never_were_any() {
-    let retry = builder([]).build();
-    let error = retry.call(async |_| Ok(())).await.unwrap_err();
-    assert_eq!(error.stopped(), Stopped::NoEndpoints);
-    let source = error.source().unwrap().downcast_ref::<NoEndpoints>();
-    assert!(matches!(source, Some(NoEndpoints::Empty)));
-    assert!(error.into_last().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,90 +226,56 @@ async fn cancelled_means_that_nothing_more_is_sent() {
     assert_eq!(called.count(), before);
 }
 
-#[derive(Default)]
-struct Observed {
-    outcomes: Mutex<Vec<Outcome>>,
-    contexts: Mutex<Vec<(Option<Vec<u8>>, usize)>>,
-}
-
-impl Observer for Observed {
-    fn ended(&self, call: &EndedCall) {
-        self.outcomes.lock().unwrap().push(call.outcome);
-    }
-}
-
-/// Observes its picks.
-struct Watching(Fixed, Arc<Observed>);
-
-impl Balancer for Watching {
-    type Target = ();
-
-    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<()>, NoEndpoints> {
-        let known = (context.hash_key.map(<[u8]>::to_vec), context.tried.len());
-        self.1.contexts.lock().unwrap().push(known);
-        let endpoint = self.0.endpoints()[0].observed_by(self.1.clone());
-        Ok(Pick::new(Arc::new(endpoint)))
-    }
-
-    fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.0.versions()
-    }
+#[tokio::test(start_paused = true)]
+async fn a_call_tried_very_often_keeps_the_number_of_its_attempts_and_a_few_errors() {
+    let retry = builder(["a", "b"]).max_attempts(10_000).without_timeout();
+    let retry = retry
+        .without_budget()
+        .backoff(Duration::ZERO, Duration::ZERO);
+    let error = retry
+        .build()
+        .call(async |_| Err::<(), _>(refused()))
+        .await
+        .unwrap_err();
+    assert_eq!((error.attempts_made(), error.attempts().len()), (10_000, 8));
+    let numbers = error.attempts().iter().map(|one| one.number);
+    assert_eq!(
+        numbers.collect::<Vec<_>>(),
+        [1, 2, 3, 9_996, 9_997, 9_998, 9_999, 10_000]
+    );
+    let text = error.to_string();
+    assert!(text.starts_with("10000 attempts failed (attempts used up): "));
+    assert!(text.contains("; 9992 more; "), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_balancer_hears_the_outcome_of_every_attempt() {
-    let observed = Arc::new(Observed::default());
-    let retry = Retry::builder(Watching(fixed(["a"]), observed.clone()))
-        .per_try_timeout(Duration::from_secs(1))
-        .build();
-    let mut attempt = 0;
-    let call = |_: Arc<Endpoint<()>>| {
-        attempt += 1;
-        let attempt = attempt;
-        async move {
-            match attempt {
-                1 => Err(refused()),
-                2 => std::future::pending().await,
-                _ => Ok(()),
-            }
+async fn a_pick_avoids_a_bounded_number_of_instances() {
+    /// Picks a new address each time, and keeps how many were tried.
+    struct Endless(Mutex<Vec<usize>>);
+    impl Balancer for Endless {
+        type Target = ();
+        fn pick(&self, context: &PickContext<'_>) -> Result<Pick<()>, NoEndpoints> {
+            let mut tried = self.0.lock().unwrap();
+            tried.push(context.tried.len());
+            let endpoint = endpoint(&format!("e{}", tried.len()));
+            assert!(!context.has_tried(&endpoint));
+            Ok(Pick::new(Arc::new(endpoint)))
         }
-    };
-    let tried = [endpoint("z").instance().clone()];
-    let context = PickContext::new().with_hash_key(b"user").with_tried(&tried);
-    retry.call_with(&context, call).await.unwrap();
-    {
-        let outcomes = observed.outcomes.lock().unwrap();
-        assert_eq!(
-            *outcomes,
-            [Outcome::Failure, Outcome::TimedOut, Outcome::Success]
-        );
-        let contexts = observed.contexts.lock().unwrap();
-        let user = Some(b"user".to_vec());
-        // In the third, "a" was tried twice: a new round without "z".
-        assert_eq!(*contexts, [(user.clone(), 1), (user.clone(), 2), (user, 1)]);
+        fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
+            tokio::sync::watch::channel(0).1
+        }
     }
-    let call = retry.call(|_| std::future::pending::<Result<(), _>>());
-    drop(tokio::time::timeout(Duration::from_millis(1), call).await);
-    let outcomes = observed.outcomes.lock().unwrap();
-    assert_eq!(outcomes.last(), Some(&Outcome::Cancelled));
-}
-
-#[tokio::test(start_paused = true)]
-async fn pauses_between_attempts_are_as_asked_for() {
-    let retry = builder(["a"])
-        .backoff(Duration::ZERO, Duration::ZERO)
+    let retry = Retry::builder(Endless(Mutex::default()))
+        .max_attempts(40)
+        .without_budget()
+        .without_timeout()
         .build();
-    let begun = Instant::now();
-    let fail = async |_| Err::<(), _>(refused());
-    retry.call(fail).await.unwrap_err();
-    assert_eq!(begun.elapsed(), Duration::ZERO);
-
-    let second = Duration::from_secs(1);
-    let retry = builder(["a"])
-        .backoff(second, second)
-        .max_attempts(5)
-        .build();
-    retry.call(fail).await.unwrap_err();
-    let took = begun.elapsed();
-    assert!(took >= 2 * second && took <= 5 * second, "{took:?}");
+    let before: Vec<_> = (0..20).map(|n| endpoint(&format!("z{n}"))).collect();
+    let before: Vec<_> = before.iter().map(|one| one.instance().clone()).collect();
+    let context = PickContext::new().with_tried(&before);
+    let call = retry.call_with(&context, async |_| Err::<(), _>(refused()));
+    assert_eq!(call.await.unwrap_err().attempts_made(), 40);
+    let tried = retry.balancer().0.lock().unwrap();
+    assert_eq!(tried[0], 20);
+    assert!(tried[1..].iter().all(|tried| *tried == 16), "{tried:?}");
 }
