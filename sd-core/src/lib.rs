@@ -10,7 +10,7 @@
 //! | register a service | [`Registrar`] and [`Service`] |
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
-//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`] |
+//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`WeightedRandom`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
 //! | read and write your own format of values | [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
@@ -54,7 +54,7 @@ pub use calls::{
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
     FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
     Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
-    async_factory_fn, factory_fn,
+    WeightedRandom, async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

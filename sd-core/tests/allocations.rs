@@ -4,7 +4,7 @@
 
 use sd_core::{
     Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer,
-    Outcome, Pick, PickContext, Random, Retry, RoundRobin,
+    Outcome, Pick, PickContext, Random, Retry, RoundRobin, WeightedRandom,
 };
 use std::sync::Arc;
 
@@ -54,6 +54,18 @@ fn round_robin_allocates_nothing() {
 #[test]
 fn random_allocates_nothing() {
     picks_allocate_nothing(Random::new(endpoints()));
+}
+
+#[test]
+fn weighted_random_allocates_nothing() {
+    let source = endpoints();
+    let heavier = |(n, one): (usize, &Arc<Endpoint<usize>>)| {
+        let instance = (**one.instance()).clone().with_weight(1 + n as u32 % 7);
+        Arc::new(one.with_instance(instance))
+    };
+    let weighted: Vec<_> = source.endpoints().iter().enumerate().map(heavier).collect();
+    source.set_shared(weighted);
+    picks_allocate_nothing(WeightedRandom::new(source));
 }
 
 #[test]

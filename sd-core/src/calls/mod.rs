@@ -31,7 +31,7 @@ mod rebuild_pace;
 mod retry;
 mod table_index;
 
-pub use balancer::{Balancer, Random, RoundRobin};
+pub use balancer::{Balancer, Random, RoundRobin, WeightedRandom};
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;
 pub use endpoint_source::EndpointSource;
