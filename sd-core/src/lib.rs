@@ -10,7 +10,7 @@
 //! | register a service | [`Registrar`] and [`Service`] |
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
-//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`WeightedRandom`] |
+//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`WeightedRandom`], [`LeastLoaded`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
 //! | read and write your own format of values | [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
@@ -52,9 +52,9 @@ pub mod telemetry;
 pub use calls::{
     AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError, EndedCall, Endpoint, EndpointSource,
     Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
-    FactoryFailure, FactoryFn, FixedEndpointer, NoEndpoints, Observer, Outcome, Pick, PickContext,
-    Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, Stopped, TableIndex,
-    WeightedRandom, async_factory_fn, factory_fn,
+    FactoryFailure, FactoryFn, FixedEndpointer, LeastLoaded, LeastLoadedBuilder, NoEndpoints,
+    Observer, Outcome, Pick, PickContext, Random, Retry, RetryBudget, RetryBuilder, RetryError,
+    RoundRobin, Stopped, TableIndex, WeightedRandom, async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
-    Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, Observer,
-    Outcome, Pick, PickContext, Random, Retry, RoundRobin, WeightedRandom,
+    Balancer, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, LeastLoaded,
+    Observer, Outcome, Pick, PickContext, Random, Retry, RoundRobin, WeightedRandom,
 };
 use std::sync::Arc;
 
@@ -56,8 +56,8 @@ fn random_allocates_nothing() {
     picks_allocate_nothing(Random::new(endpoints()));
 }
 
-#[test]
-fn weighted_random_allocates_nothing() {
+/// Endpoints of different weights.
+fn weighted() -> Arc<FixedEndpointer<usize>> {
     let source = endpoints();
     let heavier = |(n, one): (usize, &Arc<Endpoint<usize>>)| {
         let instance = (**one.instance()).clone().with_weight(1 + n as u32 % 7);
@@ -65,7 +65,28 @@ fn weighted_random_allocates_nothing() {
     };
     let weighted: Vec<_> = source.endpoints().iter().enumerate().map(heavier).collect();
     source.set_shared(weighted);
-    picks_allocate_nothing(WeightedRandom::new(source));
+    source
+}
+
+#[test]
+fn weighted_random_allocates_nothing() {
+    picks_allocate_nothing(WeightedRandom::new(weighted()));
+}
+
+#[test]
+fn least_loaded_allocates_nothing_whatever_the_outcome() {
+    let pending = LeastLoaded::new(weighted());
+    let decay = std::time::Duration::from_secs(10);
+    let peak_ewma = LeastLoaded::builder(weighted()).peak_ewma(decay).build();
+    for balancer in [pending, peak_ewma] {
+        let failed = allocations(|| {
+            let pick = balancer.endpoint().unwrap();
+            pick.answered();
+            pick.report(Outcome::Failure);
+        });
+        assert_eq!(failed, 0);
+        picks_allocate_nothing(balancer);
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Balancers: choose the endpoint for the next call.
 
 mod alias_table;
+mod least_loaded;
 mod random;
 mod round_robin;
 mod weighted_random;
 
+pub use least_loaded::{LeastLoaded, LeastLoadedBuilder};
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted_random::WeightedRandom;
