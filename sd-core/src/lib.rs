@@ -10,7 +10,7 @@
 //! | register a service | [`Registrar`] and [`Service`] |
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
-//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`] |
+//! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
 //! | read and write your own format of values | [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
@@ -58,10 +58,11 @@ pub use calls::{
     Endpoint, EndpointSource, Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory,
     FactoryError, FactoryFailure, FactoryFn, FailurePercentageEjection, FixedEndpointer,
     HealthCheck, HealthCheckError, HealthStatus, Lane, LaneBalancer, LaneFallback, Lanes,
-    LanesBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random, Retry, RetryBudget,
-    RetryBuilder, RetryError, RoundRobin, SlowStart, SlowStartBuilder, StopReason, Subset,
-    SubsetBuilder, SuccessRateEjection, TableIndex, UnhealthyEndpoint, Weighted, ZonePreference,
-    ZonePreferenceBuilder, async_factory_fn, factory_fn,
+    LanesBuilder, LeastLoaded, LeastLoadedBuilder, NoEndpoints, Observer, Outcome, Pick,
+    PickContext, Random, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin, SlowStart,
+    SlowStartBuilder, StopReason, Subset, SubsetBuilder, SuccessRateEjection, TableIndex,
+    UnhealthyEndpoint, Weighted, WeightedRandom, ZonePreference, ZonePreferenceBuilder,
+    async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

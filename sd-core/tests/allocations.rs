@@ -4,7 +4,8 @@
 
 use sd_core::{
     Balancer, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key,
-    Observer, Outcome, Pick, PickContext, Random, Retry, RoundRobin, SlowStart, Weighted,
+    LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry, RoundRobin, SlowStart,
+    Weighted, WeightedRandom,
 };
 use std::sync::Arc;
 
@@ -55,6 +56,39 @@ fn round_robin_allocates_nothing() {
 #[test]
 fn random_allocates_nothing() {
     picks_allocate_nothing(Random::new(endpoints()));
+}
+
+/// Endpoints of different weights.
+fn weighted() -> Arc<FixedEndpointer<usize>> {
+    let source = endpoints();
+    let heavier = |(n, one): (usize, &Arc<Endpoint<usize>>)| {
+        let instance = (**one.instance()).clone().with_weight(1 + n as u32 % 7);
+        Arc::new(one.with_instance(instance))
+    };
+    let weighted: Vec<_> = source.endpoints().iter().enumerate().map(heavier).collect();
+    source.set_shared(weighted);
+    source
+}
+
+#[test]
+fn weighted_random_allocates_nothing() {
+    picks_allocate_nothing(WeightedRandom::new(weighted()));
+}
+
+#[test]
+fn least_loaded_allocates_nothing_whatever_the_outcome() {
+    let pending = LeastLoaded::new(weighted());
+    let decay = std::time::Duration::from_secs(10);
+    let peak_ewma = LeastLoaded::builder(weighted()).peak_ewma(decay).build();
+    for balancer in [pending, peak_ewma] {
+        let failed = allocations(|| {
+            let pick = balancer.endpoint().unwrap();
+            pick.answered();
+            pick.report(Outcome::Failure);
+        });
+        assert_eq!(failed, 0);
+        picks_allocate_nothing(balancer);
+    }
 }
 
 #[test]

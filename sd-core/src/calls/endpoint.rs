@@ -62,6 +62,8 @@ pub struct Endpoint<E> {
     /// In thousandths, at least 1.
     weight_factor: u16,
     observers: Box<[Arc<dyn Observer>]>,
+    /// Whether one of them needs times.
+    is_timed: bool,
 }
 
 const WHOLE: u16 = 1000;
@@ -75,6 +77,7 @@ impl<E> Endpoint<E> {
             instance,
             weight_factor: WHOLE,
             observers: Box::default(),
+            is_timed: false,
         }
     }
 
@@ -105,8 +108,10 @@ impl<E> Endpoint<E> {
     /// returns are observed, others are not.
     #[must_use]
     pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
+        let is_timed = self.is_timed || observer.needs_times();
         let observers = self.observers.iter().cloned().chain([observer]);
         Self {
+            is_timed,
             observers: observers.collect(),
             ..self.clone()
         }
@@ -114,6 +119,11 @@ impl<E> Endpoint<E> {
 
     pub(super) fn observers(&self) -> &[Arc<dyn Observer>] {
         &self.observers
+    }
+
+    /// Whether calls have to read the clock for the observers.
+    pub(super) fn is_timed(&self) -> bool {
+        self.is_timed
     }
 
     pub(super) fn host(&self) -> &Arc<Host<E>> {
@@ -209,6 +219,7 @@ impl<E> Clone for Endpoint<E> {
             host: self.host.clone(),
             weight_factor: self.weight_factor,
             observers: self.observers.clone(),
+            is_timed: self.is_timed,
         }
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! This room imports `instances`, `registry` (keys and errors) and `support`. It follows any
 //! source, and imports nothing from `consumer`. Inside, imports run from `retry` to `balancer` to
-//! `pick` and `endpoint_source` to `endpoint_table` to `endpoint`. `endpointer` is beside
-//! `balancer`. A type that derives endpoints from others is an [`EndpointSource`] around another
+//! `pick` and `endpoint_source` to `endpoint_table` to `endpoint` to `host` to `load`. `endpointer`
+//! is beside `balancer`. A type that derives endpoints from others is an [`EndpointSource`] around another
 //! one.
 
 mod adapters;
@@ -41,6 +41,7 @@ pub use adapters::{
     LaneBalancer, LaneFallback, Lanes, LanesBuilder, SlowStart, SlowStartBuilder, Subset,
     SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
+pub use balancer::{Balancer, LeastLoaded, LeastLoadedBuilder, Random, RoundRobin, WeightedRandom};
 pub use balancer::{Balancer, Random, RoundRobin, Weighted};
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;

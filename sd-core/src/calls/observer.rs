@@ -1,6 +1,7 @@
 //! Observers: who is told how the calls to an endpoint go.
 
 use std::{fmt, time::Duration};
+use tokio::time::Instant;
 
 /// How a call ended, from the endpoint's point of view.
 ///
@@ -48,6 +49,8 @@ pub struct EndedCall {
     pub answered_after: Option<Duration>,
     /// The time from the pick to the end.
     pub duration: Duration,
+    /// When it ended; `None` if no observer needs times.
+    pub(super) ended_at: Option<Instant>,
 }
 
 impl EndedCall {
@@ -62,7 +65,7 @@ impl EndedCall {
 ///
 /// It is attached to an endpoint ([`Endpoint::observed_by`](crate::Endpoint::observed_by)), so that
 /// a call allocates nothing for it, however many observers there are. Calls to endpoints without
-/// observers read no clock.
+/// observers that [need times](Self::needs_times) read no clock.
 ///
 /// The methods run on the caller's thread, during its call: they must neither block nor wait.
 ///
@@ -89,6 +92,13 @@ impl EndedCall {
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
+    /// Whether it looks at times. Reading the clock takes longer than the rest of a pick, so an
+    /// observer that only counts answers `false`: if no observer of an endpoint needs them, all
+    /// times are zero. Asked once, when the observer is attached.
+    fn needs_times(&self) -> bool {
+        true
+    }
+
     /// The endpoint was picked: a call begins.
     fn picked(&self) {}
 

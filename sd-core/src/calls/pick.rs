@@ -106,7 +106,8 @@ pub struct Pick<E> {
 
 /// What the observers of a call are told.
 struct Observed {
-    picked_at: Instant,
+    /// `None` if no observer needs times.
+    picked_at: Option<Instant>,
     /// In nanoseconds after the pick; `NOT_ANSWERED` before.
     answered_after: AtomicU64,
     has_ended: AtomicBool,
@@ -114,37 +115,47 @@ struct Observed {
 
 const NOT_ANSWERED: u64 = u64::MAX;
 
+impl Observed {
+    /// The time, if an observer needs it.
+    fn now(&self) -> Option<Instant> {
+        self.picked_at.map(|_| Instant::now())
+    }
+
+    /// The time from the pick to `now`.
+    fn elapsed(&self, now: Option<Instant>) -> Duration {
+        match (self.picked_at, now) {
+            (Some(picked_at), Some(now)) => now.saturating_duration_since(picked_at),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl<E> Pick<E> {
     /// A pick of `endpoint`, whose observers hear of it.
     #[inline]
     pub fn new(endpoint: Arc<Endpoint<E>>) -> Self {
-        let is_observed = !endpoint.observers().is_empty();
-        let mut pick = Self {
-            endpoint,
-            observed: None,
-        };
-        if is_observed {
-            pick.begin(Instant::now());
-        }
-        pick
+        Self::at(endpoint, Instant::now)
     }
 
-    /// A pick at `now`, for balancers that have read the clock already.
+    /// A pick at the time that `now` returns, for balancers that may have read the clock already.
+    /// Not asked if no observer needs times.
     #[inline]
-    pub(super) fn at(endpoint: Arc<Endpoint<E>>, now: Instant) -> Self {
+    pub(super) fn at(endpoint: Arc<Endpoint<E>>, now: impl FnOnce() -> Instant) -> Self {
         let mut pick = Self {
             endpoint,
             observed: None,
         };
         if !pick.endpoint.observers().is_empty() {
-            pick.begin(now);
+            let picked_at = pick.endpoint.is_timed().then(now);
+            pick.begin(picked_at);
         }
         pick
     }
 
-    fn begin(&mut self, now: Instant) {
+    #[inline]
+    fn begin(&mut self, picked_at: Option<Instant>) {
         self.observed = Some(Observed {
-            picked_at: now,
+            picked_at,
             answered_after: AtomicU64::new(NOT_ANSWERED),
             has_ended: AtomicBool::new(false),
         });
@@ -165,7 +176,7 @@ impl<E> Pick<E> {
         let Some(observed) = &self.observed else {
             return;
         };
-        let after = observed.picked_at.elapsed();
+        let after = observed.elapsed(observed.now());
         let nanos = u64::try_from(after.as_nanos())
             .map_or(NOT_ANSWERED - 1, |nanos| nanos.min(NOT_ANSWERED - 1));
         let first = observed.answered_after.compare_exchange(
@@ -190,17 +201,21 @@ impl<E> Pick<E> {
     }
 
     fn end(&self, observed: &Observed, outcome: Outcome) {
-        if observed.has_ended.swap(true, Ordering::Relaxed) {
+        // Read first, since a pick is dropped after its report, and a swap takes longer.
+        let has_ended = &observed.has_ended;
+        if has_ended.load(Ordering::Relaxed) || has_ended.swap(true, Ordering::Relaxed) {
             return;
         }
         let answered_after = match observed.answered_after.load(Ordering::Relaxed) {
             NOT_ANSWERED => None,
             nanos => Some(Duration::from_nanos(nanos)),
         };
+        let ended_at = observed.now();
         let call = EndedCall {
             outcome,
             answered_after,
-            duration: observed.picked_at.elapsed(),
+            duration: observed.elapsed(ended_at),
+            ended_at,
         };
         for observer in self.endpoint.observers() {
             observer.ended(&call);
@@ -308,6 +323,39 @@ mod tests {
         stream.answered();
         drop(stream);
         assert_eq!(heard.take(), ["picked", "timed out 3 3"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_are_told_if_an_observer_needs_them() {
+        /// Only counts.
+        struct Counts(Arc<Heard>);
+        impl Observer for Counts {
+            fn needs_times(&self) -> bool {
+                false
+            }
+            fn answered(&self, after: Duration) {
+                self.0.answered(after);
+            }
+            fn ended(&self, call: &EndedCall) {
+                self.0.ended(call);
+            }
+        }
+        let heard = Arc::new(Heard::default());
+        let counted = endpoint().observed_by(Arc::new(Counts(heard.clone())));
+        let timed = counted.observed_by(Arc::new(Heard::default()));
+        for (endpoint, times) in [(counted, (0, 0)), (timed, (5, 6))] {
+            let pick = Pick::new(Arc::new(endpoint));
+            pass(5).await;
+            pick.answered();
+            pass(1).await;
+            pick.report(Outcome::Success);
+            let (answered, ended) = times;
+            let answered_after = format!("answered {answered}");
+            assert_eq!(
+                heard.take(),
+                [answered_after, format!("success {answered} {ended}")]
+            );
+        }
     }
 
     #[test]

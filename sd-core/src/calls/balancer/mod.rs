@@ -1,13 +1,18 @@
 //! Balancers: choose the endpoint for the next call.
 
+mod alias_table;
+mod least_loaded;
 mod random;
 mod round_robin;
 mod turns;
 mod weighted;
+mod weighted_random;
 
+pub use least_loaded::{LeastLoaded, LeastLoadedBuilder};
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
+pub use weighted_random::WeightedRandom;
 
 use super::{
     endpoint::Endpoint,
@@ -89,6 +94,10 @@ impl<B: Balancer + ?Sized> Balancer for Box<B> {
     }
 }
 
+/// How many times a random balancer draws an endpoint that was already tried, before it takes the
+/// next untried one in order.
+const DRAWS: usize = 8;
+
 /// The first endpoint that was not tried, from `start` on and around; the one at `start` if all
 /// were tried. `start` must be a valid index.
 #[inline]
@@ -117,6 +126,15 @@ mod tests {
     pub(super) fn endpoints(names: &[&str]) -> FixedEndpointer<()> {
         let endpoint = |name: &&str| Endpoint::new(instance(name), ());
         FixedEndpointer::new(names.iter().map(endpoint))
+    }
+
+    /// Endpoints with these names and weights.
+    pub(super) fn weighted(of: &[(&str, u32)]) -> FixedEndpointer<()> {
+        let endpoint = |(name, weight): &(&str, u32)| {
+            let instance = (*instance(name)).clone().with_weight(*weight);
+            Endpoint::new(instance, ())
+        };
+        FixedEndpointer::new(of.iter().map(endpoint))
     }
 
     /// An instance whose key is `name`, at an address of its own.

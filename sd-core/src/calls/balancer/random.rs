@@ -1,6 +1,6 @@
 //! Random choice.
 
-use super::{Balancer, untried_from};
+use super::{Balancer, DRAWS, untried_from};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
@@ -9,7 +9,7 @@ use crate::calls::{
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Picks an endpoint at random, each with the same probability.
+/// Picks an endpoint at random, each with the same probability, whatever its weight.
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, Random};
@@ -23,10 +23,6 @@ use tokio::sync::watch;
 pub struct Random<S> {
     source: S,
 }
-
-/// How many times to draw an endpoint that was already tried, before taking the next untried one in
-/// order.
-const DRAWS: usize = 8;
 
 impl<S> Random<S> {
     /// Picks among the endpoints of `source`.
