@@ -4,8 +4,7 @@
 //! on the machine. What is measured stands beside a floor that is measured at the same time, so
 //! that the ratio of both says something on any machine.
 //!
-//! What does not depend on the machine is the [simulation](simulate) of queues in virtual time.
-//! The tests of this package use it.
+//! The simulation of queues does not depend on the machine, so what it finds is asserted by tests.
 
 mod builds;
 mod clock;
@@ -14,6 +13,7 @@ mod measure;
 mod output;
 mod picks;
 mod rounds;
+mod simulation;
 mod statistics;
 mod table;
 

@@ -4,11 +4,12 @@ use lexopt::{Arg, Parser, ValueExt};
 use sd_benches::{Format, MEASURES, Measure, Options, Output, measure, run_counted};
 use std::{error::Error, io, process::ExitCode};
 
-const USAGE: &str = "usage: bench [MEASURE...] [--json] [--rounds N]
+const USAGE: &str = "usage: bench [MEASURE...] [--json] [--rounds N] [--seed N]
 
   MEASURE     one of those below; all of them unless given
   --json      print a line of JSON for each result
   --rounds N  rounds of the measures of time; 25 unless given
+  --seed N    the seed of the simulation; 1 unless given
 ";
 
 struct Command {
@@ -56,6 +57,7 @@ fn parse(mut parser: Parser) -> Result<Option<Command>, Box<dyn Error>> {
             }
             Arg::Long("json") => command.format = Format::Json,
             Arg::Long("rounds") => command.options.rounds = parser.value()?.parse()?,
+            Arg::Long("seed") => command.options.seed = parser.value()?.parse()?,
             // How the measure of instructions starts this program under valgrind.
             Arg::Long("counted") => {
                 run_counted();

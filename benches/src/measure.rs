@@ -1,6 +1,6 @@
 //! The measures by name.
 
-use crate::{builds, instructions, output::Output, picks};
+use crate::{builds, instructions, output::Output, picks, simulation};
 use std::error::Error;
 
 /// Something that can be measured: it prints one or several tables.
@@ -22,18 +22,22 @@ pub type Measured = Result<(), Box<dyn Error>>;
 pub struct Options {
     /// How many rounds of the measures of time.
     pub rounds: usize,
+    /// What the simulation draws its random numbers from.
+    pub seed: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             rounds: 25,
+            seed: 1,
         }
     }
 }
 
-/// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 3] = [
+/// All measures, in the order in which they run. The simulation is the last one: tokio's clock is
+/// slower once it was paused.
+pub const MEASURES: [Measure; 4] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -48,6 +52,11 @@ pub const MEASURES: [Measure; 3] = [
         name: "instructions",
         about: "instructions and locked memory accesses of a pick, counted by valgrind",
         run: instructions::run,
+    },
+    Measure {
+        name: "simulation",
+        about: "latencies and failures with one slow, failing or new instance, in virtual time",
+        run: simulation::run,
     },
 ];
 
