@@ -1,0 +1,23 @@
+//! Measures of the toolkit, for `./run bench`.
+//!
+//! Each [`Measure`] prints tables, as text or as lines of JSON, and asserts nothing: times depend
+//! on the machine. What is measured stands beside a floor that is measured at the same time, so
+//! that the ratio of both says something on any machine.
+//!
+//! The simulation of queues does not depend on the machine, so what it finds is asserted by tests.
+
+mod builds;
+mod clock;
+mod instructions;
+mod measure;
+mod output;
+mod picks;
+mod rounds;
+mod simulation;
+mod statistics;
+mod table;
+
+pub use instructions::run_counted;
+pub use measure::{MEASURES, Measure, Measured, Options, measure};
+pub use output::{Format, Output};
+pub use table::{Cell, Table};
