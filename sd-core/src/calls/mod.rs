@@ -41,8 +41,9 @@ pub use adapters::{
     LaneBalancer, LaneFallback, Lanes, LanesBuilder, SlowStart, SlowStartBuilder, Subset,
     SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
-pub use balancer::{Balancer, LeastLoaded, LeastLoadedBuilder, Random, RoundRobin, WeightedRandom};
-pub use balancer::{Balancer, Random, RoundRobin, Weighted};
+pub use balancer::{
+    Balancer, LeastLoaded, LeastLoadedBuilder, Random, RoundRobin, Weighted, WeightedRandom,
+};
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;
 pub use endpoint_source::EndpointSource;

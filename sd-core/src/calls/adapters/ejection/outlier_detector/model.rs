@@ -122,6 +122,7 @@ impl Model {
                         outcome: *outcome,
                         answered_after: None,
                         duration: Duration::ZERO,
+                        ended_at: None,
                     });
                 }
             }

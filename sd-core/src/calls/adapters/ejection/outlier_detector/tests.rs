@@ -63,6 +63,7 @@ impl Set {
                 outcome,
                 answered_after: None,
                 duration: Duration::ZERO,
+                ended_at: None,
             });
         }
     }
