@@ -227,7 +227,7 @@ impl SessionState {
     /// Handles what stands under a key that has changed. Its registrar logs the loss.
     fn found(&mut self, lease: i64, key: &HeldKey, found: Option<Found>) -> Option<Finding> {
         let held = self.ledger.get_mut(&key.service)?;
-        if held.id != key.id || held.lease != lease || held.is_lost() {
+        if held.id() != key.id || held.lease != lease || held.is_lost() {
             return None;
         }
         let key = String::from_utf8_lossy(&key.key);
