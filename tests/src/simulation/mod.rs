@@ -23,7 +23,8 @@
 //! - *After calm*: whoever is to be registered stands, and nobody else; every consumer is live and
 //!   shows just what is there.
 //! - *A reload* (new registrars of the same keys on one client, while the old ones drain, go on for a
-//!   while, or are dropped, in the middle of a call too): the newest registrar of a key stands.
+//!   while, or are dropped, in the middle of a call too): the registrar of a key that was told to
+//!   register last stands.
 //! - *A rollback* (the registry is put back to a backup, its counter bumped or not): every living
 //!   provider's key is back, however long the entry lives that a predecessor had when the backup was
 //!   made.
