@@ -42,6 +42,7 @@ pub(crate) use escaped::Message;
 pub use generation::Generation;
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};
+pub(crate) use lease_proof::LeaseStatus;
 pub use lease_proof::{LeaseProof, ProofSender, Unproven};
 pub use ledger::{Call, Ledger, Removal};
 pub use listing::Listing;

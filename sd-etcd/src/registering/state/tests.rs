@@ -985,10 +985,15 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
             source: None,
         };
         bench.complete(Completion::Verified(lease, Err(LeaseError::Other(denied))));
+        assert!(a.proof().unverified().is_some());
         bench.pass(29);
         assert!(bench.next().is_none(), "not as often as usual");
         bench.pass(1);
     }
+    bench.next();
+    bench.verified(10, Some(&["a"]));
+    bench.compared(&[]);
+    assert!(a.proof().unverified().is_none());
     assert_eq!(a.loss(), None);
 }
 
