@@ -30,8 +30,8 @@ use tokio::{
 pub struct Unproven {
     /// Since when: a TTL after the last keep-alive that was confirmed was sent.
     pub since: Instant,
-    /// Why keep-alives fail, as far as the backend has said. The first error that cannot pass, or
-    /// the first at all.
+    /// Why keep-alives fail, as far as the backend has said: the newest error, or the newest that
+    /// cannot pass.
     pub why: Option<Error>,
 }
 
@@ -349,21 +349,22 @@ impl ProofSender {
     }
 
     /// A keep-alive has failed. That is not a loss; it explains one that does not succeed in time.
+    ///
+    /// The newest error explains more than those before: a connection breaks for no reason that it
+    /// knows, and the next is refused since a certificate has expired. But an error that cannot pass
+    /// explains more than one that can.
     pub fn failed(&self, why: Error) {
-        let explains_more = |known: &Option<Error>| match known {
-            Some(known) => known.is_transient() && !why.is_transient(),
-            None => true,
-        };
         self.0.state.send_if_modified(|state| {
-            if explains_more(&state.failure) {
-                state.failure = Some(why.clone());
-            }
-            let unproven = state.status.unproven.as_mut();
-            let Some(unproven) = unproven.filter(|it| explains_more(&it.why)) else {
+            let known = state.failure.as_ref();
+            if why.is_transient() && known.is_some_and(|known| !known.is_transient()) {
                 return false;
-            };
-            unproven.why = Some(why.clone());
-            true
+            }
+            state.failure = Some(why.clone());
+            let before = state.status.clone();
+            if let Some(unproven) = &mut state.status.unproven {
+                unproven.why = Some(why);
+            }
+            !state.status.same(&before)
         });
     }
 

@@ -82,6 +82,24 @@ async fn a_cause_that_cannot_pass_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_newest_cause_is_told_but_one_that_cannot_pass_stays() {
+    let sender = sender();
+    let cause = || {
+        let unproven = sender.proof().unproven().unwrap();
+        cause(unproven.why.as_ref())
+    };
+    sender.failed(Error::unavailable("connection reset"));
+    sender.failed(Error::unavailable("certificate expired"));
+    sleep(TTL).await;
+    assert!(cause().ends_with("certificate expired"), "{}", cause());
+    sender.failed(Error::unavailable("connection refused"));
+    assert!(cause().ends_with("connection refused"), "{}", cause());
+    sender.failed(Error::unauthenticated("who"));
+    sender.failed(Error::unavailable("connection refused"));
+    assert!(cause().ends_with("who"), "{}", cause());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cause_that_shows_later_is_told_too() {
     let sender = sender();
     sleep(TTL).await;
