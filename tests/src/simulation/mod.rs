@@ -30,7 +30,7 @@
 //!   made.
 //! - *A mass loss* (all leases end at once; providers are cut off, and no consumer is): a consumer
 //!   never loses more than half of three or more instances within its grace period, unless they
-//!   announced it.
+//!   announced it. After the end of all leases it is not empty for that long.
 //! - *Stalls* (1.3 s every 6 s): what is gone is shown for three grace periods at most.
 //! - *Panics* of codecs, factories, targets and clients: one entry, endpoint or call is lost, or the
 //!   last state that is shown says that it has ended.
@@ -43,6 +43,7 @@ pub mod faults;
 mod foreign;
 mod history;
 mod invariants;
+mod mass_loss;
 mod offer;
 mod outages;
 mod plan;
