@@ -75,8 +75,8 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 pub use registry::MockClient;
 pub use registry::{
     Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, ErrorChain, Escaped, Gap,
-    Invalid, Key, LeaseId, LeaseProof, Ledger, Lister, Listing, LossSender, Lost, LostLeases,
-    NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim, Reclaimed, Registration,
+    Generation, Invalid, Key, LeaseId, LeaseProof, Ledger, Lister, Listing, LossSender, Lost,
+    LostLeases, NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim, Reclaimed, Registration,
     RegistrationId, Removal, Result, Revision, Service, ServiceKey, Snapshot, Ttl, Unproven, Watch,
     WatchError,
 };

@@ -11,8 +11,8 @@ use crate::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use sd_core::{
-    Client, Deregistered, Error, Escaped, LeaseId, Prefix, Reclaimed, Registration, Result,
-    Revision, Service, Snapshot, Ttl, Watch, WatchError,
+    Client, Deregistered, Error, Escaped, Generation, LeaseId, Prefix, Reclaimed, Registration,
+    Result, Revision, Service, Snapshot, Ttl, Watch, WatchError,
 };
 use std::{
     collections::BTreeMap,
@@ -252,7 +252,8 @@ impl Client for EtcdClient {
     async fn register(&self, service: &Service) -> Result<Registration> {
         let inner = self.open()?;
         let session = inner.session(service.ttl);
-        let id = inner.shared.next_id();
+        let generation = service.generation().unwrap_or_else(Generation::new);
+        let id = inner.shared.next_id(generation);
         match session.register(id, service).await? {
             Reclaimed::Held(registration) => {
                 for other in inner.other_sessions(service.ttl) {

@@ -96,6 +96,9 @@ wrong_clients! {
         a_deregistration_beside_its_successors_register_leaves_it_alone,
         a_cancelled_register_withdraws_only_its_own,
     ],
+    ignores_generations: IgnoresGenerations => [
+        a_register_of_an_older_generation_is_superseded,
+    ],
     stops_its_successor: StopsItsSuccessor => [
         a_deregistration_beside_its_successors_register_leaves_it_alone,
     ],
@@ -116,7 +119,9 @@ wrong_clients! {
     takes_a_lease_per_service: TakesALeasePerService => [
         keys_that_die_with_one_lease_are_one_batch,
         register_again_supersedes_the_registration_before,
+        a_register_of_an_older_generation_is_superseded,
         a_closed_client_says_closed,
+        a_superseded_registration_is_not_reclaimed,
         services_of_one_client_share_a_lease,
         a_lost_lease_is_lost_for_all_its_services,
         a_crashed_client_is_gone_after_its_ttl,
@@ -164,6 +169,7 @@ wrong_clients! {
     reclaims_what_a_successor_holds: ReclaimsWhatASuccessorHolds => [
         a_taken_key_is_not_reclaimed,
         a_key_taken_after_the_lease_was_lost_is_not_reclaimed,
+        a_superseded_registration_is_not_reclaimed,
     ],
     reclaims_on_a_new_lease: ReclaimsOnANewLease => [
         reclaim_changes_the_value_of_what_is_held,

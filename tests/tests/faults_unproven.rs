@@ -4,9 +4,9 @@ use futures::future::join_all;
 use sd_core::{
     Client, Deregistered, Error, Lost, Prefix, Registrar, RegistrarStatus, Service, Ttl,
 };
-use sd_etcd::EtcdClient;
-use sd_tests::{Etcd, Log, PATIENCE, Proxy, eventually, throughout};
-use std::time::Duration;
+use sd_etcd::{EtcdClient, Tls};
+use sd_tests::{Ca, Certificate, Etcd, Log, PATIENCE, Proxy, eventually, throughout};
+use std::{fs, time::Duration};
 use tokio::{
     runtime::Runtime,
     time::{sleep, timeout},
@@ -152,6 +152,55 @@ async fn a_changed_password_leaves_nobody_proven_whose_key_is_gone() {
     etcd.change_password("discovery", "secret").await;
     proven_are(&registrars, MANY).await;
     standing_are(&etcd, MANY).await;
+    client.close().await;
+}
+
+/// Row 30, and row 35: a certificate has expired, etcd's or the provider's own. The new one is used
+/// without a restart.
+#[tokio::test]
+async fn an_expired_certificate_is_the_cause_that_is_shown_until_it_is_renewed() {
+    let ca = Ca::new();
+    let etcd = Etcd::setup().tls(&ca).client_certificates().start().await;
+    let proxy = Proxy::to(etcd.address()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["client.pem", "client.key"].map(|name| dir.path().join(name));
+    let present = |with: &Certificate| {
+        fs::write(&certificate, &with.certificate).unwrap();
+        fs::write(&key, &with.key).unwrap();
+    };
+    present(&ca.client("provider"));
+    let tls = Tls::new().ca(ca.pem()).identity_files(&certificate, &key);
+    let endpoint = proxy.endpoint().replace("http", "https");
+    let client = EtcdClient::builder([endpoint]).tls(tls).build().unwrap();
+    let registrar = Registrar::new(client.clone(), service("/svc/a", 2));
+    registrar.register().await.unwrap();
+
+    for (is_etcds, advice) in [
+        (true, "check the dates of the server's certificate"),
+        (false, "check `Tls::identity`"),
+    ] {
+        match is_etcds {
+            true => etcd.show(&ca.expired_server()),
+            false => present(&ca.expired_client("provider")),
+        }
+        proxy.drop_connections();
+
+        let mut status = registrar.status();
+        let names_it = |status: &RegistrarStatus| {
+            let text = status.to_string();
+            text.contains("unproven") && text.contains(advice)
+        };
+        let named = timeout(HEALED, status.wait_for(names_it)).await;
+        assert!(named.is_ok(), "{}", registrar.status().borrow());
+        assert!(!registrar.is_proven());
+
+        match is_etcds {
+            true => etcd.show(&ca.server()),
+            false => present(&ca.client("provider")),
+        }
+        timeout(HEALED, registrar.wait_proven()).await.unwrap();
+        standing_are(&etcd, 1).await;
+    }
     client.close().await;
 }
 

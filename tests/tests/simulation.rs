@@ -1,7 +1,7 @@
 //! Simulations; see `sd_tests::simulation`. For more seeds: `./run simulate --seeds 0..100000`.
 
 use sd_tests::simulation::{
-    Action, Plan,
+    Action, Plan, Reload,
     faults::{Fault, Outage},
     shrink, simulate,
 };
@@ -66,6 +66,55 @@ fn who_waits_for_a_key_may_hear_late_that_it_is_free() {
         (1_043_825, Action::Fault(Fault::Begin(Outage::Kill))),
     ];
     let plan = Plan::of(5648, 6 * TEN_MINUTES, steps);
+    let history = simulate(&plan);
+    assert_eq!(history.violation(), None, "{plan}{history}");
+}
+
+/// Row 28. Found by `./run simulate --seeds 1819..1820 --hours 0.17`: a registrar that was told to
+/// register again while its removal was not confirmed took the key from its successor.
+#[test]
+fn who_waits_for_its_own_removal_does_not_take_the_key_from_its_successor() {
+    let steps = [
+        (436_986, Action::Join(2)),
+        (571_317, Action::Fault(Fault::Begin(Outage::Freeze))),
+        (571_317, Action::Leave(2)),
+        (571_317, Action::Join(2)),
+        (571_320, Action::Reload(2, Reload::Retry)),
+        (572_975, Action::Fault(Fault::End)),
+    ];
+    let plan = Plan::of(1819, TEN_MINUTES, steps);
+    let history = simulate(&plan);
+    assert_eq!(history.violation(), None, "{plan}{history}");
+}
+
+/// Found by `./run simulate --seeds 2151..2152 --hours 0.17`: of an instance that announced draining and
+/// went, a consumer that was cut off meanwhile hears both at once.
+#[test]
+fn who_announced_draining_may_go_at_once_for_whoever_was_cut_off() {
+    let steps = [
+        (492, Action::Follow(1)),
+        (624, Action::Join(1)),
+        (1_177, Action::Join(0)),
+        (2_245, Action::Join(2)),
+        (2_692, Action::Follow(2)),
+        (4_720, Action::Follow(0)),
+        (4_858, Action::Leave(1)),
+        (60_772, Action::Overtake(0)),
+        (130_013, Action::Crash(2)),
+        (130_013, Action::Fault(Fault::Begin(Outage::Stall))),
+        (130_039, Action::Fault(Fault::Rebuild { ahead: false })),
+        (165_178, Action::Reload(0, Reload::Drop)),
+        (168_452, Action::Fault(Fault::Disconnect)),
+        (185_283, Action::Fault(Fault::End)),
+        (187_023, Action::Fault(Fault::Begin(Outage::Refuse))),
+        (210_159, Action::Fault(Fault::End)),
+        (210_183, Action::Fault(Fault::Begin(Outage::Freeze))),
+        (238_134, Action::Fault(Fault::End)),
+        (238_175, Action::Drain(0)),
+        (239_569, Action::Fault(Fault::Begin(Outage::Freeze))),
+        (295_144, Action::Fault(Fault::End)),
+    ];
+    let plan = Plan::of(2151, TEN_MINUTES, steps);
     let history = simulate(&plan);
     assert_eq!(history.violation(), None, "{plan}{history}");
 }

@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     error::{CheckResult, ensure},
 };
-use sd_core::{Deregistered, Lost, Reclaimed};
+use sd_core::{Deregistered, Error, Lost, Reclaimed};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -28,6 +28,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         a_key_taken_after_the_lease_was_lost_is_not_reclaimed,
         "reclaim respects a successor that came while the key was absent."
+    ),
+    check!(
+        a_superseded_registration_is_not_reclaimed,
+        "reclaim of a registration that a later one of the client has superseded is Superseded."
     ),
     check!(
         reclaim_changes_the_value_of_what_is_held,
@@ -142,6 +146,27 @@ async fn a_key_taken_after_the_lease_was_lost_is_not_reclaimed(ctx: &Context<'_>
     ctx.wait_quiet_period().await;
     ctx.ensure_value(after.key(), "new").await?;
     ensure_held(&after, "the successor")
+}
+
+async fn a_superseded_registration_is_not_reclaimed(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    for (path, ttl) in [("foo/a", ctx.ttl()?), ("foo/b", ctx.long_ttl()?)] {
+        let service = ctx.service(path, "old")?;
+        let before = ctx.register(&client, &service).await?;
+        let successor = service.with_value("new").with_ttl(ttl);
+        let after = ctx.register(&client, &successor).await?;
+
+        let reclaimed = ctx.within("reclaim", before.reclaim("old")).await?;
+
+        ensure!(
+            matches!(reclaimed, Err(Error::Superseded)),
+            "reclaim answers {reclaimed:?}"
+        );
+        ctx.wait_quiet_period().await;
+        ctx.ensure_value(after.key(), "new").await?;
+        ensure_held(&after, "the successor")?;
+    }
+    Ok(())
 }
 
 async fn reclaim_changes_the_value_of_what_is_held(ctx: &Context<'_>) -> CheckResult {

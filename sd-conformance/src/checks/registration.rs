@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     error::{CheckError, CheckResult, ensure},
 };
-use sd_core::{Deregistered, Error, Lost, WatchError};
+use sd_core::{Deregistered, Error, Generation, Lost, WatchError};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -28,6 +28,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         register_again_supersedes_the_registration_before,
         "A later register of a key on one client has the new value; the old handle is told."
+    ),
+    check!(
+        a_register_of_an_older_generation_is_superseded,
+        "register puts nothing over a newer generation on the same client, whatever the TTLs."
     ),
     check!(
         a_superseded_handle_ends_nothing,
@@ -129,6 +133,32 @@ async fn register_again_supersedes_the_registration_before(ctx: &Context<'_>) ->
         found.len() == 1 && found.values().all(|value| value == "2"),
         "the registry holds {found:?}"
     );
+    Ok(())
+}
+
+async fn a_register_of_an_older_generation_is_superseded(ctx: &Context<'_>) -> CheckResult {
+    let client = ctx.client().await?;
+    for (path, ttl) in [("foo/a", ctx.ttl()?), ("foo/b", ctx.long_ttl()?)] {
+        let service = ctx.service(path, "old")?;
+        let old = service.clone().with_generation(Generation::new());
+        let new = service.with_value("new").with_generation(Generation::new());
+        let after = ctx.register(&client, &new).await?;
+
+        let again = old.with_ttl(ttl);
+        let refused = ctx.within("register", client.register(&again)).await?;
+
+        ensure!(
+            matches!(refused, Err(Error::Superseded)),
+            "the older one is told {refused:?}"
+        );
+        ctx.wait_quiet_period().await;
+        ctx.ensure_value(after.key(), "new").await?;
+        ensure_held(&after, "the newer registration")?;
+        // Asked for again, it is the newest.
+        let newest = again.with_generation(Generation::new());
+        let newest = ctx.register(&client, &newest).await?;
+        ctx.ensure_value(newest.key(), "old").await?;
+    }
     Ok(())
 }
 

@@ -16,7 +16,9 @@ pub use builder::RegistrarBuilder;
 
 use super::status::{RegistrarStatus, Updated};
 use crate::{
-    registry::{Client, Deregistered, Error, Escaped, Invalid, Result, Service, ServiceKey},
+    registry::{
+        Client, Deregistered, Error, Escaped, Generation, Invalid, Result, Service, ServiceKey,
+    },
     support::{RestartableTask, StatusReceiver},
 };
 use bytes::Bytes;
@@ -50,8 +52,10 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// A registrar ends only what it registered itself: each has an [`Owner`](crate::Owner) of its own.
 /// Another registrar of the same key on the same client, as after a reload, keeps its entry whatever
-/// becomes of this one, in whichever order the two register and deregister. The later of the two
-/// registrations stands, and the other registrar is [superseded](RegistrarStatus::Superseded).
+/// becomes of this one, in whichever order the two register and deregister. The one that was asked to
+/// register later stands, however long the attempts of either take: each call of
+/// [`register`](Self::register) has a [`Generation`](crate::Generation), and so have all attempts that
+/// follow from it. The other registrar is [superseded](RegistrarStatus::Superseded).
 ///
 /// A background task does all this. `register` spawns it on the runtime of its caller; it ends when
 /// nothing is left to keep, and the next `register` spawns it anew. Dropping the registrar, or
@@ -121,7 +125,8 @@ impl Registrar {
     }
 
     /// Registers the service and keeps it registered; resolves when it is registered. Takes the key
-    /// over, whoever holds it, also if it was [taken](RegistrarStatus::Taken) meanwhile.
+    /// over, whoever holds it, also if it was [taken](RegistrarStatus::Taken) or
+    /// [superseded](RegistrarStatus::Superseded) meanwhile.
     ///
     /// Tries again without limit while the error can pass, as while the registry cannot be reached;
     /// [`register_within`](Self::register_within) sets a limit. Returns at once if the service is
@@ -132,11 +137,14 @@ impl Registrar {
     ///
     /// # Errors
     /// An error that [cannot pass](Error::is_transient): an invalid entry, refused credentials,
-    /// missing rights, a client that panics. The registrar has given up then. [`Error::Closed`] if
-    /// it was deregistered or its token cancelled meanwhile, the client was closed, or the task's
+    /// missing rights, a client that panics. The registrar has given up then. [`Error::Superseded`] if
+    /// another registrar of the same key and client was asked later, and is registered.
+    /// [`Error::Closed`] if it was deregistered or its token cancelled meanwhile, the client was closed, or the task's
     /// runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
     pub async fn register(&self) -> Result<()> {
-        let call = self.request(|requests, call| requests.register = call);
+        let call = self.request(|requests, call| {
+            requests.register = Some((call, Generation::new()));
+        });
         self.start()?;
         self.answer(call, |answers| answers.registered.clone())
             .await?

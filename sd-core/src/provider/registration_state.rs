@@ -23,7 +23,7 @@ pub(crate) use action::{Action, Input};
 pub(crate) use options::Options;
 
 use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Deregistered, Error, Key, Lost, Result};
+use crate::registry::{Deregistered, Error, Generation, Key, Result};
 use bytes::Bytes;
 use phase::Phase;
 use retry_backoff::RetryBackoff;
@@ -55,12 +55,18 @@ pub(crate) struct RegistrationState {
     may_hold_entry: bool,
     /// Whether to register again after the deregistration.
     register_next: bool,
+    /// The generation that the owner has asked for last.
+    wanted_generation: Generation,
+    /// The generation of the last [`Action::Register`].
+    generation: Generation,
 }
 
 impl RegistrationState {
     /// The state before the first registration, of an entry with the value `wanted`.
     pub(crate) fn new(options: Options, wanted: Bytes) -> Self {
         let (min, max) = options.backoff;
+        // Before the owner has asked for one.
+        let generation = Generation::new();
         Self {
             retry: RetryBackoff::new(min, max),
             retake: RetryBackoff::new(min, max.saturating_mul(RETAKE_SLOWER)),
@@ -74,6 +80,8 @@ impl RegistrationState {
             unleased_edit: None,
             may_hold_entry: false,
             register_next: false,
+            wanted_generation: generation,
+            generation,
         }
     }
 
@@ -85,6 +93,11 @@ impl RegistrationState {
     /// What [`Action::Deregister`] has to remove too if it stands without a lease.
     pub(crate) fn unleased_edit(&self) -> Option<&Bytes> {
         self.unleased_edit.as_ref()
+    }
+
+    /// The generation in which [`Action::Register`] registers.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// When to send [`Input::TimerFired`], unless another input comes first.
@@ -109,6 +122,7 @@ impl RegistrationState {
             Phase::Registering { .. } | Phase::Reclaiming { .. } | Phase::Taken { .. } => None,
             Phase::Removing(_) => (!self.register_next).then_some(Err(Error::Closed)),
             Phase::Ended(RegistrarStatus::Failed(error)) => Some(Err(error.clone())),
+            Phase::Ended(RegistrarStatus::Superseded) => Some(Err(Error::Superseded)),
             Phase::Ended(_) => Some(Err(Error::Closed)),
         }
     }
@@ -133,7 +147,7 @@ impl RegistrationState {
     /// the current one goes on. Ignores a completion of anything but the current action.
     pub(crate) fn on(&mut self, input: Input, now: Instant) -> Option<Action> {
         match (input, &self.action) {
-            (Input::Register, _) => self.register(),
+            (Input::Register(generation), _) => self.register(generation),
             (Input::Update(value), _) => self.update(value),
             (Input::Deregister, _) => self.deregister(now),
             (Input::TimerFired, _) => self.timer_fired(now),
@@ -152,7 +166,6 @@ impl RegistrationState {
                 self.reclaim_failed(error, newest, now)
             }
             (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
-            (Input::Superseded, Action::Reclaim(_)) => self.lost(Lost::Superseded, now),
             (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
             _ => None,
         }
@@ -172,12 +185,10 @@ impl RegistrationState {
 
     // === Requests of the owner ===
 
-    fn register(&mut self) -> Option<Action> {
+    fn register(&mut self, generation: Generation) -> Option<Action> {
+        self.wanted_generation = generation;
         match &self.phase {
-            Phase::Ended(_) => {
-                self.retry.reset();
-                self.begin_registering()
-            }
+            Phase::Ended(_) => self.begin_registering(),
             // The owner asks for the key, so it is taken over as by a first registration.
             Phase::Taken { .. } => {
                 if !matches!(self.action, Action::Register(_)) {
@@ -214,11 +225,11 @@ impl RegistrationState {
         self.timer.take_if(|at| *at <= now)?;
         let wanted = self.value.wanted.clone();
         match self.phase {
-            Phase::Registering { .. } => self.begin(Action::Register(wanted), None),
+            Phase::Registering { .. } => self.put(wanted),
             Phase::Reclaiming { .. } => self.begin(Action::Reclaim(wanted), None),
             Phase::Registered { .. } => self.keep(),
             Phase::Taken { retake_at, .. } => match retake_at {
-                Some(at) if at <= now => self.begin(Action::Register(wanted), None),
+                Some(at) if at <= now => self.put(wanted),
                 _ => self.begin(Action::Reclaim(wanted), None),
             },
             Phase::Removing(step) => self.next_removal_step(step, now),
@@ -229,8 +240,25 @@ impl RegistrationState {
     // === What follows ===
 
     fn begin_registering(&mut self) -> Option<Action> {
+        self.retry.reset();
         self.phase = Phase::first_attempt();
-        self.begin(Action::Register(self.value.wanted.clone()), None)
+        self.put(self.value.wanted.clone())
+    }
+
+    /// Registers in the generation that the owner has asked for last.
+    fn put(&mut self, value: Bytes) -> Option<Action> {
+        self.generation = self.wanted_generation;
+        self.begin(Action::Register(value), None)
+    }
+
+    /// A registration of a newer generation has the key. Takes it over if the owner has asked again
+    /// meanwhile.
+    fn superseded(&mut self) -> Option<Action> {
+        if self.generation < self.wanted_generation {
+            self.value.end();
+            return self.begin_registering();
+        }
+        self.end(RegistrarStatus::Superseded)
     }
 
     /// Waits for a loss, or writes the newer value.
@@ -260,6 +288,7 @@ impl RegistrationState {
         self.may_hold_entry &= matches!(
             status,
             RegistrarStatus::Failed(_)
+                | RegistrarStatus::Superseded
                 | RegistrarStatus::RuntimeEnded
                 | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );

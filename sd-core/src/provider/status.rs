@@ -1,6 +1,8 @@
 //! The status of a registrar.
 
-use crate::registry::{Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, Lost, Unproven};
+use crate::registry::{
+    Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, LeaseStatus, Lost, Unproven,
+};
 use bytes::Bytes;
 use std::{fmt, mem, time::Duration};
 
@@ -48,6 +50,9 @@ pub enum RegistrarStatus {
         /// provider. The client goes on trying; the registrar puts the entry back if the registry
         /// says that it was lost.
         unproven: Option<Unproven>,
+        /// The registry does not let the client look at the entry, for this reason. The entry is kept
+        /// alive, but nobody notices if it is deleted or taken.
+        unverified: Option<Error>,
         /// Why a [new value](crate::Registrar::update) could not be written; it is tried again.
         error: Option<Error>,
         /// The value of the entry, if somebody has edited it in the registry; see
@@ -98,30 +103,51 @@ impl RegistrarStatus {
         matches!(self, Self::Registered { unproven: None, .. })
     }
 
+    /// What is known of the lease, if the entry is registered.
+    pub(super) fn lease_status(&self) -> Option<LeaseStatus> {
+        match self {
+            Self::Registered {
+                ttl,
+                unproven,
+                unverified,
+                ..
+            } => Some(LeaseStatus {
+                ttl: *ttl,
+                unproven: unproven.clone(),
+                unverified: unverified.clone(),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Puts what is known of the lease into it, if the entry is registered.
+    pub(super) fn set_lease_status(&mut self, status: LeaseStatus) {
+        if let Self::Registered {
+            ttl,
+            unproven,
+            unverified,
+            ..
+        } = self
+        {
+            *ttl = status.ttl;
+            *unproven = status.unproven;
+            *unverified = status.unverified;
+        }
+    }
+
     /// Whether `other` has the same content. Errors are the same if their texts are.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let is_same = match (self, other) {
             (Self::Taken { value }, Self::Taken { value: other }) => return value == other,
-            (
-                Self::Registered {
-                    ttl,
-                    unproven,
-                    edit,
-                    ..
-                },
-                Self::Registered {
-                    ttl: other_ttl,
-                    unproven: other_unproven,
-                    edit: other_edit,
-                    ..
-                },
-            ) => {
-                (ttl, edit) == (other_ttl, other_edit)
-                    && Unproven::same(unproven.as_ref(), other_unproven.as_ref())
-            }
+            (Self::Registered { edit, .. }, Self::Registered { edit: other, .. }) => edit == other,
+            _ => true,
+        };
+        let has_same_lease = match (self.lease_status(), other.lease_status()) {
+            (Some(lease), Some(other)) => lease.same(&other),
             _ => true,
         };
         is_same
+            && has_same_lease
             && mem::discriminant(self) == mem::discriminant(other)
             && self.to_string() == other.to_string()
     }
@@ -139,6 +165,7 @@ impl fmt::Display for RegistrarStatus {
                 key,
                 lease,
                 unproven,
+                unverified,
                 error,
                 edit,
                 ..
@@ -147,6 +174,9 @@ impl fmt::Display for RegistrarStatus {
                 write!(f, "registered as {key} on lease {lease}")?;
                 if let Some(unproven) = unproven {
                     write!(f, ", {unproven}")?;
+                }
+                if let Some(why) = unverified {
+                    write!(f, ", not verified: {}", ErrorChain(why))?;
                 }
                 if let Some(edit) = edit {
                     write!(f, ", edited: {:?}", shown(edit))?;
@@ -222,11 +252,18 @@ mod tests {
             lease: LeaseId::from(7),
             ttl: None,
             unproven,
+            unverified: None,
             error,
             edit: None,
         };
         let registered = |error| registered_with(None, error);
         let unproven = Unproven::new(tokio::time::Instant::now(), error());
+        let mut unverified = registered(None);
+        unverified.set_lease_status(LeaseStatus {
+            ttl: None,
+            unproven: None,
+            unverified: Some(Error::permission_denied("key")),
+        });
         let reclaiming = RegistrarStatus::Reclaiming {
             lost: Lost::LeaseExpired,
             attempt: 2,
@@ -247,6 +284,10 @@ mod tests {
             (
                 registered_with(Some(unproven), None),
                 "registered as /a on lease 7, unproven: the registry is unavailable: down".into(),
+            ),
+            (
+                unverified,
+                "registered as /a on lease 7, not verified: permission denied: key".into(),
             ),
             (
                 reclaiming,
@@ -284,5 +325,17 @@ mod tests {
         assert!(registering(1).same(&registering(1)));
         assert!(!registering(1).same(&registering(2)));
         assert!(!RegistrarStatus::Closed.same(&RegistrarStatus::RuntimeEnded));
+        let registered = |unverified| RegistrarStatus::Registered {
+            key: Key::new("/a").unwrap(),
+            lease: LeaseId::from(7),
+            ttl: None,
+            unproven: None,
+            unverified,
+            error: None,
+            edit: None,
+        };
+        let denied = || registered(Some(Error::permission_denied("key")));
+        assert!(denied().same(&denied()));
+        assert!(!denied().same(&registered(None)));
     }
 }

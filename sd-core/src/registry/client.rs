@@ -91,14 +91,20 @@ pub trait Client: Send + Sync + 'static {
     /// [owner](crate::Owner) is. The end of the earlier registration must not make the later
     /// `register` fail.
     ///
+    /// Later is the call of the newer [generation](crate::Generation); a service without one has a new
+    /// one in each call. So a call of an older generation than the registration of the key, whatever
+    /// the TTL of either, puts nothing. That holds until the registration is deregistered or dropped,
+    /// also while it is lost. A reclaimed registration has the generation that it had.
+    ///
     /// When the future is dropped before it resolves, its request may still take effect. The entry
     /// is then removed, as for a dropped [`Registration`]. In both cases only this registration
     /// ends: a successor under the same key stays.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid), before anything is sent, if the registry would
-    /// refuse the entry; otherwise the reason why the registry did not answer. After a timeout the
-    /// entry may still appear, on a lease that this client no longer keeps alive.
+    /// refuse the entry; [`Error::Superseded`](crate::Error::Superseded) if a registration of a newer
+    /// generation has the key on this client; otherwise the reason why the registry did not answer.
+    /// After a timeout the entry may still appear, on a lease that this client no longer keeps alive.
     async fn register(&self, service: &Service) -> Result<Registration>;
 
     /// Removes the service's entry, but only while it is ours: a successor under the same key

@@ -84,6 +84,10 @@ pub enum Error {
     #[error("the client is closed")]
     Closed,
 
+    /// A registration of a newer [generation](crate::Generation) on the same client holds the key.
+    #[error("superseded by a later registration on the same client")]
+    Superseded,
+
     /// Code that the toolkit calls panicked: a backend, a codec, a factory.
     #[error("panicked: {}", Message(.message))]
     Panicked {
@@ -191,7 +195,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Unsupported { .. }
             | Self::Panicked { .. }
-            | Self::Closed => {}
+            | Self::Closed
+            | Self::Superseded => {}
         }
         self
     }
@@ -199,7 +204,7 @@ impl Error {
     /// Whether the same call may succeed later.
     ///
     /// `true` for outages, timeouts and exhausted quotas; `false` for bad input, refused
-    /// credentials, missing rights, unsupported operations and a closed client.
+    /// credentials, missing rights, unsupported operations, a closed client and a later registration.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::Timeout { .. } | Self::Exhausted { .. } => true,
@@ -209,7 +214,8 @@ impl Error {
             | Self::PermissionDenied { .. }
             | Self::Unsupported { .. }
             | Self::Panicked { .. }
-            | Self::Closed => false,
+            | Self::Closed
+            | Self::Superseded => false,
         }
     }
 
@@ -277,6 +283,7 @@ mod tests {
         assert!(!Error::unsupported("register").is_transient());
         assert!(!Error::from(Invalid::EmptyKey).is_transient());
         assert!(!Error::Closed.is_transient());
+        assert!(!Error::Superseded.is_transient());
     }
 
     #[test]

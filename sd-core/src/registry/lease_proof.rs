@@ -1,5 +1,8 @@
 //! Until when a lease is known to live.
 
+#[cfg(test)]
+mod tests;
+
 use super::{error::Error, error_chain::ErrorChain, escaped::Escaped, lease::LeaseId};
 use std::{fmt, future, time::Duration};
 use tokio::{
@@ -27,8 +30,8 @@ use tokio::{
 pub struct Unproven {
     /// Since when: a TTL after the last keep-alive that was confirmed was sent.
     pub since: Instant,
-    /// Why keep-alives fail, as far as the backend has said. The first error that cannot pass, or
-    /// the first at all.
+    /// Why keep-alives fail, as far as the backend has said: the newest error, or the newest that
+    /// cannot pass.
     pub why: Option<Error>,
 }
 
@@ -82,23 +85,41 @@ pub struct LeaseProof {
     state: watch::Sender<State>,
 }
 
+/// What is known of a lease.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseStatus {
+    /// `None` for a lease that needs no keep-alive.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) unproven: Option<Unproven>,
+    pub(crate) unverified: Option<Error>,
+}
+
+impl LeaseStatus {
+    /// Whether both have the same content. Errors are the same if their texts are.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let text = |error: &Error| ErrorChain(error).to_string();
+        let unverified = |it: &Self| it.unverified.as_ref().map(text);
+        self.ttl == other.ttl
+            && Unproven::same(self.unproven.as_ref(), other.unproven.as_ref())
+            && unverified(self) == unverified(other)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct State {
-    /// `None` for a lease that needs no keep-alive.
-    ttl: Option<Duration>,
+    status: LeaseStatus,
     confirmed_at: Instant,
     /// Why keep-alives have failed since then.
     failure: Option<Error>,
-    unproven: Option<Unproven>,
     registrations: usize,
 }
 
 impl State {
     /// When the proof runs out, unless it has, or never does.
     fn ends_at(&self) -> Option<Instant> {
-        match self.unproven {
+        match self.status.unproven {
             Some(_) => None,
-            None => self.confirmed_at.checked_add(self.ttl?),
+            None => self.confirmed_at.checked_add(self.status.ttl?),
         }
     }
 }
@@ -111,11 +132,15 @@ impl LeaseProof {
     }
 
     fn with(lease: LeaseId, ttl: Option<Duration>, confirmed_at: Instant) -> Self {
-        let state = watch::Sender::new(State {
+        let status = LeaseStatus {
             ttl,
+            unproven: None,
+            unverified: None,
+        };
+        let state = watch::Sender::new(State {
+            status,
             confirmed_at,
             failure: None,
-            unproven: None,
             registrations: 0,
         });
         Self { lease, state }
@@ -129,19 +154,30 @@ impl LeaseProof {
     /// The TTL that the registry has granted, which may be longer than the one that was asked for.
     /// `None` if the entry needs no keep-alives.
     pub fn ttl(&self) -> Option<Duration> {
-        self.state.borrow().ttl
+        self.state.borrow().status.ttl
     }
 
     /// Whether the proof has run out, since when and why. `None` while it has not. Does not wait.
     pub fn unproven(&self) -> Option<Unproven> {
+        self.status().unproven
+    }
+
+    /// Why the registry does not let the client look at what stands under the keys on the lease. Then
+    /// nobody notices that a key was deleted or taken. `None` while it does, or if the backend learns
+    /// that otherwise. Does not wait.
+    pub fn unverified(&self) -> Option<Error> {
+        self.status().unverified
+    }
+
+    pub(crate) fn status(&self) -> LeaseStatus {
         self.expire(Instant::now());
-        self.state.borrow().unproven.clone()
+        self.state.borrow().status.clone()
     }
 
     /// Waits until the proof has run out. Returns at once if it has. Cancellation safe.
     pub async fn until_unproven(&self) -> Unproven {
         loop {
-            self.until(|_, unproven| unproven.is_some()).await;
+            self.until(|status| status.unproven.is_some()).await;
             if let Some(unproven) = self.unproven() {
                 return unproven;
             }
@@ -152,17 +188,17 @@ impl LeaseProof {
     ///
     /// A lease that is lost is not proven again; see [`Registration::lost`](crate::Registration::lost).
     pub async fn until_proven(&self) {
-        self.until(|_, unproven| unproven.is_none()).await;
+        self.until(|status| status.unproven.is_none()).await;
     }
 
-    /// Waits until the TTL and the state are as asked for.
-    pub(crate) async fn until(&self, is: impl Fn(Option<Duration>, Option<&Unproven>) -> bool) {
+    /// Waits until the status is as asked for.
+    pub(crate) async fn until(&self, is: impl Fn(&LeaseStatus) -> bool) {
         let mut changes = self.state.subscribe();
         loop {
             self.expire(Instant::now());
             let ends_at = {
                 let state = changes.borrow_and_update();
-                if is(state.ttl, state.unproven.as_ref()) {
+                if is(&state.status) {
                     return;
                 }
                 state.ends_at()
@@ -188,19 +224,19 @@ impl LeaseProof {
             let Some(since) = state.ends_at().filter(|at| *at <= now) else {
                 return false;
             };
-            state.unproven = Some(Unproven::new(since, state.failure.clone()));
+            state.status.unproven = Some(Unproven::new(since, state.failure.clone()));
             ended = Some(state.clone());
             true
         });
         if let Some(State {
-            ttl,
+            status,
             failure,
             registrations,
             ..
         }) = ended
         {
             let (lease, services) = (&self.lease, registrations);
-            let ttl = ttl.unwrap_or_default();
+            let ttl = status.ttl.unwrap_or_default();
             let failure = failure.as_ref();
             if failure.is_some_and(|error| !error.is_transient()) {
                 tracing::error!(lease = %Escaped(lease), services, ?ttl, error = %cause(failure), "{UNPROVEN}");
@@ -236,11 +272,12 @@ fn cause(failure: Option<&Error>) -> String {
 
 impl fmt::Debug for LeaseProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.borrow();
+        let status = &self.state.borrow().status;
         f.debug_struct("LeaseProof")
             .field("lease", &self.lease)
-            .field("ttl", &state.ttl)
-            .field("unproven", &state.unproven)
+            .field("ttl", &status.ttl)
+            .field("unproven", &status.unproven)
+            .field("unverified", &status.unverified)
             .finish_non_exhaustive()
     }
 }
@@ -298,9 +335,10 @@ impl ProofSender {
         self.0.state.send_if_modified(|state| {
             state.confirmed_at = state.confirmed_at.max(sent_at);
             state.failure = None;
-            let has_other_ttl = state.ttl.replace(ttl) != Some(ttl);
+            let has_other_ttl = state.status.ttl.replace(ttl) != Some(ttl);
             if state.confirmed_at + ttl > now {
-                ended = state.unproven.take().map(|it| (it, state.registrations));
+                let unproven = state.status.unproven.take();
+                ended = unproven.map(|it| (it, state.registrations));
             }
             has_other_ttl || ended.is_some()
         });
@@ -311,141 +349,40 @@ impl ProofSender {
     }
 
     /// A keep-alive has failed. That is not a loss; it explains one that does not succeed in time.
+    ///
+    /// The newest error explains more than those before: a connection breaks for no reason that it
+    /// knows, and the next is refused since a certificate has expired. But an error that cannot pass
+    /// explains more than one that can.
     pub fn failed(&self, why: Error) {
-        let explains_more = |known: &Option<Error>| match known {
-            Some(known) => known.is_transient() && !why.is_transient(),
-            None => true,
-        };
         self.0.state.send_if_modified(|state| {
-            let State {
-                failure, unproven, ..
-            } = state;
-            if explains_more(failure) {
-                *failure = Some(why.clone());
-            }
-            let Some(unproven) = unproven.as_mut().filter(|it| explains_more(&it.why)) else {
+            let known = state.failure.as_ref();
+            if why.is_transient() && known.is_some_and(|known| !known.is_transient()) {
                 return false;
-            };
-            unproven.why = Some(why.clone());
-            true
+            }
+            state.failure = Some(why.clone());
+            let before = state.status.clone();
+            if let Some(unproven) = &mut state.status.unproven {
+                unproven.why = Some(why);
+            }
+            !state.status.same(&before)
         });
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::support::{Log, down};
-    use futures::FutureExt;
-    use tokio::time::{advance, sleep};
-
-    const TTL: Duration = Duration::from_secs(9);
-
-    fn sender() -> ProofSender {
-        ProofSender::new(LeaseId::from(1), TTL, Instant::now())
+    /// The registry has let the client look at what stands under the keys on the lease.
+    pub fn verified(&self) {
+        self.set_unverified(None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_proof_runs_out_a_ttl_after_the_last_confirmed_keep_alive_was_sent() {
-        let sender = sender();
-        let sent_at = Instant::now();
-        advance(Duration::from_secs(3)).await;
-        sender.confirmed(TTL, sent_at);
-        advance(TTL - Duration::from_secs(3) - Duration::from_millis(1)).await;
-        assert!(sender.proof().unproven().is_none());
-        advance(Duration::from_millis(1)).await;
-        assert_eq!(sender.proof().unproven().unwrap().since, sent_at + TTL);
+    /// The registry does not let the client look at that, for a reason that does not pass by itself.
+    pub fn not_verified(&self, why: Error) {
+        self.set_unverified(Some(why));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_needs_no_word_of_the_backend() {
-        let sender = sender();
-        let proof = sender.proof().clone();
-        drop(sender);
-        let began = Instant::now();
-        let unproven = proof.until_unproven().await;
-        assert_eq!((unproven.since, began.elapsed()), (began + TTL, TTL));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_comes_after_its_ttl_proves_nothing() {
-        let sender = sender();
-        let sent_at = Instant::now();
-        sleep(2 * TTL).await;
-        sender.proof().unproven();
-        sender.confirmed(TTL, sent_at);
-        assert!(sender.proof().unproven().is_some());
-        sender.confirmed(TTL, Instant::now());
-        assert!(sender.proof().until_proven().now_or_never().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_logged_once_for_the_lease_with_the_cause_and_its_end() {
-        let log = Log::capture();
-        let sender = sender();
-        let services: Vec<_> = (0..1_000).map(|_| sender.proof().join()).collect();
-        sender.failed(down());
-        sleep(TTL).await;
-        for service in &services {
-            service.proof().unproven();
-        }
-        sleep(TTL).await;
-        sender.confirmed(TTL, Instant::now());
-        sender.confirmed(TTL, Instant::now());
-        assert_eq!(
-            log.text(),
-            [
-                "WARN lease unproven: no keep-alive was confirmed for its TTL lease=1 \
-                 services=1000 ttl=9s error=the registry is unavailable: down",
-                "INFO lease proven again lease=1 services=1000 after=9s",
-            ]
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cause_that_cannot_pass_is_an_error() {
-        let log = Log::capture();
-        let sender = sender();
-        sender.failed(down());
-        sender.failed(Error::unauthenticated("who"));
-        sender.failed(down());
-        sleep(TTL).await;
-        sender.proof().unproven();
-        let lines = log.text();
-        assert!(lines[0].starts_with("ERROR"), "{lines:?}");
-        assert!(lines[0].ends_with("who"), "{lines:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cause_that_shows_later_is_told_too() {
-        let sender = sender();
-        sleep(TTL).await;
-        assert!(sender.proof().unproven().unwrap().why.is_none());
-        let changed = sender.proof().clone();
-        let changed = tokio::spawn(async move {
-            changed
-                .until(|_, unproven| unproven.is_some_and(|it| it.why.is_some()))
-                .await;
+    fn set_unverified(&self, why: Option<Error>) {
+        self.0.state.send_if_modified(|state| {
+            let before = state.status.clone();
+            state.status.unverified = why;
+            !state.status.same(&before)
         });
-        tokio::task::yield_now().await;
-        sender.failed(down());
-        changed.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_longer_ttl_than_asked_for_is_what_counts() {
-        let sender = sender();
-        sender.confirmed(2 * TTL, Instant::now());
-        assert_eq!(sender.proof().ttl(), Some(2 * TTL));
-        sleep(2 * TTL - Duration::from_millis(1)).await;
-        assert!(sender.proof().unproven().is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_needs_no_keep_alive_is_always_proven() {
-        let proof = LeaseProof::lasting(LeaseId::from(1));
-        sleep(Duration::from_secs(1_000_000)).await;
-        assert!(proof.unproven().is_none());
-        assert_eq!(proof.ttl(), None);
     }
 }

@@ -7,7 +7,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{Call, RegistrationId};
+pub use calls::Call;
 
 use super::{
     error::{Error, Result},
@@ -16,6 +16,7 @@ use super::{
     lease_proof::LeaseProof,
     lost_leases::LostLeases,
     registration::{LossSender, Lost, Reclaim, Registration},
+    registration_id::RegistrationId,
     service::Service,
 };
 use calls::Calls;
@@ -29,7 +30,8 @@ use tokio::time::Instant;
 /// The registrations of one client, for authors of a [`Client`](crate::Client).
 ///
 /// Every backend needs the same bookkeeping. It has to know which registration holds which key, on
-/// which lease. A later `register` supersedes an earlier one. A deregistration ends what its owner
+/// which lease. A `register` supersedes one of an older [generation](crate::Generation), and is refused
+/// by one of a newer. A deregistration ends what its owner
 /// registered and nothing else, and calls that began before it must not put anything after it. A
 /// dropped handle removes its entry. A lease is revoked with its last service. The ledger keeps
 /// track of all that, and tells each [`Registration`] when it is lost. It does no I/O, never waits
@@ -140,8 +142,8 @@ impl<M> Default for Ledger<M> {
 // === Calls of the client ===
 
 impl<M> Ledger<M> {
-    /// Begins a call of [`Client::register`](crate::Client::register). Of two calls for one key,
-    /// the one that began later supersedes the other.
+    /// Begins a call of [`Client::register`](crate::Client::register). Of two calls for one key, the
+    /// one with the greater [id](Call::id) supersedes the other.
     ///
     /// Dropping the [`Call`] cancels it.
     ///
@@ -165,11 +167,12 @@ impl<M> Ledger<M> {
     /// Checks whether the call may still put its entry. Call this right before the put.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the service was deregistered since the call began, a later call has
-    /// already registered its key, another owner has superseded the registration to reclaim, or the
-    /// ledger is closed.
+    /// [`Error::Superseded`] if a call with a greater id has already registered its key, or another
+    /// owner has superseded the registration to reclaim. [`Error::Closed`] if the service was
+    /// deregistered since the call began, or the ledger is closed.
     pub fn admit(&self, call: &Call) -> Result<()> {
         match self.refusal(call) {
+            Some(Lost::Superseded) => Err(Error::Superseded),
             Some(_) => Err(Error::Closed),
             None => Ok(()),
         }

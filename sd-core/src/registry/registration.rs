@@ -38,7 +38,8 @@ pub enum Lost {
     /// The registry's history went back, as after a restore from a backup: the entry under the key
     /// is older than the one that this registration put. The client logs it, once for all services.
     RolledBack,
-    /// A later `register` of the same key on the same client took its place.
+    /// A later `register` of the same key on the same client took its place; see
+    /// [`Generation`](crate::Generation).
     Superseded,
     /// It was deregistered.
     Deregistered,
@@ -114,7 +115,8 @@ pub trait Reclaim: Send + Sync + 'static {
     /// kept instead: nothing is written.
     ///
     /// # Errors
-    /// As [`Client::register`](crate::Client::register).
+    /// As [`Client::register`](crate::Client::register). [`Error::Superseded`] also if the same client
+    /// has registered the key again with the same generation.
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed>;
 
     /// Removes the entry that [took](Lost::Taken) the key from this registration, if it is still the
@@ -217,7 +219,7 @@ impl Registration {
 
     /// Puts `value` under the key if the key is absent or still ours, on a new lease if the old one
     /// is gone. Returns the current value otherwise. Also changes the value of a registration that
-    /// is held. A registration that another owner's has superseded is not put back.
+    /// is held. A registration that a later one has superseded is not put back.
     ///
     /// What is older than the registration's own entry, or on its lease, is
     /// [overwritten](Reclaim::reclaim) too.
@@ -225,7 +227,8 @@ impl Registration {
     /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.
     ///
     /// # Errors
-    /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again.
+    /// As [`Client::register`](crate::Client::register). The registration can be reclaimed again, unless
+    /// it is [superseded](Error::Superseded).
     pub async fn reclaim(&self, value: impl Into<Bytes> + Send) -> Result<Reclaimed> {
         self.reclaim.reclaim(value.into()).await
     }

@@ -1,6 +1,6 @@
 //! Services: what a provider registers.
 
-use super::{error::Invalid, key::ServiceKey, lease::Ttl, owner::Owner};
+use super::{error::Invalid, generation::Generation, key::ServiceKey, lease::Ttl, owner::Owner};
 use bytes::Bytes;
 
 /// A service to register: its key, the value for its consumers, and how long the entry stays after
@@ -25,6 +25,7 @@ pub struct Service {
     /// How long the entry stays after the provider's last keep-alive.
     pub ttl: Ttl,
     owner: Option<Owner>,
+    generation: Option<Generation>,
 }
 
 impl Service {
@@ -42,6 +43,7 @@ impl Service {
             value: value.into(),
             ttl: Ttl::DEFAULT,
             owner: None,
+            generation: None,
         })
     }
 
@@ -77,9 +79,22 @@ impl Service {
     pub fn owner(&self) -> Option<Owner> {
         self.owner
     }
+
+    /// The same service with a generation, which a later registration has a newer one of; see
+    /// [`Generation`].
+    #[must_use]
+    pub fn with_generation(mut self, generation: Generation) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+
+    /// The generation. `None` if each `register` has a new one.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
 }
 
-/// Compares key, value and time to live, but not the owner.
+/// Compares key, value and time to live, but neither the owner nor the generation.
 impl PartialEq for Service {
     fn eq(&self, other: &Self) -> bool {
         (&self.key, &self.value, self.ttl) == (&other.key, &other.value, other.ttl)
@@ -94,12 +109,14 @@ mod tests {
     use crate::registry::key::Key;
 
     #[test]
-    fn an_owner_makes_no_other_service_of_it() {
+    fn an_owner_and_a_generation_make_no_other_service_of_it() {
         let service = Service::new("/services/hello/a", "10.0.0.1:80").unwrap();
         let owned = service.clone().owned_by(Owner::new());
+        let owned = owned.with_generation(Generation::new());
         assert_eq!(owned, service);
         let moved = owned.clone().with_key(Key::lease_suffixed("a").unwrap());
         assert_eq!(moved.owner(), owned.owner());
+        assert_eq!(moved.generation(), owned.generation());
         assert_eq!(moved.key.fixed(), None);
         assert_eq!(service.key.fixed(), Some(service.key.stem()));
         for other in [

@@ -1,11 +1,12 @@
 //! The registrations that a session holds. Pure bookkeeping.
 
 use super::{
+    contenders::Contender,
     requests::Scope,
     write::{Found, Guard},
 };
 use bytes::Bytes;
-use sd_core::{LossSender, Lost, Owner, Reclaimed, Result, ServiceKey};
+use sd_core::{LossSender, Lost, Owner, Reclaimed, RegistrationId, Result, ServiceKey};
 use std::collections::{HashMap, HashSet};
 
 /// How many values are remembered of puts that were given up.
@@ -13,8 +14,8 @@ const MAX_GIVEN_UP: usize = 8;
 
 /// A registration that somebody has a handle of.
 pub(super) struct Held {
-    /// The id of the registration. A later one of the same service has another.
-    pub(super) id: u64,
+    /// Has the id of the registration. A later one of the same service has another.
+    pub(super) contender: Contender,
     pub(super) owner: Owner,
     pub(super) key: Vec<u8>,
     pub(super) value: Bytes,
@@ -53,6 +54,10 @@ pub(super) enum Finding {
 }
 
 impl Held {
+    pub(super) fn id(&self) -> RegistrationId {
+        self.contender.id()
+    }
+
     /// Returns what is believed to stand, for a removal.
     pub(super) fn guard(&self) -> Guard {
         let (lease, modified) = (self.lease, self.modified);
@@ -150,7 +155,7 @@ impl Ledger {
     /// Removes the registration of the service if it is within `scope`.
     pub(super) fn remove_within(&mut self, service: &ServiceKey, scope: Scope) -> Option<Held> {
         let held = self.registrations.get(service)?;
-        let is_meant = scope.includes(held.id, held.owner);
+        let is_meant = scope.includes(held.id(), held.owner);
         is_meant.then(|| self.remove(service)).flatten()
     }
 
@@ -177,7 +182,7 @@ impl Ledger {
             .filter(move |(_, held)| held.lease == lease && !held.is_lost())
             .map(|(service, held)| HeldKey {
                 service: service.clone(),
-                id: held.id,
+                id: held.id(),
                 key: held.key.clone(),
                 modified: held.modified,
             })
@@ -209,7 +214,7 @@ impl Ledger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldKey {
     pub(super) service: ServiceKey,
-    pub(super) id: u64,
+    pub(super) id: RegistrationId,
     pub(super) key: Vec<u8>,
     /// The revision of our last write.
     pub(super) modified: i64,
@@ -218,16 +223,21 @@ pub(super) struct HeldKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{Key, LeaseId, LeaseProof, NoReclaim, Registration};
+    use crate::registering::contenders::{Contenders, Stage};
+    use sd_core::{Generation, Key, LeaseId, LeaseProof, NoReclaim, Registration};
+    use std::sync::Arc;
 
     fn enter(ledger: &mut Ledger, name: &str, lease: i64) -> Registration {
         let key = Key::new(name).unwrap();
         let proof = LeaseProof::lasting(LeaseId::from(lease));
         let (loss, registration) = Registration::channel(key.clone(), &proof, NoReclaim);
+        let service = ServiceKey::from(key);
+        let id = RegistrationId::new(Generation::new(), 1);
+        let contenders = Arc::new(Contenders::default());
         ledger.enter(
-            key.into(),
+            service.clone(),
             Held {
-                id: 1,
+                contender: contenders.enter(service, Stage::Held, id),
                 owner: Owner::new(),
                 key: name.into(),
                 value: Bytes::new(),

@@ -8,10 +8,12 @@
 //! - The session's task performs one `Action` at a time and hands its `Completion` back. Meanwhile it
 //!   renews the lease through `KeepAlive`.
 //! - Every write is guarded by what is believed to stand under its key.
+//! - Through `Contenders`, sessions know of each other's registrations of one service.
 //!
 //! This room imports `connection`, `config`, `errors` and `support`, and nothing of `watching`.
 
 mod actions;
+mod contenders;
 mod keep_alive;
 mod ledger;
 pub(crate) mod meters;

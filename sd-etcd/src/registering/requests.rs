@@ -5,7 +5,8 @@ use crate::config::Options;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sd_core::{
-    Deregistered, Error, Invalid, Lost, Owner, Reclaim, Reclaimed, Result, Service, ServiceKey,
+    Deregistered, Error, Invalid, Lost, Owner, Reclaim, Reclaimed, RegistrationId, Result, Service,
+    ServiceKey,
 };
 use std::{
     pin::pin,
@@ -40,14 +41,14 @@ pub(super) enum Request {
     /// Removes what took the key of registration `id`, if it has this value and no lease.
     RemoveUnleased {
         service: ServiceKey,
-        id: u64,
+        id: RegistrationId,
         value: Bytes,
         reply: Option<RemovalReply>,
     },
     /// The handle of registration `id` was dropped.
     Dropped {
         service: ServiceKey,
-        id: u64,
+        id: RegistrationId,
     },
 }
 
@@ -56,16 +57,16 @@ pub(super) enum Request {
 pub(super) enum Scope {
     All,
     OwnedBy(Owner),
-    /// Those that began before this registration of another session.
-    Before(u64),
+    /// Those that are older than this registration of another session.
+    OlderThan(RegistrationId),
 }
 
 impl Scope {
-    pub(super) fn includes(self, id: u64, owner: Owner) -> bool {
+    pub(super) fn includes(self, id: RegistrationId, owner: Owner) -> bool {
         match self {
             Self::All => true,
             Self::OwnedBy(only) => owner == only,
-            Self::Before(later) => id < later,
+            Self::OlderThan(newer) => id < newer,
         }
     }
 }
@@ -83,12 +84,12 @@ impl Request {
 
 #[derive(Debug)]
 pub(super) struct PutRequest {
-    pub(super) id: u64,
+    pub(super) id: RegistrationId,
     pub(super) owner: Owner,
     pub(super) service: ServiceKey,
     pub(super) value: Bytes,
     /// The registration that it reclaims. `None` takes the key over.
-    pub(super) reclaims: Option<u64>,
+    pub(super) reclaims: Option<RegistrationId>,
     pub(super) reply: oneshot::Sender<Result<Reclaimed>>,
 }
 
@@ -140,7 +141,11 @@ impl Requests {
     }
 
     /// Puts a service under its key, whoever holds that, as registration `id`.
-    pub(crate) async fn register(&self, id: u64, service: &Service) -> Result<Reclaimed> {
+    pub(crate) async fn register(
+        &self,
+        id: RegistrationId,
+        service: &Service,
+    ) -> Result<Reclaimed> {
         let owner = service.owner().unwrap_or_else(Owner::new);
         let (key, value) = (service.key.clone(), service.value.clone());
         self.put(id, owner, key, value, None).await
@@ -172,11 +177,11 @@ impl Requests {
     }
 
     /// Removes a service that another session holds by now, as registration `id`. Does not wait.
-    pub(crate) fn supersede(&self, id: u64, service: ServiceKey) {
+    pub(crate) fn supersede(&self, id: RegistrationId, service: ServiceKey) {
         // Fails if the session has ended, and holds nothing.
         let _ = self.send(Request::Remove {
             service,
-            scope: Scope::Before(id),
+            scope: Scope::OlderThan(id),
             why: Lost::Superseded,
             reply: None,
         });
@@ -194,11 +199,11 @@ impl Requests {
 
     async fn put(
         &self,
-        id: u64,
+        id: RegistrationId,
         owner: Owner,
         service: ServiceKey,
         value: Bytes,
-        reclaims: Option<u64>,
+        reclaims: Option<RegistrationId>,
     ) -> Result<Reclaimed> {
         self.check_size(&service, &value)?;
         let (reply, answer) = oneshot::channel();
@@ -250,7 +255,7 @@ impl Requests {
 
 /// The reclaiming half of a registration. Dropping it removes the service.
 pub(super) struct Reclaimer {
-    id: u64,
+    id: RegistrationId,
     owner: Owner,
     service: ServiceKey,
     requests: Requests,
@@ -259,7 +264,8 @@ pub(super) struct Reclaimer {
 #[async_trait]
 impl Reclaim for Reclaimer {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
-        let (id, service) = (self.requests.shared.next_id(), self.service.clone());
+        let id = self.requests.shared.next_id(self.id.generation());
+        let service = self.service.clone();
         let reclaims = Some(self.id);
         self.requests
             .put(id, self.owner, service, value, reclaims)

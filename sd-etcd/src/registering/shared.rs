@@ -1,14 +1,16 @@
 //! What the sessions of one client share.
 
-use sd_core::{LeaseId, Ttl};
+use super::contenders::Contenders;
+use sd_core::{Generation, LeaseId, RegistrationId, Ttl};
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 #[derive(Default)]
 pub(crate) struct Shared {
-    next_id: AtomicU64,
+    calls: AtomicU64,
+    pub(super) contenders: Arc<Contenders>,
     /// The newest last.
     leases: Mutex<Vec<SharedLease>>,
 }
@@ -20,9 +22,9 @@ struct SharedLease {
 }
 
 impl Shared {
-    /// Returns the id of a new registration, greater than all before it.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// Returns the id of a new registration, greater than all before it of this generation.
+    pub(crate) fn next_id(&self, generation: Generation) -> RegistrationId {
+        RegistrationId::new(generation, self.calls.fetch_add(1, Ordering::Relaxed))
     }
 
     fn leases(&self) -> MutexGuard<'_, Vec<SharedLease>> {

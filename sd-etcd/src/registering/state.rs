@@ -14,7 +14,8 @@
 //!
 //! A late request must not undo a newer one either. So every write is guarded by what is believed to
 //! stand under its key. If that was wrong, the write is sent again with what etcd says. By that a new
-//! service costs one request, and one that takes over the key of an earlier process two.
+//! service costs one request, and one that takes over the key of an earlier process two. A put is not
+//! sent, or sent again, if a newer registration of its service is there, in whatever session.
 
 mod leases;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod verification;
 use self::leases::{Lease, PendingGrant, Revocation};
 use super::{
     actions::{Action, Completion, QueuedPut, WriteBatch},
+    contenders::Contender,
     ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
     requests::{RemovalReply, Request, Requests},
@@ -37,7 +39,7 @@ use super::{
 use crate::{config::Options, support::retry_backoff};
 use sd_core::{Backoff, Deregistered, Error, LeaseId, Lost, LostLeases, ServiceKey, Ttl};
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 use tokio::time::Instant;
@@ -87,7 +89,7 @@ enum InFlight {
         is_repeated: bool,
     },
     /// Puts of these services.
-    Puts(HashSet<ServiceKey>),
+    Puts(HashMap<ServiceKey, Contender>),
     Removals,
     Revocation(Revocation),
     /// A verification or an examination. It is abandoned for what is more urgent.

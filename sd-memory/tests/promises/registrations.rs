@@ -330,7 +330,7 @@ async fn a_superseded_registration_is_not_put_back_beside_its_successor() {
     registry.delete(A);
     assert_eq!(soon(after.lost()).await, Lost::KeyDeleted);
 
-    assert!(matches!(before.reclaim("1").await, Err(Error::Closed)));
+    assert!(matches!(before.reclaim("1").await, Err(Error::Superseded)));
     assert_eq!(value(&registry, A), None);
     assert_eq!(reclaimed(&after, "2").await.loss(), None);
 }

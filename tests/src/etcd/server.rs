@@ -1,6 +1,11 @@
 //! One etcd process, its faults and its counters.
 
-use super::{admin::Admin, member::Member, metrics::Metrics, tls::ServerTls};
+use super::{
+    admin::Admin,
+    member::Member,
+    metrics::Metrics,
+    tls::{Certificate, ServerTls},
+};
 use crate::{
     network::connections_to,
     process::{Process, log_end},
@@ -86,6 +91,11 @@ impl Etcd {
     /// The address behind [`endpoint`](Self::endpoint), for a [`Proxy`](crate::Proxy).
     pub fn address(&self) -> SocketAddr {
         self.member.clients
+    }
+
+    /// Replaces the certificate that it shows, from the next handshake on.
+    pub fn show(&self, certificate: &Certificate) {
+        certificate.install(self.dir.path());
     }
 
     /// The id of the process. `None` if it was [killed](Self::kill).

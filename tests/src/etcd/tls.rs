@@ -2,9 +2,16 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use std::{fmt, fs, path::Path};
+
+/// Where an etcd of the harness is reached.
+const HOSTS: [&str; 2] = ["127.0.0.1", "localhost"];
+/// The names of an etcd's files.
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
+const TRUSTED: &str = "ca.pem";
 
 /// A private CA: signs the certificates of etcds and of clients.
 ///
@@ -46,23 +53,22 @@ impl Ca {
 
     /// A certificate for a client called `name`.
     pub fn client(&self, name: &str) -> Certificate {
-        let mut params = named(name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params)
+        self.sign(for_client(name))
     }
 
-    /// A certificate for a server at `hosts`: names, addresses or both.
-    pub fn server(&self, hosts: &[&str]) -> Certificate {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let mut params = CertificateParams::new(hosts).expect("hosts fit into a certificate");
-        // etcd's gateway is a client of its own server, and presents the same certificate. It must
-        // have no name, or etcd would treat it as a user's.
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        self.sign(params)
+    /// The same, but it has expired.
+    pub fn expired_client(&self, name: &str) -> Certificate {
+        self.sign(expired(for_client(name)))
+    }
+
+    /// A certificate for an etcd of the harness.
+    pub fn server(&self) -> Certificate {
+        self.sign(for_server())
+    }
+
+    /// The same, but it has expired.
+    pub fn expired_server(&self) -> Certificate {
+        self.sign(expired(for_server()))
     }
 
     fn sign(&self, mut params: CertificateParams) -> Certificate {
@@ -75,6 +81,31 @@ impl Ca {
             key: key.serialize_pem(),
         }
     }
+}
+
+fn for_client(name: &str) -> CertificateParams {
+    let mut params = named(name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn for_server() -> CertificateParams {
+    let hosts = HOSTS.map(str::to_owned);
+    let mut params = CertificateParams::new(hosts).expect("hosts fit into a certificate");
+    // etcd's gateway is a client of its own server, and presents the same certificate. It must
+    // have no name, or etcd would treat it as a user's.
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params
+}
+
+fn expired(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2020, 1, 2);
+    params
 }
 
 fn named(name: &str) -> CertificateParams {
@@ -105,7 +136,7 @@ impl ServerTls {
     pub(super) fn new(ca: &Ca) -> Self {
         Self {
             ca: ca.pem(),
-            server: ca.server(&["127.0.0.1", "localhost"]),
+            server: ca.server(),
             tester: ca.client("the test itself"),
             client_certificates: false,
         }
@@ -113,22 +144,26 @@ impl ServerTls {
 
     /// Writes the files for an etcd into `dir`, and returns the flags that name them.
     pub(crate) fn install(&self, dir: &Path) -> Vec<String> {
-        let write = |name: &str, pem: &str| {
-            let path = dir.join(name);
-            fs::write(&path, pem).expect("a certificate can be written");
-            path.display().to_string()
-        };
+        self.server.install(dir);
+        let file = |name: &str| dir.join(name).display().to_string();
         let mut flags = vec![
-            format!(
-                "--cert-file={}",
-                write("cert.pem", &self.server.certificate)
-            ),
-            format!("--key-file={}", write("key.pem", &self.server.key)),
+            format!("--cert-file={}", file(CERTIFICATE)),
+            format!("--key-file={}", file(KEY)),
         ];
         if self.client_certificates {
-            flags.push(format!("--trusted-ca-file={}", write("ca.pem", &self.ca)));
+            fs::write(dir.join(TRUSTED), &self.ca).expect("a certificate can be written");
+            flags.push(format!("--trusted-ca-file={}", file(TRUSTED)));
             flags.push("--client-cert-auth".to_owned());
         }
         flags
+    }
+}
+
+impl Certificate {
+    /// Writes the files of an etcd, which reads them at each handshake.
+    pub(super) fn install(&self, dir: &Path) {
+        for (name, pem) in [(CERTIFICATE, &self.certificate), (KEY, &self.key)] {
+            fs::write(dir.join(name), pem).expect("a certificate can be written");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     registry_log::{LoggedChange, Position, RegistryLog},
     view::View,
 };
-use sd_core::{Bytes, Codec, DefaultCodec, Event, Key, Prefix, Status};
+use sd_core::{Bytes, Codec, DefaultCodec, Event, Key, Prefix};
 use sd_memory::{Backup, Registry};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -206,19 +206,18 @@ impl CheckerState {
             return self.violate(format!("c{consumer} is shown something after its end"));
         };
         let is_empty = event.instances().is_empty();
-        // An instance that is draining may go at once.
-        let was_full = view.latest().is_some_and(|latest| {
-            let mut before = latest.instances().iter();
-            !latest.instances().is_empty() && before.all(|i| i.status() == Status::Serving)
-        });
+        let latest = view.latest();
+        let was_full = latest.is_some_and(|latest| !latest.instances().is_empty());
         let mut shown = view.show(event, &self.registry_log, &self.outages, now);
         let losses = view.check_losses(now);
         if !self.left_out.contains(&Kind::MassLoss) {
             shown = shown.and_then(|line| losses.map(|()| line));
         }
         let long_ready = view.ready().is_some_and(|ready| ready + ESTABLISHED <= now);
+        // An instance that announced it may go at once.
         let was_emptied = was_full
             && is_empty
+            && view.announced() == 0
             && view.grace >= FULL_GRACE
             && long_ready
             && !self.outages.is_cut_off();
@@ -275,6 +274,11 @@ impl CheckerState {
     /// A fault is about to be done to the registry, which `rebuild` loses everything.
     pub(super) fn fault(&mut self, fault: &Fault, now: Instant) {
         self.outages.fault(fault, now);
+        if let Fault::ExpireAll = fault {
+            for view in self.views.values_mut() {
+                view.lose_all(now);
+            }
+        }
         if let Fault::Rebuild { .. } = fault {
             let changes = self.registry_log.rebuild();
             self.read(changes);

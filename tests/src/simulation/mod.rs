@@ -23,13 +23,14 @@
 //! - *After calm*: whoever is to be registered stands, and nobody else; every consumer is live and
 //!   shows just what is there.
 //! - *A reload* (new registrars of the same keys on one client, while the old ones drain, go on for a
-//!   while, or are dropped, in the middle of a call too): the newest registrar of a key stands.
+//!   while, or are dropped, in the middle of a call too): the registrar of a key that was told to
+//!   register last stands.
 //! - *A rollback* (the registry is put back to a backup, its counter bumped or not): every living
 //!   provider's key is back, however long the entry lives that a predecessor had when the backup was
 //!   made.
 //! - *A mass loss* (all leases end at once; providers are cut off, and no consumer is): a consumer
 //!   never loses more than half of three or more instances within its grace period, unless they
-//!   announced it.
+//!   announced it. After the end of all leases it is not empty for that long.
 //! - *Stalls* (1.3 s every 6 s): what is gone is shown for three grace periods at most.
 //! - *Panics* of codecs, factories, targets and clients: one entry, endpoint or call is lost, or the
 //!   last state that is shown says that it has ended.
@@ -42,6 +43,7 @@ pub mod faults;
 mod foreign;
 mod history;
 mod invariants;
+mod mass_loss;
 mod offer;
 mod outages;
 mod plan;

@@ -113,7 +113,7 @@ impl Offer {
         loop {
             match self.registrar.register().await {
                 Ok(()) => return self.joined(turn, checker),
-                Err(Error::Closed) => return,
+                Err(Error::Closed | Error::Superseded) => return,
                 Err(error) if error.is_transient() => {
                     return checker.violate(format!("{} gave up: {error}", self.who));
                 }

@@ -47,7 +47,7 @@ pub enum Action {
 pub enum Reload {
     /// They deregister at the same moment.
     Drain,
-    /// They deregister a while later, if they stand, or else at the same moment.
+    /// They deregister a while later, and go on until then.
     Overlap,
     /// They are dropped, in the middle of a call if they are in one.
     Drop,

@@ -110,11 +110,7 @@ impl Provider {
         let old = std::mem::replace(&mut self.offers, new);
         match how {
             Reload::Drain => self.replaced(old, Duration::ZERO),
-            Reload::Overlap => {
-                let (stand, others) = old.into_iter().partition(|old| old.place().is_some());
-                self.replaced(stand, OVERLAP);
-                self.replaced(others, Duration::ZERO);
-            }
+            Reload::Overlap => self.replaced(old, OVERLAP),
             Reload::Drop | Reload::Retry => self.dropped(&old),
         }
         self.joined = false;

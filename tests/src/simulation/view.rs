@@ -2,6 +2,7 @@
 
 use super::{
     consumer::FOLLOWING,
+    mass_loss::{MANY, MassLoss},
     outages::Outages,
     registry_log::{RegistryLog, Version},
 };
@@ -18,8 +19,6 @@ use tokio::time::Instant;
 /// A consumer that became ready less than this ago may be between its first list and its first
 /// watch, and has nothing to have trouble with.
 const SETTLED: Duration = Duration::from_secs(10);
-/// The loss of fewer instances is never many at once.
-const MANY: usize = 3;
 /// A removal is held for so many grace periods at most, as long as there are stalls and no other
 /// trouble.
 const MOST_GRACES: u32 = 3;
@@ -47,6 +46,7 @@ pub(super) struct View {
     levels: VecDeque<Level>,
     /// How many went with the newest state.
     gone: Gone,
+    mass_loss: MassLoss,
     ended: bool,
 }
 
@@ -83,12 +83,18 @@ impl View {
             latest: None,
             levels: VecDeque::new(),
             gone: Gone::default(),
+            mass_loss: MassLoss::default(),
             ended: false,
         }
     }
 
     pub(super) fn latest(&self) -> Option<&Event> {
         self.latest.as_ref()
+    }
+
+    /// How many instances have gone with the newest state that had announced it.
+    pub(super) fn announced(&self) -> usize {
+        self.gone.announced
     }
 
     /// Whether it has shown its last state.
@@ -99,6 +105,13 @@ impl View {
     /// Since when it has shown something.
     pub(super) fn ready(&self) -> Option<Instant> {
         self.ready
+    }
+
+    /// All leases end now.
+    pub(super) fn lose_all(&mut self, now: Instant) {
+        if let Some(latest) = &self.latest {
+            self.mass_loss.begin(latest, self.grace, now);
+        }
     }
 
     /// Takes a new state. Returns what changed, or the broken promise.
@@ -169,6 +182,7 @@ impl View {
         if !held.is_empty() {
             line.push_str(&format!("; held: {}", held.join(" ")));
         }
+        self.mass_loss.check(&event, self.gone.announced, now)?;
         self.ready.get_or_insert(now);
         self.latest = Some(event);
         Ok(line)

@@ -1,7 +1,7 @@
 //! Row 28: registrars that follow each other under one key on one client.
 
 use crate::*;
-use sd_core::{Client, Deregistered, Error, Registrar, RegistrarStatus};
+use sd_core::{Client, Deregistered, Error, Registrar, RegistrarStatus, Updated};
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 
@@ -139,6 +139,156 @@ async fn an_update_of_the_old_one_never_overwrites_its_successor() {
     let status = old.status().borrow();
     assert!(matches!(*status, RegistrarStatus::Superseded), "{status}");
     stands(&registry, &new).await;
+}
+
+fn is_superseded(registrar: &Registrar) -> bool {
+    matches!(*registrar.status().borrow(), RegistrarStatus::Superseded)
+}
+
+/// Two registrars of one key, with these TTLs.
+fn two_registrars(client: &MemoryClient, ttls: [u64; 2]) -> [Arc<Registrar>; 2] {
+    let services = [(OLD, ttls[0]), (NEW, ttls[1])].map(|(value, ttl)| {
+        let ttl = Ttl::from_secs(ttl).unwrap();
+        service(KEY, value).with_ttl(ttl)
+    });
+    services.map(|service| Arc::new(Registrar::new(client.clone(), service)))
+}
+
+/// Row 28: the old one was told to register before its successor, and gets through after it.
+#[tokio::test(start_paused = true)]
+async fn who_still_tries_to_register_does_not_take_the_key_from_its_successor() {
+    for (ttls, is_deregistering) in [
+        ([10, 10], false),
+        ([10, 30], false),
+        ([10, 10], true),
+        ([10, 30], true),
+    ] {
+        let registry = Registry::new();
+        let client = registry.client();
+        let [old, new] = two_registrars(&client, ttls);
+        if is_deregistering {
+            // It waits for its own removal.
+            old.register().await.unwrap();
+            registry.freeze();
+            let old = old.clone();
+            tokio::spawn(async move { old.deregister().await });
+            sleep(millis(1)).await;
+        } else {
+            registry.refuse(Error::unavailable("down"));
+        }
+        let trying = tokio::spawn({
+            let old = old.clone();
+            async move { old.register().await }
+        });
+        // Until it waits for its next attempt.
+        sleep(seconds(3)).await;
+        registry.accept();
+        let (registered, ()) = tokio::join!(new.register(), async {
+            sleep(millis(1)).await;
+            registry.thaw();
+        });
+        registered.unwrap();
+
+        let answer = trying.await.unwrap();
+        assert!(matches!(answer, Err(Error::Superseded)), "{answer:?}");
+        assert!(is_superseded(&old));
+        // A new value is none that asks for the key.
+        assert_eq!(old.update(OLD).await.unwrap(), Updated::Remembered);
+        sleep(seconds(600)).await;
+        assert_eq!(registry.get(KEY).unwrap().value, NEW);
+        assert_eq!(old.deregister().await.unwrap(), Deregistered::NotOurs);
+        assert!(new.status().borrow().is_registered());
+
+        // Told again, it is the newest.
+        old.register().await.unwrap();
+        assert_eq!(registry.get(KEY).unwrap().value, OLD);
+        sleep(seconds(1)).await;
+        assert!(is_superseded(&new));
+    }
+}
+
+/// Row 28: what a registrar does by itself, after a lost lease or a deleted key, is nothing that it was
+/// told.
+#[tokio::test(start_paused = true)]
+async fn who_was_told_to_register_last_is_back_after_a_loss_before_whoever_still_tries() {
+    let registry = Registry::new();
+    let client = registry.client();
+    let [old, new] = two_registrars(&client, [10, 10]);
+    new.register().await.unwrap();
+    old.register().await.unwrap();
+    new.register().await.unwrap();
+    assert!(is_superseded(&old));
+    registry.expire_lease(&client.lease_id().unwrap());
+    let is_lost = |status: &RegistrarStatus| matches!(status, RegistrarStatus::Reclaiming { .. });
+    new.status().wait_for(is_lost).await.unwrap();
+    registry.refuse(Error::unavailable("down"));
+    let another = registrar(&client, OLD);
+    let trying = timeout(millis(1), another.register()).await;
+    assert!(trying.is_err(), "{trying:?}");
+    // Again the last one, although it still tries to reclaim.
+    let again = new.register();
+    let (registered, ()) = tokio::join!(again, async {
+        sleep(seconds(5)).await;
+        registry.accept();
+    });
+    registered.unwrap();
+    sleep(seconds(10)).await;
+    assert!(is_superseded(&another));
+    stands(&registry, &new).await;
+}
+
+/// Row 28: whatever several registrars of one key are told while the registry comes and goes.
+#[tokio::test(start_paused = true)]
+async fn of_several_registrars_the_one_told_last_stands() {
+    for seed in 0..300 {
+        let registry = Registry::new();
+        let client = registry.client();
+        fastrand::seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let ttls = [10, 20].map(|ttl| Ttl::from_secs(ttl).unwrap());
+        let registrars: Vec<_> = (0..3)
+            .map(|n| service(KEY, [OLD, NEW, ADDRESS][n]).with_ttl(ttls[random.usize(..2)]))
+            .map(|service| Arc::new(Registrar::new(client.clone(), service)))
+            .collect();
+        let tell = |who: usize, what: u8| {
+            let registrar = registrars[who].clone();
+            tokio::spawn(async move {
+                match what {
+                    0 => drop(registrar.deregister().await),
+                    1 => drop(registrar.update(format!("10.9.0.{who}:80")).await),
+                    _ => drop(registrar.register().await),
+                }
+            });
+        };
+        for _ in 0..20 {
+            match random.u8(..8) {
+                0 => registry.fail_next(random.usize(1..4), Error::exhausted("no space")),
+                1 => registry.refuse(Error::unavailable("down")),
+                2 => registry.accept(),
+                3 => registry.delay(millis(random.u64(..50))),
+                4 => drop(client.lease_id().map(|lease| registry.expire_lease(&lease))),
+                _ => tell(random.usize(..3), random.u8(..5)),
+            }
+            // In the order in which they are told.
+            tokio::task::yield_now().await;
+            sleep(millis(random.u64(..300))).await;
+        }
+        let last = random.usize(..3);
+        tell(last, 2);
+        registry.accept();
+        sleep(seconds(60)).await;
+
+        let statuses: Vec<_> = registrars
+            .iter()
+            .map(|it| it.status().borrow().to_string())
+            .collect();
+        let are_registered: Vec<_> = registrars
+            .iter()
+            .map(|it| it.status().borrow().is_registered())
+            .collect();
+        let expected: Vec<_> = (0..3).map(|n| n == last).collect();
+        assert_eq!(are_registered, expected, "seed {seed}: {statuses:?}");
+    }
 }
 
 /// Row 28: a registrar for each try, in a loop, with calls that are given up at any moment.

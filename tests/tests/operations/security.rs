@@ -1,6 +1,7 @@
 //! Wrong credentials, rights and certificates.
 
 use crate::*;
+use sd_core::RegistrarStatus;
 use sd_etcd::Tls;
 use sd_tests::Ca;
 
@@ -135,6 +136,16 @@ async fn a_provider_may_not_read_its_keys() {
     etcd.withdraw("provider", "/services/").await;
 
     monitor.shows("a provider may not read its keys").await;
+    let is_shown = |status: &RegistrarStatus| {
+        matches!(
+            status,
+            RegistrarStatus::Registered {
+                unverified: Some(_),
+                ..
+            }
+        )
+    };
+    registrar.status().wait_for(is_shown).await.unwrap();
 }
 
 #[tokio::test]

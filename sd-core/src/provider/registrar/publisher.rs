@@ -7,7 +7,7 @@ use crate::{
         registration_state::RegistrationState,
         status::{RegistrarStatus, Updated},
     },
-    registry::{Deregistered, LeaseProof, Result, Service, Unproven},
+    registry::{Deregistered, LeaseProof, Result, Service},
 };
 use std::{future::pending, sync::Arc};
 use tokio::{sync::watch, time::Instant};
@@ -56,11 +56,8 @@ impl Publisher {
     ) {
         let mut new = state.status();
         let proof = proof.filter(|_| new.is_registered());
-        if let RegistrarStatus::Registered { ttl, unproven, .. } = &mut new
-            && let Some(proof) = proof
-        {
-            *unproven = proof.unproven();
-            *ttl = proof.ttl();
+        if let Some(proof) = proof {
+            new.set_lease_status(proof.status());
         }
         let old = self.status.borrow().clone();
         if !new.same(&old) {
@@ -84,14 +81,10 @@ impl Publisher {
         let status = self.status.borrow().clone();
         let proof = proof.cloned();
         async move {
-            let (Some(proof), RegistrarStatus::Registered { ttl, unproven, .. }) =
-                (proof, &*status)
-            else {
+            let (Some(proof), Some(published)) = (proof, status.lease_status()) else {
                 return pending().await;
             };
-            proof
-                .until(|new_ttl, new| new_ttl != *ttl || !Unproven::same(new, unproven.as_ref()))
-                .await;
+            proof.until(|status| !status.same(&published)).await;
         }
     }
 }

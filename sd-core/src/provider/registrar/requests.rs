@@ -1,6 +1,6 @@
 //! The requests of the owner to the registrar's task.
 
-use crate::provider::registration_state::Input;
+use crate::{provider::registration_state::Input, registry::Generation};
 use bytes::Bytes;
 
 /// What the owner has asked for: for each kind of request the number of the last call, and the
@@ -11,7 +11,8 @@ use bytes::Bytes;
 pub(super) struct Requests {
     /// The number of the last call of any kind.
     pub(super) last_call: u64,
-    pub(super) register: u64,
+    /// With the generation of the registration that is asked for.
+    pub(super) register: Option<(u64, Generation)>,
     pub(super) deregister: u64,
     pub(super) update: u64,
     pub(super) value: Bytes,
@@ -22,7 +23,7 @@ impl Requests {
     pub(super) fn new(value: Bytes) -> Self {
         Self {
             last_call: 0,
-            register: 0,
+            register: None,
             deregister: 0,
             update: 0,
             value,
@@ -34,8 +35,9 @@ impl Requests {
     pub(super) fn since(&self, seen: u64, stopped: bool) -> Vec<Input> {
         let update = (self.update > seen).then(|| Input::Update(self.value.clone()));
         let deregister = (self.deregister > seen).then_some(Input::Deregister);
-        let register = self.register > seen.max(self.deregister) && !stopped;
-        let register = register.then_some(Input::Register);
+        let is_wanted = |call: &u64| *call > seen.max(self.deregister) && !stopped;
+        let register = self.register.filter(|(call, _)| is_wanted(call));
+        let register = register.map(|(_, generation)| Input::Register(generation));
         [update, deregister, register]
             .into_iter()
             .flatten()

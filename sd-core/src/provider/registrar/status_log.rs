@@ -54,6 +54,12 @@ impl StatusLog {
                 unproven: Some(unproven),
                 ..
             } => tracing::debug!(service = %Escaped(service), %unproven, "registration unproven"),
+            RegistrarStatus::Registered {
+                unverified: Some(why),
+                ..
+            } => {
+                tracing::debug!(service = %Escaped(service), error = %ErrorChain(why), "registration not verified");
+            }
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
@@ -157,6 +163,7 @@ mod tests {
             ttl: None,
             unproven: None,
             error: None,
+            unverified: None,
             edit: None,
         }
     }

@@ -94,10 +94,12 @@ impl RegistrarTask {
     /// How `action` ended; `None` if another one replaces it.
     async fn complete(&mut self, action: &Action) -> Option<Completion> {
         let registration = self.registration.as_ref();
+        let service = self.service.clone();
+        let service = service.with_generation(self.state.generation());
         let mut completion = pin!(carry_out(
             action,
             &*self.client,
-            &self.service,
+            &service,
             registration,
             self.state.unleased_edit().cloned(),
         ));
@@ -142,19 +144,12 @@ impl RegistrarTask {
                 let (key, lease) = self.keep(registration);
                 Input::Reclaimed { key, lease }
             }
-            // A reclaim that finds the successor answers in one way or another. Why, the handle says.
-            Completion::Reclaimed(_) if self.is_superseded() => Input::Superseded,
             Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
             Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
             Completion::Lost(lost) => Input::Lost(lost),
             Completion::Deregistered(outcome) => Input::Deregistered(outcome),
             Completion::TimerFired => Input::TimerFired,
         }
-    }
-
-    fn is_superseded(&self) -> bool {
-        let loss = self.registration.as_ref().and_then(Registration::loss);
-        loss == Some(Lost::Superseded)
     }
 
     fn keep(&mut self, registration: Registration) -> (Key, LeaseId) {

@@ -1,13 +1,13 @@
 //! The inputs and the actions of a [`RegistrationState`](super::RegistrationState).
 
-use crate::registry::{Deregistered, Error, Key, LeaseId, Lost, Result};
+use crate::registry::{Deregistered, Error, Generation, Key, LeaseId, Lost, Result};
 use bytes::Bytes;
 
 /// What has happened.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The owner asks to be registered.
-    Register,
+    /// The owner asks to be registered, in this generation.
+    Register(Generation),
     /// The owner has a new value.
     Update(Bytes),
     /// The owner asks to be deregistered.
@@ -22,8 +22,6 @@ pub(crate) enum Input {
     Reclaimed { key: Key, lease: LeaseId },
     /// [`Action::Reclaim`] has found an entry of somebody else.
     Taken { value: Bytes },
-    /// [`Action::Reclaim`] has found another registration of the same client.
-    Superseded,
     /// [`Action::Reclaim`] has failed.
     ReclaimFailed(Error),
     /// [`Action::Deregister`] has ended.

@@ -51,6 +51,7 @@ impl RegistrationState {
                 self.begin(Action::Idle, Some(at))
             }
             _ if matches!(error, Error::Closed) => self.end(RegistrarStatus::Closed),
+            _ if matches!(error, Error::Superseded) => self.superseded(),
             Phase::Taken { retake_at, .. } => {
                 *retake_at = Some(now + self.retake.failed(now));
                 if newest {
@@ -72,7 +73,10 @@ impl RegistrationState {
         }
         match lost {
             Lost::Taken { value } => self.taken(value, now),
-            Lost::Superseded => self.end(RegistrarStatus::Superseded),
+            Lost::Superseded => {
+                self.may_hold_entry = false;
+                self.superseded()
+            }
             Lost::Closed => self.end(RegistrarStatus::Closed),
             Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
             Lost::Overwritten { value } if self.is_edit(&value) => {
@@ -122,6 +126,9 @@ impl RegistrationState {
         newest: bool,
         now: Instant,
     ) -> Option<Action> {
+        if matches!(error, Error::Superseded) {
+            return self.lost(Lost::Superseded, now);
+        }
         if let Phase::Removing(step) = self.phase {
             return self.next_removal_step(step, now);
         }

@@ -62,7 +62,7 @@ fn is_put(action: &Action) -> bool {
 fn is_request(input: &Input) -> bool {
     matches!(
         input,
-        Input::Register | Input::Update(_) | Input::Deregister
+        Input::Register(_) | Input::Update(_) | Input::Deregister
     )
 }
 
@@ -73,7 +73,6 @@ fn is_answer(input: &Input) -> bool {
             | Input::RegisterFailed(_)
             | Input::Reclaimed { .. }
             | Input::ReclaimFailed(_)
-            | Input::Superseded
             | Input::Taken { .. }
     )
 }
@@ -88,10 +87,7 @@ fn ends(input: &Input, action: &Action) -> bool {
         Action::AwaitLoss => matches!(input, Input::Lost(_)),
         Action::Reclaim(_) => matches!(
             input,
-            Input::Reclaimed { .. }
-                | Input::Taken { .. }
-                | Input::Superseded
-                | Input::ReclaimFailed(_)
+            Input::Reclaimed { .. } | Input::Taken { .. } | Input::ReclaimFailed(_)
         ),
         Action::Deregister => matches!(input, Input::Deregistered(_)),
     }
@@ -128,6 +124,8 @@ struct Checked {
     in_a_row: u32,
     /// How many attempts failed since one succeeded, or since the owner began anew.
     failures: u32,
+    /// The generation that the owner has asked for last, and whether an attempt has had it.
+    asked: Option<(Generation, bool)>,
 }
 
 impl Checked {
@@ -141,7 +139,14 @@ impl Checked {
             again: false,
             in_a_row: 0,
             failures: 0,
+            asked: None,
         }
+    }
+
+    /// Whether the owner has asked again since the last attempt to register began.
+    fn is_asked_again(&self) -> bool {
+        let is_removing = matches!(self.state.status(), RegistrarStatus::Deregistering);
+        self.asked.is_some_and(|(_, was_tried)| !was_tried) && !is_removing
     }
 
     fn on(&mut self, input: Input) -> Option<Action> {
@@ -178,7 +183,8 @@ impl Checked {
 
     fn request(&mut self, input: &Input) {
         match input {
-            Input::Register => {
+            Input::Register(generation) => {
+                self.asked = Some((*generation, false));
                 let status = self.state.status();
                 match status {
                     RegistrarStatus::Deregistering => self.again = true,
@@ -200,13 +206,23 @@ impl Checked {
             Input::Registered { .. } if matches!(self.state.action, Action::Register(_)) => {
                 self.take_over = false;
             }
-            // Another registration has the key, or there is no client any more.
-            Input::Lost(Lost::Superseded | Lost::Closed | Lost::Deregistered)
+            // A newer registration has the key.
+            Input::Lost(Lost::Superseded)
+            | Input::RegisterFailed(Error::Superseded)
+            | Input::ReclaimFailed(Error::Superseded)
+                if ends(input, &self.state.action) =>
+            {
+                if self.is_asked_again() {
+                    self.take_over = true;
+                    self.failures = 0;
+                } else {
+                    self.allowed = Allowed::Nothing;
+                }
+            }
+            // There is no client any more.
+            Input::Lost(Lost::Closed | Lost::Deregistered)
                 if self.state.action == Action::AwaitLoss =>
             {
-                self.allowed = Allowed::Nothing;
-            }
-            Input::Superseded if matches!(self.state.action, Action::Reclaim(_)) => {
                 self.allowed = Allowed::Nothing;
             }
             _ => {}
@@ -225,6 +241,9 @@ impl Checked {
         if matches!(action, Action::Register(_)) {
             let may = self.take_over || self.state.options.retake;
             assert!(may, "taken from somebody: {step:?}");
+            let asked = self.asked.as_mut().expect("the owner has asked");
+            asked.1 = true;
+            assert_eq!(self.state.generation(), asked.0, "{step:?}");
         }
     }
 
@@ -232,7 +251,7 @@ impl Checked {
     fn check_delay(&mut self, input: &Input, action: Option<&Action>, step: &Step) {
         let at_once = action.is_some_and(is_put);
         match input {
-            Input::Register | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
+            Input::Register(_) | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
             Input::Registered { .. } | Input::Reclaimed { .. } => self.failures = 0,
             _ => {}
         }
@@ -301,6 +320,7 @@ fn input() -> impl Strategy<Value = Input> {
             1 => Just(denied()),
             1 => Just(Error::Invalid(Invalid::EmptyKey)),
             1 => Just(Error::Closed),
+            1 => Just(Error::Superseded),
         ]
     };
     let gone = prop_oneof![
@@ -310,7 +330,7 @@ fn input() -> impl Strategy<Value = Input> {
         error().prop_map(Err),
     ];
     prop_oneof![
-        1 => Just(Input::Register),
+        1 => Just(()).prop_map(|()| Input::Register(Generation::new())),
         1 => value().prop_map(Input::Update),
         1 => Just(Input::Deregister),
         2 => Just(Input::Registered { key: key(), lease: lease() }),
@@ -318,7 +338,6 @@ fn input() -> impl Strategy<Value = Input> {
         2 => lost.prop_map(Input::Lost),
         1 => Just(Input::Reclaimed { key: key(), lease: lease() }),
         1 => Just(Input::Taken { value: "x".into() }),
-        1 => Just(Input::Superseded),
         2 => error().prop_map(Input::ReclaimFailed),
         1 => gone.prop_map(Input::Deregistered),
         3 => Just(Input::TimerFired),
@@ -344,8 +363,10 @@ enum Op {
     Take,
     /// The other holder lets the key go.
     Leave,
-    /// The registration ends for good.
-    End(Lost),
+    /// The client is closed.
+    Close,
+    /// Another registrar of the client registers.
+    Supersede,
     /// The current action ends with this response.
     Answer(Response),
     /// The time of the timer comes.
@@ -373,7 +394,6 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Response::LostAfter),
         2 => Just(Response::Denied),
     ];
-    let end = prop::sample::select(vec![Lost::Superseded, Lost::Closed]);
     let vanish = prop::sample::select(vec![
         Lost::LeaseExpired,
         Lost::KeyDeleted,
@@ -388,7 +408,8 @@ fn op() -> impl Strategy<Value = Op> {
         40 => value().prop_map(Op::Edit),
         20 => Just(Op::Take),
         20 => Just(Op::Leave),
-        3 => end.prop_map(Op::End),
+        1 => Just(Op::Close),
+        20 => Just(Op::Supersede),
         200 => response.prop_map(Op::Answer),
         2 => Just(Op::Answer(Response::Closed)),
         100 => Just(Op::Fire),
@@ -419,6 +440,8 @@ struct Simulation {
     own: Bytes,
     /// What somebody has made of it.
     edit: Option<Bytes>,
+    /// The registration that has superseded ours, also while its entry is gone.
+    successor: Option<Generation>,
 }
 
 impl Simulation {
@@ -433,6 +456,7 @@ impl Simulation {
             excused: false,
             own: Bytes::from(VALUES[0]),
             edit: None,
+            successor: None,
         }
     }
 
@@ -467,7 +491,7 @@ impl Simulation {
             Op::Register => {
                 self.wants = true;
                 self.excused = false;
-                self.tell(Input::Register);
+                self.tell(Input::Register(Generation::new()));
             }
             Op::Update(value) => {
                 self.own = value.clone();
@@ -502,11 +526,16 @@ impl Simulation {
                 self.lose(Lost::Taken { value });
             }
             Op::Leave => self.leave(),
-            Op::End(why) => {
+            Op::Close => {
                 if self.is_held {
-                    self.end(&why);
-                    self.lose(why);
+                    self.close();
+                    self.lose(Lost::Closed);
                 }
+            }
+            Op::Supersede => {
+                self.successor = Some(Generation::new());
+                self.entry = Some((Holder::Other, "theirs".into()));
+                self.lose(Lost::Superseded);
             }
             Op::Answer(response) => self.answer(response),
             Op::Fire => {
@@ -533,18 +562,30 @@ impl Simulation {
     }
 
     fn leave(&mut self) {
+        self.successor = None;
         if matches!(self.entry, Some((Holder::Other, _))) {
             self.entry = None;
         }
     }
 
-    /// Another registration has the entry from now on, or the closed client removed it.
-    fn end(&mut self, why: &Lost) {
-        let value = Bytes::from("theirs");
+    /// The closed client removes the entry.
+    fn close(&mut self) {
         self.entry.take_if(|(holder, _)| *holder == Holder::Us);
-        if *why == Lost::Superseded {
-            self.entry = Some((Holder::Other, value));
-        }
+    }
+
+    /// Whether the client refuses a put, since a newer registration has the key.
+    fn is_refused(&self, action: &Action) -> bool {
+        let generation = self.checked.state.generation();
+        self.successor.is_some_and(|successor| match action {
+            Action::Register(_) => generation < successor,
+            _ => true,
+        })
+    }
+
+    /// A newer registration has the key. The owner may have asked again meanwhile.
+    fn superseded(&mut self) {
+        self.edit = None;
+        self.excused |= !self.checked.is_asked_again();
     }
 
     fn lose(&mut self, why: Lost) {
@@ -555,9 +596,15 @@ impl Simulation {
 
     /// The effect of a put on the registry.
     fn apply(&mut self, action: &Action) {
+        if self.is_refused(action) {
+            return;
+        }
         let free = !matches!(self.entry, Some((Holder::Other, _)));
         match action {
-            Action::Register(value) => self.entry = Some((Holder::Us, value.clone())),
+            Action::Register(value) => {
+                self.successor = None;
+                self.entry = Some((Holder::Us, value.clone()));
+            }
             Action::Reclaim(value) if free => self.entry = Some((Holder::Us, value.clone())),
             _ => return,
         }
@@ -567,7 +614,7 @@ impl Simulation {
     fn answer(&mut self, response: Response) {
         let action = self.action();
         if response == Response::Closed && !matches!(action, Action::Idle | Action::AwaitLoss) {
-            self.end(&Lost::Closed);
+            self.close();
         }
         match &action {
             // Nothing to answer: time goes on.
@@ -575,7 +622,10 @@ impl Simulation {
             Action::AwaitLoss => {
                 if let Some(lost) = self.loss.take() {
                     self.is_held = false;
-                    self.excused |= matches!(lost, Lost::Superseded | Lost::Closed);
+                    self.excused |= lost == Lost::Closed;
+                    if lost == Lost::Superseded {
+                        self.superseded();
+                    }
                     let edit = self.edit_of(&lost);
                     self.tell(Input::Lost(lost));
                     if let Some(edit) = edit {
@@ -588,6 +638,7 @@ impl Simulation {
             Action::Register(value) | Action::Reclaim(value) => {
                 let result = match response {
                     Response::Closed => Err(Error::Closed),
+                    Response::Ok if self.is_refused(&action) => Err(Error::Superseded),
                     _ if *value == UNACCEPTABLE => Err(Error::Invalid(Invalid::EmptyKey)),
                     Response::Ok | Response::LostAfter => {
                         self.apply(&action);
@@ -640,7 +691,10 @@ impl Simulation {
             (Err(error), _) => {
                 let is_first = matches!(self.checked.state.phase, Phase::Registering { .. });
                 let is_final = is_first && !error.is_transient();
-                self.excused |= is_final || matches!(error, Error::Closed);
+                match error {
+                    Error::Superseded => self.superseded(),
+                    _ => self.excused |= is_final || matches!(error, Error::Closed),
+                }
                 match is_register {
                     true => Input::RegisterFailed(error),
                     false => Input::ReclaimFailed(error),

@@ -58,6 +58,7 @@ impl Phase {
                 lease: lease.clone(),
                 ttl: None,
                 unproven: None,
+                unverified: None,
                 error: error.clone(),
                 edit: edit.cloned(),
             },

@@ -89,7 +89,6 @@ impl RegistrationState {
         self.may_hold_entry = !matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
         self.removed = Some(outcome.clone());
         if std::mem::take(&mut self.register_next) {
-            self.retry.reset();
             return self.begin_registering();
         }
         self.end(match outcome {

@@ -20,6 +20,11 @@ fn options() -> Options {
     }
 }
 
+/// The owner asks to be registered.
+fn asked() -> Input {
+    Input::Register(Generation::new())
+}
+
 /// A state and its clock.
 struct Fixture {
     state: RegistrationState,
@@ -40,7 +45,7 @@ impl Fixture {
 
     fn registered() -> Self {
         let mut it = Self::new();
-        it.on(Input::Register);
+        it.on(asked());
         it.on(registered());
         it
     }
@@ -63,59 +68,63 @@ impl Fixture {
         };
         let lost = || Input::Lost(Lost::LeaseExpired);
         let taken = || Input::Lost(Lost::Taken { value: "x".into() });
-        use Input::{Deregister, Register, TimerFired, Update};
+        use Input::{Deregister, TimerFired, Update};
         add("idle", &[]);
-        add("registering", &[Register]);
+        add("registering", &[asked()]);
         add(
             "backing off",
-            &[Register, Input::RegisterFailed(transient())],
+            &[asked(), Input::RegisterFailed(transient())],
         );
-        add("registered", &[Register, registered()]);
-        add("writing", &[Register, registered(), Update("h:2".into())]);
+        add("registered", &[asked(), registered()]);
+        add("writing", &[asked(), registered(), Update("h:2".into())]);
         add(
             "writing later",
             &[
-                Register,
+                asked(),
                 registered(),
                 Update("h:2".into()),
                 Input::ReclaimFailed(transient()),
             ],
         );
-        add("lost", &[Register, registered(), lost()]);
-        add("reclaiming", &[Register, registered(), lost(), TimerFired]);
-        add("taken", &[Register, registered(), taken()]);
+        add("lost", &[asked(), registered(), lost()]);
+        add("reclaiming", &[asked(), registered(), lost(), TimerFired]);
+        add("taken", &[asked(), registered(), taken()]);
         add(
             "looking again",
-            &[Register, registered(), taken(), TimerFired],
+            &[asked(), registered(), taken(), TimerFired],
         );
         add(
             "taking over",
-            &[Register, registered(), taken(), TimerFired, Register],
+            &[asked(), registered(), taken(), TimerFired, asked()],
         );
-        add("announcing", &[Register, registered(), Deregister]);
+        add("announcing", &[asked(), registered(), Deregister]);
         add(
             "draining",
-            &[Register, registered(), Deregister, reclaimed()],
+            &[asked(), registered(), Deregister, reclaimed()],
         );
-        add("removing", &[Register, Deregister]);
+        add("removing", &[asked(), Deregister]);
         add(
             "removed",
             &[
-                Register,
+                asked(),
                 Deregister,
                 Input::Deregistered(Ok(Deregistered::Removed)),
             ],
         );
-        add("failed", &[Register, Input::RegisterFailed(permanent())]);
+        add("failed", &[asked(), Input::RegisterFailed(permanent())]);
         add(
             "superseded",
-            &[Register, registered(), Input::Lost(Lost::Superseded)],
+            &[asked(), registered(), Input::Lost(Lost::Superseded)],
+        );
+        add(
+            "superseded before it was registered",
+            &[asked(), Input::RegisterFailed(Error::Superseded)],
         );
         add(
             "closed",
-            &[Register, registered(), Input::Lost(Lost::Closed)],
+            &[asked(), registered(), Input::Lost(Lost::Closed)],
         );
-        add("aborted", &[Register, registered()]);
+        add("aborted", &[asked(), registered()]);
         let (_, aborted) = fixtures.last_mut().expect("a fixture");
         aborted.abort();
         fixtures
@@ -178,7 +187,7 @@ fn reclaim(value: &str) -> Option<Action> {
 #[test]
 fn a_transient_error_is_retried_without_limit() {
     let mut it = Fixture::new();
-    assert_eq!(it.on(Input::Register), register(VALUE));
+    assert_eq!(it.on(asked()), register(VALUE));
     for attempt in 2..100 {
         let action = it.on(Input::RegisterFailed(transient()));
         assert_eq!(action, Some(Action::Idle));
@@ -197,7 +206,7 @@ fn a_transient_error_is_retried_without_limit() {
 #[test]
 fn a_permanent_error_is_returned() {
     let mut it = Fixture::new();
-    it.on(Input::Register);
+    it.on(asked());
     assert_eq!(
         it.on(Input::RegisterFailed(permanent())),
         Some(Action::Idle)
@@ -207,7 +216,7 @@ fn a_permanent_error_is_returned() {
         Some(Err(Error::PermissionDenied { .. }))
     ));
     assert!(it.state.timer().is_none());
-    assert_eq!(it.on(Input::Register), register(VALUE));
+    assert_eq!(it.on(asked()), register(VALUE));
 }
 
 #[test]
@@ -275,7 +284,7 @@ fn a_taken_key_is_waited_for() {
 fn a_taken_key_is_taken_over_by_a_register_call() {
     let mut it = Fixture::registered();
     it.on(Input::Lost(Lost::Taken { value: "x".into() }));
-    assert_eq!(it.on(Input::Register), register(VALUE));
+    assert_eq!(it.on(asked()), register(VALUE));
     assert!(it.state.register_result().is_none());
     assert_eq!(it.on(registered()), Some(Action::AwaitLoss));
 }
@@ -286,7 +295,7 @@ fn two_owners_that_both_retake_slow_down() {
         retake: true,
         ..options()
     });
-    it.on(Input::Register);
+    it.on(asked());
     it.on(registered());
     let began = it.now;
     for _ in 0..30 {
@@ -315,6 +324,78 @@ fn a_superseded_or_closed_registration_ends() {
         assert_eq!(it.on(Input::Deregister), None);
         // Whether the entry of a closed client is gone is not known.
         assert_eq!(it.state.deregister_result().unwrap().ok(), outcome);
+    }
+}
+
+/// Row 28
+#[test]
+fn who_is_superseded_takes_the_key_over_only_if_asked_to_register_again() {
+    for (name, mut it) in [
+        ("registered", Fixture::registered()),
+        ("registering", {
+            let mut it = Fixture::new();
+            it.on(asked());
+            it
+        }),
+    ] {
+        let superseded = || match name {
+            "registered" => Input::Lost(Lost::Superseded),
+            _ => Input::RegisterFailed(Error::Superseded),
+        };
+        // After the registration that supersedes it, and before it is told.
+        let first = it.state.generation();
+        assert_eq!(it.on(asked()), None, "{name}");
+        assert_eq!(it.on(superseded()), register(VALUE), "{name}");
+        assert!(first < it.state.generation());
+        assert!(it.state.register_result().is_none());
+
+        let action = it.on(Input::RegisterFailed(Error::Superseded));
+
+        assert_eq!(action, Some(Action::Idle), "{name}");
+        let status = it.state.status();
+        assert!(matches!(status, RegistrarStatus::Superseded), "{status}");
+        let answer = it.state.register_result();
+        assert!(matches!(answer, Some(Err(Error::Superseded))), "{answer:?}");
+        assert_eq!(it.on(Input::Update("h:2".into())), None);
+        assert_eq!(it.on(asked()), register("h:2"));
+    }
+}
+
+/// Row 28
+#[test]
+fn all_attempts_at_one_registration_have_its_generation() {
+    let mut it = Fixture::new();
+    it.on(asked());
+    let generation = it.state.generation();
+    for _ in 0..3 {
+        it.on(Input::RegisterFailed(transient()));
+        it.fire();
+        assert_eq!(it.state.generation(), generation);
+    }
+    it.on(Input::Update("h:2".into()));
+    it.on(Input::RegisterFailed(transient()));
+    assert_eq!(it.fire(), register("h:2"));
+    assert_eq!(it.state.generation(), generation);
+    // The owner asks again: the next attempt has the new generation.
+    it.on(asked());
+    assert_eq!(it.state.generation(), generation);
+    it.on(Input::RegisterFailed(transient()));
+    it.fire();
+    assert!(generation < it.state.generation());
+}
+
+/// Row 28: an attempt before may still take effect.
+#[test]
+fn who_is_superseded_after_an_attempt_without_an_answer_still_deregisters() {
+    for (error, action) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
+        let mut it = Fixture::new();
+        it.on(asked());
+        if let Some(error) = error {
+            it.on(Input::RegisterFailed(error));
+            it.fire();
+        }
+        it.on(Input::RegisterFailed(Error::Superseded));
+        assert_eq!(it.on(Input::Deregister), action);
     }
 }
 
@@ -408,7 +489,7 @@ fn a_value_is_written_again_after_another_that_may_have_been_written() {
 fn a_registration_that_may_exist_is_removed_even_after_giving_up() {
     for (before, expected) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
         let mut it = Fixture::new();
-        it.on(Input::Register);
+        it.on(asked());
         if let Some(error) = before {
             it.on(Input::RegisterFailed(error));
             it.fire();
@@ -471,7 +552,7 @@ fn a_value_is_remembered_while_not_registered() {
         }
         // The next put has the new value.
         if it.state.has_ended() {
-            assert_eq!(it.on(Input::Register), register("h:9"), "{name}");
+            assert_eq!(it.on(asked()), register("h:9"), "{name}");
         }
     }
 }
@@ -508,7 +589,7 @@ fn deregistering_wins_in_every_phase() {
 fn draining_is_announced_for_the_time_given() {
     for drain in [Duration::ZERO, Duration::from_secs(3)] {
         let mut it = Fixture::with(Options { drain, ..options() });
-        it.on(Input::Register);
+        it.on(asked());
         it.on(registered());
         assert_eq!(it.on(Input::Deregister), reclaim(DRAINING));
         it.now += Duration::from_secs(1);
@@ -522,7 +603,7 @@ fn draining_is_announced_for_the_time_given() {
         assert_eq!(it.wait(), Duration::from_secs(4));
         it.on(Input::Deregistered(Ok(Deregistered::Removed)));
         // The value that announced draining is not the service's.
-        assert_eq!(it.on(Input::Register), register(VALUE));
+        assert_eq!(it.on(asked()), register(VALUE));
     }
 }
 
@@ -552,7 +633,7 @@ fn an_entry_is_removed_at_once_if_draining_cannot_be_announced() {
 fn a_register_call_during_a_removal_comes_after_it() {
     let mut it = Fixture::registered();
     it.on(Input::Deregister);
-    assert_eq!(it.on(Input::Register), None);
+    assert_eq!(it.on(asked()), None);
     assert!(it.state.register_result().is_none());
     it.on(reclaimed());
     let removed = Input::Deregistered(Ok(Deregistered::Removed));
@@ -608,7 +689,7 @@ fn a_registration_that_panicked_may_exist() {
         message: "a bug".into(),
     };
     let mut it = Fixture::new();
-    it.on(Input::Register);
+    it.on(asked());
     it.on(Input::RegisterFailed(panicked));
     assert!(matches!(it.state.register_result(), Some(Err(_))));
     assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));

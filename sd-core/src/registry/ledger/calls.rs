@@ -1,15 +1,13 @@
 //! Pending calls, and which of them a deregistration has cancelled.
 
-use crate::registry::{key::ServiceKey, owner::Owner, service::Service};
+use crate::registry::{
+    generation::Generation, key::ServiceKey, owner::Owner, registration_id::RegistrationId,
+    service::Service,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
 };
-
-/// The id of a registration. Its call has the id from the beginning; a later call has a greater
-/// one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RegistrationId(u64);
 
 /// A pending `register` or `reclaim`; see [`Ledger`](super::Ledger).
 #[derive(Debug)]
@@ -26,8 +24,8 @@ impl Call {
         self.id
     }
 
-    /// The service, to keep for a [`Reclaim`](crate::Reclaim). If it had no owner, it has a new
-    /// one, for this registration alone.
+    /// The service, to keep for a [`Reclaim`](crate::Reclaim). If it had no owner or no generation,
+    /// it has a new one, for this registration alone.
     pub fn service(&self) -> &Service {
         &self.service
     }
@@ -44,10 +42,10 @@ impl Call {
 /// The order of calls, and the deregistrations that have cancelled pending ones.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The last id that was assigned.
+    /// The number of the last call.
     last: u64,
-    /// The newest cancelled call for a key and an owner. No owner stands for all owners.
-    cancelled: HashMap<(ServiceKey, Option<Owner>), RegistrationId>,
+    /// The last cancelled call for a key and an owner. No owner stands for all owners.
+    cancelled: HashMap<(ServiceKey, Option<Owner>), u64>,
     under_way: Weak<()>,
 }
 
@@ -61,9 +59,10 @@ impl Calls {
         self.under_way = Arc::downgrade(&under_way);
         self.last += 1;
         let owner = service.owner().unwrap_or_else(Owner::new);
+        let generation = service.generation().unwrap_or_else(Generation::new);
         Call {
-            id: RegistrationId(self.last),
-            service: service.clone().owned_by(owner),
+            id: RegistrationId::new(generation, self.last),
+            service: service.clone().owned_by(owner).with_generation(generation),
             is_reclaim,
             _under_way: under_way,
         }
@@ -73,15 +72,15 @@ impl Calls {
     pub(super) fn cancel(&mut self, service: &Service) {
         if self.under_way.strong_count() > 0 {
             let calls = (service.key.clone(), service.owner());
-            self.cancelled.insert(calls, RegistrationId(self.last));
+            self.cancelled.insert(calls, self.last);
         }
     }
 
     pub(super) fn is_cancelled(&self, call: &Call) -> bool {
         let key = &call.service.key;
         [None, call.service.owner()].into_iter().any(|owner| {
-            let newest = self.cancelled.get(&(key.clone(), owner));
-            newest.is_some_and(|last| call.id <= *last)
+            let last = self.cancelled.get(&(key.clone(), owner));
+            last.is_some_and(|last| call.id.call() <= *last)
         })
     }
 }

@@ -2,31 +2,55 @@
 
 use super::*;
 use crate::{
-    registry::{owner::Owner, registration::NoReclaim},
+    registry::{generation::Generation, owner::Owner, registration::NoReclaim},
     support::cases,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const KEYS: [&str; 2] = ["a", "b"];
+/// How many generations there are before the first step.
+const GENERATIONS: usize = 3;
 
-/// What happens to a ledger, by the index of owner, key, call or registration.
+/// What happens to a ledger, by the index of owner, key, generation, call or registration.
 #[derive(Debug, Clone)]
 enum Step {
-    Register { owner: usize, key: usize },
-    Put { call: usize, new_lease: bool },
-    GiveUp { call: usize },
-    Deregister { owner: Option<usize>, key: usize },
-    Drop { registration: usize },
-    Lose { key: usize },
+    /// Without a generation, in a new one.
+    Register {
+        owner: usize,
+        key: usize,
+        generation: Option<usize>,
+    },
+    Reclaim {
+        registration: usize,
+    },
+    Put {
+        call: usize,
+        new_lease: bool,
+    },
+    GiveUp {
+        call: usize,
+    },
+    Deregister {
+        owner: Option<usize>,
+        key: usize,
+    },
+    Drop {
+        registration: usize,
+    },
+    Lose {
+        key: usize,
+    },
     LoseLease,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..2_usize, 0..2_usize).prop_map(|(owner, key)| Step::Register { owner, key }),
+        4 => (0..2_usize, 0..2_usize, prop::option::of(0..GENERATIONS))
+            .prop_map(|(owner, key, generation)| Step::Register { owner, key, generation }),
         4 => (0..3_usize, prop::bool::weighted(0.2))
             .prop_map(|(call, new_lease)| Step::Put { call, new_lease }),
+        1 => (0..3_usize).prop_map(|registration| Step::Reclaim { registration }),
         1 => (0..3_usize).prop_map(|call| Step::GiveUp { call }),
         2 => (prop::option::weighted(0.8, 0..2_usize), 0..2_usize)
             .prop_map(|(owner, key)| Step::Deregister { owner, key }),
@@ -59,6 +83,26 @@ impl Registry {
     }
 }
 
+/// When a registration was asked for: its generation, with all that are drawn later after those of the
+/// beginning, and the number of the call.
+type Rank = (usize, usize);
+
+/// A call that has not put its entry yet.
+struct Pending {
+    call: Call,
+    rank: Rank,
+    is_reclaim: bool,
+    /// Whether nobody has deregistered it.
+    is_wanted: bool,
+}
+
+struct Handle {
+    key: usize,
+    rank: Rank,
+    service: Service,
+    registration: Registration,
+}
+
 proptest! {
     #![proptest_config(cases(4))]
 
@@ -74,21 +118,41 @@ proptest! {
         };
         let mut ledger = Ledger::default();
         let mut registry = Registry::default();
-        let mut calls: Vec<(Call, bool)> = Vec::new();
-        let mut handles: Vec<(usize, RegistrationId, Registration)> = Vec::new();
+        let generations = [(); GENERATIONS].map(|()| Generation::new());
+        let mut calls: Vec<Pending> = Vec::new();
+        let mut handles: Vec<Handle> = Vec::new();
         // The last registration of each key, and its owner, until somebody ends it.
-        let mut latest: [Option<(RegistrationId, Owner)>; 2] = [None; 2];
-        for step in steps {
+        let mut latest: [Option<(Rank, Owner, RegistrationId)>; 2] = [None; 2];
+        for (number, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Register { owner, key } => {
-                    calls.push((ledger.register(&service(Some(owner), key)).unwrap(), true));
+                Step::Register { owner, key, generation } => {
+                    let service = service(Some(owner), key);
+                    let service = match generation {
+                        Some(generation) => service.with_generation(generations[generation]),
+                        None => service,
+                    };
+                    let rank = (generation.unwrap_or(GENERATIONS + number), number);
+                    let call = ledger.register(&service).unwrap();
+                    calls.push(Pending { call, rank, is_reclaim: false, is_wanted: true });
+                }
+                Step::Reclaim { registration } if registration < handles.len() => {
+                    let Handle { rank, service, .. } = &handles[registration];
+                    let rank = (rank.0, number);
+                    let call = ledger.reclaim(service).unwrap();
+                    calls.push(Pending { call, rank, is_reclaim: true, is_wanted: true });
                 }
                 Step::Put { call, new_lease } if call < calls.len() => {
-                    let (call, is_wanted) = calls.remove(call);
+                    let Pending { call, rank, is_reclaim, is_wanted } = calls.remove(call);
                     let key = usize::from(call.service().key.stem().as_str() == KEYS[1]);
                     let (id, owner) = (call.id(), call.service().owner().unwrap());
-                    let is_latest = latest[key].is_none_or(|(latest, _)| latest < id);
-                    prop_assert_eq!(ledger.admit(&call).is_ok(), is_wanted && is_latest);
+                    let is_latest = latest[key].is_none_or(|(latest, holder, _)| {
+                        latest < rank && (!is_reclaim || holder == owner)
+                    });
+                    match ledger.admit(&call) {
+                        Ok(()) => prop_assert!(is_wanted && is_latest),
+                        Err(Error::Superseded) => prop_assert!(is_wanted && !is_latest),
+                        Err(_) => prop_assert!(!is_wanted),
+                    }
                     let lease = ledger.lease_for(Ttl::DEFAULT).filter(|_| !new_lease);
                     let lease = lease.unwrap_or_else(|| {
                         registry.granted += 1;
@@ -101,31 +165,33 @@ proptest! {
                     if is_wanted && is_latest {
                         registry.entries.insert(Key::new(KEYS[key]).unwrap(), mark);
                     }
-                    let (handle, removals) = ledger.hold(call, &lease, mark, NoReclaim);
+                    let service = call.service().clone();
+                    let (registration, removals) = ledger.hold(call, &lease, mark, NoReclaim);
                     registry.carry_out(removals);
-                    prop_assert_eq!(handle.loss().is_none(), is_wanted && is_latest);
-                    if handle.loss().is_none() {
-                        latest[key] = Some((id, owner));
-                        handles.push((key, id, handle));
+                    prop_assert_eq!(registration.loss().is_none(), is_wanted && is_latest);
+                    if registration.loss().is_none() {
+                        latest[key] = Some((rank, owner, id));
+                        handles.push(Handle { key, rank, service, registration });
                     }
                 }
                 Step::GiveUp { call } if call < calls.len() => drop(calls.remove(call)),
                 Step::Deregister { owner, key } => {
                     let asked = service(owner, key);
                     let is_theirs = |other: Owner| asked.owner().is_none_or(|asked| asked == other);
-                    for (call, is_wanted) in &mut calls {
-                        let service = call.service();
-                        *is_wanted &= service.key != asked.key || !is_theirs(service.owner().unwrap());
+                    for pending in &mut calls {
+                        let service = pending.call.service();
+                        pending.is_wanted &=
+                            service.key != asked.key || !is_theirs(service.owner().unwrap());
                     }
                     let removal = ledger.deregister(&asked).unwrap();
-                    let ends = latest[key].take_if(|(_, owner)| is_theirs(*owner));
+                    let ends = latest[key].take_if(|(_, owner, _)| is_theirs(*owner));
                     prop_assert_eq!(removal.is_some(), ends.is_some());
                     registry.carry_out(removal);
                 }
                 Step::Drop { registration } if registration < handles.len() => {
-                    let (key, id, handle) = handles.remove(registration);
-                    let was_latest = latest[key].take_if(|(latest, _)| *latest == id).is_some();
-                    drop(handle);
+                    let Handle { key, rank, registration, .. } = handles.remove(registration);
+                    let was_latest = latest[key].take_if(|(latest, ..)| *latest == rank).is_some();
+                    drop(registration);
                     let removals = ledger.release_dropped();
                     prop_assert_eq!(removals.len(), usize::from(was_latest));
                     registry.carry_out(removals);
@@ -147,7 +213,7 @@ proptest! {
             }
             for (key, latest) in KEYS.into_iter().zip(latest) {
                 if let Some((id, mark)) = ledger.held_at(&Key::new(key).unwrap()) {
-                    prop_assert_eq!(Some(id), latest.map(|(id, _)| id));
+                    prop_assert_eq!(Some(id), latest.map(|(.., id)| id));
                     prop_assert_eq!(registry.entries.get(key), Some(mark));
                 }
             }

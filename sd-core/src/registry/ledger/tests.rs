@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    registry::{owner::Owner, registration::NoReclaim},
+    registry::{generation::Generation, owner::Owner, registration::NoReclaim},
     support::Log,
 };
 
@@ -137,6 +137,58 @@ fn of_two_calls_the_later_wins_whichever_the_registry_answers_first() {
     assert_eq!(winner.loss(), None);
 }
 
+/// Row 28
+#[test]
+fn a_call_of_an_older_generation_puts_nothing_over_a_newer_registration() {
+    let [old, new] = [0, 1].map(|_| {
+        let service = service("a").owned_by(Owner::new());
+        service.with_generation(Generation::new())
+    });
+    for is_lost in [false, true] {
+        let mut ledger = Ledger::default();
+        let (before, _) = register(&mut ledger, &old, &lease(1), 1);
+        let (after, _) = register(&mut ledger, &new.clone().with_ttl(Ttl::MAX), &lease(2), 2);
+        assert_eq!(before.loss(), Some(Lost::Superseded));
+        if is_lost {
+            ledger.lease_lost(&lease(2));
+        }
+
+        // It began later, and is older all the same.
+        let call = ledger.register(&old).unwrap();
+        assert!(matches!(ledger.admit(&call), Err(Error::Superseded)));
+        let (refused, removals) = ledger.hold(call, &lease(3), 3, NoReclaim);
+        assert_eq!(refused.loss(), Some(Lost::Superseded));
+        assert_eq!(removals.len(), 1, "what it has put");
+        assert_eq!(after.loss(), is_lost.then_some(Lost::LeaseExpired));
+
+        // Once that has gone, or the program asks again, it may.
+        let again = old.clone().with_generation(Generation::new());
+        let call = ledger.register(&again).unwrap();
+        ledger.admit(&call).unwrap();
+        assert!(ledger.deregister(&new).unwrap().is_some());
+        let call = ledger.register(&old).unwrap();
+        ledger.admit(&call).unwrap();
+    }
+}
+
+/// Row 28
+#[test]
+fn a_reclaimed_registration_keeps_its_generation() {
+    let mut ledger = Ledger::default();
+    let [old, new] = [0, 1].map(|_| service("a").with_generation(Generation::new()));
+    let call = ledger.register(&old).unwrap();
+    let service = call.service().clone();
+    let (_one, _) = ledger.hold(call, &lease(1), 1, NoReclaim);
+    let again = ledger.reclaim(&service).unwrap();
+    let (two, _) = ledger.hold(again, &lease(1), 2, NoReclaim);
+    let (_three, _) = register(&mut ledger, &new, &lease(1), 3);
+    assert_eq!(two.loss(), Some(Lost::Superseded));
+    // Without a generation, the call is the newest.
+    let (_four, _) = register(&mut ledger, &self::service("a"), &lease(1), 4);
+    let call = ledger.register(&new).unwrap();
+    assert!(matches!(ledger.admit(&call), Err(Error::Superseded)));
+}
+
 #[test]
 fn a_superseded_registration_is_not_reclaimed_over_its_successor() {
     let mut ledger = Ledger::default();
@@ -151,7 +203,7 @@ fn a_superseded_registration_is_not_reclaimed_over_its_successor() {
     let (_three, _) = register(&mut ledger, &service("a"), &lease(1), 3);
     assert_eq!(two.loss(), Some(Lost::Superseded));
     let again = ledger.reclaim(&first).unwrap();
-    assert!(matches!(ledger.admit(&again), Err(Error::Closed)));
+    assert!(matches!(ledger.admit(&again), Err(Error::Superseded)));
 }
 
 #[test]

@@ -31,8 +31,6 @@ pub(super) struct Lease {
     pub(super) compared_at: Option<i64>,
     /// The revision before the comparison that goes on.
     pub(super) comparing_at: i64,
-    /// etcd refused to list its keys.
-    pub(super) was_denied: bool,
     pub(super) proof: ProofSender,
     _gauge: GaugeGuard,
 }
@@ -100,7 +98,6 @@ impl SessionState {
             compare_at: now + COMPARISON_PAUSE,
             compared_at: None,
             comparing_at: 0,
-            was_denied: false,
             proof: ProofSender::new(LeaseId::from(lease), self.ttl.duration(), self.started_at),
             _gauge: GaugeGuard::new(meters::LEASES),
         });

@@ -10,8 +10,13 @@ use crate::registering::{
 use crate::support::cases;
 use bytes::Bytes;
 use proptest::prelude::*;
-use sd_core::{Key, Owner as Identity, Reclaimed, Registration, Result};
-use std::{collections::HashMap, time::Duration};
+use sd_core::{
+    Generation, Key, Owner as Identity, Reclaimed, Registration, RegistrationId, Result,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -30,6 +35,8 @@ enum Outcome {
 #[derive(Debug, Clone)]
 enum Step {
     Register(usize),
+    /// An earlier registration is tried again, in its generation.
+    RegisterEarlier(usize),
     /// Through the newest handle.
     Reclaim(usize),
     /// Through the newest handle, with the value of an edit.
@@ -63,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => key.clone().prop_map(Step::Register),
+        1 => key.clone().prop_map(Step::RegisterEarlier),
         3 => key.clone().prop_map(Step::Reclaim),
         2 => key.clone().prop_map(Step::Deregister),
         1 => key.clone().prop_map(Step::DeregisterEarlier),
@@ -176,7 +184,7 @@ impl Model {
 
 /// A put that is not answered yet.
 struct Asked {
-    id: u64,
+    id: RegistrationId,
     identity: Identity,
     value: Bytes,
     answer: oneshot::Receiver<Result<Reclaimed>>,
@@ -186,10 +194,10 @@ struct Asked {
 #[derive(Default)]
 struct Owner {
     /// Of all registrations, the newest last.
-    identities: Vec<Identity>,
+    identities: Vec<(Identity, Generation)>,
     /// Those that were told to end.
     ending: Vec<Identity>,
-    held: Option<(u64, Identity, Registration)>,
+    held: Option<(RegistrationId, Identity, Registration)>,
     asked: Vec<Asked>,
     /// The last confirmed value, and the values of the puts that failed since.
     values: Vec<Bytes>,
@@ -199,7 +207,7 @@ struct World {
     state: SessionState,
     receiver: Receiver,
     now: Instant,
-    ids: u64,
+    calls: u64,
     etcd: Model,
     in_flight: Option<Action>,
     late: Vec<EtcdRequest>,
@@ -228,7 +236,7 @@ impl World {
             state: SessionState::new(requests, Ttl::MIN, now),
             receiver,
             now,
-            ids: 0,
+            calls: 0,
             etcd: Model::default(),
             in_flight: None,
             late: Vec::new(),
@@ -241,24 +249,28 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Register(key) => {
-                let identity = Identity::new();
-                self.owners[key].identities.push(identity);
-                self.put(key, None, identity, None);
+                let (identity, generation) = (Identity::new(), Generation::new());
+                self.owners[key].identities.push((identity, generation));
+                self.put(key, None, identity, generation, None);
+            }
+            Step::RegisterEarlier(key) => {
+                if let Some((identity, generation)) = self.owners[key].earlier() {
+                    self.put(key, None, identity, generation, None);
+                }
             }
             Step::Reclaim(key) | Step::KeepEdit(key) => {
                 let value = matches!(step, Step::KeepEdit(_)).then_some("edit");
                 if let Some((id, identity, _)) = self.owners[key].held {
-                    self.put(key, value, identity, Some(id));
+                    self.put(key, value, identity, id.generation(), Some(id));
                 }
             }
             Step::Deregister(key) => {
                 let owner = &mut self.owners[key];
-                owner.ending.clone_from(&owner.identities);
+                owner.ending = owner.identities.iter().map(|(it, _)| *it).collect();
                 self.deregister(key, Scope::All);
             }
             Step::DeregisterEarlier(key) => {
-                let earlier = self.owners[key].identities.iter().rev().nth(1);
-                if let Some(earlier) = earlier.copied() {
+                if let Some((earlier, _)) = self.owners[key].earlier() {
                     self.owners[key].ending.push(earlier);
                     self.deregister(key, Scope::OwnedBy(earlier));
                 }
@@ -329,20 +341,22 @@ impl World {
         key: usize,
         value: Option<&'static str>,
         identity: Identity,
-        reclaims: Option<u64>,
+        generation: Generation,
+        reclaims: Option<RegistrationId>,
     ) {
-        self.ids += 1;
+        self.calls += 1;
+        let id = RegistrationId::new(generation, self.calls);
         let (reply, answer) = oneshot::channel();
-        let own = || Bytes::from(self.ids.to_string());
+        let own = || Bytes::from(self.calls.to_string());
         let value = value.map_or_else(own, Bytes::from);
         self.owners[key].asked.push(Asked {
-            id: self.ids,
+            id,
             identity,
             value: value.clone(),
             answer,
         });
         self.state.accept(Request::Put(PutRequest {
-            id: self.ids,
+            id,
             owner: identity,
             service: service(key),
             value,
@@ -463,9 +477,22 @@ impl World {
 }
 
 impl Owner {
+    fn earlier(&self) -> Option<(Identity, Generation)> {
+        self.identities.iter().rev().nth(1).copied()
+    }
+
+    /// Whether a registration is held or can be reclaimed that is newer than `id`.
+    fn has_newer(&self, id: RegistrationId) -> bool {
+        self.held.as_ref().is_some_and(|(held, identity, it)| {
+            let has_ended = matches!(it.loss(), Some(Lost::Superseded | Lost::Deregistered));
+            *held > id && !has_ended && !self.ending.contains(identity)
+        })
+    }
+
     fn hear(&mut self, mut asked: Asked) {
         match asked.answer.try_recv() {
             Ok(Ok(Reclaimed::Held(registration))) => {
+                assert!(!self.has_newer(asked.id), "older than what it supersedes");
                 self.held = Some((asked.id, asked.identity, registration));
                 self.values = vec![asked.value];
             }

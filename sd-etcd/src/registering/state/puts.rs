@@ -5,6 +5,7 @@ use crate::{
     errors,
     registering::{
         actions::{Action, LeaseError, QueuedPut, WriteBatch},
+        contenders::Stage,
         ledger::{Decision, Finding, Held},
         requests::PutRequest,
         write::{self, Found, Guard, Written},
@@ -35,8 +36,13 @@ impl SessionState {
         if puts.is_empty() {
             return None;
         }
-        let services = puts.iter().map(|(put, ..)| put.request.service.clone());
-        self.in_flight = InFlight::Puts(services.collect());
+        let contend = |(put, ..): &(QueuedPut, _, _)| {
+            let PutRequest { id, service, .. } = &put.request;
+            let contenders = &self.shared.contenders;
+            let contender = contenders.enter(service.clone(), Stage::Putting, *id);
+            (service.clone(), contender)
+        };
+        self.in_flight = InFlight::Puts(puts.iter().map(contend).collect());
         Some(Action::Write(WriteBatch::Puts { lease, puts }))
     }
 
@@ -52,6 +58,16 @@ impl SessionState {
             if put.request.is_cancelled() {
                 continue;
             }
+            let key = self.full_key(&put.request.service, lease);
+            if keys.contains(&key) {
+                later.push_back(put);
+                continue;
+            }
+            if self.is_contended(&put.request) {
+                let error = errors::contended("a later registration of the service is being put");
+                put.request.answer(Err(error));
+                continue;
+            }
             let decision = self.decide(&put.request, put.learned);
             put.is_look = matches!(decision, Decision::Look(_));
             let guard = match decision {
@@ -61,13 +77,11 @@ impl SessionState {
                     continue;
                 }
                 Decision::Keep(modified) => {
-                    let key = self.full_key(&put.request.service, lease);
                     self.registered(put.request, key, lease, modified);
                     continue;
                 }
             };
-            let key = self.full_key(&put.request.service, lease);
-            if self.removals.contains(&key) || keys.contains(&key) {
+            if self.removals.contains(&key) {
                 later.push_back(put);
                 continue;
             }
@@ -88,6 +102,13 @@ impl SessionState {
         later.append(&mut self.queue);
         self.queue = later;
         puts
+    }
+
+    /// Whether another session is putting a newer registration of the service. What it puts must not be
+    /// overwritten, and whether it puts anything is not known yet.
+    fn is_contended(&self, put: &PutRequest) -> bool {
+        let newer = self.shared.contenders.newer_than(&put.service, put.id);
+        put.reclaims.is_none() && newer == Some(Stage::Putting)
     }
 
     // === outcomes ===
@@ -161,8 +182,9 @@ impl SessionState {
             // It was lost meanwhile, which is said at once.
             None => Registration::channel(name, &LeaseProof::lasting(lease_id), reclaimer),
         };
+        let contenders = &self.shared.contenders;
         let held = Held {
-            id: put.id,
+            contender: contenders.enter(put.service.clone(), Stage::Held, put.id),
             owner: put.owner,
             key: key.clone(),
             value: put.value.clone(),
@@ -189,7 +211,7 @@ impl SessionState {
                     && let Some(before) = before
                     && let Some(held) = self.ledger.get_mut(&put.service)
                 {
-                    held.id = before.id;
+                    held.contender = before.contender;
                     held.loss = before.loss;
                 }
                 drop(unwanted);
@@ -202,7 +224,7 @@ impl SessionState {
     fn put_for_nobody(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
         let stands = Guard::Stands { lease, modified };
         match self.ledger.get_mut(&put.service) {
-            Some(held) if put.reclaims == Some(held.id) => {
+            Some(held) if put.reclaims == Some(held.id()) => {
                 let guard = held.guard();
                 let owner = Some(held.owner);
                 let old_key = std::mem::replace(&mut held.key, key.clone());
@@ -236,7 +258,7 @@ impl SessionState {
     /// Handles that the key is still taken by the entry that was found before.
     fn still_taken(&mut self, put: QueuedPut) {
         let held = self.ledger.get(&put.request.service);
-        let held = held.filter(|held| put.request.reclaims == Some(held.id));
+        let held = held.filter(|held| put.request.reclaims == Some(held.id()));
         match held.and_then(|held| held.found.clone()) {
             Some(found) => put.request.answer(Ok(Reclaimed::taken(found.value))),
             None => self.try_again(put),
@@ -245,7 +267,7 @@ impl SessionState {
 
     fn refused(&mut self, mut put: QueuedPut, lease: i64, found: Option<Found>) {
         let held = self.ledger.get_mut(&put.request.service);
-        let held = held.filter(|held| put.request.reclaims == Some(held.id));
+        let held = held.filter(|held| put.request.reclaims == Some(held.id()));
         put.learned = Some(match (found, held) {
             (None, _) => Guard::Absent,
             (Some(found), None) => found.guard(),

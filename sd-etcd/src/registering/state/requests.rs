@@ -3,18 +3,25 @@
 use super::{InFlight, SessionState};
 use crate::registering::{
     actions::QueuedPut,
+    contenders::Stage,
     ledger::{Decision, Held},
     requests::{PutRequest, RemovalReply, Request, Scope},
     write::Guard,
 };
-use sd_core::{Deregistered, Error, Lost, Reclaimed, ServiceKey};
+use sd_core::{Deregistered, Error, Lost, ServiceKey};
 use std::collections::VecDeque;
 
 impl SessionState {
     pub(in crate::registering) fn accept(&mut self, request: Request) {
         if self.has_to_wait(&request) {
-            if let Request::Remove { service, scope, .. } = &request {
-                self.cancel_puts(service, *scope);
+            if let Request::Remove {
+                service,
+                scope,
+                why,
+                ..
+            } = &request
+            {
+                self.cancel_puts(service, *scope, why);
             }
             return self.deferred.push(request);
         }
@@ -43,7 +50,7 @@ impl SessionState {
                 value,
                 reply,
             } => {
-                let held = self.ledger.get(&service).filter(|held| held.id == id);
+                let held = self.ledger.get(&service).filter(|held| held.id() == id);
                 let found = held.and_then(|held| Some((held, held.found.as_ref()?)));
                 match found {
                     Some((held, found)) if found.lease == 0 && found.value == value => {
@@ -58,7 +65,7 @@ impl SessionState {
                 }
             }
             Request::Dropped { service, id } => {
-                let is_held = self.ledger.get(&service).is_some_and(|it| it.id == id);
+                let is_held = self.ledger.get(&service).is_some_and(|it| it.id() == id);
                 if is_held && let Some(held) = self.ledger.remove(&service) {
                     self.lost_leases.forget(&service);
                     let guard = held.guard();
@@ -75,7 +82,7 @@ impl SessionState {
             return false;
         };
         let service = request.service();
-        services.contains(service)
+        services.contains_key(service)
             && match request {
                 Request::Remove { .. }
                 | Request::RemoveUnleased { .. }
@@ -87,14 +94,17 @@ impl SessionState {
     /// Decides whether to send a put, and with which guard: what was `learned` of its key, or what
     /// the ledger says.
     pub(super) fn decide(&self, request: &PutRequest, learned: Option<Guard>) -> Decision {
+        let contenders = &self.shared.contenders;
+        if contenders.newer_than(&request.service, request.id) == Some(Stage::Held) {
+            return Decision::Answer(Err(Error::Superseded));
+        }
         let held = self.ledger.get(&request.service);
         if let Some(id) = request.reclaims {
             match held {
                 // It was deregistered, or its handle dropped.
                 None => return Decision::Answer(Err(Error::Closed)),
-                Some(held) if held.id != id => {
-                    let value = held.value.clone();
-                    return Decision::Answer(Ok(Reclaimed::taken(value)));
+                Some(held) if held.id() != id => {
+                    return Decision::Answer(Err(Error::Superseded));
                 }
                 Some(held) if learned.is_none() => {
                     return held.reclaim(&request.value, self.lease());
@@ -112,7 +122,7 @@ impl SessionState {
         why: Lost,
         reply: Option<RemovalReply>,
     ) {
-        self.cancel_puts(service, scope);
+        self.cancel_puts(service, scope, &why);
         if let Some(mut held) = self.ledger.remove_within(service, scope) {
             self.lost_leases.forget(service);
             let guard = held.guard();
@@ -129,7 +139,7 @@ impl SessionState {
 
     /// Cancels the puts of `service` within `scope` that wait: a deregistration wins against every
     /// put before it. A put in flight is waited for, and its entry removed.
-    fn cancel_puts(&mut self, service: &ServiceKey, scope: Scope) {
+    fn cancel_puts(&mut self, service: &ServiceKey, scope: Scope, why: &Lost) {
         let queue = std::mem::take(&mut self.queue).into_iter();
         let (cancelled, queue): (VecDeque<_>, _) =
             queue.partition(|QueuedPut { request, .. }| {
@@ -137,7 +147,10 @@ impl SessionState {
             });
         self.queue = queue;
         for put in cancelled {
-            put.request.answer(Err(Error::Closed));
+            put.request.answer(Err(match why {
+                Lost::Superseded => Error::Superseded,
+                _ => Error::Closed,
+            }));
         }
     }
 }

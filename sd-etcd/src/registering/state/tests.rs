@@ -7,8 +7,8 @@ use crate::registering::{
     write::{Found, Guard, Write, Written},
 };
 use bytes::Bytes;
-use sd_core::{Key, Owner, Reclaimed, Registration, Result};
-use std::time::Duration;
+use sd_core::{Generation, Key, Owner, Reclaimed, Registration, RegistrationId, Result};
+use std::{collections::HashSet, time::Duration};
 use tokio::sync::oneshot;
 
 type Answer<T> = oneshot::Receiver<Result<T>>;
@@ -19,24 +19,36 @@ struct Bench {
     shared: Arc<Shared>,
     receiver: Receiver,
     now: Instant,
-    ids: u64,
+    /// The number of the last put.
+    calls: u64,
     owner: Owner,
+    generation: Generation,
 }
 
 impl Bench {
     fn new() -> Self {
-        let shared = Arc::new(Shared::default());
+        Self::with(Arc::default(), Ttl::MIN)
+    }
+
+    /// A session of this TTL, of the client that has `shared`.
+    fn with(shared: Arc<Shared>, ttl: Ttl) -> Self {
         let options = Arc::new(Options::unchecked());
         let (requests, receiver) = Requests::new(shared.clone(), options);
         let now = Instant::now();
         Self {
-            state: SessionState::new(requests, Ttl::MIN, now),
+            state: SessionState::new(requests, ttl, now),
             shared,
             receiver,
             now,
-            ids: 0,
+            calls: 0,
             owner: Owner::new(),
+            generation: Generation::new(),
         }
+    }
+
+    /// The id of a put, by its number.
+    fn id(&self, call: u64) -> RegistrationId {
+        RegistrationId::new(self.generation, call)
     }
 
     fn put(
@@ -46,13 +58,13 @@ impl Bench {
         reclaims: Option<u64>,
     ) -> Answer<Reclaimed> {
         let (reply, answer) = oneshot::channel();
-        self.ids += 1;
+        self.calls += 1;
         self.state.accept(Request::Put(PutRequest {
-            id: self.ids,
+            id: self.id(self.calls),
             owner: self.owner,
             service: service.clone(),
             value: Bytes::copy_from_slice(value.as_bytes()),
-            reclaims,
+            reclaims: reclaims.map(|call| self.id(call)),
             reply,
         }));
         answer
@@ -574,10 +586,7 @@ fn a_superseded_handle_does_not_overwrite_its_successor() {
         bench.carry_out(transaction);
 
         assert!(bench.next().is_none());
-        assert!(matches!(
-            said(&mut reclaim),
-            Some(Ok(Reclaimed::Taken { value, .. })) if value == "second"
-        ));
+        assert!(matches!(said(&mut reclaim), Some(Err(Error::Superseded))));
         assert!(first.loss().is_some());
         assert_eq!(held(second).loss(), None);
     }
@@ -976,10 +985,15 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
             source: None,
         };
         bench.complete(Completion::Verified(lease, Err(LeaseError::Other(denied))));
+        assert!(a.proof().unverified().is_some());
         bench.pass(29);
         assert!(bench.next().is_none(), "not as often as usual");
         bench.pass(1);
     }
+    bench.next();
+    bench.verified(10, Some(&["a"]));
+    bench.compared(&[]);
+    assert!(a.proof().unverified().is_none());
     assert_eq!(a.loss(), None);
 }
 

@@ -134,8 +134,8 @@ impl SessionState {
     }
 
     fn allowed(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.was_denied = false;
+        if let Some(lease) = &self.lease {
+            lease.proof.verified();
         }
     }
 
@@ -146,7 +146,7 @@ impl SessionState {
         let Some(current) = self.lease.as_mut().filter(|_| !error.is_transient()) else {
             return;
         };
-        if current.was_denied {
+        if current.proof.proof().unverified().is_some() {
             tracing::debug!(lease, error = %ErrorChain(&error), "registrations still cannot be verified");
         } else {
             tracing::warn!(
@@ -155,7 +155,7 @@ impl SessionState {
             );
         }
         count(meters::VERIFICATIONS_DENIED, None, 1);
-        current.was_denied = true;
+        current.proof.not_verified(error);
         current.verify_at = now + interval.max(DENIED_PAUSE);
     }
 
@@ -227,7 +227,7 @@ impl SessionState {
     /// Handles what stands under a key that has changed. Its registrar logs the loss.
     fn found(&mut self, lease: i64, key: &HeldKey, found: Option<Found>) -> Option<Finding> {
         let held = self.ledger.get_mut(&key.service)?;
-        if held.id != key.id || held.lease != lease || held.is_lost() {
+        if held.id() != key.id || held.lease != lease || held.is_lost() {
             return None;
         }
         let key = String::from_utf8_lossy(&key.key);

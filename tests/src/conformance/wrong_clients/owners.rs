@@ -1,8 +1,9 @@
-//! Clients that confuse the owners of registrations.
+//! Clients that confuse the owners of registrations, or their order.
 
 use super::{Flaw, Right};
 use sd_core::{
-    Client, Deregistered, Error, Owner, Registration, Result, Service, ServiceKey, async_trait,
+    Client, Deregistered, Error, Generation, Owner, Registration, Result, Service, ServiceKey,
+    async_trait,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +20,18 @@ impl Flaw for OwnsByKey {
     async fn deregister(&self, right: &Right, service: &Service) -> Result<Deregistered> {
         let service = Service::new(service.key.clone(), service.value.clone())?;
         right.client.deregister(&service).await
+    }
+}
+
+/// Takes the call that gets through last for the one that was asked for last.
+#[derive(Debug, Default)]
+pub struct IgnoresGenerations;
+
+#[async_trait]
+impl Flaw for IgnoresGenerations {
+    async fn register(&self, right: &Right, service: &Service) -> Result<Registration> {
+        let service = service.clone().with_generation(Generation::new());
+        right.client.register(&service).await
     }
 }
 

@@ -266,12 +266,12 @@ struct Grabbing {
 #[async_trait]
 impl Reclaim for Grabbing {
     async fn reclaim(&self, value: Bytes) -> Result<Reclaimed> {
-        match self.registration.reclaim(value.clone()).await? {
-            Reclaimed::Taken { .. } => {
+        match self.registration.reclaim(value.clone()).await {
+            Ok(Reclaimed::Taken { .. }) | Err(Error::Superseded) => {
                 let service = self.service.clone().with_value(value);
                 Ok(Reclaimed::Held(self.right.client.register(&service).await?))
             }
-            held => Ok(held),
+            other => other,
         }
     }
 }
