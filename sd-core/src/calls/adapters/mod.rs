@@ -17,6 +17,8 @@ mod panic_threshold;
 mod rendezvous;
 mod slow_start;
 mod subset;
+#[cfg(test)]
+mod tests;
 mod zone_preference;
 
 #[cfg(feature = "tcp")]
