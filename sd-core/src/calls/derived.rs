@@ -189,9 +189,11 @@ impl<S: EndpointSource, D: Derive<S::Target>> Drop for DeriveTask<S, D> {
 /// The endpoints that an adapter derived from others, so that one whose origin did not change
 /// remains the same `Arc`.
 pub(super) struct DerivedEndpoints<E> {
-    /// Origin and derived endpoint, in the order of their keys.
-    known: Vec<(Arc<Endpoint<E>>, Arc<Endpoint<E>>)>,
+    /// In the order of their keys.
+    known: Vec<OriginAndDerived<E>>,
 }
+
+type OriginAndDerived<E> = (Arc<Endpoint<E>>, Arc<Endpoint<E>>);
 
 impl<E> DerivedEndpoints<E> {
     pub(super) fn new() -> Self {
