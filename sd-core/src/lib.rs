@@ -11,6 +11,7 @@
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
 //! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`] |
+//! | choose from fewer endpoints | [`ActiveHealth`], [`Ejection`], [`Lanes`] (by version or tenant), [`ZonePreference`], [`Subset`], [`SlowStart`]; see [`EndpointSource`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
 //! | read and write your own format of values | [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |

@@ -4,8 +4,8 @@
 
 use sd_core::{
     Balancer, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key,
-    LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry, RoundRobin, SlowStart,
-    Weighted, WeightedRandom,
+    LaneFallback, Lanes, LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry,
+    RoundRobin, SlowStart, Subset, Weighted, WeightedRandom, ZonePreference,
 };
 use std::sync::Arc;
 
@@ -14,8 +14,11 @@ const ENDPOINTS: usize = 100;
 fn endpoints() -> Arc<FixedEndpointer<usize>> {
     let endpoint = |n| {
         let key = Key::new(format!("/services/hello/{n:03}")).unwrap();
-        let instance = Instance::new(key, format!("10.0.0.1:{n}"));
-        Endpoint::new(instance.with_weight(1 + n as u32 % 7), n)
+        let instance = Instance::new(key, format!("10.0.0.1:{n}"))
+            .with_weight(1 + n as u32 % 7)
+            .with_zone(["north", "south"][n % 2])
+            .with_metadata("version", ["stable", "canary"][n % 2]);
+        Endpoint::new(instance, n)
     };
     Arc::new(FixedEndpointer::new((0..ENDPOINTS).map(endpoint)))
 }
@@ -33,7 +36,9 @@ fn picks_allocate_nothing(balancer: impl Balancer<Target = usize>) {
     let context = PickContext::new().with_tried(&tried).with_hash_key(b"k");
     let plain = allocations(|| balancer.endpoint().unwrap().report(Outcome::Success));
     let again = allocations(|| drop(balancer.pick(&context).unwrap()));
-    assert_eq!((plain, again), (0, 0));
+    let in_lane = context.with_lane("canary");
+    let in_lane = allocations(|| drop(balancer.pick(&in_lane).unwrap()));
+    assert_eq!((plain, again, in_lane), (0, 0, 0));
 }
 
 #[test]
@@ -58,28 +63,16 @@ fn random_allocates_nothing() {
     picks_allocate_nothing(Random::new(endpoints()));
 }
 
-/// Endpoints of different weights.
-fn weighted() -> Arc<FixedEndpointer<usize>> {
-    let source = endpoints();
-    let heavier = |(n, one): (usize, &Arc<Endpoint<usize>>)| {
-        let instance = (**one.instance()).clone().with_weight(1 + n as u32 % 7);
-        Arc::new(one.with_instance(instance))
-    };
-    let weighted: Vec<_> = source.endpoints().iter().enumerate().map(heavier).collect();
-    source.set_shared(weighted);
-    source
-}
-
 #[test]
 fn weighted_random_allocates_nothing() {
-    picks_allocate_nothing(WeightedRandom::new(weighted()));
+    picks_allocate_nothing(WeightedRandom::new(endpoints()));
 }
 
 #[test]
 fn least_loaded_allocates_nothing_whatever_the_outcome() {
-    let pending = LeastLoaded::new(weighted());
+    let pending = LeastLoaded::new(endpoints());
     let decay = std::time::Duration::from_secs(10);
-    let peak_ewma = LeastLoaded::builder(weighted()).peak_ewma(decay).build();
+    let peak_ewma = LeastLoaded::builder(endpoints()).peak_ewma(decay).build();
     for balancer in [pending, peak_ewma] {
         let failed = allocations(|| {
             let pick = balancer.endpoint().unwrap();
@@ -94,6 +87,25 @@ fn least_loaded_allocates_nothing_whatever_the_outcome() {
 #[test]
 fn weighted_allocates_nothing() {
     picks_allocate_nothing(Weighted::new(endpoints()));
+}
+
+#[tokio::test]
+async fn picks_through_adapters_allocate_nothing() {
+    picks_allocate_nothing(RoundRobin::new(Subset::new(endpoints(), 20)));
+    picks_allocate_nothing(RoundRobin::new(ZonePreference::new(endpoints(), "north")));
+    let lanes = Lanes::new(endpoints(), "version", LaneFallback::Error);
+    picks_allocate_nothing(RoundRobin::new(lanes.lane("canary")));
+    picks_allocate_nothing(RoundRobin::new(Subset::new(lanes.all(), 20)));
+}
+
+#[tokio::test]
+async fn the_lane_of_a_call_is_found_without_an_allocation() {
+    let lanes = Lanes::new(endpoints(), "version", LaneFallback::All);
+    let balancer = Arc::new(lanes.balancer(|lane| RoundRobin::new(Subset::new(lane, 20))));
+    picks_allocate_nothing(balancer.clone());
+    let elsewhere = PickContext::new().with_lane("nightly");
+    let elsewhere = allocations(|| drop(balancer.pick(&elsewhere).unwrap()));
+    assert_eq!(elsewhere, 0);
 }
 
 #[test]

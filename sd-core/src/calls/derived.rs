@@ -189,9 +189,11 @@ impl<S: EndpointSource, D: Derive<S::Target>> Drop for DeriveTask<S, D> {
 /// The endpoints that an adapter derived from others, so that one whose origin did not change
 /// remains the same `Arc`.
 pub(super) struct DerivedEndpoints<E> {
-    /// Origin and derived endpoint, in the order of their keys.
-    known: Vec<(Arc<Endpoint<E>>, Arc<Endpoint<E>>)>,
+    /// In the order of their keys.
+    known: Vec<OriginAndDerived<E>>,
 }
+
+type OriginAndDerived<E> = (Arc<Endpoint<E>>, Arc<Endpoint<E>>);
 
 impl<E> DerivedEndpoints<E> {
     pub(super) fn new() -> Self {
@@ -226,7 +228,10 @@ mod tests {
         calls::endpointer::FixedEndpointer, instances::Instance, registry::Key, support::Log,
     };
     use std::{
-        sync::atomic::{AtomicU32, Ordering},
+        sync::{
+            Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
         time::Duration,
     };
 
@@ -347,12 +352,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_change_while_the_table_is_derived_is_derived_too() {
+        /// Changes right after it was read.
+        struct Racing(FixedEndpointer<()>, Mutex<Vec<Endpoint<()>>>);
+        impl EndpointSource for Racing {
+            type Target = ();
+            fn endpoints(&self) -> Endpoints<()> {
+                let endpoints = self.0.endpoints();
+                if let Some(next) = self.1.lock().unwrap().pop() {
+                    self.0.set([next]);
+                }
+                endpoints
+            }
+            fn versions(&self) -> watch::Receiver<u64> {
+                self.0.versions()
+            }
+        }
+        let later = ["c", "b"].map(|name| endpoint(name, 9));
+        let source = Racing(FixedEndpointer::new([]), Mutex::new(later.into()));
+        let derive = AtLeast(Arc::default(), Instant::now());
+        let derived = DerivedSource::spawn(source, derive, Nudge::default());
+        let begun = Instant::now();
+        assert_eq!(next(&derived).await, ["c"]);
+        assert_eq!(begun.elapsed(), Duration::ZERO, "not by time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_last_table_of_a_source_is_derived() {
-        /// Loses its table's channel, as a source does whose own task has ended.
-        struct Ending(
-            FixedEndpointer<()>,
-            std::sync::Mutex<Option<watch::Sender<u64>>>,
-        );
+        /// Loses its channel, as a source does whose own task has ended.
+        struct Ending(FixedEndpointer<()>, Mutex<Option<watch::Sender<u64>>>);
         impl EndpointSource for Ending {
             type Target = ();
             fn endpoints(&self) -> Endpoints<()> {
@@ -360,12 +388,10 @@ mod tests {
             }
             fn versions(&self) -> watch::Receiver<u64> {
                 let sender = self.1.lock().unwrap();
-                sender
-                    .as_ref()
-                    .map_or_else(|| watch::channel(0).1, watch::Sender::subscribe)
+                sender.as_ref().unwrap().subscribe()
             }
         }
-        let sender = std::sync::Mutex::new(Some(watch::Sender::new(0)));
+        let sender = Mutex::new(Some(watch::Sender::new(0)));
         let source = Arc::new(Ending(FixedEndpointer::new([]), sender));
         let least = Arc::new(AtomicU32::new(0));
         let (nudge, derive) = (Nudge::default(), AtLeast(least.clone(), Instant::now()));

@@ -7,7 +7,30 @@ use tokio::sync::watch;
 /// Where a balancer takes its endpoints from: an [`Endpointer`](crate::Endpointer), a
 /// [`FixedEndpointer`](crate::FixedEndpointer), or your own selection from another source.
 ///
-/// To write one, keep a [`FixedEndpointer`](crate::FixedEndpointer) inside,
+/// # Adapters
+/// An adapter is a source over another one. Adapters stack in any order. The recommended one, from
+/// the endpointer outwards:
+///
+/// | adapter | its endpoints |
+/// |---|---|
+/// | [`ActiveHealth`](crate::ActiveHealth) | those that pass a check |
+/// | [`Ejection`](crate::Ejection) | those whose calls do not fail more than others' |
+/// | [`Lanes`](crate::Lanes) | those with a piece of metadata, such as a version |
+/// | [`ZonePreference`](crate::ZonePreference) | those in the caller's zone, and what it lacks of others |
+/// | [`Subset`](crate::Subset) | a part for each client, where there are too many to connect to |
+/// | [`SlowStart`](crate::SlowStart) | all, new ones with a smaller weight |
+///
+/// - Health and ejection come first: they look at each endpoint once, whatever is above, and what
+///   they take out is replaced by a zone preference and a subset. Only above them does a zone
+///   preference see that too few are well. Where a check of all instances by each client is too
+///   much, put a subset below.
+/// - Lanes come next, so that a zone or a subset never leaves a lane without endpoints. A
+///   [balancer over lanes](crate::Lanes::balancer) has the other adapters above each lane.
+/// - The zone comes before the subset, so that the subset is near.
+/// - Slow start comes last, so that it eases in what the others let back.
+///
+/// # Your own
+/// To write a source, keep a [`FixedEndpointer`](crate::FixedEndpointer) inside,
 /// [set](crate::FixedEndpointer::set_shared) it when the endpoints change, and delegate to it:
 ///
 /// ```

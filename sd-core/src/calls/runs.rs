@@ -13,9 +13,12 @@ use tokio::time::timeout;
 /// The runs of factories or health checks that are under way. Dropping it drops them.
 pub(super) struct Runs<T> {
     timeout: Duration,
-    running: FuturesUnordered<BoxFuture<'static, (RunId, Option<Result<T, RunError>>)>>,
+    running: FuturesUnordered<Run<T>>,
     aborts: HashMap<RunId, AbortHandle>,
 }
+
+/// `None` if it was aborted.
+type Run<T> = BoxFuture<'static, (RunId, Option<Result<T, RunError>>)>;
 
 /// Why a run failed.
 pub(super) enum RunError {

@@ -1,13 +1,11 @@
 //! Adapters: endpoint sources over another endpoint source.
 //!
 //! Each follows the table of its source, derives a table of its own and is an
-//! [`EndpointSource`](crate::EndpointSource) itself, so that they stack in any order. The
-//! recommended one, from the endpointer outwards: subset, zone, lanes, active health, ejection,
-//! slow start. What reduces the set comes first, so that later adapters check and count only what
-//! is used. Slow start comes last, so that it also eases in what an ejection or a health check has
-//! let back.
+//! [`EndpointSource`](crate::EndpointSource) itself, so that they stack in any order. Its page says
+//! which order is recommended.
 //!
-//! All of them derive their table with [`DerivedSource`](super::derived).
+//! All of them derive their table with [`DerivedSource`](super::derived). `tests.rs` stacks any two
+//! of them.
 
 mod active_health;
 mod ejection;
@@ -17,6 +15,8 @@ mod panic_threshold;
 mod rendezvous;
 mod slow_start;
 mod subset;
+#[cfg(test)]
+mod tests;
 mod zone_preference;
 
 #[cfg(feature = "tcp")]
