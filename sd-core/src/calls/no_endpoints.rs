@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 ///         NoEndpoints::Unknown => "wait: the registry has not answered yet",
 ///         NoEndpoints::Empty => "start an instance: none is registered",
 ///         NoEndpoints::Unreadable { .. } => "compare the codec with what is registered",
-///         NoEndpoints::Unmade { .. } => "there are instances: see why the factory fails",
+///         NoEndpoints::FactoryPending { .. } => "there are instances: see why the factory fails",
 ///         NoEndpoints::Invalidated { .. } => "the registry is in trouble",
 ///         _ => "see the text",
 ///     }
@@ -41,9 +41,10 @@ pub enum NoEndpoints {
         entries: usize,
     },
 
-    /// There are instances, but none of them has an endpoint yet: factories run or fail.
+    /// There are instances, but the factory has not succeeded for any of them yet: it runs, or fails
+    /// and is retried.
     #[error("no endpoints: none of {instances} instances has one yet")]
-    Unmade {
+    FactoryPending {
         /// How many instances there are.
         instances: usize,
         /// The error of the first instance whose factory failed, if one did.

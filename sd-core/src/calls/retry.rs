@@ -227,22 +227,20 @@ impl<B, Err> Retry<B, Err> {
                     continue;
                 }
             };
-            let (pick, attempt) = begin(pick);
-            let error = match call.attempt(attempt).await {
+            let (shared, attempt) = begin(pick);
+            let pick: &Pick<B::Target> = shared.borrow();
+            let error = match call.attempt(pick, attempt).await {
                 Ok(answer) => {
                     call.succeeded();
-                    succeeded(pick);
+                    succeeded(shared);
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            let instance = {
-                let pick: &Pick<B::Target> = pick.borrow();
-                pick.report(call.outcome(&error));
-                pick.instance().clone()
-            };
+            pick.report(call.outcome(&error));
+            let instance = pick.instance().clone();
             // The endpoint is not needed during the pause.
-            drop(pick);
+            drop(shared);
             call.add_tried(&instance, context);
             call.failed(Some(instance), error).await?;
         }

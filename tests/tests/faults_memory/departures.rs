@@ -3,8 +3,8 @@
 use crate::*;
 use futures::StreamExt;
 use sd_core::{
-    Client, Deregistered, EndpointSource, Endpointer, Instancer, Prefix, Registrar,
-    RegistrarStatus, factory_fn,
+    AttemptError, Client, Deregistered, EndpointSource, Endpointer, Instancer, Prefix, Registrar,
+    RegistrarStatus, Retry, RoundRobin, factory_fn,
 };
 use sd_memory::ClientOptions;
 use sd_tests::{PATIENCE, eventually};
@@ -310,4 +310,36 @@ async fn the_bound_of_a_deregistration_is_the_registrars() {
     sleep(millis(1)).await;
     assert!(registry.entries().is_empty() && registry.leases().is_empty());
     assert_eq!(client.lease_id(), None);
+}
+
+/// A process that is gone for good, as after a loss of power: nobody resets its connections.
+#[tokio::test(start_paused = true)]
+async fn a_call_to_an_instance_that_is_gone_ends_in_time_or_with_its_registration() {
+    for end_when_removed in [false, true] {
+        let registry = Registry::new();
+        registry.put(KEY, ADDRESS).unwrap();
+        let instancer = Instancer::new(registry.client(), Prefix::new(PREFIX).unwrap());
+        let addresses = factory_fn(|instance| Ok(instance.address().to_owned()));
+        let endpointer = Endpointer::new(instancer, addresses);
+        endpointer.ready().await.unwrap();
+        let retry = Retry::<_, std::io::Error>::builder(RoundRobin::new(endpointer))
+            .end_when_removed(end_when_removed)
+            .build();
+
+        let start = Instant::now();
+        let call = retry.call(|_| std::future::pending::<Result<(), _>>());
+        let removed = async {
+            sleep(seconds(3)).await;
+            assert!(registry.delete(KEY));
+        };
+        let (answer, ()) = tokio::join!(call, removed);
+
+        let error = answer.unwrap_err();
+        let took = start.elapsed().as_secs();
+        match &error.attempts()[0].error {
+            AttemptError::Removed => assert_eq!((end_when_removed, took), (true, 3)),
+            AttemptError::TimedOut { .. } => assert_eq!((end_when_removed, took), (false, 10)),
+            other => panic!("{other}"),
+        }
+    }
 }

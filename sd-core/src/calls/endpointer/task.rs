@@ -211,7 +211,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             Some(instances) => {
                 let first = self.set.failures().values().next();
                 let why = first.map(|failure| failure.error.clone());
-                NoEndpoints::Unmade { instances, why }
+                NoEndpoints::FactoryPending { instances, why }
             }
         }
     }

@@ -165,7 +165,7 @@ async fn instances_without_endpoints_are_not_unknown() {
     let unmade = || {
         matches!(
             no_endpoints(&endpointer),
-            NoEndpoints::Unmade {
+            NoEndpoints::FactoryPending {
                 instances: 1,
                 why: None
             }
@@ -364,7 +364,7 @@ async fn a_factory_that_fails_hangs_or_panics_is_tried_again() {
     // Ready means tried, not made.
     ready(&endpointer).await.unwrap();
     let none = no_endpoints(&endpointer);
-    let NoEndpoints::Unmade { instances: 1, why } = none else {
+    let NoEndpoints::FactoryPending { instances: 1, why } = none else {
         panic!("{none:?}");
     };
     assert_eq!(why.unwrap().to_string(), "no");

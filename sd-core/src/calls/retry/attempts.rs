@@ -32,6 +32,10 @@ pub enum AttemptError<Err> {
         /// How long the attempt was given.
         after: Duration,
     },
+    /// The instance was removed before it answered, and the call was dropped. It may have been
+    /// executed. See [`RetryBuilder::end_when_removed`](crate::RetryBuilder::end_when_removed).
+    #[error("its instance was removed")]
+    Removed,
     /// There was no endpoint to call; nothing was sent.
     #[error(transparent)]
     NoEndpoints(NoEndpoints),
@@ -43,6 +47,7 @@ impl<Err> AttemptError<Err> {
         match self {
             Self::Failed(error) => AttemptError::Failed(to(error)),
             Self::TimedOut { after } => AttemptError::TimedOut { after },
+            Self::Removed => AttemptError::Removed,
             Self::NoEndpoints(none) => AttemptError::NoEndpoints(none),
         }
     }
@@ -54,7 +59,7 @@ impl<Err: StdError + 'static> AttemptError<Err> {
         match self {
             Self::Failed(error) => error,
             Self::NoEndpoints(none) => none,
-            Self::TimedOut { .. } => self,
+            Self::TimedOut { .. } | Self::Removed => self,
         }
     }
 }
@@ -66,8 +71,7 @@ impl<Err: fmt::Display> fmt::Display for Attempt<Err> {
         }
         match &self.error {
             AttemptError::Failed(error) => Message(error).fmt(f),
-            AttemptError::TimedOut { after } => write!(f, "no answer within {after:?}"),
-            AttemptError::NoEndpoints(none) => none.fmt(f),
+            other => other.fmt(f),
         }
     }
 }

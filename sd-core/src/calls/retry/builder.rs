@@ -23,6 +23,7 @@ impl<B, Err> RetryBuilder<B, Err> {
                 budget: Some(Arc::default()),
                 retry_if: None,
                 retry_timeouts: false,
+                end_when_removed: false,
                 wait_for_endpoints: false,
                 outcome: None,
             },
@@ -88,10 +89,25 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
-    /// Whether to retry an attempt that took longer than
-    /// [`per_try_timeout`](Self::per_try_timeout). It may have been executed. Default: no.
+    /// Whether to retry an attempt that was dropped before it was answered: it took longer than
+    /// [`per_try_timeout`](Self::per_try_timeout), or its [instance was
+    /// removed](Self::end_when_removed). It may have been executed. Default: no.
     pub fn retry_timeouts(mut self, retry: bool) -> Self {
         self.0.options.retry_timeouts = retry;
+        self
+    }
+
+    /// Whether an attempt ends as soon as its instance is certainly gone
+    /// ([`Endpoint::removed`](crate::Endpoint::removed)), rather than wait for its limit of time.
+    /// It is dropped, counts as failed ([`AttemptError::Removed`](crate::AttemptError::Removed)),
+    /// and is retried as a [timeout](Self::retry_timeouts) is. Its outcome is
+    /// [`Outcome::Cancelled`]: that the registry removed the instance is nothing that the endpoint
+    /// did.
+    ///
+    /// Default: no, since the registry may be wrong. An instance that only lost its lease may still
+    /// answer.
+    pub fn end_when_removed(mut self, end: bool) -> Self {
+        self.0.options.end_when_removed = end;
         self
     }
 
@@ -159,6 +175,7 @@ pub(super) struct Options<Err> {
     pub(super) budget: Option<Arc<RetryBudget>>,
     pub(super) retry_if: Option<Judge<Err, bool>>,
     pub(super) retry_timeouts: bool,
+    pub(super) end_when_removed: bool,
     pub(super) wait_for_endpoints: bool,
     pub(super) outcome: Option<Judge<Err, Outcome>>,
 }

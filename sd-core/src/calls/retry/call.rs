@@ -6,7 +6,7 @@ use super::{
     error::{RetryError, StopReason},
 };
 use crate::{
-    calls::{meters, observer::Outcome, pick::PickContext},
+    calls::{endpoint::Endpoint, meters, observer::Outcome, pick::PickContext},
     instances::Instance,
     support::Backoff,
 };
@@ -50,17 +50,27 @@ impl<'a, Err> RetriedCall<'a, Err> {
         self.deadline
     }
 
-    /// Waits for the end of an attempt. Drops it when its time is over.
-    pub(super) async fn attempt<T>(
+    /// Waits for the end of an attempt. Drops it when its time is over, or its instance gone.
+    pub(super) async fn attempt<T, E>(
         &self,
+        endpoint: &Endpoint<E>,
         attempt: impl Future<Output = Result<T, Err>>,
     ) -> Result<T, AttemptError<Err>> {
-        let Some((until, after)) = self.limit() else {
-            return attempt.await.map_err(AttemptError::Failed);
+        let attempt = async {
+            tokio::select! {
+                biased;
+                result = attempt => result.map_err(AttemptError::Failed),
+                () = endpoint.removed(), if self.options.end_when_removed => {
+                    Err(AttemptError::Removed)
+                }
+            }
         };
-        match timeout_at(until, attempt).await {
-            Ok(result) => result.map_err(AttemptError::Failed),
-            Err(_) => Err(AttemptError::TimedOut { after }),
+        match self.limit() {
+            None => attempt.await,
+            Some((until, after)) => match timeout_at(until, attempt).await {
+                Ok(result) => result,
+                Err(_) => Err(AttemptError::TimedOut { after }),
+            },
         }
     }
 
@@ -86,6 +96,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
                 None => Outcome::Failure,
             },
             AttemptError::TimedOut { .. } => Outcome::TimedOut,
+            AttemptError::Removed => Outcome::Cancelled,
             AttemptError::NoEndpoints(_) => Outcome::Failure,
         }
     }
@@ -134,7 +145,7 @@ impl<'a, Err> RetriedCall<'a, Err> {
                 let retry_if = self.options.retry_if.as_ref();
                 retry_if.is_none_or(|retry_if| retry_if(error))
             }
-            AttemptError::TimedOut { .. } => self.options.retry_timeouts,
+            AttemptError::TimedOut { .. } | AttemptError::Removed => self.options.retry_timeouts,
             AttemptError::NoEndpoints(_) => true,
         };
         let sent = instance.is_some();

@@ -96,7 +96,7 @@ impl<Err> RetryError<Err> {
     pub fn into_last(self) -> Option<Err> {
         let failed = |attempt: Attempt<Err>| match attempt.error {
             AttemptError::Failed(error) => Some(error),
-            AttemptError::TimedOut { .. } | AttemptError::NoEndpoints(_) => None,
+            _ => None,
         };
         self.attempts.into_kept().into_iter().rev().find_map(failed)
     }

@@ -1,7 +1,7 @@
 //! Limits: of time, of the number of retries, and of what a call takes from others.
 
 use super::*;
-use crate::calls::budget::RetryBudget;
+use crate::calls::{budget::RetryBudget, endpoint_source::EndpointSource};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 #[tokio::test(start_paused = true)]
@@ -230,4 +230,50 @@ async fn without_a_pause_others_get_their_turn_all_the_same() {
     });
     let call = retry.call(async |_| up.load(Ordering::Relaxed).then_some(()).ok_or(refused()));
     call.await.unwrap();
+}
+
+/// Makes a call that only "b" answers. The instance of "a" is removed after 3 s.
+async fn call_while_a_is_removed(
+    retry: RetryBuilder<RoundRobin<Fixed>, io::Error>,
+) -> Result<String, RetryError<io::Error>> {
+    let retry = retry.build();
+    // "a" is picked first.
+    while retry.balancer().endpoint().unwrap().address() == "a:80" {}
+    let a = retry.balancer().source().endpoints()[0].clone();
+    let remove = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        a.host().remove();
+    });
+    let answer = retry.call(async |endpoint| {
+        if endpoint.address() == "a:80" {
+            std::future::pending::<()>().await;
+        }
+        Ok(endpoint.address().to_owned())
+    });
+    let answer = answer.await;
+    remove.await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_with_its_instance_on_request() {
+    let begun = Instant::now();
+    let retry = builder(["a", "b"]).end_when_removed(true);
+    let error = call_while_a_is_removed(retry).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "1 attempt failed (not to be retried): a:80: its instance was removed"
+    );
+    assert_eq!(begun.elapsed().as_secs(), 3);
+
+    // It may have been executed, so that it is repeated on request only.
+    let retry = builder(["a", "b"]).end_when_removed(true);
+    let answer = call_while_a_is_removed(retry.retry_timeouts(true)).await;
+    assert_eq!(answer.unwrap(), "b:80");
+
+    let error = call_while_a_is_removed(builder(["a", "b"])).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "1 attempt failed (timed out): a:80: no answer within 10s"
+    );
 }

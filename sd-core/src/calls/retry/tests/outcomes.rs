@@ -225,3 +225,16 @@ async fn nobody_holds_the_endpoint_during_a_pause() {
     assert!(call.as_mut().now_or_never().is_none());
     assert!(held.upgrade().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_an_instance_was_removed_is_not_the_endpoints_doing() {
+    let (retry, observed) = watching();
+    let retry = retry.end_when_removed(true).build();
+    let call = retry.call(async |endpoint| {
+        endpoint.host().remove();
+        std::future::pending::<io::Result<()>>().await
+    });
+    let error = call.await.unwrap_err();
+    assert!(matches!(error.attempts()[0].error, AttemptError::Removed));
+    assert_eq!(observed.outcomes(), [Outcome::Cancelled]);
+}
