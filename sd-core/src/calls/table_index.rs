@@ -24,6 +24,7 @@ use std::{
 /// use sd_core::{
 ///     Balancer, Endpoint, EndpointSource, NoEndpoints, Pick, PickContext, TableIndex,
 /// };
+/// use std::sync::Arc;
 /// use tokio::sync::watch;
 ///
 /// /// Always picks the heaviest endpoint.
@@ -34,7 +35,7 @@ use std::{
 ///
 /// impl<S: EndpointSource> Heaviest<S> {
 ///     fn new(source: S) -> Self {
-///         let heaviest = TableIndex::new(|endpoints| {
+///         let heaviest = TableIndex::new(|endpoints: &[Arc<Endpoint<S::Target>>]| {
 ///             let heaviest = (0..endpoints.len()).max_by_key(|n| endpoints[*n].weight());
 ///             heaviest.unwrap_or(0)
 ///         });

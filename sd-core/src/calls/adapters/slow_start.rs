@@ -67,7 +67,8 @@ use warm_up::WarmUp;
 /// # async fn main() -> Result<(), sd_core::Invalid> {
 /// let endpoint = |name: &str| {
 ///     let key = Key::new(format!("/hello/{name}"))?;
-///     Ok(Arc::new(Endpoint::new(Instance::new(key, format!("{name}:80")), ())))
+///     let instance = Instance::new(key, format!("{name}:80"));
+///     Ok::<_, sd_core::Invalid>(Arc::new(Endpoint::new(instance, ())))
 /// };
 /// let (a, b, c) = (endpoint("a")?, endpoint("b")?, endpoint("c")?);
 /// let endpoints = Arc::new(FixedEndpointer::unknown());
