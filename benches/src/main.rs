@@ -1,8 +1,12 @@
 //! Runs the measures; see `sd_benches`.
 
 use lexopt::{Arg, Parser, ValueExt};
-use sd_benches::{Format, MEASURES, Measure, Options, Output, measure, run_counted};
-use std::{error::Error, io, process::ExitCode};
+use sd_benches::{Format, MEASURES, Measure, Measured, Options, Output, measure, run_counted};
+use std::{
+    env,
+    error::Error,
+    process::{self, ExitCode},
+};
 
 const USAGE: &str = "usage: bench [MEASURE...] [--json] [--rounds N] [--seed N]
 
@@ -27,19 +31,45 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut exit = ExitCode::SUCCESS;
-    for measure in command.measures {
-        let output = Output::new(measure.name, command.format);
-        if let Err(error) = (measure.run)(&command.options, &output) {
-            eprintln!("{}: {error}", measure.name);
-            exit = ExitCode::FAILURE;
-            if error.is::<io::Error>() {
-                // Nobody reads the results, or they cannot be written.
-                break;
-            }
+    let done = match &command.measures[..] {
+        [measure] => {
+            let output = Output::new(measure.name, command.format);
+            let done = (measure.run)(&command.options, &output);
+            done.map_err(|error| format!("{}: {error}", measure.name).into())
+        }
+        several => run_each(several, &command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
-    exit
+}
+
+/// Runs each measure in a process of its own: none finds what another one has left behind, such as
+/// a paused clock or a heap in pieces.
+fn run_each(measures: &[Measure], command: &Command) -> Measured {
+    let program = env::current_exe()?;
+    let mut failed = Vec::new();
+    for measure in measures {
+        let mut process = process::Command::new(&program);
+        process
+            .arg(measure.name)
+            .args(["--rounds", &command.options.rounds.to_string()])
+            .args(["--seed", &command.options.seed.to_string()]);
+        if command.format == Format::Json {
+            process.arg("--json");
+        }
+        if !process.status()?.success() {
+            failed.push(measure.name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("could not be measured: {}", failed.join(", ")).into())
 }
 
 /// `None` if there is nothing left to do.

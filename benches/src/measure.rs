@@ -35,8 +35,7 @@ impl Default for Options {
     }
 }
 
-/// All measures, in the order in which they run. The simulation is the last one: tokio's clock is
-/// slower once it was paused.
+/// All measures, in the order in which they run.
 pub const MEASURES: [Measure; 4] = [
     Measure {
         name: "picks",
