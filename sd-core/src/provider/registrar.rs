@@ -130,17 +130,18 @@ impl Registrar {
     ///
     /// Tries again without limit while the error can pass, as while the registry cannot be reached;
     /// [`register_within`](Self::register_within) sets a limit. Returns at once if the service is
-    /// registered already. Starts anew after [`deregister`](Self::deregister).
+    /// registered already, and is the one that was asked last even so. Starts anew after
+    /// [`deregister`](Self::deregister).
     ///
     /// Cancelling stops the waiting, not the trying: the registrar goes on until it is
     /// deregistered or dropped.
     ///
     /// # Errors
     /// An error that [cannot pass](Error::is_transient): an invalid entry, refused credentials,
-    /// missing rights, a client that panics. The registrar has given up then. [`Error::Superseded`] if
-    /// another registrar of the same key and client was asked later, and is registered.
-    /// [`Error::Closed`] if it was deregistered or its token cancelled meanwhile, the client was closed, or the task's
-    /// runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
+    /// missing rights, a client that panics. The registrar has given up then. [`Error::Superseded`]
+    /// if another registrar of the same key and client was asked later, and is registered.
+    /// [`Error::Closed`] if it was deregistered or its token cancelled meanwhile, the client was
+    /// closed, or the task's runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
     pub async fn register(&self) -> Result<()> {
         let call = self.request(|requests, call| {
             requests.register = Some((call, Generation::new()));
