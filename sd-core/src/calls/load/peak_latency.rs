@@ -78,20 +78,27 @@ fn known(word: u64, now: Millis, decay: Decay) -> Option<f32> {
     (latency > 0.0 && rest >= FORGOTTEN).then_some(latency * rest)
 }
 
-/// How fast a latency is forgotten: after this many milliseconds, all but 1/e of it.
+/// How fast a latency is forgotten: what is left after a certain time is 1/e of it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::calls) struct Decay(f32);
+pub(in crate::calls) struct Decay {
+    /// Minus one over the milliseconds, since a multiplication is quicker than a division.
+    per_milli: f32,
+}
 
 impl Decay {
-    /// At least a millisecond.
+    /// 1/e is left after `duration`, which is at least a millisecond.
     pub(in crate::calls) fn new(duration: Duration) -> Self {
-        Self((duration.as_secs_f32() * 1000.0).max(1.0))
+        let millis = (duration.as_secs_f32() * 1000.0).max(1.0);
+        Self {
+            per_milli: -1.0 / millis,
+        }
     }
 
     /// What is left after this many milliseconds, as a part of one.
     #[inline]
     fn rest_after(self, millis: u64) -> f32 {
-        (-(millis as f32) / self.0).exp()
+        // Signed, since that conversion is a single instruction; there are 39 bits.
+        (millis as i64 as f32 * self.per_milli).exp()
     }
 }
 

@@ -6,7 +6,11 @@ use super::{
     latency_observer::LatencyObserver,
 };
 use crate::calls::{
-    endpoint::Endpoint, host::Host, load::PENALTY, observer::Observer, pick::PickContext,
+    endpoint::Endpoint,
+    host::Host,
+    load::{Decay, Millis, PENALTY},
+    observer::Observer,
+    pick::PickContext,
 };
 use std::sync::Arc;
 
@@ -21,19 +25,29 @@ pub(super) struct Candidates<E> {
 
 struct Candidate<E> {
     host: Arc<Host<E>>,
-    /// What one call adds to the load: the mean weight divided by that of the endpoint.
-    call_weight: f64,
+    /// What one call adds to the load, in parts of `UNIT`: the mean weight divided by that of the
+    /// endpoint.
+    call_load: u64,
+}
+
+const UNIT: u64 = 1 << 32;
+
+/// An endpoint that seems slower, and was not picked for a second, is picked one time in so many.
+const LOOK_AGAIN: u64 = 16;
+
+/// Two endpoints, of which the first one is picked if their loads are the same.
+struct Pair {
+    numbers: [usize; 2],
+    /// How many calls the second one has to be ahead to be picked.
+    ahead: u64,
 }
 
 /// The calls that count as in flight.
 #[derive(Clone, Copy)]
 struct Calls {
-    count: f64,
+    count: u64,
     have_failed: bool,
 }
-
-/// An endpoint that seems slower, and was not picked for a second, is picked one time in so many.
-const LOOK_AGAIN: u64 = 16;
 
 impl<E: Send + Sync + 'static> Candidates<E> {
     pub(super) fn new(endpoints: &[Arc<Endpoint<E>>], measure: LoadMeasure) -> Self {
@@ -50,9 +64,12 @@ impl<E: Send + Sync + 'static> Candidates<E> {
             };
             Arc::new(one.observed_by(observer))
         });
-        let hosts = endpoints.iter().map(|one| Candidate {
-            host: one.host().clone(),
-            call_weight: mean / one.effective_weight() as f64,
+        let hosts = endpoints.iter().map(|one| {
+            let call_load = mean / one.effective_weight() as f64;
+            Candidate {
+                host: one.host().clone(),
+                call_load: (call_load * UNIT as f64).round() as u64,
+            }
         });
         Self {
             weights: AliasTable::of(endpoints),
@@ -73,37 +90,31 @@ impl<E: Send + Sync + 'static> Candidates<E> {
             return self.choose_untried(measure, clock, context);
         }
         let words = random_words();
-        let drawn = words.map(|word| self.weights.draw(word));
-        if drawn[0] == drawn[1] {
-            return self.choose_instead_of(drawn[0], measure, clock);
+        let numbers = words.map(|word| self.weights.draw(word));
+        let mut pair = Pair { numbers, ahead: 0 };
+        if numbers[0] == numbers[1] {
+            match self.draw_another(numbers[0], measure, clock) {
+                Some(drawn) => pair = drawn,
+                None => return &self.endpoints[numbers[0]],
+            }
         }
-        let chosen = self.less_loaded(drawn, words, 0.0, measure, clock);
-        &self.endpoints[chosen]
+        self.less_loaded(&pair, words, measure, clock)
     }
 
-    /// If both draws are the same endpoint, its weight says that it should have the call. Another
-    /// one gets it only if that has the smaller load even with this call, or if the first one has
-    /// just failed: otherwise a slow endpoint would get the square of its share in any case.
+    /// A second one, if both draws are the same endpoint. Its weight says that this should have the
+    /// call, so another one gets it only if that has the smaller load even with this call, or if the
+    /// first one has just failed: otherwise a slow endpoint would get the square of its share in any
+    /// case. `None` if all draws are the same.
     #[cold]
-    fn choose_instead_of(
-        &self,
-        drawn: usize,
-        measure: &LoadMeasure,
-        clock: &mut Clock,
-    ) -> &Arc<Endpoint<E>> {
-        let words = random_words();
+    fn draw_another(&self, drawn: usize, measure: &LoadMeasure, clock: &mut Clock) -> Option<Pair> {
         let another = (0..DRAWS)
             .map(|_| self.weights.draw(fastrand::u64(..)))
-            .find(|another| *another != drawn);
-        let chosen = match another {
-            Some(another) => {
-                let has_failed = self.hosts[drawn].calls(measure, clock).have_failed;
-                let ahead = if has_failed { 0.0 } else { 1.0 };
-                self.less_loaded([drawn, another], words, ahead, measure, clock)
-            }
-            None => drawn,
-        };
-        &self.endpoints[chosen]
+            .find(|another| *another != drawn)?;
+        let has_failed = self.hosts[drawn].calls(measure, clock).have_failed;
+        Some(Pair {
+            numbers: [drawn, another],
+            ahead: u64::from(!has_failed),
+        })
     }
 
     /// The less loaded of two that were not tried; if only one is found, that one.
@@ -123,48 +134,58 @@ impl<E: Send + Sync + 'static> Candidates<E> {
             }
             match untried {
                 None => untried = Some(drawn),
-                Some(one) if one != drawn => {
-                    let pair = [one, drawn];
-                    let chosen = self.less_loaded(pair, random_words(), 0.0, measure, clock);
-                    return &self.endpoints[chosen];
+                Some(first) if first != drawn => {
+                    let pair = Pair {
+                        numbers: [first, drawn],
+                        ahead: 0,
+                    };
+                    return self.less_loaded(&pair, random_words(), measure, clock);
                 }
                 Some(_) => {}
             }
         }
         match untried {
-            Some(one) => &self.endpoints[one],
+            Some(only) => &self.endpoints[only],
             None => untried_from(&self.endpoints, drawn, context),
         }
     }
 
-    /// The one of two that has the smaller load; the first one if both have the same. `ahead` is
-    /// how many calls the second one has to be ahead.
-    #[inline]
+    /// The one with the smaller load; now and then the other one, if it is to be looked at again.
+    // A part of each pick that would not be inlined by itself, since it is called at two places.
+    #[inline(always)]
     fn less_loaded(
         &self,
-        pair: [usize; 2],
+        pair: &Pair,
         words: [u64; 2],
-        ahead: f64,
         measure: &LoadMeasure,
         clock: &mut Clock,
-    ) -> usize {
-        let [one, other] = pair.map(|number| &self.hosts[number]);
-        let calls = [one.calls(measure, clock), other.calls(measure, clock)];
+    ) -> &Arc<Endpoint<E>> {
+        let candidates = pair.numbers.map(|number| &self.hosts[number]);
+        let mut calls = candidates.map(|one| one.calls(measure, clock));
+        let is_idle = calls.map(|calls| calls.count == 0);
+        calls[1].count += pair.ahead;
         // The lowest bits: the draws depend on the highest ones.
-        let rounding = (words[0] & 0xffff) as f64 / 65536.0;
-        let load = one.load(calls[0], 0.0, rounding, measure, clock);
-        let other_load = other.load(calls[1], ahead, rounding, measure, clock);
-        let (chosen, passed) = if other_load < load { (1, 0) } else { (0, 1) };
-        let passed_load = self.hosts[pair[passed]].host.load();
+        let rounding = words[0] % UNIT;
+        let loads = [0, 1].map(|n| candidates[n].weighted(calls[n], rounding));
+        let is_other_less = match measure.latency {
+            None => loads[1] < loads[0],
+            Some(decay) => {
+                let now = clock.millis();
+                let loads =
+                    [0, 1].map(|n| candidates[n].times_latency(loads[n], calls[n], decay, now));
+                loads[1] < loads[0]
+            }
+        };
+        let (less, more) = if is_other_less { (1, 0) } else { (0, 1) };
+        let passed = candidates[more].host.load();
         let is_looked_at = measure.latency.is_some()
             && words[1].is_multiple_of(LOOK_AGAIN)
-            && calls[passed].count == 0.0
-            && passed_load.is_unpicked(clock.millis());
+            && is_idle[more]
+            && passed.is_unpicked(clock.millis());
         if is_looked_at {
-            passed_load.doubt_latency();
-            return pair[passed];
+            passed.doubt_latency();
         }
-        pair[chosen]
+        &self.endpoints[pair.numbers[if is_looked_at { more } else { less }]]
     }
 }
 
@@ -173,40 +194,34 @@ impl<E> Candidate<E> {
     fn calls(&self, measure: &LoadMeasure, clock: &mut Clock) -> Calls {
         let load = self.host.load();
         let mut calls = Calls {
-            count: f64::from(load.pending() as u32),
+            count: load.pending() as u64,
             have_failed: false,
         };
         if load.may_have_failed() && measure.failure_penalty > 0 {
             let failures = load.failures(clock.millis());
-            calls.count += f64::from(failures) * f64::from(measure.failure_penalty);
+            calls.count += u64::from(failures) * u64::from(measure.failure_penalty);
             calls.have_failed = failures > 0;
         }
         calls
     }
 
-    /// The load with these calls and `more`, to be compared with others of the same `rounding`.
+    /// The calls by weight, rounded.
     #[inline]
-    fn load(
-        &self,
-        calls: Calls,
-        more: f64,
-        rounding: f64,
-        measure: &LoadMeasure,
-        clock: &mut Clock,
-    ) -> f64 {
-        let count = calls.count + more;
-        // Rounds down; the cast is quicker than `floor`.
-        let weighted = f64::from((count * self.call_weight + rounding) as u32);
-        let Some(decay) = measure.latency else {
-            return weighted;
-        };
-        let latency = match self.host.load().latency(clock.millis(), decay) {
+    fn weighted(&self, calls: Calls, rounding: u64) -> u32 {
+        let load = calls.count.saturating_mul(self.call_load);
+        (load.saturating_add(rounding) / UNIT) as u32
+    }
+
+    /// The load with the latency.
+    #[inline]
+    fn times_latency(&self, weighted: u32, calls: Calls, decay: Decay, now: Millis) -> f64 {
+        let latency = match self.host.load().latency(now, decay) {
             Some(latency) if calls.have_failed => latency.max(PENALTY),
             Some(latency) => latency,
-            None if count == 0.0 => 0.0,
+            None if calls.count == 0 => 0.0,
             None => PENALTY,
         };
-        f64::from(latency) * (1.0 + weighted)
+        f64::from(latency) * (1.0 + f64::from(weighted))
     }
 }
 
