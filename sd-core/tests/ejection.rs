@@ -4,41 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
-    Balancer, Ejection, Endpoint, EndpointSource, FixedEndpointer, Instance, Key, NoEndpoints,
-    Outcome, Pick, PickContext, SlowStart,
+    Balancer, Ejection, Endpoint, FixedEndpointer, Instance, Key, Outcome, SlowStart,
+    WeightedRandom,
 };
 use std::{ops::Range, time::Duration};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 const CALLS_A_SECOND: u64 = 1000;
 /// When, in seconds, the endpoint fails.
 const FAILING: Range<f64> = 10.0..130.0;
-
-/// Draws an endpoint by weight.
-struct ByWeight<S>(S);
-
-impl<S: EndpointSource> Balancer for ByWeight<S> {
-    type Target = S::Target;
-
-    fn pick(&self, _: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.0.endpoints();
-        let endpoints = table.non_empty()?;
-        let weights = endpoints.iter().map(|one| one.effective_weight());
-        let sum: u64 = weights.sum();
-        let mut drawn = fastrand::u64(..sum);
-        for endpoint in endpoints {
-            match drawn.checked_sub(endpoint.effective_weight()) {
-                Some(rest) => drawn = rest,
-                None => return Ok(Pick::new(endpoint.clone())),
-            }
-        }
-        unreachable!("less than the sum was drawn")
-    }
-
-    fn versions(&self) -> watch::Receiver<u64> {
-        self.0.versions()
-    }
-}
 
 #[derive(Default)]
 struct Calls {
@@ -86,7 +60,7 @@ async fn who_fails_costs_few_calls_and_gets_its_share_back_when_it_is_well() {
     };
     let ejection = Ejection::new(FixedEndpointer::new((0..10).map(endpoint)));
     let mut status = ejection.status();
-    let balancer = ByWeight(SlowStart::new(ejection));
+    let balancer = WeightedRandom::new(SlowStart::new(ejection));
     let start = Instant::now();
 
     let before = call_until(&balancer, start, FAILING.start).await;

@@ -6,11 +6,12 @@ use std::{
 };
 
 /// Fields that are written with `%` or `?` and hold no outside text: durations, a `Ttl`, addresses
-/// that were resolved, words that the toolkit chose, and an `Unproven`, which escapes its cause.
-const OWN: [&str; 16] = [
+/// that were resolved, words and numbers that the toolkit chose, and an `Unproven`, which escapes its cause.
+const OWN: [&str; 18] = [
     "addresses",
     "after",
     "asked",
+    "ejection_time",
     "gap",
     "grace",
     "granted",
@@ -19,6 +20,7 @@ const OWN: [&str; 16] = [
     "limit",
     "outcome",
     "pause",
+    "reason",
     "stale",
     "took",
     "unproven",

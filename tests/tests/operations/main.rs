@@ -5,6 +5,7 @@ mod cluster;
 mod connections;
 mod crowds;
 mod document;
+mod endpoints;
 mod meters;
 mod monitor;
 mod outages;
@@ -72,6 +73,7 @@ fn every_row_is_provoked_and_names_metrics_that_exist() {
     let source = [
         include_str!("cluster.rs"),
         include_str!("connections.rs"),
+        include_str!("endpoints.rs"),
         include_str!("outages.rs"),
         include_str!("registrations.rs"),
         include_str!("security.rs"),

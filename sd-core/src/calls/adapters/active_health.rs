@@ -57,14 +57,15 @@ use tokio::{sync::watch, time::Instant};
 /// Where endpoints get few calls, so that an [`Ejection`](crate::Ejection) decides late; where an
 /// endpoint that does not answer must not be tried by callers; or where the registry keeps
 /// instances that are not well, because whoever registers them does not check them. Each process
-/// checks each endpoint, so with many processes take a longer interval, or put a `Subset` below.
+/// checks each endpoint, so with many processes take a longer interval, or put a
+/// [`Subset`](crate::Subset) below.
 ///
 /// # Limits
 /// With the default options an endpoint that fails gets calls for 20 to 30 s more. A check that
 /// passes says only what it checks: `TcpConnect` (feature `tcp`) says that the port is open.
 ///
-/// The health checks end when they are [stopped](Self::stop) or dropped, or when their tokio runtime
-/// shuts down. The last table stays.
+/// It checks and follows its source until it is [stopped](Self::stop) or dropped, or its tokio
+/// runtime shuts down. The last table stays.
 ///
 /// # Sources
 /// Envoy's [health checking]; the defaults are those of [Kubernetes' probes].

@@ -70,7 +70,7 @@ use tokio::{sync::watch, time::Instant};
 /// may be ejected for chance. With many endpoints, a
 /// [`stdev_factor`](SuccessRateEjection::stdev_factor) of 3 makes that rare.
 ///
-/// The ejection ends when it is [stopped](Self::stop) or dropped, or when its tokio runtime shuts
+/// It follows its source until it is [stopped](Self::stop) or dropped, or its tokio runtime shuts
 /// down. The last table stays.
 ///
 /// # Sources

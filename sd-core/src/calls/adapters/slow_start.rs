@@ -11,7 +11,6 @@ use crate::{
         endpoint::Endpoint,
         endpoint_source::EndpointSource,
         endpoint_table::{Endpoints, TableContents},
-        no_endpoints::NoEndpoints,
     },
     registry::Key,
 };
@@ -44,14 +43,15 @@ use warm_up::WarmUp;
 ///
 /// # When to choose it
 /// Where a new instance is overwhelmed by its full share, or answers its first calls late, and the
-/// balancer goes by weight: `Weighted`, `WeightedRandom`, `LeastLoaded`, `ConsistentHash`.
+/// balancer goes by weight: [`Weighted`](crate::Weighted), [`WeightedRandom`](crate::WeightedRandom),
+/// [`LeastLoaded`](crate::LeastLoaded), `ConsistentHash`.
 ///
 /// # Limits
 /// Balancers that do not look at weights ([`RoundRobin`](crate::RoundRobin),
 /// [`Random`](crate::Random)) ignore it. With weights, an endpoint of a tenth still gets some calls
 /// at once.
 ///
-/// The slow start ends when it is [stopped](Self::stop) or dropped, or when its tokio runtime shuts
+/// It follows its source until it is [stopped](Self::stop) or dropped, or its tokio runtime shuts
 /// down. The last table stays, with the weights of that time.
 ///
 /// # Source
@@ -248,8 +248,6 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveSlowStart<E> {
             derived
         });
         let derived: Vec<_> = derived.collect();
-        let none = || endpoints.non_empty().err().unwrap_or(NoEndpoints::Empty);
-        let contents = TableContents::new(derived, none).with_panic(endpoints.in_panic());
-        (contents, again)
+        (TableContents::selected(endpoints, derived), again)
     }
 }

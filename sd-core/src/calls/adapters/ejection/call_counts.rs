@@ -67,6 +67,10 @@ impl CallCounts {
 }
 
 impl Observer for CallCounts {
+    fn needs_times(&self) -> bool {
+        false
+    }
+
     fn ended(&self, call: &EndedCall) {
         match call.outcome {
             Outcome::Success => {

@@ -41,11 +41,18 @@ fn fail(source: &impl EndpointSource<Target = ()>, key: &str, count: usize) {
     }
 }
 
+/// Waits for what happens within an hour, if at all. The clock never stands still: there is always
+/// another sweep.
+async fn in_time<T>(wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(3600), wait).await;
+    waited.expect("it never happens")
+}
+
 /// Waits until so many are ejected.
 async fn ejected<S: EndpointSource>(ejection: &Ejection<S>, count: usize) -> Arc<EjectionStatus> {
     let mut status = ejection.status();
     let has = |status: &EjectionStatus| status.ejected.len() == count;
-    let status = status.wait_for(has).await.unwrap();
+    let status = in_time(status.wait_for(has)).await.unwrap();
     // The table is set by the same turn of the task.
     tokio::task::yield_now().await;
     status
@@ -54,7 +61,10 @@ async fn ejected<S: EndpointSource>(ejection: &Ejection<S>, count: usize) -> Arc
 #[tokio::test(start_paused = true)]
 async fn who_fails_gets_no_calls_for_the_ejection_time() {
     let log = Log::capture();
-    let ejection = Arc::new(Ejection::new(endpoints(&["a", "b", "c"])));
+    // Not at the time of a sweep.
+    let time = Duration::from_secs(33);
+    let builder = Ejection::builder(endpoints(&["a", "b", "c"])).ejection_time(time, time);
+    let ejection = Arc::new(builder.build());
     let balancer = RoundRobin::new(ejection.clone());
     let start = Instant::now();
     let mut failed = 0;
@@ -71,16 +81,16 @@ async fn who_fails_gets_no_calls_for_the_ejection_time() {
     assert_eq!(failed, 5);
     assert_eq!(start.elapsed(), Duration::ZERO, "no sweep was needed");
     let status = ejection.status().borrow();
-    let text = "1 of 3 endpoints ejected: b for 30s: 5 calls in a row failed";
+    let text = "1 of 3 endpoints ejected: b for 33s: 5 calls in a row failed";
     assert_eq!(status.to_string(), text);
     assert_eq!(keys(&*ejection), ["a", "c"]);
 
     ejected(&ejection, 0).await;
-    assert_eq!(start.elapsed(), Duration::from_secs(30));
+    assert_eq!(start.elapsed(), time);
     assert_eq!(keys(&*ejection), ["a", "b", "c"]);
     let lines = [
-        "WARN endpoint ejected address=b reason=5 calls in a row failed ejection_time=30s",
-        "INFO endpoint no longer ejected address=b after=30s",
+        "WARN endpoint ejected address=b reason=5 calls in a row failed ejection_time=33s",
+        "INFO endpoint no longer ejected address=b after=33s",
     ];
     assert_eq!(log.text(), lines);
 }
@@ -98,11 +108,11 @@ async fn an_ejection_outlasts_a_change_of_weight_and_a_removal() {
     let mut versions = ejection.versions();
     versions.mark_unchanged();
     source.set(heavy(2));
-    versions.changed().await.unwrap();
+    in_time(versions.changed()).await.unwrap();
     fail(&ejection, "b", 2);
     ejected(&ejection, 1).await;
     source.set(heavy(3));
-    versions.changed().await.unwrap();
+    in_time(versions.changed()).await.unwrap();
     assert_eq!(keys(&ejection), ["a", "c"], "a new weight");
     source.set(["a", "c"].map(endpoint));
     ejected(&ejection, 0).await;
@@ -137,7 +147,9 @@ async fn the_only_endpoint_is_used_although_it_is_ejected() {
 
     source.set(["a", "b"].map(endpoint));
     let mut status = ejection.status();
-    status.wait_for(|status| !status.in_panic).await.unwrap();
+    in_time(status.wait_for(|status| !status.in_panic))
+        .await
+        .unwrap();
     tokio::task::yield_now().await;
     assert_eq!(keys(&ejection), ["b"]);
     assert!(!ejection.endpoints().in_panic());
@@ -164,12 +176,14 @@ async fn an_empty_source_gives_its_own_reason() {
 #[tokio::test(start_paused = true)]
 async fn panic_below_is_panic_above() {
     let below = Ejection::new(endpoints(&["a"]));
-    let ejection = Ejection::new(below);
+    let ejection = Ejection::builder(below).consecutive_failures(None).build();
+    assert!(!ejection.endpoints().in_panic());
     fail(&ejection, "a", 5);
-    let mut status = ejection.source().status();
-    status.wait_for(|status| status.in_panic).await.unwrap();
-    ejected(&ejection, 1).await;
-    assert!(ejection.endpoints().in_panic());
+    let mut versions = ejection.versions();
+    while !ejection.endpoints().in_panic() {
+        in_time(versions.changed()).await.unwrap();
+    }
+    assert!(!ejection.status().borrow().in_panic);
     assert_eq!(keys(&ejection), ["a"]);
 }
 
@@ -190,7 +204,9 @@ async fn calls_of_endpoints_that_are_gone_harm_nobody() {
     let gone = Pick::new(ejection.endpoints()[1].clone());
     source.set([endpoint("a")]);
     let mut versions = ejection.versions();
-    versions.wait_for(|version| *version == 2).await.unwrap();
+    in_time(versions.wait_for(|version| *version == 2))
+        .await
+        .unwrap();
     gone.report(Outcome::Failure);
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(keys(&ejection), ["a"]);

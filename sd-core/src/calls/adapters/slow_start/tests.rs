@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    calls::{adapters::Ejection, endpointer::FixedEndpointer, observer::Outcome, pick::Pick},
+    calls::{
+        adapters::Ejection, endpointer::FixedEndpointer, no_endpoints::NoEndpoints,
+        observer::Outcome, pick::Pick,
+    },
     instances::Instance,
 };
 
