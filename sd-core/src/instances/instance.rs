@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
 /// Balancers read its attributes and need not know the registry's format. Its identity is its key:
-/// one address under two keys is two instances.
+/// one address under two keys is two instances, which share one [`Endpoint`](crate::Endpoint).
 ///
 /// ```
 /// use sd_core::{Instance, Key, Status};

@@ -108,6 +108,114 @@ fn it_is_ready_once_the_first_instances_were_tried_or_went() {
     assert!(set.is_ready());
 }
 
+/// Name, address and target of each endpoint in the table.
+fn table(set: &mut EndpointSet<u32>) -> Vec<(String, String, u32)> {
+    let table = set.table();
+    let rows = table.iter().map(|one| {
+        let (key, address) = (one.key().to_string(), one.address().to_owned());
+        (key, address, *one.target())
+    });
+    rows.collect()
+}
+
+fn rows<const N: usize>(rows: [(&str, &str, u32); N]) -> Vec<(String, String, u32)> {
+    rows.map(|(key, address, target)| (key.into(), address.into(), target))
+        .into()
+}
+
+/// Makes numbers, from 1 up.
+fn counting() -> impl FnMut(&Instance) -> Result<u32, FactoryError> {
+    let mut made = 0;
+    move |_| {
+        made += 1;
+        Ok(made)
+    }
+}
+
+#[test]
+fn one_address_is_one_endpoint_whoever_joins_or_leaves() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("b", "h:1"), ("c", "h:1"), ("d", "h:2")]), now);
+    run_all(&mut set, now, &mut make);
+    let both = rows([("b", "h:1", 1), ("d", "h:2", 2)]);
+    assert_eq!(table(&mut set), both);
+    let before = set.table()[0].clone();
+    for (names, speaker) in [(&["a", "b"][..], "a"), (&["b"], "b"), (&["c", "d"], "c")] {
+        let instance = |name: &&str| Instance::new(Key::new(*name).unwrap(), "h:1");
+        set.apply(&names.iter().map(instance).collect(), now);
+        assert!(set.start_run(now).is_none(), "made again");
+        let table = set.table();
+        assert_eq!((table.len(), table[0].key().as_str()), (1, speaker));
+        assert!(table[0].shares_target_with(&before));
+        assert!(before.removed().now_or_never().is_none());
+    }
+    set.apply(&Instances::default(), now);
+    assert!(before.removed().now_or_never().is_some());
+}
+
+#[test]
+fn the_best_rank_speaks_for_an_address_and_then_the_least_key() {
+    let (mut set, now) = (set(4), Instant::now());
+    let [a, b, c] = ["a", "b", "c"].map(|name| Instance::new(Key::new(name).unwrap(), "h:1"));
+    let draining = |instance: &Instance| instance.clone().with_status(Status::Draining);
+    let unweighted = |instance: &Instance| instance.clone().with_weight(0);
+    for (all, speaker) in [
+        (vec![draining(&a), unweighted(&b), c.clone()], "c"),
+        (vec![draining(&a), unweighted(&b), draining(&c)], "b"),
+        (vec![draining(&a), draining(&b)], "a"),
+        (vec![unweighted(&a), b.clone().with_weight(7), c], "b"),
+    ] {
+        set.apply(&all.into_iter().collect(), now);
+        run_all(&mut set, now, |_| Ok(1));
+        let table = set.table();
+        assert_eq!((table.len(), table[0].key().as_str()), (1, speaker));
+    }
+    assert_eq!(set.table()[0].weight(), 7);
+}
+
+#[test]
+fn instances_that_swap_their_addresses_swap_their_endpoints() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1"), ("b", "h:2")]), now);
+    run_all(&mut set, now, counting());
+    set.apply(&instances([("a", "h:2"), ("b", "h:1")]), now);
+    assert_eq!((set.making(), set.wake_at()), (0, None));
+    let swapped = rows([("a", "h:2", 2), ("b", "h:1", 1)]);
+    assert_eq!(table(&mut set), swapped);
+}
+
+#[test]
+fn an_address_that_is_taken_over_is_the_same_place() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let call = set.table()[0].clone();
+    set.apply(&instances([("b", "h:1")]), now);
+    assert_eq!(table(&mut set), rows([("b", "h:1", 1)]));
+    assert_eq!(set.making(), 0);
+    assert!(call.removed().now_or_never().is_none());
+}
+
+#[test]
+fn an_old_endpoint_is_kept_for_each_instance_that_has_no_other() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("a", "h:1"), ("b", "h:1")]), now);
+    run_all(&mut set, now, &mut make);
+    set.apply(&instances([("a", "h:2"), ("b", "h:3")]), now);
+    assert_eq!(table(&mut set), rows([("a", "h:1", 1)]));
+    let run = set.start_run(now).unwrap();
+    set.finish_run(run.0, make(&run.1), now);
+    let one = rows([("a", "h:2", 2), ("b", "h:1", 1)]);
+    assert_eq!(table(&mut set), one);
+    run_all(&mut set, now, &mut make);
+    let none = rows([("a", "h:2", 2), ("b", "h:3", 3)]);
+    assert_eq!(table(&mut set), none);
+    assert!(set.kept_at.is_empty());
+    assert_eq!(set.slots.len(), 2);
+}
+
 #[test]
 fn nothing_remains_of_what_is_gone() {
     let (mut set, now) = (set(1), Instant::now());
@@ -118,8 +226,7 @@ fn nothing_remains_of_what_is_gone() {
     let abandoned = set.apply(&Instances::default(), now);
     assert_eq!(abandoned.len(), 1);
     assert!(set.slots.is_empty() && set.queue.is_empty());
-    assert!(set.failures.is_empty());
-    assert_eq!(set.made, 0);
+    assert!(set.failures.is_empty() && set.endpoints.is_empty());
 }
 
 /// The endpoint of "a", of an instance that was then removed, as it was last.
@@ -148,7 +255,7 @@ fn an_instance_that_is_removed_unannounced_is_certainly_gone() {
 fn run_all(
     set: &mut EndpointSet<u32>,
     now: Instant,
-    make: impl Fn(&Instance) -> Result<u32, FactoryError>,
+    mut make: impl FnMut(&Instance) -> Result<u32, FactoryError>,
 ) {
     while let Some((id, instance)) = set.start_run(now) {
         set.finish_run(id, make(&instance), now);
@@ -156,7 +263,7 @@ fn run_all(
 }
 
 fn many(count: usize) -> Instances {
-    let instance = |n| Instance::new(Key::new(format!("{n:04}")).unwrap(), "h:1");
+    let instance = |n| Instance::new(Key::new(format!("{n:04}")).unwrap(), format!("h:{n:04}"));
     (0..count).map(instance).collect()
 }
 
@@ -171,7 +278,7 @@ fn a_thousand_failing_factories_are_a_handful_of_lines() {
         });
     }
     let text = "WARN endpoints cannot be made, trying on";
-    let error = "address=h:1 error=the factory panicked: refused";
+    let error = "address=h:0000 error=the factory panicked: refused";
     let first = format!("{text} key=0000 {error} failing=1");
     let all = log.text();
     assert_eq!(all.len(), 2, "{all:?}");

@@ -1,0 +1,144 @@
+//! What an endpoint set knows of one address: the instances that have it, its endpoint, and the
+//! factory that makes one.
+
+use crate::{
+    calls::{endpoint::Endpoint, run_queue::QueuedRun},
+    instances::{Instance, Status},
+    registry::Key,
+    support::Backoff,
+};
+use std::sync::Arc;
+
+/// What an endpoint is made for.
+pub(in crate::calls::endpointer) type Address = Arc<str>;
+
+/// The state of one address.
+pub(super) struct AddressSlot<E> {
+    pub(super) address: Address,
+    /// In the order of their keys.
+    members: Vec<Member>,
+    /// The key of the instance that speaks for the address.
+    pub(super) speaker: Key,
+    /// What callers get.
+    pub(super) endpoint: Option<Arc<Endpoint<E>>>,
+    /// The factory that waits or runs.
+    pub(super) run: Option<QueuedRun>,
+    /// Set after a failure.
+    pub(super) backoff: Option<Box<Backoff>>,
+    /// Whether it is an address of the first event whose factory has had no result yet.
+    pub(super) is_untried: bool,
+}
+
+/// An instance that needs the address.
+struct Member {
+    /// The instance as it was last with this address.
+    instance: Arc<Instance>,
+    /// The instance now. It has moved if it has another address, which has no endpoint yet. `None`
+    /// if it needs this address no longer.
+    now: Option<Arc<Instance>>,
+}
+
+impl Member {
+    fn has_moved(&self) -> bool {
+        let now = self.now.as_ref();
+        now.is_none_or(|now| now.address() != self.instance.address())
+    }
+
+    /// The member with the least speaks for the address.
+    fn order(&self) -> (bool, Rank, &Key) {
+        let now = self.now.as_ref().unwrap_or(&self.instance);
+        (self.has_moved(), rank(now), now.key())
+    }
+}
+
+/// A table holds the endpoints of the lowest rank that exists.
+pub(super) type Rank = u8;
+
+fn rank(instance: &Instance) -> Rank {
+    match (instance.status(), instance.weight()) {
+        (Status::Serving, 1..) => 0,
+        (Status::Serving, 0) => 1,
+        (Status::Draining, _) => 2,
+    }
+}
+
+/// Who speaks for an address.
+pub(super) struct Speaker {
+    /// The instance as it was last with this address.
+    pub(super) instance: Arc<Instance>,
+    /// Of the instance as it is now.
+    pub(super) rank: Rank,
+    /// Nobody has the address any longer, but this instance has no endpoint at its new one yet.
+    pub(super) has_moved: bool,
+}
+
+impl<E> AddressSlot<E> {
+    /// The slot of an address that only `instance` has.
+    pub(super) fn new(instance: &Arc<Instance>, is_untried: bool) -> Self {
+        Self {
+            address: instance.address().into(),
+            members: Vec::with_capacity(1),
+            speaker: instance.key().clone(),
+            endpoint: None,
+            run: None,
+            backoff: None,
+            is_untried,
+        }
+    }
+
+    /// `instance` has this address.
+    pub(super) fn join(&mut self, instance: &Arc<Instance>) {
+        let member = Member {
+            instance: instance.clone(),
+            now: Some(instance.clone()),
+        };
+        match self.position(instance.key()) {
+            Ok(known) => self.members[known] = member,
+            Err(new) => self.members.insert(new, member),
+        }
+    }
+
+    /// `instance` has moved to another address, which has no endpoint yet.
+    pub(super) fn move_away(&mut self, instance: &Arc<Instance>) {
+        if let Ok(known) = self.position(instance.key()) {
+            self.members[known].now = Some(instance.clone());
+        }
+    }
+
+    /// The instance under `key` needs this address no longer.
+    pub(super) fn leave(&mut self, key: &Key) {
+        if let Ok(known) = self.position(key) {
+            self.members[known].now = None;
+        }
+    }
+
+    fn position(&self, key: &Key) -> Result<usize, usize> {
+        self.members
+            .binary_search_by(|member| member.instance.key().cmp(key))
+    }
+
+    /// Forgets those who left, and finds out who speaks for the address. `None` if nobody needs it.
+    pub(super) fn settle(&mut self) -> Option<Speaker> {
+        self.members.retain(|member| member.now.is_some());
+        let speaker = self.members.iter().min_by_key(|member| member.order())?;
+        let (has_moved, rank, key) = speaker.order();
+        self.speaker = key.clone();
+        Some(Speaker {
+            instance: speaker.instance.clone(),
+            rank,
+            has_moved,
+        })
+    }
+
+    /// The instance that speaks for the address.
+    pub(super) fn instance(&self) -> Option<&Arc<Instance>> {
+        let speaker = self.position(&self.speaker).ok()?;
+        Some(&self.members[speaker].instance)
+    }
+
+    /// The keys of the instances that have the address.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        let staying = self.members.iter().filter(|member| !member.has_moved());
+        staying.map(|member| member.instance.key())
+    }
+}
