@@ -17,6 +17,7 @@ use super::{
     endpoint_table::{EndpointTable, Endpoints},
     factory::Factory,
     no_endpoints::NoEndpoints,
+    replacements::Replacements,
 };
 use crate::{
     instances::{Health, Source, Trouble},
@@ -41,7 +42,8 @@ use tokio::sync::watch;
 ///   then the one with the least key. If it goes, the next speaks, and the endpoint goes on.
 /// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
 ///   delays neither readers nor other addresses. After a failure it is retried with growing,
-///   jittered pauses, and [`status`](Self::status) shows the failure.
+///   jittered pauses, and [`status`](Self::status) shows the failure. A caller whose target is dead
+///   [asks for another](crate::Endpoint::replace_target).
 /// - **The table** holds the endpoints that are serving, in the order of their keys. If there are
 ///   none, it holds those of weight 0. If there are none of these either, it holds those that are
 ///   draining. Reading it takes no lock. A single change is applied at once; under continuous change,
@@ -216,7 +218,9 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// The pause before a factory is retried for the same address. It doubles from `first` up to
+    /// The pause before a factory is retried for the same address, and before a target is
+    /// [replaced](crate::Endpoint::replace_target) that has itself replaced another less than
+    /// `longest` ago. It doubles from `first` up to
     /// `longest`, with jitter: each pause is drawn from the upper half of its range. Default: 100
     /// ms to 15 s.
     pub fn factory_backoff(mut self, first: Duration, longest: Duration) -> Self {
@@ -234,9 +238,12 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         // Without a pause, a factory that fails at once would run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
+        let backoff = Backoff::new(first, longest);
+        let replacements = Arc::<Replacements>::default();
         let task = EndpointerTask::new(
             self.source,
-            EndpointSet::new(self.factories_at_once, Backoff::new(first, longest)),
+            EndpointSet::new(self.factories_at_once, backoff, replacements.clone()),
+            replacements,
             FactoryRuns::new(self.factory, self.factory_timeout),
             table.clone(),
             sender,

@@ -28,6 +28,7 @@ mod no_endpoints;
 mod observer;
 mod pick;
 mod rebuild_pace;
+mod replacements;
 mod retry;
 mod run_queue;
 mod runs;

@@ -13,7 +13,9 @@ use crate::{
     calls::{
         endpoint::Endpoint,
         factory::FactoryError,
+        host::Host,
         meters,
+        replacements::Replacements,
         run_queue::{QueuedRun, RunId, RunQueue},
     },
     instances::{Instance, InstanceChange, Instances, Status},
@@ -40,6 +42,8 @@ pub(super) struct EndpointSet<E> {
     endpoints: BTreeMap<Key, (Rank, Arc<Endpoint<E>>)>,
     queue: RunQueue<Address>,
     backoff: Backoff,
+    /// Where the hosts ask for other targets.
+    replacements: Arc<Replacements>,
     failures: OrdMap<Address, FactoryFailure>,
     log: FailureLog,
     /// How many addresses of the first event still wait for their factory's first result.
@@ -53,8 +57,9 @@ pub(super) struct EndpointSet<E> {
 type Affected = BTreeMap<Address, bool>;
 
 impl<E> EndpointSet<E> {
-    /// An empty set that runs at most `limit` factories at once.
-    pub(super) fn new(limit: usize, backoff: Backoff) -> Self {
+    /// An empty set that runs at most `limit` factories at once. What it makes asks
+    /// `replacements` for other targets.
+    pub(super) fn new(limit: usize, backoff: Backoff, replacements: Arc<Replacements>) -> Self {
         Self {
             known: None,
             slots: HashMap::new(),
@@ -62,6 +67,7 @@ impl<E> EndpointSet<E> {
             endpoints: BTreeMap::new(),
             queue: RunQueue::new(limit),
             backoff,
+            replacements,
             failures: OrdMap::new(),
             log: FailureLog::new(),
             untried: 0,
@@ -174,8 +180,8 @@ impl<E> EndpointSet<E> {
                 self.failures.remove(&address);
                 let run = slot.run.take();
                 abandoned.extend(run.and_then(|run| self.queue.cancel(run)));
-            } else if slot.endpoint.is_none() && slot.run.is_none() {
-                slot.run = Some(self.queue.schedule(address.clone(), now));
+            } else if let Some(run_at) = slot.run_at(&self.backoff, now) {
+                slot.run = Some(self.queue.schedule(address.clone(), run_at));
             }
             match (speaker, &mut slot.endpoint) {
                 (Some(Speaker { instance, rank, .. }), Some(endpoint)) => {
@@ -197,6 +203,18 @@ impl<E> EndpointSet<E> {
             }
         }
         abandoned
+    }
+
+    /// Makes the targets that callers have asked for.
+    pub(super) fn replace_targets(&mut self, now: Instant) {
+        for instance in self.replacements.take() {
+            // Its host may have another target by now.
+            if let Some(slot) = self.slots.get_mut(instance.address())
+                && let Some(run_at) = slot.run_at(&self.backoff, now)
+            {
+                slot.run = Some(self.queue.schedule(slot.address.clone(), run_at));
+            }
+        }
     }
 
     /// Starts a factory, if one is due and the limit allows it. Returns the run, and the instance
@@ -226,9 +244,8 @@ impl<E> EndpointSet<E> {
             Ok(target) => self.made(&address, target, now),
             Err(error) => {
                 meters::factory_failed();
-                let first = || Box::new(self.backoff.clone());
-                let pause = slot.backoff.get_or_insert_with(first).next_delay();
-                slot.run = Some(self.queue.schedule(address.clone(), now + pause));
+                let retry_at = slot.retry_at(&self.backoff, now);
+                slot.run = Some(self.queue.schedule(address.clone(), retry_at));
                 let before = self.failures.get(&address);
                 let failing = self.failures.len() + usize::from(before.is_none());
                 let failure = FactoryFailure {
@@ -252,9 +269,9 @@ impl<E> EndpointSet<E> {
         let Some(instance) = slot.instance().cloned() else {
             return;
         };
-        slot.endpoint = Some(Arc::new(Endpoint::new(instance, target)));
-        slot.run = None;
-        slot.backoff = None;
+        let replacements = Arc::downgrade(&self.replacements);
+        let host = Host::new(instance.clone(), target, replacements);
+        slot.made(Endpoint::at(instance, Arc::new(host)), now);
         self.failures.remove(address);
         self.changed = true;
         let mut affected = Affected::from([(address.clone(), true)]);

@@ -246,6 +246,27 @@ async fn a_call_hears_that_its_instance_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_gets_another_target_for_a_dead_one() {
+    let made = Arc::default();
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Arc::new(Endpointer::new(source, counting(&made)));
+    ready(&endpointer).await.unwrap();
+    let balancer = RoundRobin::new(endpointer.clone());
+    let pick = balancer.endpoint().unwrap();
+    pick.replace_target();
+    let other = || !balancer.endpoint().unwrap().shares_target_with(&pick);
+    until("another target", other).await;
+    pick.replace_target();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(made.load(Ordering::Relaxed), 2);
+
+    endpointer.stop().await;
+    balancer.endpoint().unwrap().replace_target();
+    let nobody_s = Endpoint::new(instance("a", "h:1"), ());
+    nobody_s.replace_target();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_old_endpoint_stays_until_the_new_address_works() {
     let broken = Arc::new(Mutex::new(true));
     let factory = {

@@ -8,6 +8,7 @@ use crate::{
     support::Backoff,
 };
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What an endpoint is made for.
 pub(in crate::calls::endpointer) type Address = Arc<str>;
@@ -23,8 +24,10 @@ pub(super) struct AddressSlot<E> {
     pub(super) endpoint: Option<Arc<Endpoint<E>>>,
     /// The factory that waits or runs.
     pub(super) run: Option<QueuedRun>,
-    /// Set after a failure.
+    /// Set after a failure, and after a target was replaced.
     pub(super) backoff: Option<Box<Backoff>>,
+    /// When the endpoint's target was made.
+    made_at: Option<Instant>,
     /// Whether it is an address of the first event whose factory has had no result yet.
     pub(super) is_untried: bool,
 }
@@ -82,6 +85,7 @@ impl<E> AddressSlot<E> {
             endpoint: None,
             run: None,
             backoff: None,
+            made_at: None,
             is_untried,
         }
     }
@@ -128,6 +132,54 @@ impl<E> AddressSlot<E> {
             rank,
             has_moved,
         })
+    }
+
+    // === The factory ===
+
+    /// The factory has made the target of this endpoint.
+    pub(super) fn made(&mut self, endpoint: Endpoint<E>, now: Instant) {
+        self.run = None;
+        if self.endpoint.is_none() {
+            self.backoff = None;
+        }
+        self.endpoint = Some(Arc::new(endpoint));
+        self.made_at = Some(now);
+    }
+
+    /// The factory has failed: returns when to try again.
+    pub(super) fn retry_at(&mut self, backoff: &Backoff, now: Instant) -> Instant {
+        let backoff = self
+            .backoff
+            .get_or_insert_with(|| Box::new(backoff.clone()));
+        now + backoff.next_delay()
+    }
+
+    /// When the factory is to run, if it is to and does not yet.
+    pub(super) fn run_at(&mut self, backoff: &Backoff, now: Instant) -> Option<Instant> {
+        match &self.endpoint {
+            _ if self.run.is_some() || self.keys().next().is_none() => None,
+            None => Some(now),
+            Some(endpoint) if endpoint.host().needs_replacement() => {
+                Some(self.replace_at(backoff, now))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// When to make another target in place of the one that there is: at once, unless that one is
+    /// young and has replaced another itself.
+    fn replace_at(&mut self, backoff: &Backoff, now: Instant) -> Instant {
+        let is_old = |made_at| now.saturating_duration_since(made_at) >= backoff.longest();
+        if self.made_at.is_some_and(is_old) {
+            self.backoff = None;
+        }
+        match &mut self.backoff {
+            Some(backoff) => now + backoff.next_delay(),
+            none => {
+                *none = Some(Box::new(backoff.clone()));
+                now
+            }
+        }
     }
 
     /// The instance that speaks for the address.

@@ -26,6 +26,8 @@ enum Op {
     Start,
     /// One of those that were ever started ends, wanted or not.
     Finish(prop::sample::Index, bool),
+    /// A caller asks for another target of an endpoint that was ever read.
+    Replace(prop::sample::Index),
     Read,
     Pass(u64),
 }
@@ -46,13 +48,14 @@ fn op() -> impl Strategy<Value = Op> {
         weight,
         status,
     });
-    let index = any::<prop::sample::Index>();
+    let index = || any::<prop::sample::Index>();
     prop_oneof![
         5 => (name(), attributes).prop_map(|(name, attributes)| Op::Put(name, attributes)),
         2 => name().prop_map(Op::Remove),
         5 => Just(Op::Apply),
         5 => Just(Op::Start),
-        8 => (index, any::<bool>()).prop_map(|(index, ok)| Op::Finish(index, ok)),
+        8 => (index(), any::<bool>()).prop_map(|(index, ok)| Op::Finish(index, ok)),
+        2 => index().prop_map(Op::Replace),
         3 => Just(Op::Read),
         3 => (0..1500_u64).prop_map(Op::Pass),
     ]
@@ -73,9 +76,15 @@ impl Attributes {
 struct Host {
     /// The run that its endpoint comes from.
     made: Option<RunId>,
+    made_at: Instant,
     running: Option<RunId>,
+    is_waiting: bool,
     failed: bool,
-    /// Not before that, after a failure.
+    /// A caller asked for another target.
+    is_dead: bool,
+    /// The next run has to wait for a pause, after a failure or a replacement.
+    pauses: bool,
+    /// The next run is not before that.
     due: Instant,
 }
 
@@ -91,6 +100,7 @@ struct Model {
     kept_at: BTreeMap<Name, &'static str>,
     started: BTreeMap<RunId, (&'static str, Instant)>,
     last: Vec<Row>,
+    read: BTreeMap<RunId, Arc<Endpoint<RunId>>>,
 }
 
 /// What a pick sees of an endpoint: its key, the run that it comes from, the address it was made
@@ -108,7 +118,7 @@ fn name(key: &Key) -> Name {
 impl Model {
     fn new(limit: usize) -> Self {
         Self {
-            set: EndpointSet::new(limit, Backoff::new(FIRST, LONGEST)),
+            set: EndpointSet::new(limit, Backoff::new(FIRST, LONGEST), Arc::default()),
             now: Instant::now(),
             limit,
             source: BTreeMap::new(),
@@ -117,6 +127,7 @@ impl Model {
             kept_at: BTreeMap::new(),
             started: BTreeMap::new(),
             last: Vec::new(),
+            read: BTreeMap::new(),
         }
     }
 
@@ -131,6 +142,12 @@ impl Model {
                 if !self.started.is_empty() {
                     let id = *index.get(&self.started.keys().collect::<Vec<_>>());
                     self.finish(*id, *ok);
+                }
+            }
+            Op::Replace(index) => {
+                if !self.read.is_empty() {
+                    let id = *index.get(&self.read.keys().collect::<Vec<_>>());
+                    self.replace(*id);
                 }
             }
             Op::Read => self.read(),
@@ -189,12 +206,17 @@ impl Model {
         for attributes in self.source.values() {
             self.hosts.entry(attributes.address).or_insert(Host {
                 made: None,
+                made_at: self.now,
                 running: None,
+                is_waiting: false,
                 failed: false,
+                is_dead: false,
+                pauses: false,
                 due: self.now,
             });
         }
         let expected = self.drop_unneeded();
+        self.schedule();
         assert_eq!(abandoned.into_iter().collect::<BTreeSet<_>>(), expected);
     }
 
@@ -211,12 +233,42 @@ impl Model {
         hosts.retain(|address, host| {
             if self.at(address).next().is_none() {
                 abandoned.extend(host.running.take());
-                host.failed = false;
+                (host.is_waiting, host.failed) = (false, false);
             }
             self.speaker(address).is_some()
         });
         self.hosts = hosts;
         abandoned
+    }
+
+    /// The runs that are needed and not there.
+    fn schedule(&mut self) {
+        let known: BTreeSet<_> = self.known.values().map(|known| known.address).collect();
+        for (address, host) in &mut self.hosts {
+            let has_run = host.is_waiting || host.running.is_some();
+            let is_needed = host.made.is_none() || host.is_dead;
+            if has_run || !is_needed || !known.contains(address) {
+                continue;
+            }
+            host.is_waiting = true;
+            host.due = self.now;
+            if host.made.is_some() {
+                host.pauses &= self.now - host.made_at < LONGEST;
+                if std::mem::replace(&mut host.pauses, true) {
+                    host.due += FIRST / 2;
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, id: RunId) {
+        self.read[&id].replace_target();
+        self.set.replace_targets(self.now);
+        let mut hosts = self.hosts.values_mut();
+        if let Some(host) = hosts.find(|host| host.made == Some(id)) {
+            host.is_dead = true;
+            self.schedule();
+        }
     }
 
     fn start(&mut self) {
@@ -228,8 +280,10 @@ impl Model {
             assert_eq!(instance.weight(), attributes.weight);
             assert_eq!(self.speaker(address), Some(name));
             let host = self.hosts.get_mut(address).expect("it is there");
-            assert_eq!(host.made, None, "made again for the same address");
-            assert_eq!(host.running, None, "made twice at once");
+            assert!(
+                std::mem::take(&mut host.is_waiting),
+                "made again for the same address"
+            );
             assert!(host.due <= self.now, "too early");
             host.running = Some(id);
             assert!(self.started.insert(id, (address, self.now)).is_none());
@@ -246,10 +300,7 @@ impl Model {
             "{wake:?} at {:?}",
             self.now
         );
-        let waits = self
-            .hosts
-            .values()
-            .any(|it| it.made.is_none() && it.running.is_none());
+        let waits = self.hosts.values().any(|host| host.is_waiting);
         assert_eq!(wake.is_some(), waits);
     }
 
@@ -274,8 +325,13 @@ impl Model {
         }
         host.failed = !ok;
         if ok {
+            host.pauses &= host.made.is_some();
             host.made = Some(id);
+            host.made_at = self.now;
+            host.is_dead = false;
         } else {
+            host.is_waiting = true;
+            host.pauses = true;
             host.due = self.now + FIRST / 2;
         }
         self.drop_unneeded();
@@ -288,6 +344,7 @@ impl Model {
             .iter()
             .map(|endpoint| {
                 let id = *endpoint.target();
+                self.read.insert(id, endpoint.clone());
                 let address = endpoint.address().to_owned();
                 (
                     name(endpoint.key()),
@@ -322,8 +379,9 @@ impl Model {
     }
 
     fn check(&self) {
-        let lacking = self.hosts.values().filter(|it| it.made.is_none()).count();
-        assert_eq!(self.set.making(), lacking);
+        let hosts = self.hosts.values();
+        let making = hosts.filter(|host| host.is_waiting || host.running.is_some());
+        assert_eq!(self.set.making(), making.count());
         assert_eq!(self.set.instances().unwrap_or(0), self.known.len());
         let failed = self.hosts.iter().filter(|(_, host)| host.failed);
         let failed: Vec<_> = failed.map(|(address, _)| *address).collect();
@@ -344,7 +402,8 @@ impl Model {
         }
         for attributes in self.known.values() {
             let address = attributes.address;
-            assert!(self.is_made(address) || address == ADDRESSES[3]);
+            let is_done = self.is_made(address) && !self.hosts[address].is_dead;
+            assert!(is_done || address == ADDRESSES[3]);
         }
         assert!(self.set.is_ready());
         self.read();

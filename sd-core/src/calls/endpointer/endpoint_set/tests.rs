@@ -10,7 +10,7 @@ use std::time::Duration;
 
 fn set(limit: usize) -> EndpointSet<u32> {
     let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
-    EndpointSet::new(limit, Backoff::new(first, longest))
+    EndpointSet::new(limit, Backoff::new(first, longest), Arc::default())
 }
 
 fn instances<const N: usize>(all: [(&str, &str); N]) -> Instances {
@@ -214,6 +214,81 @@ fn an_old_endpoint_is_kept_for_each_instance_that_has_no_other() {
     assert_eq!(table(&mut set), none);
     assert!(set.kept_at.is_empty());
     assert_eq!(set.slots.len(), 2);
+}
+
+/// Asks for another target of the only endpoint, `times` times, and says when its factory runs.
+fn replaced(set: &mut EndpointSet<u32>, times: usize, now: Instant) -> Option<Duration> {
+    let endpoint = set.table()[0].clone();
+    for _ in 0..times {
+        endpoint.replace_target();
+        set.replace_targets(now);
+    }
+    set.wake_at().map(|at| at - now)
+}
+
+#[test]
+fn a_dead_target_is_replaced_at_the_same_address_once() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, &mut make);
+    let dead = set.table()[0].clone();
+    assert_eq!(replaced(&mut set, 3, now), Some(Duration::ZERO));
+    let run = set.start_run(now).unwrap();
+    assert!(set.start_run(now).is_none(), "twice");
+    assert_eq!(replaced(&mut set, 1, now), None);
+    assert_eq!(
+        table(&mut set),
+        rows([("a", "h:1", 1)]),
+        "the old one stays"
+    );
+    set.finish_run(run.0, Err(refused()), now);
+    assert_eq!(
+        table(&mut set),
+        rows([("a", "h:1", 1)]),
+        "the old one stays"
+    );
+    let later = now + Duration::from_secs(1);
+    run_all(&mut set, later, &mut make);
+    assert_eq!(table(&mut set), rows([("a", "h:1", 2)]));
+    assert!(!set.table()[0].shares_target_with(&dead));
+    assert!(set.failures().is_empty());
+    dead.replace_target();
+    set.replace_targets(later);
+    assert_eq!(set.making(), 0, "it has been replaced");
+}
+
+#[test]
+fn targets_that_are_replaced_again_and_again_make_no_hot_loop() {
+    let (mut set, mut now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let pause = replaced(&mut set, 1, now).unwrap();
+        pauses.push(pause);
+        now += pause;
+        run_all(&mut set, now, |_| Ok(1));
+    }
+    assert_eq!(pauses[0], Duration::ZERO);
+    assert!(pauses[1] >= Duration::from_millis(50), "{pauses:?}");
+    assert!(pauses[9] >= Duration::from_millis(500), "{pauses:?}");
+    // One that has lasted is replaced at once.
+    now += Duration::from_secs(1);
+    assert_eq!(replaced(&mut set, 1, now), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_dead_target_is_not_replaced_where_nobody_is_but_when_somebody_returns() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    set.apply(&instances([("a", "h:2")]), now);
+    let run = set.start_run(now).unwrap();
+    assert_eq!(replaced(&mut set, 1, now), None);
+    let abandoned = set.apply(&instances([("a", "h:1")]), now);
+    assert_eq!(abandoned, [run.0]);
+    assert_eq!(set.start_run(now).unwrap().1.address(), "h:1");
 }
 
 #[test]
