@@ -1,8 +1,8 @@
 //! From a registry to the endpoints that calls go to, in memory and on paused time.
 
 use sd_core::{
-    Balancer, BoxError, Endpoint, EndpointSource, Endpointer, Factory, Instancer, Prefix,
-    Registrar, Retry, RoundRobin, Service, factory_fn,
+    Balancer, BoxError, Endpoint, EndpointSource, Endpointer, Factory, Instance, Instancer, Prefix,
+    Registrar, Retry, RoundRobin, Service, async_trait, factory_fn,
 };
 use sd_memory::Registry;
 use sd_tests::{PATIENCE, eventually};
@@ -15,6 +15,7 @@ use std::{
 };
 
 const PREFIX: &str = "/svc";
+const ADDRESS: &str = "10.0.0.1:80";
 
 fn instancer(registry: &Registry) -> Instancer {
     Instancer::new(registry.client(), Prefix::new(PREFIX).unwrap())
@@ -53,6 +54,68 @@ async fn a_second_attempt_goes_to_another_host() {
         });
         called.await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_gets_another_target_for_a_process_that_was_started_again() {
+    let registry = Registry::new();
+    registry.put(format!("{PREFIX}/a"), ADDRESS).unwrap();
+    let process = Arc::new(AtomicUsize::new(1));
+    let connected_to = process.clone();
+    let connect = factory_fn(move |_| Ok(connected_to.load(Ordering::Relaxed)));
+    let endpointer = Arc::new(Endpointer::new(instancer(&registry), connect));
+    endpointer.ready().await.unwrap();
+    process.store(2, Ordering::Relaxed);
+    let balancer = RoundRobin::new(endpointer);
+    let call = balancer.endpoint().unwrap();
+    assert_eq!(**call, 1);
+    call.replace_target();
+    let look = async || **balancer.endpoint().unwrap();
+    eventually(PATIENCE, "the new process", look, |process| *process == 2).await;
+}
+
+/// Makes what [`counting`] makes, for one registration.
+struct Sessions<F>(F);
+
+#[async_trait]
+impl<F: Factory> Factory for Sessions<F> {
+    type Target = F::Target;
+
+    async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
+        self.0.make(instance).await
+    }
+
+    fn is_per_registration(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_process_at_the_same_address_gets_its_own_session() {
+    let registry = Registry::new();
+    let service = Service::new(format!("{PREFIX}/a"), ADDRESS).unwrap();
+    let register = async || {
+        let registrar = Registrar::new(registry.client(), service.clone());
+        registrar.register().await.unwrap();
+        registrar
+    };
+    let first_process = register().await;
+    let lazy = Endpointer::new(instancer(&registry), counting());
+    let sessions = Endpointer::new(instancer(&registry), Sessions(counting()));
+    for endpointer in [&lazy, &sessions] {
+        endpointer.ready().await.unwrap();
+    }
+    let lease = first(&sessions).instance().lease().cloned();
+    assert_eq!(lease, registry.get(&format!("{PREFIX}/a")).unwrap().lease);
+    assert!(lease.is_some());
+
+    // It takes the key over with the same value, as one that was started again does.
+    let second_process = register().await;
+    let look = async || **first(&sessions);
+    eventually(PATIENCE, "another session", look, |made| *made == 2).await;
+    assert_ne!(first(&sessions).instance().lease().cloned(), lease);
+    drop((first_process, second_process));
+    assert_eq!(**first(&lazy), 1);
 }
 
 #[tokio::test(start_paused = true)]

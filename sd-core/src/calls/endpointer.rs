@@ -23,7 +23,7 @@ use crate::{
     instances::{Health, Source, Trouble},
     support::{BackgroundTask, Backoff},
 };
-use endpoint_set::EndpointSet;
+use endpoint_set::{EndpointSet, FactoryRules};
 use factory_runs::FactoryRuns;
 use std::{fmt, sync::Arc, time::Duration};
 use task::EndpointerTask;
@@ -40,6 +40,8 @@ use tokio::sync::watch;
 /// - **Who speaks for an address.** Key, weight, status, zone and metadata of an endpoint are those
 ///   of one of its instances: serving with a weight before serving with weight 0 before draining,
 ///   then the one with the least key. If it goes, the next speaks, and the endpoint goes on.
+///   A factory can [ask](Factory::is_per_registration) to make another target when somebody
+///   registers at the address again.
 /// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
 ///   delays neither readers nor other addresses. After a failure it is retried with growing,
 ///   jittered pauses, and [`status`](Self::status) shows the failure. A caller whose target is dead
@@ -238,11 +240,14 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         // Without a pause, a factory that fails at once would run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
-        let backoff = Backoff::new(first, longest);
+        let rules = FactoryRules {
+            backoff: Backoff::new(first, longest),
+            is_per_registration: self.factory.is_per_registration(),
+        };
         let replacements = Arc::<Replacements>::default();
         let task = EndpointerTask::new(
             self.source,
-            EndpointSet::new(self.factories_at_once, backoff, replacements.clone()),
+            EndpointSet::new(self.factories_at_once, rules, replacements.clone()),
             replacements,
             FactoryRuns::new(self.factory, self.factory_timeout),
             table.clone(),

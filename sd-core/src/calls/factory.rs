@@ -47,6 +47,19 @@ pub trait Factory: Send + Sync + 'static {
     /// # Errors
     /// Any error. The endpointer reports it and tries again.
     async fn make(&self, instance: &Instance) -> Result<Self::Target, BoxError>;
+
+    /// Whether a target belongs to one registration: a session with one process, or a connection
+    /// that does not connect again. The endpointer asks once, when it starts.
+    ///
+    /// If so, it makes another target when an instance at the address has a
+    /// [lease](Instance::lease) that none had when the target was made: another process has
+    /// registered there, or the same one again after it lost its lease. The old endpoint stays until
+    /// then. Entries without leases, and registries that do not tell them, cause nothing.
+    ///
+    /// Default: `false`, for targets that reach whoever is at the address.
+    fn is_per_registration(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -56,6 +69,10 @@ impl<F: Factory + ?Sized> Factory for Arc<F> {
     async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
         (**self).make(instance).await
     }
+
+    fn is_per_registration(&self) -> bool {
+        (**self).is_per_registration()
+    }
 }
 
 #[async_trait]
@@ -64,6 +81,10 @@ impl<F: Factory + ?Sized> Factory for Box<F> {
 
     async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
         (**self).make(instance).await
+    }
+
+    fn is_per_registration(&self) -> bool {
+        (**self).is_per_registration()
     }
 }
 

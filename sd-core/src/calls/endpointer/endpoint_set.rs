@@ -16,13 +16,12 @@ use crate::{
         host::Host,
         meters,
         replacements::Replacements,
-        run_queue::{QueuedRun, RunId, RunQueue},
+        run_queue::{RunId, RunQueue},
     },
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
-    support::Backoff,
 };
-pub(super) use address_slot::Address;
+pub(super) use address_slot::{Address, FactoryRules};
 use address_slot::{AddressSlot, Rank, Speaker};
 use imbl::OrdMap;
 use std::{
@@ -41,7 +40,7 @@ pub(super) struct EndpointSet<E> {
     /// The endpoints of all slots, by the key of the instance that speaks for each.
     endpoints: BTreeMap<Key, (Rank, Arc<Endpoint<E>>)>,
     queue: RunQueue<Address>,
-    backoff: Backoff,
+    rules: FactoryRules,
     /// Where the hosts ask for other targets.
     replacements: Arc<Replacements>,
     failures: OrdMap<Address, FactoryFailure>,
@@ -59,14 +58,14 @@ type Affected = BTreeMap<Address, bool>;
 impl<E> EndpointSet<E> {
     /// An empty set that runs at most `limit` factories at once. What it makes asks
     /// `replacements` for other targets.
-    pub(super) fn new(limit: usize, backoff: Backoff, replacements: Arc<Replacements>) -> Self {
+    pub(super) fn new(limit: usize, rules: FactoryRules, replacements: Arc<Replacements>) -> Self {
         Self {
             known: None,
             slots: HashMap::new(),
             kept_at: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             queue: RunQueue::new(limit),
-            backoff,
+            rules,
             replacements,
             failures: OrdMap::new(),
             log: FailureLog::new(),
@@ -180,7 +179,7 @@ impl<E> EndpointSet<E> {
                 self.failures.remove(&address);
                 let run = slot.run.take();
                 abandoned.extend(run.and_then(|run| self.queue.cancel(run)));
-            } else if let Some(run_at) = slot.run_at(&self.backoff, now) {
+            } else if let Some(run_at) = slot.run_at(&self.rules, now) {
                 slot.run = Some(self.queue.schedule(address.clone(), run_at));
             }
             match (speaker, &mut slot.endpoint) {
@@ -210,7 +209,7 @@ impl<E> EndpointSet<E> {
         for instance in self.replacements.take() {
             // Its host may have another target by now.
             if let Some(slot) = self.slots.get_mut(instance.address())
-                && let Some(run_at) = slot.run_at(&self.backoff, now)
+                && let Some(run_at) = slot.run_at(&self.rules, now)
             {
                 slot.run = Some(self.queue.schedule(slot.address.clone(), run_at));
             }
@@ -222,8 +221,8 @@ impl<E> EndpointSet<E> {
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, address) = self.queue.start(now)?;
         let slot = self.slots.get_mut(&address)?;
-        slot.run = Some(QueuedRun::Running(id));
-        Some((id, slot.instance()?.clone()))
+        slot.started(id, &self.rules);
+        Some((id, slot.speaking()?.clone()))
     }
 
     /// When to call [`start_run`](Self::start_run) again, unless something else happens before.
@@ -244,7 +243,7 @@ impl<E> EndpointSet<E> {
             Ok(target) => self.made(&address, target, now),
             Err(error) => {
                 meters::factory_failed();
-                let retry_at = slot.retry_at(&self.backoff, now);
+                let retry_at = slot.retry_at(&self.rules, now);
                 slot.run = Some(self.queue.schedule(address.clone(), retry_at));
                 let before = self.failures.get(&address);
                 let failing = self.failures.len() + usize::from(before.is_none());
@@ -266,7 +265,7 @@ impl<E> EndpointSet<E> {
         let Some(slot) = self.slots.get_mut(address) else {
             return;
         };
-        let Some(instance) = slot.instance().cloned() else {
+        let Some(instance) = slot.speaking().cloned() else {
             return;
         };
         let replacements = Arc::downgrade(&self.replacements);
@@ -275,10 +274,10 @@ impl<E> EndpointSet<E> {
         self.failures.remove(address);
         self.changed = true;
         let mut affected = Affected::from([(address.clone(), true)]);
-        let keys: Vec<Key> = slot.keys().cloned().collect();
-        for key in keys {
-            if let Some(kept_at) = self.kept_at.remove(&key) {
-                self.leave(&kept_at, &key, false, &mut affected);
+        let instances: Vec<_> = slot.instances().cloned().collect();
+        for instance in instances {
+            if let Some(kept_at) = self.kept_at.remove(instance.key()) {
+                self.leave(&kept_at, instance.key(), false, &mut affected);
             }
         }
         self.settle(affected, now);

@@ -2,9 +2,12 @@
 //! factory that makes one.
 
 use crate::{
-    calls::{endpoint::Endpoint, run_queue::QueuedRun},
+    calls::{
+        endpoint::Endpoint,
+        run_queue::{QueuedRun, RunId},
+    },
     instances::{Instance, Status},
-    registry::Key,
+    registry::{Key, LeaseId},
     support::Backoff,
 };
 use std::sync::Arc;
@@ -12,6 +15,14 @@ use tokio::time::Instant;
 
 /// What an endpoint is made for.
 pub(in crate::calls::endpointer) type Address = Arc<str>;
+
+/// When factories run.
+pub(in crate::calls::endpointer) struct FactoryRules {
+    /// The pauses after failures, and between replacements.
+    pub(in crate::calls::endpointer) backoff: Backoff,
+    /// See [`Factory::is_per_registration`](crate::Factory::is_per_registration).
+    pub(in crate::calls::endpointer) is_per_registration: bool,
+}
 
 /// The state of one address.
 pub(super) struct AddressSlot<E> {
@@ -28,6 +39,10 @@ pub(super) struct AddressSlot<E> {
     pub(super) backoff: Option<Box<Backoff>>,
     /// When the endpoint's target was made.
     made_at: Option<Instant>,
+    /// The registrations that the endpoint's target belongs to, if targets belong to any.
+    registrations: Box<[LeaseId]>,
+    /// The same of the target that is being made.
+    next_registrations: Box<[LeaseId]>,
     /// Whether it is an address of the first event whose factory has had no result yet.
     pub(super) is_untried: bool,
 }
@@ -86,6 +101,8 @@ impl<E> AddressSlot<E> {
             run: None,
             backoff: None,
             made_at: None,
+            registrations: Box::default(),
+            next_registrations: Box::default(),
             is_untried,
         }
     }
@@ -136,9 +153,18 @@ impl<E> AddressSlot<E> {
 
     // === The factory ===
 
+    /// The factory has been started.
+    pub(super) fn started(&mut self, id: RunId, rules: &FactoryRules) {
+        self.run = Some(QueuedRun::Running(id));
+        if rules.is_per_registration {
+            self.next_registrations = self.leases().cloned().collect();
+        }
+    }
+
     /// The factory has made the target of this endpoint.
     pub(super) fn made(&mut self, endpoint: Endpoint<E>, now: Instant) {
         self.run = None;
+        self.registrations = std::mem::take(&mut self.next_registrations);
         if self.endpoint.is_none() {
             self.backoff = None;
         }
@@ -147,23 +173,32 @@ impl<E> AddressSlot<E> {
     }
 
     /// The factory has failed: returns when to try again.
-    pub(super) fn retry_at(&mut self, backoff: &Backoff, now: Instant) -> Instant {
-        let backoff = self
-            .backoff
-            .get_or_insert_with(|| Box::new(backoff.clone()));
-        now + backoff.next_delay()
+    pub(super) fn retry_at(&mut self, rules: &FactoryRules, now: Instant) -> Instant {
+        let first = || Box::new(rules.backoff.clone());
+        now + self.backoff.get_or_insert_with(first).next_delay()
     }
 
     /// When the factory is to run, if it is to and does not yet.
-    pub(super) fn run_at(&mut self, backoff: &Backoff, now: Instant) -> Option<Instant> {
-        match &self.endpoint {
-            _ if self.run.is_some() || self.keys().next().is_none() => None,
-            None => Some(now),
-            Some(endpoint) if endpoint.host().needs_replacement() => {
-                Some(self.replace_at(backoff, now))
-            }
-            Some(_) => None,
+    pub(super) fn run_at(&mut self, rules: &FactoryRules, now: Instant) -> Option<Instant> {
+        if self.run.is_some() || self.instances().next().is_none() {
+            return None;
         }
+        let Some(endpoint) = &self.endpoint else {
+            return Some(now);
+        };
+        let is_dead = endpoint.host().needs_replacement();
+        let needs_another = is_dead || rules.is_per_registration && self.is_renewed();
+        needs_another.then(|| self.replace_at(&rules.backoff, now))
+    }
+
+    /// Whether somebody has registered since the endpoint's target was made.
+    fn is_renewed(&self) -> bool {
+        let mut leases = self.leases();
+        leases.any(|lease| !self.registrations.contains(lease))
+    }
+
+    fn leases(&self) -> impl Iterator<Item = &LeaseId> {
+        self.instances().filter_map(|instance| instance.lease())
     }
 
     /// When to make another target in place of the one that there is: at once, unless that one is
@@ -182,15 +217,17 @@ impl<E> AddressSlot<E> {
         }
     }
 
+    // === Members ===
+
     /// The instance that speaks for the address.
-    pub(super) fn instance(&self) -> Option<&Arc<Instance>> {
+    pub(super) fn speaking(&self) -> Option<&Arc<Instance>> {
         let speaker = self.position(&self.speaker).ok()?;
         Some(&self.members[speaker].instance)
     }
 
-    /// The keys of the instances that have the address.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+    /// The instances that have the address.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
         let staying = self.members.iter().filter(|member| !member.has_moved());
-        staying.map(|member| member.instance.key())
+        staying.map(|member| &member.instance)
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     calls::run_queue::COUNTED_FOR,
+    registry::LeaseId,
     support::{Backoff, cases},
 };
 use proptest::prelude::*;
@@ -37,16 +38,20 @@ struct Attributes {
     address: &'static str,
     weight: u32,
     status: Status,
+    lease: Option<i64>,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let name = || 0..5_u8;
     let status = prop_oneof![4 => Just(Status::Serving), 1 => Just(Status::Draining)];
     let address = prop::sample::select(ADDRESSES.to_vec());
-    let attributes = (address, 0..3_u32, status).prop_map(|(address, weight, status)| Attributes {
+    let lease = prop::option::of(0..3_i64);
+    let attributes = (address, 0..3_u32, status, lease);
+    let attributes = attributes.prop_map(|(address, weight, status, lease)| Attributes {
         address,
         weight,
         status,
+        lease,
     });
     let index = || any::<prop::sample::Index>();
     prop_oneof![
@@ -77,6 +82,8 @@ struct Host {
     /// The run that its endpoint comes from.
     made: Option<RunId>,
     made_at: Instant,
+    /// The leases that its target was made for, and the one that is being made.
+    leases: [BTreeSet<i64>; 2],
     running: Option<RunId>,
     is_waiting: bool,
     failed: bool,
@@ -92,6 +99,7 @@ struct Model {
     set: EndpointSet<RunId>,
     now: Instant,
     limit: usize,
+    is_per_registration: bool,
     /// What the source will say.
     source: BTreeMap<Name, Attributes>,
     known: BTreeMap<Name, Attributes>,
@@ -116,11 +124,16 @@ fn name(key: &Key) -> Name {
 }
 
 impl Model {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, is_per_registration: bool) -> Self {
+        let rules = FactoryRules {
+            backoff: Backoff::new(FIRST, LONGEST),
+            is_per_registration,
+        };
         Self {
-            set: EndpointSet::new(limit, Backoff::new(FIRST, LONGEST), Arc::default()),
+            set: EndpointSet::new(limit, rules, Arc::default()),
             now: Instant::now(),
             limit,
+            is_per_registration,
             source: BTreeMap::new(),
             known: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -194,6 +207,7 @@ impl Model {
             Instance::new(key(*name), attributes.address)
                 .with_weight(attributes.weight)
                 .with_status(attributes.status)
+                .with_lease(attributes.lease.map(LeaseId::from))
         });
         let abandoned = self.set.apply(&instances.collect(), self.now);
 
@@ -207,6 +221,7 @@ impl Model {
             self.hosts.entry(attributes.address).or_insert(Host {
                 made: None,
                 made_at: self.now,
+                leases: Default::default(),
                 running: None,
                 is_waiting: false,
                 failed: false,
@@ -243,11 +258,18 @@ impl Model {
 
     /// The runs that are needed and not there.
     fn schedule(&mut self) {
-        let known: BTreeSet<_> = self.known.values().map(|known| known.address).collect();
+        let mut leases = BTreeMap::<_, BTreeSet<i64>>::new();
+        for known in self.known.values() {
+            leases.entry(known.address).or_default().extend(known.lease);
+        }
         for (address, host) in &mut self.hosts {
+            let Some(leases) = leases.get(address) else {
+                continue;
+            };
             let has_run = host.is_waiting || host.running.is_some();
-            let is_needed = host.made.is_none() || host.is_dead;
-            if has_run || !is_needed || !known.contains(address) {
+            let is_renewed = self.is_per_registration && !leases.is_subset(&host.leases[0]);
+            let is_needed = host.made.is_none() || host.is_dead || is_renewed;
+            if has_run || !is_needed {
                 continue;
             }
             host.is_waiting = true;
@@ -279,7 +301,10 @@ impl Model {
             assert_eq!(instance.address(), address);
             assert_eq!(instance.weight(), attributes.weight);
             assert_eq!(self.speaker(address), Some(name));
+            let leases = self.at(address).filter_map(|name| self.known[&name].lease);
+            let leases = leases.collect();
             let host = self.hosts.get_mut(address).expect("it is there");
+            host.leases[1] = leases;
             assert!(
                 std::mem::take(&mut host.is_waiting),
                 "made again for the same address"
@@ -327,6 +352,7 @@ impl Model {
         if ok {
             host.pauses &= host.made.is_some();
             host.made = Some(id);
+            host.leases[0] = std::mem::take(&mut host.leases[1]);
             host.made_at = self.now;
             host.is_dead = false;
         } else {
@@ -335,6 +361,7 @@ impl Model {
             host.due = self.now + FIRST / 2;
         }
         self.drop_unneeded();
+        self.schedule();
     }
 
     fn read(&mut self) {
@@ -418,9 +445,10 @@ proptest! {
     #[test]
     fn the_table_ends_equal_to_those_whose_factories_succeed(
         limit in 1..4_usize,
+        is_per_registration in any::<bool>(),
         ops in prop::collection::vec(op(), 1..80),
     ) {
-        let mut model = Model::new(limit);
+        let mut model = Model::new(limit, is_per_registration);
         for op in &ops {
             model.on(op);
         }

@@ -3,14 +3,23 @@
 use super::*;
 use crate::{
     calls::run_queue::COUNTED_FOR,
+    registry::LeaseId,
     support::{Backoff, Log},
 };
 use futures::FutureExt;
 use std::time::Duration;
 
 fn set(limit: usize) -> EndpointSet<u32> {
+    set_of(limit, false)
+}
+
+fn set_of(limit: usize, is_per_registration: bool) -> EndpointSet<u32> {
     let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
-    EndpointSet::new(limit, Backoff::new(first, longest), Arc::default())
+    let rules = FactoryRules {
+        backoff: Backoff::new(first, longest),
+        is_per_registration,
+    };
+    EndpointSet::new(limit, rules, Arc::default())
 }
 
 fn instances<const N: usize>(all: [(&str, &str); N]) -> Instances {
@@ -256,6 +265,76 @@ fn a_dead_target_is_replaced_at_the_same_address_once() {
     dead.replace_target();
     set.replace_targets(later);
     assert_eq!(set.making(), 0, "it has been replaced");
+}
+
+#[test]
+fn a_request_is_sent_once() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let endpoint = set.table()[0].clone();
+    for _ in 0..3 {
+        endpoint.replace_target();
+    }
+    assert_eq!(set.replacements.take().len(), 1);
+}
+
+/// Instances at one address, each with its lease.
+fn leased<const N: usize>(all: [(&str, Option<i64>); N]) -> Instances {
+    let leased = |(name, lease): (_, Option<_>)| {
+        Instance::new(Key::new(name).unwrap(), "h:1").with_lease(lease.map(LeaseId::from))
+    };
+    all.into_iter().map(leased).collect()
+}
+
+#[test]
+fn a_target_of_one_registration_is_replaced_when_somebody_registers_again() {
+    let (mut set, now) = (set_of(4, true), Instant::now());
+    let mut make = counting();
+    let mut made_for = |all: Instances, set: &mut EndpointSet<u32>, now| {
+        set.apply(&all, now);
+        run_all(set, now, &mut make);
+        targets(set)
+    };
+    assert_eq!(made_for(leased([("a", Some(1))]), &mut set, now), [1]);
+    for (secs, all, target) in [
+        // Another process under the same key, and under another one.
+        (2, leased([("a", Some(2))]), 2),
+        (4, leased([("a", Some(2)), ("b", Some(3))]), 3),
+        // Somebody has gone, or says nothing of a lease.
+        (6, leased([("b", Some(3))]), 3),
+        (8, leased([("b", Some(3)), ("c", None)]), 3),
+        (10, leased([("c", None)]), 3),
+        // One that is back is another registration all the same.
+        (12, leased([("a", Some(4)), ("c", None)]), 4),
+    ] {
+        let now = now + Duration::from_secs(secs);
+        assert_eq!(made_for(all, &mut set, now), [target], "after {secs} s");
+    }
+}
+
+#[test]
+fn who_registers_while_the_target_is_made_gets_another() {
+    let (mut set, now) = (set_of(4, true), Instant::now());
+    set.apply(&leased([("a", Some(1))]), now);
+    let run = set.start_run(now).unwrap();
+    set.apply(&leased([("a", Some(2))]), now);
+    assert!(set.start_run(now).is_none());
+    set.finish_run(run.0, Ok(1), now);
+    assert_eq!(targets(&mut set), [1]);
+    run_all(&mut set, now, |_| Ok(2));
+    assert_eq!(targets(&mut set), [2]);
+    assert_eq!(set.making(), 0);
+}
+
+#[test]
+fn a_target_that_reaches_whoever_is_there_stays_when_somebody_registers_again() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&leased([("a", Some(1))]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    set.apply(&leased([("a", Some(2))]), now);
+    assert_eq!((set.making(), targets(&mut set)), (0, vec![1]));
+    assert_eq!(set.table()[0].instance().lease(), Some(&LeaseId::from(2)));
 }
 
 #[test]
