@@ -21,7 +21,7 @@
 //! | [`sd_registration_taken_total`](REGISTRATION_TAKEN) | counter | | keys found in somebody else's hands |
 //! | [`sd_deregistrations_total`](DEREGISTRATIONS) | counter | `outcome`: `removed`, `not_ours`, `unconfirmed` | deregistrations that ended |
 //! | [`sd_endpoints`](ENDPOINTS) | gauge | | endpoints to pick from |
-//! | [`sd_endpoints_failing`](ENDPOINTS_FAILING) | gauge | | instances whose last run of the factory failed |
+//! | [`sd_endpoints_failing`](ENDPOINTS_FAILING) | gauge | | addresses whose last run of the factory failed |
 //! | [`sd_endpoints_invalidated`](ENDPOINTS_INVALIDATED) | gauge | | endpointers that return the error instead of old endpoints |
 //! | [`sd_factory_failures_total`](FACTORY_FAILURES) | counter | | runs of a factory that failed |
 //! | [`sd_endpoints_ejected`](ENDPOINTS_EJECTED) | gauge | | endpoints that an [`Ejection`](crate::Ejection) has taken out of use; in panic they are used in spite of that |

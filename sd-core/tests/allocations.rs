@@ -4,7 +4,7 @@
 
 use sd_core::{
     Balancer, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key,
-    LaneFallback, Lanes, LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry,
+    LaneFallback, Lanes, LeaseId, LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry,
     RoundRobin, SlowStart, Subset, Weighted, WeightedRandom, ZonePreference,
 };
 use std::sync::Arc;
@@ -51,6 +51,18 @@ fn reading_the_endpoints_allocates_nothing() {
     let source = endpoints();
     let read = allocations(|| assert_eq!(source.endpoints().len(), ENDPOINTS));
     assert_eq!(read, 0);
+}
+
+#[test]
+fn the_lease_of_an_instance_allocates_nothing() {
+    // As long as etcd's.
+    let [etcds, longer] = [
+        "7587849142468224212",
+        "adf4238a-882b-9ddc-4a9d-5b6758e4159e",
+    ];
+    assert_eq!(allocations(|| drop(LeaseId::new(etcds))), 0);
+    let longer = LeaseId::new(longer);
+    assert_eq!(allocations(|| drop(longer.clone())), 0);
 }
 
 #[test]

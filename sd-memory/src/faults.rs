@@ -53,7 +53,7 @@ impl Registry {
     }
 
     /// Makes several changes at one revision, and returns the newest revision. Of several changes
-    /// of one key the last counts.
+    /// of one key the last counts. An entry is put on its lease, if there is such a lease.
     ///
     /// ```
     /// use sd_core::{Change, Entry, Key};

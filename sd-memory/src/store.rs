@@ -134,9 +134,9 @@ impl Store {
     /// Puts `value` under `key`, on `lease` if it exists, and returns the revision.
     pub(crate) fn put(&mut self, key: Key, value: Bytes, lease: Option<&LeaseId>) -> u64 {
         let modified = self.history.revision() + 1;
-        self.place(&key, value.clone(), lease, modified);
-        self.history
-            .record(vec![Change::Put(Entry::new(key, value))])
+        let lease = self.place(&key, value.clone(), lease, modified);
+        let entry = Entry::new(key, value).with_lease(lease);
+        self.history.record(vec![Change::Put(entry)])
     }
 
     /// Deletes `key` and returns the revision, or `None` if there is no such key.
@@ -158,14 +158,19 @@ impl Store {
             if last.get(change.key()) != Some(&i) {
                 continue;
             }
-            let is_change = match change.value() {
-                Some(value) => {
-                    self.place(change.key(), value.clone(), None, modified);
-                    true
+            match change {
+                Change::Put(mut entry) => {
+                    let Entry {
+                        key, value, lease, ..
+                    } = &mut entry;
+                    *lease = self.place(key, value.clone(), lease.as_ref(), modified);
+                    done.push(Change::Put(entry));
                 }
-                None => self.take(change.key()).is_some(),
-            };
-            done.extend(is_change.then_some(change));
+                Change::Delete(key) => {
+                    done.extend(self.take(&key).map(|_| Change::Delete(key)));
+                }
+                _ => {}
+            }
         }
         (!done.is_empty()).then(|| self.history.record(done))
     }
@@ -248,7 +253,14 @@ impl Store {
         self.leases.keys()
     }
 
-    fn place(&mut self, key: &Key, value: Bytes, lease: Option<&LeaseId>, modified: u64) {
+    /// Returns the lease that the entry is on.
+    fn place(
+        &mut self,
+        key: &Key,
+        value: Bytes,
+        lease: Option<&LeaseId>,
+        modified: u64,
+    ) -> Option<LeaseId> {
         let old = self.take(key);
         let lease = lease.filter(|id| match self.leases.get_mut(id) {
             Some(lease) => lease.keys.insert(key.clone()),
@@ -262,6 +274,7 @@ impl Store {
             lease: lease.cloned(),
         };
         self.entries.insert(key.clone(), stored);
+        lease.cloned()
     }
 
     /// Removes the entry, also from its lease.
@@ -275,7 +288,7 @@ impl Store {
 }
 
 fn entry((key, stored): (&Key, &Stored)) -> Entry {
-    Entry::new(key.clone(), stored.value.clone())
+    Entry::new(key.clone(), stored.value.clone()).with_lease(stored.lease.clone())
 }
 
 #[cfg(test)]
@@ -330,6 +343,19 @@ mod tests {
         let record: Vec<_> = store.history().after(2).unwrap().collect();
         assert_eq!(record, [&vec![Change::Delete(key("a")), put("2")]]);
         assert_eq!(store.transact(vec![Change::Delete(key("a"))]), None);
+    }
+
+    #[test]
+    fn a_transaction_puts_entries_on_their_leases() {
+        let mut store = store();
+        let lease = store.grant(TTL, Instant::now());
+        let on = |name, lease: LeaseId| Entry::new(key(name), "1").with_lease(lease);
+        let puts = [on("a", lease.clone()), on("b", LeaseId::new("gone"))].map(Change::Put);
+        store.transact(puts.into());
+        let leases = store.entries().map(|entry| entry.lease);
+        assert_eq!(leases.collect::<Vec<_>>(), [Some(lease.clone()), None]);
+        assert!(store.revoke(&lease));
+        assert_eq!(keys(&store), ["b"]);
     }
 
     #[test]

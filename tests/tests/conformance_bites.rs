@@ -31,6 +31,9 @@ wrong_clients! {
     lists_at_two_revisions: ListsAtTwoRevisions => [
         a_list_is_read_at_one_revision,
     ],
+    mixes_up_leases: MixesUpLeases => [
+        an_entry_names_its_lease_rightly_or_not_at_all,
+    ],
     ignores_path_boundaries: IgnoresPathBoundaries => [
         a_list_ends_at_the_path_boundary,
         a_watch_ends_at_the_path_boundary,

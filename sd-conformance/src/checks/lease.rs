@@ -8,7 +8,7 @@ use crate::{
     error::{CheckError, CheckResult, ensure},
 };
 use futures::future;
-use sd_core::{Key, Lost, Registration, Service, Ttl};
+use sd_core::{Change, Entry, Key, Lost, Registration, Service, Ttl};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,6 +28,10 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         lease_id_is_there_while_something_is_registered,
         "lease_id is None before the first registration and after the last."
+    ),
+    check!(
+        an_entry_names_its_lease_rightly_or_not_at_all,
+        "In lists and watches, an entry names the lease of its registration, or none does."
     ),
     check!(
         a_lease_outlives_its_ttl_while_it_is_used,
@@ -144,6 +148,48 @@ async fn lease_id_is_there_while_something_is_registered(ctx: &Context<'_>) -> C
         "while registered it is {during:?}"
     );
     ensure!(after.is_none(), "after deregistration it is {after:?}");
+    Ok(())
+}
+
+async fn an_entry_names_its_lease_rightly_or_not_at_all(ctx: &Context<'_>) -> CheckResult {
+    let (provider, consumer) = (ctx.client().await?, ctx.client().await?);
+    let prefix = ctx.prefix("foo")?;
+    let mut follower = ctx.follow(&consumer, &prefix).await?;
+    let registration = ctx
+        .register(&provider, &ctx.service("foo/a", "ours")?)
+        .await?;
+    let (ours, foreign) = (registration.key(), ctx.key("foo/b")?);
+    ctx.put(&foreign, "theirs").await?;
+    follower.until_seen(ours).await?;
+    follower.until_seen(&foreign).await?;
+
+    let listed = ctx.snapshot(&consumer, &prefix).await?.entries;
+    let watched: Vec<Entry> = follower
+        .changes()
+        .filter_map(|change| match change {
+            Change::Put(entry) => Some(entry.clone()),
+            _ => None,
+        })
+        .collect();
+    let lease = |entries: &[Entry], key: &Key| {
+        let mut entries = entries.iter().rev();
+        entries.find(|entry| entry.key == *key)?.lease.clone()
+    };
+    let (in_list, in_watch) = (lease(&listed, ours), lease(&watched, ours));
+    ensure!(
+        in_list == in_watch,
+        "the lease is {in_list:?} in a list and {in_watch:?} in a watch"
+    );
+    let right = registration.lease_id();
+    ensure!(
+        in_list.as_ref().is_none_or(|lease| lease == right),
+        "the entry names {in_list:?}, its registration {right:?}"
+    );
+    let foreign = [lease(&listed, &foreign), lease(&watched, &foreign)];
+    ensure!(
+        foreign == [None, None],
+        "an entry without a lease names {foreign:?}"
+    );
     Ok(())
 }
 

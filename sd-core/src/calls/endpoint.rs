@@ -5,7 +5,11 @@ use crate::{
     instances::{Instance, Status},
     registry::Key,
 };
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, Weak},
+};
 
 /// What callers pick: an instance and its target. The target is what a [`Factory`](crate::Factory)
 /// made from the instance, such as a client connected to its address.
@@ -72,8 +76,14 @@ impl<E> Endpoint<E> {
     /// The endpoint of `instance`, called through `target`.
     pub fn new(instance: impl Into<Arc<Instance>>, target: E) -> Self {
         let instance = instance.into();
+        let host = Host::new(instance.clone(), target, Weak::new());
+        Self::at(instance, Arc::new(host))
+    }
+
+    /// The endpoint of `instance` at this host.
+    pub(super) fn at(instance: Arc<Instance>, host: Arc<Host<E>>) -> Self {
         Self {
-            host: Arc::new(Host::new(instance.clone(), target)),
+            host,
             instance,
             weight_factor: WHOLE,
             observers: Box::default(),
@@ -146,13 +156,42 @@ impl<E> Endpoint<E> {
         Arc::ptr_eq(&self.host, &other.host)
     }
 
+    /// Asks for another target, because this one is dead: a process that was started again at the
+    /// same address, a client that does not connect again by itself.
+    ///
+    /// The [`Endpointer`](crate::Endpointer) that made the endpoint runs its factory for the
+    /// address again, and then replaces the endpoint by one with the new target, which begins
+    /// without load. Until then, or if the factory fails, the old one stays. The first request for a
+    /// target counts, others do nothing. A target that is asked to be replaced soon after it has
+    /// replaced another waits for the pause of
+    /// [`factory_backoff`](crate::EndpointerBuilder::factory_backoff). On endpoints that no
+    /// endpointer made this does nothing.
+    ///
+    /// ```
+    /// use sd_core::{Balancer, NoEndpoints};
+    /// # struct Session;
+    /// # impl Session { fn is_closed(&self) -> bool { true } }
+    ///
+    /// fn check(sessions: &impl Balancer<Target = Session>) -> Result<(), NoEndpoints> {
+    ///     let session = sessions.endpoint()?;
+    ///     if session.is_closed() {
+    ///         session.replace_target();
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn replace_target(&self) {
+        self.host.replace();
+    }
+
     /// Waits until the instance is certainly gone: an [`Endpointer`](crate::Endpointer) has dropped
     /// the address, since its last instance was removed from the registry (its lease has ended, or
     /// somebody deleted it) and had not announced that it is [draining](Status::Draining). A call
     /// that still waits for an answer will hardly get one, and need not wait for its deadline.
     ///
     /// Waits for ever if the instance announced draining, since it may be about to answer; if its
-    /// key now says another address; and for endpoints that no endpointer made. Allocates nothing.
+    /// key now says another address; if the target was replaced by another; and for endpoints that
+    /// no endpointer made. Allocates nothing.
     /// Cancellation safe.
     ///
     /// ```

@@ -17,30 +17,38 @@ use super::{
     endpoint_table::{EndpointTable, Endpoints},
     factory::Factory,
     no_endpoints::NoEndpoints,
+    replacements::Replacements,
 };
 use crate::{
     instances::{Health, Source, Trouble},
     support::{BackgroundTask, Backoff},
 };
-use endpoint_set::EndpointSet;
+use endpoint_set::{EndpointSet, FactoryRules};
 use factory_runs::FactoryRuns;
 use std::{fmt, sync::Arc, time::Duration};
 use task::EndpointerTask;
 use tokio::sync::watch;
 
-/// Keeps one endpoint per instance, made by a [`Factory`], and the table of them that balancers
-/// pick from.
+/// Keeps one endpoint per address, made by a [`Factory`], and the table of them that balancers pick
+/// from.
 ///
-/// - **Endpoints.** An endpoint is kept while the address of its instance stays the same, and
-///   dropped when the instance goes; calls in flight keep theirs alive. A change of weight, status,
-///   zone or metadata does not run the factory. If the address under a key changes, the old
-///   endpoint stays until the factory has succeeded for the new address.
+/// - **Endpoints.** An address is one place to call. Instances that have the same address share one
+///   target, what is known of its load, and one share of the calls. The endpoint is made when the
+///   first of them comes, and dropped when the last has gone; calls in flight keep theirs alive. A
+///   change of weight, status, zone or metadata does not run the factory. If the address under a key
+///   changes, the old endpoint stays until the new address has one.
+/// - **Who speaks for an address.** Key, weight, status, zone and metadata of an endpoint are those
+///   of one of its instances: serving with a weight before serving with weight 0 before draining,
+///   then the one with the least key. If it goes, the next speaks, and the endpoint goes on.
+///   A factory can [ask](Factory::is_per_registration) to make another target when somebody
+///   registers at the address again.
 /// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
-///   delays neither readers nor other instances. After a failure it is retried with growing,
-///   jittered pauses, and [`status`](Self::status) shows the failure.
-/// - **The table** holds the endpoints of instances that are serving. If there are none, it holds
-///   those of weight 0. If there are none of these either, it holds those that are draining.
-///   Reading it takes no lock. A single change is applied at once; under continuous change,
+///   delays neither readers nor other addresses. After a failure it is retried with growing,
+///   jittered pauses, and [`status`](Self::status) shows the failure. A caller whose target is dead
+///   [asks for another](crate::Endpoint::replace_target).
+/// - **The table** holds the endpoints that are serving, in the order of their keys. If there are
+///   none, it holds those of weight 0. If there are none of these either, it holds those that are
+///   draining. Reading it takes no lock. A single change is applied at once; under continuous change,
 ///   rebuilding takes at most a tenth of the time.
 /// - **Outages** of the registry do not empty the table, unless
 ///   [`invalidate_on_error`](EndpointerBuilder::invalidate_on_error) is set.
@@ -49,7 +57,7 @@ use tokio::sync::watch;
 /// by itself, the last endpoints stay.
 ///
 /// The endpointer ends when it is [stopped](Self::stop) or dropped, when its tokio runtime shuts
-/// down, or when its source panics. (A panic in a factory or a target affects that instance only.)
+/// down, or when its source panics. (A panic in a factory or a target affects that address only.)
 /// The last endpoints stay. Its status then says that it has [ended](EndpointerStatus::ended) and
 /// is stale, picks from an empty table fail with [`NoEndpoints::Ended`], and nothing is invalidated
 /// any more.
@@ -95,7 +103,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
         }
     }
 
-    /// Waits until the source's first event, and until the factory was tried once for each instance
+    /// Waits until the source's first event, and until the factory was tried once for each address
     /// in it. The table then holds what could be made; it is empty if there are no instances or
     /// every factory failed. Takes at most one
     /// [`factory_timeout`](EndpointerBuilder::factory_timeout) after the source's first event, or a
@@ -199,7 +207,7 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// How long a factory may take for one instance before it counts as failed. Default: 5 s.
+    /// How long a factory may take for one address before it counts as failed. Default: 5 s.
     pub fn factory_timeout(mut self, timeout: Duration) -> Self {
         self.factory_timeout = timeout;
         self
@@ -212,7 +220,9 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// The pause before a factory is retried for the same instance. It doubles from `first` up to
+    /// The pause before a factory is retried for the same address, and before a target is
+    /// [replaced](crate::Endpoint::replace_target) that has itself replaced another less than
+    /// `longest` ago. It doubles from `first` up to
     /// `longest`, with jitter: each pause is drawn from the upper half of its range. Default: 100
     /// ms to 15 s.
     pub fn factory_backoff(mut self, first: Duration, longest: Duration) -> Self {
@@ -230,9 +240,15 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         // Without a pause, a factory that fails at once would run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
+        let rules = FactoryRules {
+            backoff: Backoff::new(first, longest),
+            is_per_registration: self.factory.is_per_registration(),
+        };
+        let replacements = Arc::<Replacements>::default();
         let task = EndpointerTask::new(
             self.source,
-            EndpointSet::new(self.factories_at_once, Backoff::new(first, longest)),
+            EndpointSet::new(self.factories_at_once, rules, replacements.clone()),
+            replacements,
             FactoryRuns::new(self.factory, self.factory_timeout),
             table.clone(),
             sender,

@@ -12,8 +12,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Makes the target of an endpoint from an instance: a client, a connection, a URL.
 ///
-/// An [`Endpointer`](crate::Endpointer) calls it once per key and address, retries it when it
-/// fails, and shares what it made. Most factories are closures: [`factory_fn`],
+/// An [`Endpointer`](crate::Endpointer) calls it once per address, retries it when it fails, and
+/// shares what it made among the instances that have the address. Most factories are closures: [`factory_fn`],
 /// [`async_factory_fn`].
 ///
 /// ```
@@ -36,16 +36,30 @@ pub trait Factory: Send + Sync + 'static {
     /// What it makes from an instance.
     type Target: Send + Sync + 'static;
 
-    /// Makes the target for calls to `instance`. Use only the key and the address of the instance:
-    /// its other attributes may change while the target is in use.
+    /// Makes the target for calls to `instance`. Use only the address of the instance: its other
+    /// attributes may change while the target is in use, and another instance with this address may
+    /// take its place.
     ///
     /// Runs on the endpointer's task: it may await, but must not block the thread. The future is
-    /// dropped if the instance goes, its address changes, or it takes too long. A panic counts as a
-    /// failure.
+    /// dropped if no instance has the address any longer, or if it takes too long. A panic counts as
+    /// a failure.
     ///
     /// # Errors
     /// Any error. The endpointer reports it and tries again.
     async fn make(&self, instance: &Instance) -> Result<Self::Target, BoxError>;
+
+    /// Whether a target belongs to one registration: a session with one process, or a connection
+    /// that does not connect again. The endpointer asks once, when it starts.
+    ///
+    /// If so, it makes another target when an instance at the address has a
+    /// [lease](Instance::lease) that none had when the target was made: another process has
+    /// registered there, or the same one again after it lost its lease. The old endpoint stays until
+    /// then. Entries without leases, and registries that do not tell them, cause nothing.
+    ///
+    /// Default: `false`, for targets that reach whoever is at the address.
+    fn is_per_registration(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -55,6 +69,10 @@ impl<F: Factory + ?Sized> Factory for Arc<F> {
     async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
         (**self).make(instance).await
     }
+
+    fn is_per_registration(&self) -> bool {
+        (**self).is_per_registration()
+    }
 }
 
 #[async_trait]
@@ -63,6 +81,10 @@ impl<F: Factory + ?Sized> Factory for Box<F> {
 
     async fn make(&self, instance: &Instance) -> Result<F::Target, BoxError> {
         (**self).make(instance).await
+    }
+
+    fn is_per_registration(&self) -> bool {
+        (**self).is_per_registration()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     load::Load,
     observer::{EndedCall, Observer},
+    replacements::Replacements,
 };
 use crate::{
     instances::Instance,
@@ -10,7 +11,7 @@ use crate::{
     support::catch,
 };
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, Ordering},
 };
 use tokio::sync::Notify;
@@ -27,16 +28,26 @@ pub(super) struct Host<E> {
     is_removed: AtomicBool,
     /// Woken when the host is removed.
     removed: Notify,
+    needs_replacement: AtomicBool,
+    /// Of the endpointer that made it, if one did.
+    replacements: Weak<Replacements>,
 }
 
 impl<E> Host<E> {
-    pub(super) fn new(made_for: Arc<Instance>, target: E) -> Self {
+    /// A host that asks `replacements` for another target.
+    pub(super) fn new(
+        made_for: Arc<Instance>,
+        target: E,
+        replacements: Weak<Replacements>,
+    ) -> Self {
         Self {
             made_for,
             target: Some(target),
             load: Load::default(),
             is_removed: AtomicBool::new(false),
             removed: Notify::new(),
+            needs_replacement: AtomicBool::new(false),
+            replacements,
         }
     }
 
@@ -49,6 +60,20 @@ impl<E> Host<E> {
 
     pub(super) fn load(&self) -> &Load {
         &self.load
+    }
+
+    /// Asks for another target, once.
+    pub(super) fn replace(&self) {
+        if let Some(replacements) = self.replacements.upgrade()
+            && !self.needs_replacement.swap(true, Ordering::AcqRel)
+        {
+            replacements.add(self.made_for.clone());
+        }
+    }
+
+    /// Whether another target was asked for.
+    pub(super) fn needs_replacement(&self) -> bool {
+        self.needs_replacement.load(Ordering::Acquire)
     }
 
     /// The last instance of the address was removed, without having announced it.

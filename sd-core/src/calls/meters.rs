@@ -4,7 +4,7 @@ use crate::support::{Share, count};
 
 /// Endpoints to pick from.
 pub const ENDPOINTS: &str = "sd_endpoints";
-/// Instances whose last run of the factory failed.
+/// Addresses whose last run of the factory failed.
 pub const ENDPOINTS_FAILING: &str = "sd_endpoints_failing";
 /// Endpointers that return the error instead of old endpoints.
 pub const ENDPOINTS_INVALIDATED: &str = "sd_endpoints_invalidated";

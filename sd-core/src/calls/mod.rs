@@ -1,7 +1,7 @@
 //! Calls: from a set of instances to a request to one of them.
 //!
 //! An [`Endpointer`] follows a source of instances and calls a [`Factory`] to make an endpoint for
-//! each. It publishes the endpoints as a table, an [`EndpointSource`]. For each call, a
+//! each address. It publishes the endpoints as a table, an [`EndpointSource`]. For each call, a
 //! [`Balancer`] picks an endpoint from the table and returns a [`Pick`], which takes the outcome of
 //! the call. [`Retry`] makes the call, and repeats it on another endpoint if it fails, within a
 //! [`RetryBudget`].
@@ -28,6 +28,7 @@ mod no_endpoints;
 mod observer;
 mod pick;
 mod rebuild_pace;
+mod replacements;
 mod retry;
 mod run_queue;
 mod runs;

@@ -48,7 +48,8 @@ use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Codec: Send + Sync + 'static {
-    /// The instance that `entry` describes, under the entry's key.
+    /// The instance that `entry` describes, under the entry's key. Whoever reads the registry adds
+    /// the entry's lease.
     ///
     /// # Errors
     /// [`CodecError`] if the value is not one of this codec's.
@@ -192,7 +193,8 @@ impl Codec for DefaultCodec {
         if !is_address(instance.address()) {
             return Err(CodecError::new("the instance's address is not an address"));
         }
-        let plain = Instance::new(instance.key().clone(), instance.address());
+        let plain = Instance::new(instance.key().clone(), instance.address())
+            .with_lease(instance.lease().cloned());
         if *instance == plain {
             return Ok(Bytes::copy_from_slice(instance.address().as_bytes()));
         }

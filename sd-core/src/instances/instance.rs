@@ -1,13 +1,13 @@
 //! Instances: what entries mean.
 
 use super::status::Status;
-use crate::registry::Key;
+use crate::registry::{Key, LeaseId};
 use std::collections::BTreeMap;
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
 /// Balancers read its attributes and need not know the registry's format. Its identity is its key:
-/// one address under two keys is two instances.
+/// one address under two keys is two instances, which share one [`Endpoint`](crate::Endpoint).
 ///
 /// ```
 /// use sd_core::{Instance, Key, Status};
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 /// # JSON
 /// With the feature `serde` an instance can be serialised. The form is stable: that of the
 /// [default codec](crate::DefaultCodec), with the key as one more field. A weight of 1, a missing
-/// zone and empty metadata are left out. Deserialising requires `key` and `address` and ignores
+/// zone and empty metadata are left out, and so is the lease. Deserialising requires `key` and `address` and ignores
 /// unknown fields.
 ///
 /// ```json
@@ -39,10 +39,11 @@ pub struct Instance {
     status: Status,
     zone: Option<Box<str>>,
     metadata: BTreeMap<String, String>,
+    lease: Option<LeaseId>,
 }
 
 impl Instance {
-    /// A serving instance of weight 1 without zone and metadata.
+    /// A serving instance of weight 1 without zone, metadata and lease.
     pub fn new(key: Key, address: impl Into<Box<str>>) -> Self {
         Self {
             key,
@@ -51,6 +52,7 @@ impl Instance {
             status: Status::Serving,
             zone: None,
             metadata: BTreeMap::new(),
+            lease: None,
         }
     }
 
@@ -82,6 +84,13 @@ impl Instance {
         self
     }
 
+    /// The same instance on another lease, or on none.
+    #[must_use]
+    pub fn with_lease(mut self, lease: impl Into<Option<LeaseId>>) -> Self {
+        self.lease = lease.into();
+        self
+    }
+
     /// The key it is registered under: its identity.
     pub fn key(&self) -> &Key {
         &self.key
@@ -110,6 +119,13 @@ impl Instance {
     /// The metadata called `name`, set by its provider.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
+    }
+
+    /// The lease of its [entry](crate::Entry::lease), which identifies the registration: another
+    /// process that registers under the same key, or the same one after it lost its lease, has
+    /// another. `None` if the entry has none, or if the registry does not say.
+    pub fn lease(&self) -> Option<&LeaseId> {
+        self.lease.as_ref()
     }
 
     /// All metadata, in the order of their names.

@@ -171,6 +171,7 @@ mod public {
 #[cfg(all(test, feature = "serde"))]
 mod tests {
     use super::*;
+    use crate::registry::LeaseId;
 
     fn read(json: &str) -> Result<Instance, serde_json::Error> {
         serde_json::from_str(json)
@@ -199,6 +200,8 @@ mod tests {
             ),
         ] {
             assert_eq!(serde_json::to_string(&instance).unwrap(), expected);
+            let leased = instance.clone().with_lease(LeaseId::from(7));
+            assert_eq!(serde_json::to_string(&leased).unwrap(), expected);
             assert_eq!(read(expected).unwrap(), instance);
         }
     }

@@ -52,6 +52,11 @@ pub trait Client: Send + Sync + 'static {
     /// Reads every entry under `prefix` at one revision, however many there are. Entries whose keys
     /// are not UTF-8 are skipped and counted.
     ///
+    /// An entry says which [lease](crate::Entry::lease) it is on, here and in watches, if the
+    /// registry has leases and tells. The entry of a registration is on the lease that
+    /// [the registration names](Registration::lease_id). An entry that was put on another lease has
+    /// changed, even if its value is the same.
+    ///
     /// Cancellation safe.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Entries: what a registry holds.
 
-use super::{key::Key, revision::Revision};
+use super::{key::Key, lease::LeaseId, revision::Revision};
 use bytes::Bytes;
 
-/// A key and its value as the registry holds them, not decoded.
+/// A key, its value and its lease as the registry holds them, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -11,14 +11,17 @@ pub struct Entry {
     pub key: Key,
     /// The value.
     pub value: Bytes,
+    /// The lease that the entry ends with. `None` if it has none, or if the registry does not say.
+    pub lease: Option<LeaseId>,
 }
 
 impl Entry {
-    /// The entry that has `value` under `key`.
+    /// The entry that has `value` under `key`, without a lease.
     pub fn new(key: Key, value: impl Into<Bytes>) -> Self {
         Self {
             key,
             value: value.into(),
+            lease: None,
         }
     }
 
@@ -26,6 +29,13 @@ impl Entry {
     #[must_use]
     pub fn with_value(mut self, value: impl Into<Bytes>) -> Self {
         self.value = value.into();
+        self
+    }
+
+    /// The same entry on another lease, or on none.
+    #[must_use]
+    pub fn with_lease(mut self, lease: impl Into<Option<LeaseId>>) -> Self {
+        self.lease = lease.into();
         self
     }
 }

@@ -1,10 +1,11 @@
 //! Leases: their ids, and how long they live without a keep-alive.
 
 use super::error::Invalid;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fmt, sync::Arc, time::Duration};
 
 /// The id of a lease, as its backend writes it (etcd: a decimal number; Consul: a UUID). Opaque to
-/// the layers above. Cheap to clone.
+/// the layers above. Cheap to clone: an id of up to 22 bytes, such as etcd's, has no allocation, and
+/// clones of a longer one share theirs.
 ///
 /// ```
 /// use sd_core::LeaseId;
@@ -13,54 +14,92 @@ use std::{fmt, sync::Arc, time::Duration};
 /// assert_eq!(LeaseId::from(session.clone()).as_str(), session);
 /// assert_eq!(LeaseId::from(7), LeaseId::from("7"));
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LeaseId(Text);
+
+/// As many bytes as fit without making the id larger. The ids of etcd have 19.
+const SHORT: usize = 22;
+
+/// Each text has one form only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    /// The first `len` of these bytes; the others are 0.
+    Short { len: u8, bytes: [u8; SHORT] },
+    /// More than [`SHORT`] bytes.
+    Long(Arc<str>),
+}
 
 impl LeaseId {
     /// The lease with this id.
     pub fn new(id: impl AsRef<str>) -> Self {
-        Self(id.as_ref().into())
+        let id = id.as_ref();
+        let mut bytes = [0; SHORT];
+        Self(match (bytes.get_mut(..id.len()), u8::try_from(id.len())) {
+            (Some(short), Ok(len)) => {
+                short.copy_from_slice(id.as_bytes());
+                Text::Short { len, bytes }
+            }
+            _ => Text::Long(id.into()),
+        })
     }
 
     /// The id's text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Short { len, bytes } => {
+                let text = bytes.get(..usize::from(*len)).unwrap_or_default();
+                std::str::from_utf8(text).unwrap_or_default()
+            }
+            Text::Long(text) => text,
+        }
+    }
+}
+
+impl Ord for LeaseId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for LeaseId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Debug for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeaseId({})", self.0)
+        write!(f, "LeaseId({})", self.as_str())
     }
 }
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl AsRef<str> for LeaseId {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl From<&str> for LeaseId {
     fn from(id: &str) -> Self {
-        Self(id.into())
+        Self::new(id)
     }
 }
 
 impl From<String> for LeaseId {
     fn from(id: String) -> Self {
-        Self(id.into())
+        Self::new(id)
     }
 }
 
 impl From<i64> for LeaseId {
     fn from(id: i64) -> Self {
-        Self(id.to_string().into())
+        Self::new(id.to_string())
     }
 }
 
@@ -169,8 +208,22 @@ mod tests {
         assert!(Ttl::new(Duration::MAX).is_err());
     }
 
+    #[test]
+    fn an_instance_grows_by_no_more_than_the_id() {
+        assert_eq!(size_of::<Option<LeaseId>>(), 24);
+    }
+
     proptest! {
         #![proptest_config(cases(1))]
+
+        #[test]
+        fn an_id_is_its_text(ids in prop::array::uniform2("[0-9a-fé]{0,24}")) {
+            let [one, other] = ids.each_ref().map(LeaseId::new);
+            prop_assert_eq!(one.as_str(), &ids[0]);
+            prop_assert_eq!(one.clone(), LeaseId::from(ids[0].clone()));
+            prop_assert_eq!(one == other, ids[0] == ids[1]);
+            prop_assert_eq!(one.cmp(&other), ids[0].cmp(&ids[1]));
+        }
 
         #[test]
         fn a_ttl_is_never_shorter_than_asked_for(secs in 0..100_000_u64, nanos in 0..2_000_000_000_u32) {

@@ -7,7 +7,6 @@ use super::{
     revision::Revision,
     watch::{Batch, Change, Gap},
 };
-use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// All entries under a prefix at one time. For backends whose registry returns whole states rather
@@ -41,7 +40,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Listing {
     prefix: Prefix,
-    entries: Arc<BTreeMap<Key, Bytes>>,
+    entries: Arc<BTreeMap<Key, Entry>>,
 }
 
 impl Listing {
@@ -52,7 +51,7 @@ impl Listing {
         let entries = entries.filter(|entry| prefix.matches(&entry.key));
         Self {
             prefix: prefix.clone(),
-            entries: Arc::new(entries.map(|entry| (entry.key, entry.value)).collect()),
+            entries: Arc::new(entries.map(|entry| (entry.key.clone(), entry)).collect()),
         }
     }
 
@@ -74,8 +73,7 @@ impl Listing {
 
     /// The entries, in the order of their keys.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        let entries = self.entries.iter();
-        entries.map(|(key, value)| Entry::new(key.clone(), value.clone()))
+        self.entries.values().cloned()
     }
 
     /// The listing as a resume token.
@@ -93,11 +91,11 @@ impl Listing {
         let (old, new) = (&self.entries, &newer.entries);
         let deleted = old.keys().filter(|key| !new.contains_key(*key));
         let put = new
-            .iter()
-            .filter(|(key, value)| old.get(*key) != Some(*value));
+            .values()
+            .filter(|entry| old.get(&entry.key) != Some(*entry));
         deleted
             .map(|key| Change::Delete(key.clone()))
-            .chain(put.map(|(key, value)| Change::Put(Entry::new(key.clone(), value.clone()))))
+            .chain(put.map(|entry| Change::Put(entry.clone())))
             .collect()
     }
 
@@ -122,16 +120,20 @@ impl fmt::Debug for Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::cases;
+    use crate::{registry::LeaseId, support::cases};
     use proptest::prelude::*;
 
-    type Entries = BTreeMap<Key, Bytes>;
+    type Entries = BTreeMap<Key, Entry>;
 
     fn listed() -> impl Strategy<Value = Entries> {
         let key = prop::sample::select(vec!["/a/1", "/a/2", "/a/b/1", "/a/b/2", "/ab/1"]);
-        let key = key.prop_map(|key| Key::new(key).unwrap());
-        let value = (0..3_u8).prop_map(|value| Bytes::from(vec![value]));
-        prop::collection::btree_map(key, value, 0..5)
+        let lease = prop::option::of((0..2_i64).prop_map(LeaseId::from));
+        let entry = (key, 0..2_u8, lease).prop_map(|(key, value, lease)| {
+            Entry::new(Key::new(key).unwrap(), vec![value]).with_lease(lease)
+        });
+        let keyed = |entry: Entry| (entry.key.clone(), entry);
+        prop::collection::vec(entry, 0..7)
+            .prop_map(move |entries| entries.into_iter().map(keyed).collect())
     }
 
     fn paths() -> impl Strategy<Value = Prefix> {
@@ -139,15 +141,14 @@ mod tests {
     }
 
     fn listing(prefix: &Prefix, entries: &Entries) -> Listing {
-        let entries = entries.clone().into_iter();
-        Listing::new(prefix, entries.map(|(key, value)| Entry::new(key, value)))
+        Listing::new(prefix, entries.values().cloned())
     }
 
-    fn apply(entries: &mut Entries, changes: &[Change]) {
+    fn apply(entries: &mut Entries, changes: Vec<Change>) {
         for change in changes {
-            match change.value() {
-                Some(value) => entries.insert(change.key().clone(), value.clone()),
-                None => entries.remove(change.key()),
+            match change {
+                Change::Put(entry) => entries.insert(entry.key.clone(), entry),
+                Change::Delete(key) => entries.remove(&key),
             };
         }
     }
@@ -172,7 +173,7 @@ mod tests {
             changed.dedup();
             prop_assert_eq!(changed.len(), changes.len(), "a key that changes twice");
             let mut entries = old;
-            apply(&mut entries, &changes);
+            apply(&mut entries, changes);
             prop_assert_eq!(entries, new);
             prop_assert_eq!(Listing::resume(&batch.resume, &all), Ok(newer));
         }

@@ -13,7 +13,7 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// The entry is new or has a new value.
+    /// The entry is new, or has another value or lease.
     Put(Entry),
     /// The entry under this key was removed.
     Delete(Key),

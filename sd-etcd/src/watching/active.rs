@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod history;
 
-use super::{buffer::WatchBuffer, meters, token::ResumeToken};
+use super::{buffer::WatchBuffer, entry, meters, token::ResumeToken};
 use crate::{config::Options, support::GaugeGuard};
 use etcd_client::{KeyValue, proto::PbEvent};
 use sd_core::{Change, Entry, Error, Key, WatchError};
@@ -94,11 +94,11 @@ impl ActiveWatch {
             let change = match event.r#type {
                 0 => {
                     token.witness.put(&entry);
-                    put(options, entry)
+                    entry::entry(options, entry).map(Change::Put)
                 }
                 1 => {
                     token.witness.deleted(entry.key(), modified);
-                    key(options, entry.key()).map(Change::Delete)
+                    entry::key(options, entry.key()).map(Change::Delete)
                 }
                 _ => return self.reject("an event of an unknown kind"),
             };
@@ -123,14 +123,4 @@ impl ActiveWatch {
         }));
         false
     }
-}
-
-fn put(options: &Options, entry: KeyValue) -> Option<Change> {
-    let key = key(options, entry.key())?;
-    let (_, value) = entry.into_key_value();
-    Some(Change::Put(Entry::new(key, value)))
-}
-
-fn key(options: &Options, raw: &[u8]) -> Option<Key> {
-    Key::new(options.namespace.strip(raw)?).ok()
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// More items than this, which are alternating disruptions and batches, count as an overflow.
 const MAX_ITEMS: usize = 16;
 /// The size of a change without its key and value, in bytes.
-const CHANGE_BYTES: usize = 64;
+const CHANGE_BYTES: usize = size_of::<Change>();
 
 pub(super) struct WatchBuffer {
     unread: Mutex<Unread>,

@@ -1,13 +1,13 @@
 //! Lists: all entries under a prefix at one revision, page by page.
 
-use super::{token::ResumeToken, witness::Witness};
+use super::{entry::entry, token::ResumeToken, witness::Witness};
 use crate::{
     config::Options,
     connection::{CallError, Connector},
     errors,
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::{Entry, Error, Escaped, Gap, Key, Prefix, Result, Snapshot, WatchError};
+use sd_core::{Entry, Error, Escaped, Gap, Prefix, Result, Snapshot, WatchError};
 
 /// How often a list starts again because its revision was compacted meanwhile.
 const MAX_STARTS: usize = 5;
@@ -127,11 +127,7 @@ fn snapshot(options: &Options, raw: Vec<KeyValue>, token: ResumeToken) -> Snapsh
     let count = raw.len();
     let entries: Vec<Entry> = raw
         .into_iter()
-        .filter_map(|entry| {
-            let key = Key::new(options.namespace.strip(entry.key())?).ok()?;
-            let (_, value) = entry.into_key_value();
-            Some(Entry::new(key, value))
-        })
+        .filter_map(|raw| entry(options, raw))
         .collect();
     let skipped = (count - entries.len()) as u64;
     Snapshot::new(entries, token.into_revision()).with_skipped(skipped)

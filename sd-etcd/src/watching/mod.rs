@@ -12,6 +12,7 @@
 
 mod active;
 mod buffer;
+mod entry;
 mod list;
 mod liveness;
 pub(crate) mod meters;

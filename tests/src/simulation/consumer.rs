@@ -138,13 +138,22 @@ impl Consumer {
             .iter()
             .map(|endpoint| (&**endpoint.instance(), endpoint.address.as_str()))
             .collect();
-        let serving = |instance: &&Instance| instance.status() == Status::Serving;
-        let all = || event.instances().iter().map(|instance| &**instance);
-        let any_serves = all().any(|instance| serving(&instance));
-        let expected: Vec<(&Instance, &str)> = all()
-            .filter(|instance| !any_serves || serving(instance))
+        // Each address has one endpoint, that of a serving instance rather than of another.
+        let drains = |instance: &Instance| instance.status() != Status::Serving;
+        let mut speakers = BTreeMap::<&str, &Instance>::new();
+        for instance in event.instances() {
+            let speaker = speakers.entry(instance.address()).or_insert(instance);
+            if drains(speaker) && !drains(instance) {
+                *speaker = instance;
+            }
+        }
+        let any_serves = speakers.values().any(|instance| !drains(instance));
+        let speakers = speakers.into_values();
+        let mut expected: Vec<(&Instance, &str)> = speakers
+            .filter(|instance| !(any_serves && drains(instance)))
             .map(|instance| (instance, instance.address()))
             .collect();
+        expected.sort_by_key(|(instance, _)| instance.key());
         (made != expected).then(|| format!("has the endpoints {made:?} instead of {expected:?}"))
     }
 }

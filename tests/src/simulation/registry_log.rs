@@ -1,6 +1,6 @@
 //! The log of the registry: every value that each key has had.
 
-use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, Prefix};
+use sd_core::{Bytes, Change, Codec, DefaultCodec, Entry, Instance, Key, LeaseId, Prefix};
 use sd_memory::{Backup, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) value: Option<Bytes>,
+    lease: Option<LeaseId>,
     /// When it was read, which is soon after it came to be.
     pub(super) since: Instant,
     /// The value understood; `None` also for what no codec can read.
@@ -107,9 +108,12 @@ impl RegistryLog {
             .collect();
         let restored = there.iter().map(|entry| entry.key.clone()).collect();
         for entry in there {
-            let is_same = self.present().any(|it| it == (&entry.key, &entry.value));
-            if !is_same {
-                changes.push(self.take(Change::Put(entry)));
+            let known = self.versions(&entry.key).last();
+            let has_value = known.is_some_and(|it| it.value.as_ref() == Some(&entry.value));
+            let has_lease = known.is_some_and(|it| it.lease == entry.lease);
+            if !(has_value && has_lease) {
+                let change = self.take(Change::Put(entry));
+                changes.extend((!has_value).then_some(change));
             }
         }
         self.restored = restored;
@@ -125,12 +129,18 @@ impl RegistryLog {
         self.restored.remove(change.key());
         let place = self.read;
         let (key, value) = (change.key().clone(), change.value().cloned());
+        let lease = match &change {
+            Change::Put(entry) => entry.lease.clone(),
+            _ => None,
+        };
         let instance = value.as_ref().and_then(|value| {
             let entry = Entry::new(key.clone(), value.clone());
-            DefaultCodec.decode(&entry).ok()
+            let instance = DefaultCodec.decode(&entry).ok()?;
+            Some(instance.with_lease(lease.clone()))
         });
         self.keys.entry(key.clone()).or_default().push(Version {
             value: value.clone(),
+            lease,
             since: Instant::now(),
             instance,
         });

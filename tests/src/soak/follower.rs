@@ -42,17 +42,20 @@ impl Follower {
         if !event.health().is_live() {
             return Err(format!("is {:?}", event.health()));
         }
-        let shown: Vec<&Instance> = event.instances().iter().map(|it| &**it).collect();
-        if shown != expected || event.held().len() > 0 {
+        let shown = event.instances().iter().map(|it| unleased(it));
+        let shown: Vec<Instance> = shown.collect();
+        if !shown.iter().eq(expected.iter().copied()) || event.held().len() > 0 {
             let held: Vec<_> = event.held().collect();
-            let (shown, expected) = (brief(&shown), brief(expected));
+            let (shown, expected) = (brief(&shown), brief(expected.iter().copied()));
             return Err(format!(
                 "shows {shown} and holds {held:?} where there is {expected}"
             ));
         }
         let endpoints = self.consumer.endpointer().endpoints();
-        let called = endpoints.iter().map(|endpoint| &**endpoint.instance());
-        if !called.eq(expected.iter().copied()) {
+        let called = endpoints
+            .iter()
+            .map(|endpoint| unleased(endpoint.instance()));
+        if !called.eq(expected.iter().map(|it| (*it).clone())) {
             return Err(format!("has the endpoints {endpoints:?}"));
         }
         if self.unread.latest().map(|latest| latest.version()) != Some(event.version()) {
@@ -93,12 +96,17 @@ async fn observe(consumer: Arc<Consumer>, mut history: ConsumerHistory) {
     }
 }
 
+/// The instance as its provider describes it.
+fn unleased(instance: &Instance) -> Instance {
+    instance.clone().with_lease(None)
+}
+
 /// The attributes that distinguish instances.
-fn brief(instances: &[&Instance]) -> String {
-    let brief = |it: &&Instance| {
+fn brief<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> String {
+    let brief = |it: &Instance| {
         let life = it.metadata(LIFE).unwrap_or("of nobody's");
         format!("{} (life {life}, weight {})", it.key(), it.weight())
     };
-    let all: Vec<String> = instances.iter().map(brief).collect();
+    let all: Vec<String> = instances.into_iter().map(brief).collect();
     format!("[{}]", all.join(", "))
 }

@@ -246,7 +246,10 @@ async fn a_thousand_registrations_that_are_lost_at_once_come_back_spread_out() {
     let registry = Registry::new();
     let _other = other(&registry).await;
     let client = registry.client();
-    let provide = |n| Registrar::new(client.clone(), service(&format!("/svc/{n:04}"), ADDRESS));
+    let provide = |n| {
+        let service = Service::new(format!("/svc/{n:04}"), format!("10.0.1.1:{n}")).unwrap();
+        Registrar::new(client.clone(), service.with_ttl(ttl()))
+    };
     let registrars: Vec<_> = (0..MANY).map(provide).collect();
     for registered in join_all(registrars.iter().map(Registrar::register)).await {
         registered.unwrap();

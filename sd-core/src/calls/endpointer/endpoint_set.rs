@@ -1,7 +1,8 @@
-//! The endpoint set: which instances are known, which of them have an endpoint, and which factory
-//! runs when. A state machine without I/O; [`FactoryRuns`](super::factory_runs::FactoryRuns) runs
-//! the factories.
+//! The endpoint set: which instances are known, which addresses they have, which of these have an
+//! endpoint, and which factory runs when. A state machine without I/O;
+//! [`FactoryRuns`](super::factory_runs::FactoryRuns) runs the factories.
 
+mod address_slot;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -12,57 +13,62 @@ use crate::{
     calls::{
         endpoint::Endpoint,
         factory::FactoryError,
+        host::Host,
         meters,
-        run_queue::{QueuedRun, RunId, RunQueue},
+        replacements::Replacements,
+        run_queue::{RunId, RunQueue},
     },
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
-    support::Backoff,
 };
+pub(super) use address_slot::{Address, FactoryRules};
+use address_slot::{AddressSlot, Rank, Speaker};
 use imbl::OrdMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 use tokio::time::Instant;
 
 pub(super) struct EndpointSet<E> {
     /// The instances of the last event.
     known: Option<Instances>,
-    slots: BTreeMap<Key, Slot<E>>,
-    queue: RunQueue<Key>,
-    backoff: Backoff,
-    failures: OrdMap<Key, FactoryFailure>,
+    slots: HashMap<Address, AddressSlot<E>>,
+    /// The instances that have moved to an address without an endpoint, each with the address whose
+    /// endpoint is kept for it.
+    kept_at: BTreeMap<Key, Address>,
+    /// The endpoints of all slots, by the key of the instance that speaks for each.
+    endpoints: BTreeMap<Key, (Rank, Arc<Endpoint<E>>)>,
+    queue: RunQueue<Address>,
+    rules: FactoryRules,
+    /// Where the hosts ask for other targets.
+    replacements: Arc<Replacements>,
+    failures: OrdMap<Address, FactoryFailure>,
     log: FailureLog,
-    /// How many slots have an endpoint.
-    made: usize,
-    /// How many instances of the first event still wait for their factory's first result.
+    /// How many addresses of the first event still wait for their factory's first result.
     untried: usize,
     /// Whether the table has changed since it was last built.
     changed: bool,
 }
 
-/// The state of one key.
-struct Slot<E> {
-    instance: Arc<Instance>,
-    /// What callers get. Made for the instance's address, or for its earlier address while the
-    /// factory has not succeeded for the new one.
-    endpoint: Option<Arc<Endpoint<E>>>,
-    /// `None` if the endpoint was made for the instance's address.
-    run: Option<QueuedRun>,
-    /// Set after a failure.
-    backoff: Option<Box<Backoff>>,
-    untried: bool,
-}
+/// The addresses of the slots that have changed, and whether all instances that left one were
+/// removed unannounced.
+type Affected = BTreeMap<Address, bool>;
 
 impl<E> EndpointSet<E> {
-    /// An empty set that runs at most `limit` factories at once.
-    pub(super) fn new(limit: usize, backoff: Backoff) -> Self {
+    /// An empty set that runs at most `limit` factories at once. What it makes asks
+    /// `replacements` for other targets.
+    pub(super) fn new(limit: usize, rules: FactoryRules, replacements: Arc<Replacements>) -> Self {
         Self {
             known: None,
-            slots: BTreeMap::new(),
+            slots: HashMap::new(),
+            kept_at: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             queue: RunQueue::new(limit),
-            backoff,
+            rules,
+            replacements,
             failures: OrdMap::new(),
             log: FailureLog::new(),
-            made: 0,
             untried: 0,
             changed: false,
         }
@@ -72,86 +78,151 @@ impl<E> EndpointSet<E> {
     pub(super) fn apply(&mut self, instances: &Instances, now: Instant) -> Vec<RunId> {
         let first = self.known.is_none();
         let known = self.known.replace(instances.clone()).unwrap_or_default();
-        let mut abandoned = Vec::new();
+        let mut affected = Affected::new();
         for change in known.diff(instances) {
             match change {
-                InstanceChange::Added(instance) => self.add(&instance, first, now),
-                InstanceChange::Updated { new, .. } => {
-                    abandoned.extend(self.update(&new, now));
-                }
-                InstanceChange::Removed(instance) => abandoned.extend(self.remove(&instance)),
+                InstanceChange::Added(new) => self.join(&new, first, &mut affected),
+                InstanceChange::Updated { old, new } => self.update(&old, &new, &mut affected),
+                InstanceChange::Removed(old) => self.remove(&old, &mut affected),
             }
         }
-        // Even if the table stays empty, its reason changes: from unknown to empty.
-        self.changed |= first;
+        let is_same = affected.is_empty() && !first;
+        // After all changes: an address that one instance leaves and another takes stays.
+        let abandoned = self.settle(affected, now);
+        // Even if the table stays empty, its reason may change.
+        self.changed |= self.endpoints.is_empty() && !is_same;
         self.log_all_made(now);
         abandoned
     }
 
-    fn add(&mut self, instance: &Arc<Instance>, untried: bool, now: Instant) {
-        let key = instance.key().clone();
-        self.untried += usize::from(untried);
-        let slot = Slot {
-            instance: instance.clone(),
-            endpoint: None,
-            run: Some(self.queue.schedule(key.clone(), now)),
-            backoff: None,
-            untried,
+    fn join(&mut self, instance: &Arc<Instance>, is_untried: bool, affected: &mut Affected) {
+        let slot = match self.slots.get_mut(instance.address()) {
+            Some(slot) => slot,
+            None => {
+                self.untried += usize::from(is_untried);
+                let slot = AddressSlot::new(instance, is_untried);
+                self.slots.entry(slot.address.clone()).or_insert(slot)
+            }
         };
-        self.slots.insert(key, slot);
+        slot.join(instance);
+        affected.entry(slot.address.clone()).or_insert(true);
     }
 
-    fn update(&mut self, new: &Arc<Instance>, now: Instant) -> Option<RunId> {
-        let Some(slot) = self.slots.get_mut(new.key()) else {
-            self.add(new, false, now);
-            return None;
-        };
-        let moved = slot.instance.address() != new.address();
-        slot.instance = new.clone();
-        // Can be true after a change of address: it may have changed back.
-        let is_made = slot
-            .endpoint
-            .as_ref()
-            .is_some_and(|endpoint| endpoint.address() == new.address());
-        if is_made {
-            let update = |old: Arc<Endpoint<E>>| Arc::new(old.with_instance(new.clone()));
-            slot.endpoint = slot.endpoint.take().map(update);
+    fn leave(&mut self, address: &str, key: &Key, is_gone: bool, affected: &mut Affected) {
+        if let Some(slot) = self.slots.get_mut(address) {
+            slot.leave(key);
+            *affected.entry(slot.address.clone()).or_insert(true) &= is_gone;
         }
-        // An endpoint of the earlier address is ranked by the new status too.
-        self.changed |= slot.endpoint.is_some();
-        if !moved {
-            return None;
+    }
+
+    fn update(&mut self, old: &Instance, new: &Arc<Instance>, affected: &mut Affected) {
+        let key = new.key();
+        let mut kept_at = self.kept_at.remove(key);
+        if old.address() != new.address() {
+            kept_at = match self.slots.get(old.address()) {
+                Some(slot) if slot.endpoint.is_some() => Some(slot.address.clone()),
+                _ => {
+                    self.leave(old.address(), key, false, affected);
+                    kept_at
+                }
+            };
         }
-        slot.backoff = None;
-        self.failures.remove(new.key());
-        let abandoned = slot.run.take().and_then(|run| self.queue.cancel(run));
-        slot.run = (!is_made).then(|| self.queue.schedule(new.key().clone(), now));
+        if let Some(kept_at) = kept_at {
+            let new_slot = self.slots.get(new.address());
+            if new_slot.is_none_or(|slot| slot.endpoint.is_none()) {
+                self.keep(kept_at, new, affected);
+            } else if *kept_at != *new.address() {
+                self.leave(&kept_at, key, false, affected);
+            }
+        }
+        self.join(new, false, affected);
+    }
+
+    /// Keeps the endpoint of an address for an instance that has moved to another.
+    fn keep(&mut self, address: Address, moved: &Arc<Instance>, affected: &mut Affected) {
+        if let Some(slot) = self.slots.get_mut(&address) {
+            slot.move_away(moved);
+            affected.entry(address.clone()).or_insert(true);
+            self.kept_at.insert(moved.key().clone(), address);
+        }
+    }
+
+    fn remove(&mut self, old: &Instance, affected: &mut Affected) {
+        let is_gone = old.status() != Status::Draining;
+        self.leave(old.address(), old.key(), is_gone, affected);
+        if let Some(kept_at) = self.kept_at.remove(old.key()) {
+            self.leave(&kept_at, old.key(), false, affected);
+        }
+    }
+
+    /// Finds out who speaks for the affected addresses, makes what they lack, and drops those that
+    /// nobody needs. Returns the runs whose results are no longer needed.
+    fn settle(&mut self, affected: Affected, now: Instant) -> Vec<RunId> {
+        // All are taken out before any is put back, since two addresses may have changed speakers.
+        for address in affected.keys() {
+            if let Some(slot) = self.slots.get(address)
+                && slot.endpoint.is_some()
+            {
+                self.endpoints.remove(&slot.speaker);
+                self.changed = true;
+            }
+        }
+        let mut abandoned = Vec::new();
+        for (address, is_gone) in affected {
+            let Some(slot) = self.slots.get_mut(&address) else {
+                continue;
+            };
+            let speaker = slot.settle();
+            let has_instances = speaker.as_ref().is_some_and(|speaker| !speaker.has_moved);
+            if !has_instances {
+                self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
+                self.failures.remove(&address);
+                let run = slot.run.take();
+                abandoned.extend(run.and_then(|run| self.queue.cancel(run)));
+            } else if let Some(run_at) = slot.run_at(&self.rules, now) {
+                slot.run = Some(self.queue.schedule(address.clone(), run_at));
+            }
+            match (speaker, &mut slot.endpoint) {
+                (Some(Speaker { instance, rank, .. }), Some(endpoint)) => {
+                    if !Arc::ptr_eq(endpoint.instance(), &instance) {
+                        *endpoint = Arc::new(endpoint.with_instance(instance));
+                    }
+                    let row = (rank, endpoint.clone());
+                    self.endpoints.insert(slot.speaker.clone(), row);
+                }
+                (Some(_), None) => {}
+                (None, endpoint) => {
+                    if let Some(endpoint) = endpoint
+                        && is_gone
+                    {
+                        endpoint.host().remove();
+                    }
+                    self.slots.remove(&address);
+                }
+            }
+        }
         abandoned
     }
 
-    fn remove(&mut self, instance: &Instance) -> Option<RunId> {
-        let slot = self.slots.remove(instance.key())?;
-        if let Some(endpoint) = &slot.endpoint
-            && endpoint.address() == instance.address()
-            && instance.status() != Status::Draining
-        {
-            endpoint.host().remove();
+    /// Makes the targets that callers have asked for.
+    pub(super) fn replace_targets(&mut self, now: Instant) {
+        for instance in self.replacements.take() {
+            // Its host may have another target by now.
+            if let Some(slot) = self.slots.get_mut(instance.address())
+                && let Some(run_at) = slot.run_at(&self.rules, now)
+            {
+                slot.run = Some(self.queue.schedule(slot.address.clone(), run_at));
+            }
         }
-        self.failures.remove(instance.key());
-        self.untried -= usize::from(slot.untried);
-        self.made -= usize::from(slot.endpoint.is_some());
-        // If the table is empty, its reason may have changed.
-        self.changed |= slot.endpoint.is_some() || self.made == 0;
-        slot.run.and_then(|run| self.queue.cancel(run))
     }
 
     /// Starts a factory, if one is due and the limit allows it. Returns the run, and the instance
     /// to call the factory with.
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
-        let (id, key) = self.queue.start(now)?;
-        let slot = self.slots.get_mut(&key)?;
-        slot.run = Some(QueuedRun::Running(id));
-        Some((id, slot.instance.clone()))
+        let (id, address) = self.queue.start(now)?;
+        let slot = self.slots.get_mut(&address)?;
+        slot.started(id, &self.rules);
+        Some((id, slot.speaking()?.clone()))
     }
 
     /// When to call [`start_run`](Self::start_run) again, unless something else happens before.
@@ -161,48 +232,61 @@ impl<E> EndpointSet<E> {
 
     /// Takes the result of a factory. Ignores the result of a cancelled run.
     pub(super) fn finish_run(&mut self, id: RunId, made: Result<E, FactoryError>, now: Instant) {
-        let Some(key) = self.queue.finish(id) else {
+        let Some(address) = self.queue.finish(id) else {
             return;
         };
-        let Some(slot) = self.slots.get_mut(&key) else {
+        let Some(slot) = self.slots.get_mut(&address) else {
             return;
         };
-        self.untried -= usize::from(slot.untried);
-        slot.untried = false;
-        let address = slot.instance.address();
+        self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
         match made {
-            Ok(target) => {
-                self.failures.remove(&key);
-                self.made += usize::from(slot.endpoint.is_none());
-                slot.endpoint = Some(Arc::new(Endpoint::new(slot.instance.clone(), target)));
-                slot.run = None;
-                slot.backoff = None;
-                self.changed = true;
-                self.log_all_made(now);
-            }
+            Ok(target) => self.made(&address, target, now),
             Err(error) => {
                 meters::factory_failed();
-                let first = || Box::new(self.backoff.clone());
-                let pause = slot.backoff.get_or_insert_with(first).next_delay();
-                let before = self.failures.get(&key);
+                let retry_at = slot.retry_at(&self.rules, now);
+                slot.run = Some(self.queue.schedule(address.clone(), retry_at));
+                let before = self.failures.get(&address);
                 let failing = self.failures.len() + usize::from(before.is_none());
                 let failure = FactoryFailure {
-                    address: address.into(),
+                    key: slot.speaker.clone(),
+                    address: (*address).into(),
                     attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
                     since: before.map_or(now, |before| before.since),
                     error,
                 };
-                self.log.failed(&key, &failure, failing, now);
-                slot.run = Some(self.queue.schedule(key.clone(), now + pause));
-                self.failures.insert(key, failure);
-                self.changed |= self.made == 0;
+                self.log.failed(&failure, failing, now);
+                self.failures.insert(address, failure);
+                self.changed |= self.endpoints.is_empty();
             }
         }
     }
 
+    fn made(&mut self, address: &Address, target: E, now: Instant) {
+        let Some(slot) = self.slots.get_mut(address) else {
+            return;
+        };
+        let Some(instance) = slot.speaking().cloned() else {
+            return;
+        };
+        let replacements = Arc::downgrade(&self.replacements);
+        let host = Host::new(instance.clone(), target, replacements);
+        slot.made(Endpoint::at(instance, Arc::new(host)), now);
+        self.failures.remove(address);
+        self.changed = true;
+        let mut affected = Affected::from([(address.clone(), true)]);
+        let instances: Vec<_> = slot.instances().cloned().collect();
+        for instance in instances {
+            if let Some(kept_at) = self.kept_at.remove(instance.key()) {
+                self.leave(&kept_at, instance.key(), false, &mut affected);
+            }
+        }
+        self.settle(affected, now);
+        self.log_all_made(now);
+    }
+
     fn log_all_made(&mut self, now: Instant) {
         if self.making() == 0 {
-            self.log.all_made(self.made, now);
+            self.log.all_made(self.endpoints.len(), now);
         }
     }
 
@@ -215,11 +299,11 @@ impl<E> EndpointSet<E> {
     /// serving with a weight, serving with weight 0, draining.
     pub(super) fn table(&mut self) -> Box<[Arc<Endpoint<E>>]> {
         self.changed = false;
-        let best = self.slots.values().filter_map(Slot::rank).min();
-        self.slots
+        let best = self.endpoints.values().map(|(rank, _)| *rank).min();
+        self.endpoints
             .values()
-            .filter(|slot| slot.rank() == best)
-            .filter_map(|slot| slot.endpoint.clone())
+            .filter(|(rank, _)| Some(*rank) == best)
+            .map(|(_, endpoint)| endpoint.clone())
             .collect()
     }
 
@@ -233,24 +317,12 @@ impl<E> EndpointSet<E> {
         self.known.as_ref().map(Instances::len)
     }
 
-    /// How many instances have a factory that waits or runs.
+    /// How many factories wait or run.
     pub(super) fn making(&self) -> usize {
         self.queue.len()
     }
 
-    pub(super) fn failures(&self) -> &OrdMap<Key, FactoryFailure> {
+    pub(super) fn failures(&self) -> &OrdMap<Address, FactoryFailure> {
         &self.failures
-    }
-}
-
-impl<E> Slot<E> {
-    /// The table holds the endpoints of the lowest rank. `None` without an endpoint.
-    fn rank(&self) -> Option<u8> {
-        self.endpoint.as_ref()?;
-        Some(match (self.instance.status(), self.instance.weight()) {
-            (Status::Serving, 1..) => 0,
-            (Status::Serving, 0) => 1,
-            (Status::Draining, _) => 2,
-        })
     }
 }

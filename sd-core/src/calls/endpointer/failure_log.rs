@@ -5,7 +5,7 @@
 use super::status::FactoryFailure;
 use crate::{
     calls::factory::FactoryError,
-    registry::{ErrorChain, Escaped, Key},
+    registry::{ErrorChain, Escaped},
     support::LogThrottle,
 };
 use std::mem::{Discriminant, discriminant};
@@ -19,7 +19,7 @@ pub(super) struct FailureLog {
 
 struct Warned {
     since: Instant,
-    /// The most instances that were said to fail.
+    /// The most addresses that were said to fail.
     failing: usize,
     kinds: Vec<Discriminant<FactoryError>>,
 }
@@ -32,15 +32,9 @@ impl FailureLog {
         }
     }
 
-    /// The factory failed for `key`, one of `failing` instances. Warns of the first, at once of
-    /// another kind of failure, and after growing pauses of how many there are by then.
-    pub(super) fn failed(
-        &mut self,
-        key: &Key,
-        failure: &FactoryFailure,
-        failing: usize,
-        now: Instant,
-    ) {
+    /// The factory failed for one of `failing` addresses. Warns of the first, at once of another
+    /// kind of failure, and after growing pauses of how many there are by then.
+    pub(super) fn failed(&mut self, failure: &FactoryFailure, failing: usize, now: Instant) {
         let kind = discriminant(&failure.error);
         let warned = self.warned.as_ref();
         let is_kind_new = warned.is_some_and(|warned| !warned.kinds.contains(&kind));
@@ -50,7 +44,7 @@ impl FailureLog {
             return;
         }
         tracing::warn!(
-            key = %Escaped(key),
+            key = %Escaped(&failure.key),
             address = %Escaped(&failure.address),
             error = %ErrorChain(&failure.error),
             failing,
@@ -67,7 +61,7 @@ impl FailureLog {
         }
     }
 
-    /// Every instance has its endpoint.
+    /// Every address has its endpoint.
     pub(super) fn all_made(&mut self, endpoints: usize, now: Instant) {
         if let Some(warned) = self.warned.take() {
             let after = now.saturating_duration_since(warned.since);

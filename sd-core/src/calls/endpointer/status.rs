@@ -1,5 +1,6 @@
 //! The status of an endpointer.
 
+use super::endpoint_set::Address;
 use crate::{
     calls::factory::FactoryError,
     instances::Health,
@@ -37,10 +38,9 @@ use tokio::time::Instant;
 pub struct EndpointerStatus {
     /// How many instances there are. `None` before the source's first event.
     pub instances: Option<usize>,
-    /// How many endpoints there are to pick from.
+    /// How many endpoints there are to pick from. Instances that have one address share one.
     pub endpoints: usize,
-    /// How many instances have no endpoint for their address yet: their factory runs, or waits to
-    /// be tried again.
+    /// For how many addresses a factory runs, or waits to be tried again.
     pub making: usize,
     /// Whether the source follows its registry; `None` before its first event. Stale once the
     /// endpointer has ended.
@@ -52,13 +52,16 @@ pub struct EndpointerStatus {
     /// Whether the endpoints no longer change: the source has ended, or the endpointer was stopped,
     /// has panicked, or has lost its runtime.
     pub ended: bool,
-    pub(super) failures: OrdMap<Key, FactoryFailure>,
+    pub(super) failures: OrdMap<Address, FactoryFailure>,
 }
 
 impl EndpointerStatus {
-    /// The instances whose factories fail at the moment, in the order of their keys.
+    /// The addresses whose factories fail at the moment, in their order, each with the key of the
+    /// instance that [speaks](crate::Endpointer) for it.
     pub fn failures(&self) -> impl ExactSizeIterator<Item = (&Key, &FactoryFailure)> {
-        self.failures.iter()
+        self.failures
+            .values()
+            .map(|failure| (&failure.key, failure))
     }
 
     /// Whether readers of `previous` have to be woken.
@@ -102,7 +105,7 @@ impl fmt::Display for EndpointerStatus {
             None => f.write_str(", the instances are not known yet")?,
         }
         let failing = self.failures.len();
-        // Failing instances count as making too.
+        // What fails counts as making too.
         let making = self.making.saturating_sub(failing);
         for (count, what) in [(making, "being made"), (failing, "failing")] {
             if count > 0 {
@@ -120,11 +123,13 @@ impl fmt::Display for EndpointerStatus {
     }
 }
 
-/// A factory's failures in a row for one instance.
+/// A factory's failures in a row for one address.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FactoryFailure {
-    /// The address of the instance.
+    /// The key of the instance that spoke for the address at the last failure.
+    pub(super) key: Key,
+    /// The address.
     pub address: Box<str>,
     /// How often it has failed in a row.
     pub attempts: u32,

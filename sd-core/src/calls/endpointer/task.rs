@@ -11,6 +11,7 @@ use crate::{
         meters::EndpointerMeters,
         no_endpoints::NoEndpoints,
         rebuild_pace::RebuildPace,
+        replacements::Replacements,
         run_queue::RunId,
     },
     instances::{Event, Events, Health, Source, Trouble},
@@ -33,6 +34,7 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     /// Kept until the end, as dropping it may stop it.
     _source: Box<dyn Source>,
     set: EndpointSet<E>,
+    replacements: Arc<Replacements>,
     runs: FactoryRuns<E>,
     table: Arc<EndpointTable<E>>,
     status: watch::Sender<EndpointerStatus>,
@@ -57,6 +59,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
     pub(super) fn new(
         source: Box<dyn Source>,
         set: EndpointSet<E>,
+        replacements: Arc<Replacements>,
         runs: FactoryRuns<E>,
         table: Arc<EndpointTable<E>>,
         status: watch::Sender<EndpointerStatus>,
@@ -66,6 +69,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             events: source.subscribe(),
             _source: source,
             set,
+            replacements,
             runs,
             table,
             status,
@@ -254,6 +258,7 @@ impl<E: Send + Sync + 'static> Work for EndpointerTask<E> {
                 biased;
                 event = self.events.next(), if !self.source_ended => self.on_event(event),
                 Some(made) = self.runs.next() => self.on_made(made),
+                () = self.replacements.added() => self.set.replace_targets(Instant::now()),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
                 else => std::future::pending().await,
             }

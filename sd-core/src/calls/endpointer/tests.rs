@@ -246,6 +246,27 @@ async fn a_call_hears_that_its_instance_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_gets_another_target_for_a_dead_one() {
+    let made = Arc::default();
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Arc::new(Endpointer::new(source, counting(&made)));
+    ready(&endpointer).await.unwrap();
+    let balancer = RoundRobin::new(endpointer.clone());
+    let pick = balancer.endpoint().unwrap();
+    pick.replace_target();
+    let other = || !balancer.endpoint().unwrap().shares_target_with(&pick);
+    until("another target", other).await;
+    pick.replace_target();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(made.load(Ordering::Relaxed), 2);
+
+    endpointer.stop().await;
+    balancer.endpoint().unwrap().replace_target();
+    let nobody_s = Endpoint::new(instance("a", "h:1"), ());
+    nobody_s.replace_target();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_old_endpoint_stays_until_the_new_address_works() {
     let broken = Arc::new(Mutex::new(true));
     let factory = {
@@ -281,9 +302,9 @@ async fn the_old_endpoint_stays_until_the_new_address_works() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_factory_holds_up_nobody() {
     // More of them than may run at once, for longer than the others are ready to wait.
-    let slow = |n| instance(&format!("slow{n:02}"), "slow:1");
+    let slow = |n| instance(&format!("slow{n:02}"), &format!("slow:{n}"));
     let factory = async_factory_fn(async |instance: Instance| {
-        if instance.address() == "slow:1" {
+        if instance.address().starts_with("slow") {
             std::future::pending::<()>().await;
         }
         Ok(instance.address().to_owned())
@@ -320,7 +341,7 @@ async fn no_more_factories_run_at_once_than_allowed() {
             }
         })
     };
-    let source = Scripted::of((0..100).map(|n| instance(&format!("{n}"), "h:1")));
+    let source = Scripted::of((0..100).map(|n| instance(&format!("{n}"), &format!("h:{n}"))));
     let endpointer = Endpointer::builder(source, factory)
         .factories_at_once(8)
         .build();
@@ -576,7 +597,7 @@ async fn dropping_it_leaves_nothing_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn many_instances_arrive_in_few_tables() {
-    let source = Scripted::of((0..5000).map(|n| instance(&format!("{n:05}"), "h:1")));
+    let source = Scripted::of((0..5000).map(|n| instance(&format!("{n:05}"), &format!("h:{n}"))));
     let endpointer = Endpointer::new(source, addresses());
     ready(&endpointer).await.unwrap();
     let endpoints = endpointer.endpoints();
@@ -618,7 +639,7 @@ async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
     let faulty = factory_fn(|instance| Ok(Faulty(instance.address() == "bad:1")));
     let endpointer = Endpointer::new(source.clone(), faulty);
     endpointer.ready().await.unwrap();
-    source.set([instance("b", "h:1"), instance("c", "h:1")]);
+    source.set([instance("b", "h:1"), instance("c", "h:2")]);
     let keys = || {
         let endpoints = endpointer.endpoints();
         let keys: Vec<_> = endpoints.iter().map(|one| one.key().to_string()).collect();
@@ -634,19 +655,19 @@ async fn a_target_that_panics_when_dropped_costs_that_endpoint_only() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_panics_when_dropped_costs_that_instance_only() {
     let factory = async_factory_fn(async |instance: Instance| {
-        let _faulty = Faulty(instance.address() == "bad:1");
+        let _faulty = Faulty(instance.address().starts_with("bad"));
         match instance.address() {
-            "h:1" => Ok(instance.address().to_owned()),
+            "h:1" | "h:2" => Ok(instance.address().to_owned()),
             _ => std::future::pending().await,
         }
     });
-    let source = Scripted::of([instance("a", "bad:1"), instance("b", "bad:1")]);
+    let source = Scripted::of([instance("a", "bad:1"), instance("b", "bad:2")]);
     let endpointer = Endpointer::builder(source.clone(), factory)
         .factory_timeout(Duration::from_secs(2))
         .build();
     until("a run", || endpointer.status().borrow().making == 2).await;
     // One is aborted, the other takes too long.
-    source.set([instance("b", "bad:1"), instance("c", "h:1")]);
+    source.set([instance("b", "bad:2"), instance("c", "h:1")]);
     until_table(&endpointer, [("c", "h:1")]).await;
     let mut status = endpointer.status();
     let failed = status.wait_for(|status| status.failures().len() == 1).await;
@@ -657,9 +678,9 @@ async fn a_run_that_panics_when_dropped_costs_that_instance_only() {
         .map(|(key, failure)| (key.to_string(), failure.to_string()))
         .unwrap();
     assert_eq!(key, "b");
-    assert_eq!(failure, "bad:1: the factory panicked: faulty (1 attempt)");
-    source.set([instance("c", "h:1"), instance("d", "h:1")]);
-    until_table(&endpointer, [("c", "h:1"), ("d", "h:1")]).await;
+    assert_eq!(failure, "bad:2: the factory panicked: faulty (1 attempt)");
+    source.set([instance("c", "h:1"), instance("d", "h:2")]);
+    until_table(&endpointer, [("c", "h:1"), ("d", "h:2")]).await;
 }
 
 /// An error that panics when it is printed, as the endpointer's log does.

@@ -170,6 +170,10 @@ impl ShownInstances {
         if *instance.key() != entry.key {
             return Err(CodecError::new("the codec gave the instance another key"));
         }
+        let instance = match &entry.lease {
+            Some(lease) => instance.with_lease(lease.clone()),
+            None => instance,
+        };
         Ok((instance, ignored))
     }
 

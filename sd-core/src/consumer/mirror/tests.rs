@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     consumer::testing::{delete, entry, held, key, names, prefix, put},
     instances::{CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
-    registry::{Change, Entry, ErrorChain, Gap, Key},
+    registry::{Change, Entry, ErrorChain, Gap, Key, LeaseId},
     support::{Log, denied},
 };
 
@@ -121,6 +121,22 @@ impl Fixture {
             after: Revision::new(self.revision),
         }
     }
+}
+
+#[test]
+fn a_registration_that_was_renewed_is_an_update() {
+    let on = |lease: i64| entry("a", "h:1").with_lease(LeaseId::from(lease));
+    let mut fixture = Fixture::with_grace(GRACE);
+    let before = fixture.list_entries(vec![on(1)]).unwrap();
+    fixture.open();
+    assert!(fixture.batch([Change::Put(on(1))]).is_none(), "no change");
+    let after = fixture.batch([Change::Put(on(2))]).unwrap();
+    let mut changes = before.instances().diff(after.instances());
+    let Some(InstanceChange::Updated { old, new }) = changes.next() else {
+        panic!("{after}");
+    };
+    let leases = [old, new].map(|instance| instance.lease().cloned());
+    assert_eq!(leases, [1, 2].map(|lease| Some(LeaseId::from(lease))));
 }
 
 fn why(health: &Health) -> String {

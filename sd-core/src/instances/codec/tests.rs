@@ -1,5 +1,5 @@
 use super::*;
-use crate::support::cases;
+use crate::{registry::LeaseId, support::cases};
 use proptest::prelude::*;
 
 fn key() -> Key {
@@ -64,6 +64,17 @@ fn foreign_json_is_not_an_instance() {
     assert!(decode(deep).is_none());
     let unknown = decode("{\"address\":\"h:1\",\"colour\":\"red\"}").unwrap();
     assert_eq!(unknown.address(), "h:1");
+}
+
+#[test]
+fn a_lease_is_no_part_of_the_value() {
+    let plain = Instance::new(key(), "h:1");
+    for instance in [plain.clone(), plain.with_weight(3)] {
+        let leased = instance.clone().with_lease(LeaseId::from(7));
+        let value = DefaultCodec.encode(&leased).unwrap();
+        assert_eq!(value, DefaultCodec.encode(&instance).unwrap());
+        assert_eq!(decode(value), Some(instance));
+    }
 }
 
 /// Row 34: a newer or foreign provider writes an attribute that this codec does not know.

@@ -42,6 +42,21 @@ impl Flaw for DoesNothing {
     }
 }
 
+/// Lists all leased entries as those of one lease.
+#[derive(Debug, Default)]
+pub struct MixesUpLeases;
+
+#[async_trait]
+impl Flaw for MixesUpLeases {
+    async fn list(&self, right: &Right, prefix: &Prefix) -> Result<Snapshot> {
+        let mut snapshot = right.client.get_entries(prefix).await?;
+        for entry in &mut snapshot.entries {
+            entry.lease = entry.lease.take().map(|_| LeaseId::from(1));
+        }
+        Ok(snapshot)
+    }
+}
+
 /// Reads one page and returns it as the whole list.
 #[derive(Debug, Default)]
 pub struct ListsOnePage;

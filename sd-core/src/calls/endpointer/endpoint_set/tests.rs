@@ -3,14 +3,23 @@
 use super::*;
 use crate::{
     calls::run_queue::COUNTED_FOR,
+    registry::LeaseId,
     support::{Backoff, Log},
 };
 use futures::FutureExt;
 use std::time::Duration;
 
 fn set(limit: usize) -> EndpointSet<u32> {
+    set_of(limit, false)
+}
+
+fn set_of(limit: usize, is_per_registration: bool) -> EndpointSet<u32> {
     let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
-    EndpointSet::new(limit, Backoff::new(first, longest))
+    let rules = FactoryRules {
+        backoff: Backoff::new(first, longest),
+        is_per_registration,
+    };
+    EndpointSet::new(limit, rules, Arc::default())
 }
 
 fn instances<const N: usize>(all: [(&str, &str); N]) -> Instances {
@@ -108,6 +117,259 @@ fn it_is_ready_once_the_first_instances_were_tried_or_went() {
     assert!(set.is_ready());
 }
 
+/// Name, address and target of each endpoint in the table.
+fn table(set: &mut EndpointSet<u32>) -> Vec<(String, String, u32)> {
+    let table = set.table();
+    let rows = table.iter().map(|one| {
+        let (key, address) = (one.key().to_string(), one.address().to_owned());
+        (key, address, *one.target())
+    });
+    rows.collect()
+}
+
+fn rows<const N: usize>(rows: [(&str, &str, u32); N]) -> Vec<(String, String, u32)> {
+    rows.map(|(key, address, target)| (key.into(), address.into(), target))
+        .into()
+}
+
+/// Makes numbers, from 1 up.
+fn counting() -> impl FnMut(&Instance) -> Result<u32, FactoryError> {
+    let mut made = 0;
+    move |_| {
+        made += 1;
+        Ok(made)
+    }
+}
+
+#[test]
+fn one_address_is_one_endpoint_whoever_joins_or_leaves() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("b", "h:1"), ("c", "h:1"), ("d", "h:2")]), now);
+    run_all(&mut set, now, &mut make);
+    let both = rows([("b", "h:1", 1), ("d", "h:2", 2)]);
+    assert_eq!(table(&mut set), both);
+    let before = set.table()[0].clone();
+    for (names, speaker) in [(&["a", "b"][..], "a"), (&["b"], "b"), (&["c", "d"], "c")] {
+        let instance = |name: &&str| Instance::new(Key::new(*name).unwrap(), "h:1");
+        set.apply(&names.iter().map(instance).collect(), now);
+        assert!(set.start_run(now).is_none(), "made again");
+        let table = set.table();
+        assert_eq!((table.len(), table[0].key().as_str()), (1, speaker));
+        assert!(table[0].shares_target_with(&before));
+        assert!(before.removed().now_or_never().is_none());
+    }
+    set.apply(&Instances::default(), now);
+    assert!(before.removed().now_or_never().is_some());
+}
+
+#[test]
+fn the_best_rank_speaks_for_an_address_and_then_the_least_key() {
+    let (mut set, now) = (set(4), Instant::now());
+    let [a, b, c] = ["a", "b", "c"].map(|name| Instance::new(Key::new(name).unwrap(), "h:1"));
+    let draining = |instance: &Instance| instance.clone().with_status(Status::Draining);
+    let unweighted = |instance: &Instance| instance.clone().with_weight(0);
+    for (all, speaker) in [
+        (vec![draining(&a), unweighted(&b), c.clone()], "c"),
+        (vec![draining(&a), unweighted(&b), draining(&c)], "b"),
+        (vec![draining(&a), draining(&b)], "a"),
+        (vec![unweighted(&a), b.clone().with_weight(7), c], "b"),
+    ] {
+        set.apply(&all.into_iter().collect(), now);
+        run_all(&mut set, now, |_| Ok(1));
+        let table = set.table();
+        assert_eq!((table.len(), table[0].key().as_str()), (1, speaker));
+    }
+    assert_eq!(set.table()[0].weight(), 7);
+}
+
+#[test]
+fn instances_that_swap_their_addresses_swap_their_endpoints() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1"), ("b", "h:2")]), now);
+    run_all(&mut set, now, counting());
+    set.apply(&instances([("a", "h:2"), ("b", "h:1")]), now);
+    assert_eq!((set.making(), set.wake_at()), (0, None));
+    let swapped = rows([("a", "h:2", 2), ("b", "h:1", 1)]);
+    assert_eq!(table(&mut set), swapped);
+}
+
+#[test]
+fn an_address_that_is_taken_over_is_the_same_place() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let call = set.table()[0].clone();
+    set.apply(&instances([("b", "h:1")]), now);
+    assert_eq!(table(&mut set), rows([("b", "h:1", 1)]));
+    assert_eq!(set.making(), 0);
+    assert!(call.removed().now_or_never().is_none());
+}
+
+#[test]
+fn an_old_endpoint_is_kept_for_each_instance_that_has_no_other() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("a", "h:1"), ("b", "h:1")]), now);
+    run_all(&mut set, now, &mut make);
+    set.apply(&instances([("a", "h:2"), ("b", "h:3")]), now);
+    assert_eq!(table(&mut set), rows([("a", "h:1", 1)]));
+    let run = set.start_run(now).unwrap();
+    set.finish_run(run.0, make(&run.1), now);
+    let one = rows([("a", "h:2", 2), ("b", "h:1", 1)]);
+    assert_eq!(table(&mut set), one);
+    run_all(&mut set, now, &mut make);
+    let none = rows([("a", "h:2", 2), ("b", "h:3", 3)]);
+    assert_eq!(table(&mut set), none);
+    assert!(set.kept_at.is_empty());
+    assert_eq!(set.slots.len(), 2);
+}
+
+/// Asks for another target of the only endpoint, `times` times, and says when its factory runs.
+fn replaced(set: &mut EndpointSet<u32>, times: usize, now: Instant) -> Option<Duration> {
+    let endpoint = set.table()[0].clone();
+    for _ in 0..times {
+        endpoint.replace_target();
+        set.replace_targets(now);
+    }
+    set.wake_at().map(|at| at - now)
+}
+
+#[test]
+fn a_dead_target_is_replaced_at_the_same_address_once() {
+    let (mut set, now) = (set(4), Instant::now());
+    let mut make = counting();
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, &mut make);
+    let dead = set.table()[0].clone();
+    assert_eq!(replaced(&mut set, 3, now), Some(Duration::ZERO));
+    let run = set.start_run(now).unwrap();
+    assert!(set.start_run(now).is_none(), "twice");
+    assert_eq!(replaced(&mut set, 1, now), None);
+    assert_eq!(
+        table(&mut set),
+        rows([("a", "h:1", 1)]),
+        "the old one stays"
+    );
+    set.finish_run(run.0, Err(refused()), now);
+    assert_eq!(
+        table(&mut set),
+        rows([("a", "h:1", 1)]),
+        "the old one stays"
+    );
+    let later = now + Duration::from_secs(1);
+    run_all(&mut set, later, &mut make);
+    assert_eq!(table(&mut set), rows([("a", "h:1", 2)]));
+    assert!(!set.table()[0].shares_target_with(&dead));
+    assert!(set.failures().is_empty());
+    dead.replace_target();
+    set.replace_targets(later);
+    assert_eq!(set.making(), 0, "it has been replaced");
+}
+
+#[test]
+fn a_request_is_sent_once() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let endpoint = set.table()[0].clone();
+    for _ in 0..3 {
+        endpoint.replace_target();
+    }
+    assert_eq!(set.replacements.take().len(), 1);
+}
+
+/// Instances at one address, each with its lease.
+fn leased<const N: usize>(all: [(&str, Option<i64>); N]) -> Instances {
+    let leased = |(name, lease): (_, Option<_>)| {
+        Instance::new(Key::new(name).unwrap(), "h:1").with_lease(lease.map(LeaseId::from))
+    };
+    all.into_iter().map(leased).collect()
+}
+
+#[test]
+fn a_target_of_one_registration_is_replaced_when_somebody_registers_again() {
+    let (mut set, now) = (set_of(4, true), Instant::now());
+    let mut make = counting();
+    let mut made_for = |all: Instances, set: &mut EndpointSet<u32>, now| {
+        set.apply(&all, now);
+        run_all(set, now, &mut make);
+        targets(set)
+    };
+    assert_eq!(made_for(leased([("a", Some(1))]), &mut set, now), [1]);
+    for (secs, all, target) in [
+        // Another process under the same key, and under another one.
+        (2, leased([("a", Some(2))]), 2),
+        (4, leased([("a", Some(2)), ("b", Some(3))]), 3),
+        // Somebody has gone, or says nothing of a lease.
+        (6, leased([("b", Some(3))]), 3),
+        (8, leased([("b", Some(3)), ("c", None)]), 3),
+        (10, leased([("c", None)]), 3),
+        // One that is back is another registration all the same.
+        (12, leased([("a", Some(4)), ("c", None)]), 4),
+    ] {
+        let now = now + Duration::from_secs(secs);
+        assert_eq!(made_for(all, &mut set, now), [target], "after {secs} s");
+    }
+}
+
+#[test]
+fn who_registers_while_the_target_is_made_gets_another() {
+    let (mut set, now) = (set_of(4, true), Instant::now());
+    set.apply(&leased([("a", Some(1))]), now);
+    let run = set.start_run(now).unwrap();
+    set.apply(&leased([("a", Some(2))]), now);
+    assert!(set.start_run(now).is_none());
+    set.finish_run(run.0, Ok(1), now);
+    assert_eq!(targets(&mut set), [1]);
+    run_all(&mut set, now, |_| Ok(2));
+    assert_eq!(targets(&mut set), [2]);
+    assert_eq!(set.making(), 0);
+}
+
+#[test]
+fn a_target_that_reaches_whoever_is_there_stays_when_somebody_registers_again() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&leased([("a", Some(1))]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    set.apply(&leased([("a", Some(2))]), now);
+    assert_eq!((set.making(), targets(&mut set)), (0, vec![1]));
+    assert_eq!(set.table()[0].instance().lease(), Some(&LeaseId::from(2)));
+}
+
+#[test]
+fn targets_that_are_replaced_again_and_again_make_no_hot_loop() {
+    let (mut set, mut now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let pause = replaced(&mut set, 1, now).unwrap();
+        pauses.push(pause);
+        now += pause;
+        run_all(&mut set, now, |_| Ok(1));
+    }
+    assert_eq!(pauses[0], Duration::ZERO);
+    assert!(pauses[1] >= Duration::from_millis(50), "{pauses:?}");
+    assert!(pauses[9] >= Duration::from_millis(500), "{pauses:?}");
+    // One that has lasted is replaced at once.
+    now += Duration::from_secs(1);
+    assert_eq!(replaced(&mut set, 1, now), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_dead_target_is_not_replaced_where_nobody_is_but_when_somebody_returns() {
+    let (mut set, now) = (set(4), Instant::now());
+    set.apply(&instances([("a", "h:1")]), now);
+    run_all(&mut set, now, |_| Ok(1));
+    set.apply(&instances([("a", "h:2")]), now);
+    let run = set.start_run(now).unwrap();
+    assert_eq!(replaced(&mut set, 1, now), None);
+    let abandoned = set.apply(&instances([("a", "h:1")]), now);
+    assert_eq!(abandoned, [run.0]);
+    assert_eq!(set.start_run(now).unwrap().1.address(), "h:1");
+}
+
 #[test]
 fn nothing_remains_of_what_is_gone() {
     let (mut set, now) = (set(1), Instant::now());
@@ -118,8 +380,7 @@ fn nothing_remains_of_what_is_gone() {
     let abandoned = set.apply(&Instances::default(), now);
     assert_eq!(abandoned.len(), 1);
     assert!(set.slots.is_empty() && set.queue.is_empty());
-    assert!(set.failures.is_empty());
-    assert_eq!(set.made, 0);
+    assert!(set.failures.is_empty() && set.endpoints.is_empty());
 }
 
 /// The endpoint of "a", of an instance that was then removed, as it was last.
@@ -148,7 +409,7 @@ fn an_instance_that_is_removed_unannounced_is_certainly_gone() {
 fn run_all(
     set: &mut EndpointSet<u32>,
     now: Instant,
-    make: impl Fn(&Instance) -> Result<u32, FactoryError>,
+    mut make: impl FnMut(&Instance) -> Result<u32, FactoryError>,
 ) {
     while let Some((id, instance)) = set.start_run(now) {
         set.finish_run(id, make(&instance), now);
@@ -156,7 +417,7 @@ fn run_all(
 }
 
 fn many(count: usize) -> Instances {
-    let instance = |n| Instance::new(Key::new(format!("{n:04}")).unwrap(), "h:1");
+    let instance = |n| Instance::new(Key::new(format!("{n:04}")).unwrap(), format!("h:{n:04}"));
     (0..count).map(instance).collect()
 }
 
@@ -171,7 +432,7 @@ fn a_thousand_failing_factories_are_a_handful_of_lines() {
         });
     }
     let text = "WARN endpoints cannot be made, trying on";
-    let error = "address=h:1 error=the factory panicked: refused";
+    let error = "address=h:0000 error=the factory panicked: refused";
     let first = format!("{text} key=0000 {error} failing=1");
     let all = log.text();
     assert_eq!(all.len(), 2, "{all:?}");

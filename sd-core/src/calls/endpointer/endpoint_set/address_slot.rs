@@ -1,0 +1,233 @@
+//! What an endpoint set knows of one address: the instances that have it, its endpoint, and the
+//! factory that makes one.
+
+use crate::{
+    calls::{
+        endpoint::Endpoint,
+        run_queue::{QueuedRun, RunId},
+    },
+    instances::{Instance, Status},
+    registry::{Key, LeaseId},
+    support::Backoff,
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What an endpoint is made for.
+pub(in crate::calls::endpointer) type Address = Arc<str>;
+
+/// When factories run.
+pub(in crate::calls::endpointer) struct FactoryRules {
+    /// The pauses after failures, and between replacements.
+    pub(in crate::calls::endpointer) backoff: Backoff,
+    /// See [`Factory::is_per_registration`](crate::Factory::is_per_registration).
+    pub(in crate::calls::endpointer) is_per_registration: bool,
+}
+
+/// The state of one address.
+pub(super) struct AddressSlot<E> {
+    pub(super) address: Address,
+    /// In the order of their keys.
+    members: Vec<Member>,
+    /// The key of the instance that speaks for the address.
+    pub(super) speaker: Key,
+    /// What callers get.
+    pub(super) endpoint: Option<Arc<Endpoint<E>>>,
+    /// The factory that waits or runs.
+    pub(super) run: Option<QueuedRun>,
+    /// Set after a failure, and after a target was replaced.
+    pub(super) backoff: Option<Box<Backoff>>,
+    /// When the endpoint's target was made.
+    made_at: Option<Instant>,
+    /// The registrations that the endpoint's target belongs to, if targets belong to any.
+    registrations: Box<[LeaseId]>,
+    /// The same of the target that is being made.
+    next_registrations: Box<[LeaseId]>,
+    /// Whether it is an address of the first event whose factory has had no result yet.
+    pub(super) is_untried: bool,
+}
+
+/// An instance that needs the address.
+struct Member {
+    /// The instance as it was last with this address.
+    instance: Arc<Instance>,
+    /// The instance now. It has moved if it has another address, which has no endpoint yet. `None`
+    /// if it needs this address no longer.
+    now: Option<Arc<Instance>>,
+}
+
+impl Member {
+    fn has_moved(&self) -> bool {
+        let now = self.now.as_ref();
+        now.is_none_or(|now| now.address() != self.instance.address())
+    }
+
+    /// The member with the least speaks for the address.
+    fn order(&self) -> (bool, Rank, &Key) {
+        let now = self.now.as_ref().unwrap_or(&self.instance);
+        (self.has_moved(), rank(now), now.key())
+    }
+}
+
+/// A table holds the endpoints of the lowest rank that exists.
+pub(super) type Rank = u8;
+
+fn rank(instance: &Instance) -> Rank {
+    match (instance.status(), instance.weight()) {
+        (Status::Serving, 1..) => 0,
+        (Status::Serving, 0) => 1,
+        (Status::Draining, _) => 2,
+    }
+}
+
+/// Who speaks for an address.
+pub(super) struct Speaker {
+    /// The instance as it was last with this address.
+    pub(super) instance: Arc<Instance>,
+    /// Of the instance as it is now.
+    pub(super) rank: Rank,
+    /// Nobody has the address any longer, but this instance has no endpoint at its new one yet.
+    pub(super) has_moved: bool,
+}
+
+impl<E> AddressSlot<E> {
+    /// The slot of an address that only `instance` has.
+    pub(super) fn new(instance: &Arc<Instance>, is_untried: bool) -> Self {
+        Self {
+            address: instance.address().into(),
+            members: Vec::with_capacity(1),
+            speaker: instance.key().clone(),
+            endpoint: None,
+            run: None,
+            backoff: None,
+            made_at: None,
+            registrations: Box::default(),
+            next_registrations: Box::default(),
+            is_untried,
+        }
+    }
+
+    /// `instance` has this address.
+    pub(super) fn join(&mut self, instance: &Arc<Instance>) {
+        let member = Member {
+            instance: instance.clone(),
+            now: Some(instance.clone()),
+        };
+        match self.position(instance.key()) {
+            Ok(known) => self.members[known] = member,
+            Err(new) => self.members.insert(new, member),
+        }
+    }
+
+    /// `instance` has moved to another address, which has no endpoint yet.
+    pub(super) fn move_away(&mut self, instance: &Arc<Instance>) {
+        if let Ok(known) = self.position(instance.key()) {
+            self.members[known].now = Some(instance.clone());
+        }
+    }
+
+    /// The instance under `key` needs this address no longer.
+    pub(super) fn leave(&mut self, key: &Key) {
+        if let Ok(known) = self.position(key) {
+            self.members[known].now = None;
+        }
+    }
+
+    fn position(&self, key: &Key) -> Result<usize, usize> {
+        self.members
+            .binary_search_by(|member| member.instance.key().cmp(key))
+    }
+
+    /// Forgets those who left, and finds out who speaks for the address. `None` if nobody needs it.
+    pub(super) fn settle(&mut self) -> Option<Speaker> {
+        self.members.retain(|member| member.now.is_some());
+        let speaker = self.members.iter().min_by_key(|member| member.order())?;
+        let (has_moved, rank, key) = speaker.order();
+        self.speaker = key.clone();
+        Some(Speaker {
+            instance: speaker.instance.clone(),
+            rank,
+            has_moved,
+        })
+    }
+
+    // === The factory ===
+
+    /// The factory has been started.
+    pub(super) fn started(&mut self, id: RunId, rules: &FactoryRules) {
+        self.run = Some(QueuedRun::Running(id));
+        if rules.is_per_registration {
+            self.next_registrations = self.leases().cloned().collect();
+        }
+    }
+
+    /// The factory has made the target of this endpoint.
+    pub(super) fn made(&mut self, endpoint: Endpoint<E>, now: Instant) {
+        self.run = None;
+        self.registrations = std::mem::take(&mut self.next_registrations);
+        if self.endpoint.is_none() {
+            self.backoff = None;
+        }
+        self.endpoint = Some(Arc::new(endpoint));
+        self.made_at = Some(now);
+    }
+
+    /// The factory has failed: returns when to try again.
+    pub(super) fn retry_at(&mut self, rules: &FactoryRules, now: Instant) -> Instant {
+        let first = || Box::new(rules.backoff.clone());
+        now + self.backoff.get_or_insert_with(first).next_delay()
+    }
+
+    /// When the factory is to run, if it is to and does not yet.
+    pub(super) fn run_at(&mut self, rules: &FactoryRules, now: Instant) -> Option<Instant> {
+        if self.run.is_some() || self.instances().next().is_none() {
+            return None;
+        }
+        let Some(endpoint) = &self.endpoint else {
+            return Some(now);
+        };
+        let is_dead = endpoint.host().needs_replacement();
+        let needs_another = is_dead || rules.is_per_registration && self.is_renewed();
+        needs_another.then(|| self.replace_at(&rules.backoff, now))
+    }
+
+    /// Whether somebody has registered since the endpoint's target was made.
+    fn is_renewed(&self) -> bool {
+        let mut leases = self.leases();
+        leases.any(|lease| !self.registrations.contains(lease))
+    }
+
+    fn leases(&self) -> impl Iterator<Item = &LeaseId> {
+        self.instances().filter_map(|instance| instance.lease())
+    }
+
+    /// When to make another target in place of the one that there is: at once, unless that one is
+    /// young and has replaced another itself.
+    fn replace_at(&mut self, backoff: &Backoff, now: Instant) -> Instant {
+        let is_old = |made_at| now.saturating_duration_since(made_at) >= backoff.longest();
+        if self.made_at.is_some_and(is_old) {
+            self.backoff = None;
+        }
+        match &mut self.backoff {
+            Some(backoff) => now + backoff.next_delay(),
+            none => {
+                *none = Some(Box::new(backoff.clone()));
+                now
+            }
+        }
+    }
+
+    // === Members ===
+
+    /// The instance that speaks for the address.
+    pub(super) fn speaking(&self) -> Option<&Arc<Instance>> {
+        let speaker = self.position(&self.speaker).ok()?;
+        Some(&self.members[speaker].instance)
+    }
+
+    /// The instances that have the address.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        let staying = self.members.iter().filter(|member| !member.has_moved());
+        staying.map(|member| &member.instance)
+    }
+}
