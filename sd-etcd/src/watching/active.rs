@@ -6,7 +6,7 @@ mod history;
 use super::{buffer::WatchBuffer, entry, meters, token::ResumeToken};
 use crate::{config::Options, support::GaugeGuard};
 use etcd_client::{KeyValue, proto::PbEvent};
-use sd_core::{Change, Entry, Error, Key, WatchError};
+use sd_core::{Change, Error, WatchError};
 use std::sync::Arc;
 
 pub(super) struct ActiveWatch {
