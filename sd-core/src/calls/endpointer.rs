@@ -105,9 +105,9 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
 
     /// Waits until the source's first event, and until the factory was tried once for each address
     /// in it. The table then holds what could be made; it is empty if there are no instances or
-    /// every factory failed. Takes at most one
-    /// [`factory_timeout`](EndpointerBuilder::factory_timeout) after the source's first event, or a
-    /// little more if many factories have to take turns.
+    /// every factory failed. After the source's first event, takes at most one
+    /// [`factory_timeout`](EndpointerBuilder::factory_timeout), and the time that many factories
+    /// need to [take turns](EndpointerBuilder::factories_at_once).
     ///
     /// Cancellation safe.
     ///
@@ -213,8 +213,12 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         self
     }
 
-    /// How many factories may run at once. A factory that has run for a second no longer counts, so
-    /// that hosts that do not answer cannot delay the others. Default: 32; 0 counts as 1.
+    /// How many factories may run at once. Default: 32; 0 counts as 1.
+    ///
+    /// Hosts that do not answer cannot delay the others: a factory that has run for 100 ms no longer
+    /// counts, and whenever as many as may run at once have become silent so, twice as many may run,
+    /// until one answers (it succeeds or fails). With the default, an instance behind 5,000 that
+    /// do not answer has its turn within a second, and then up to that many run at once.
     pub fn factories_at_once(mut self, most: usize) -> Self {
         self.factories_at_once = most;
         self

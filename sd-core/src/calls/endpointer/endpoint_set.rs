@@ -232,7 +232,8 @@ impl<E> EndpointSet<E> {
 
     /// Takes the result of a factory. Ignores the result of a cancelled run.
     pub(super) fn finish_run(&mut self, id: RunId, made: Result<E, FactoryError>, now: Instant) {
-        let Some(address) = self.queue.finish(id) else {
+        let has_answered = !matches!(made, Err(FactoryError::TimedOut(_)));
+        let Some(address) = self.queue.finish(id, has_answered, now) else {
             return;
         };
         let Some(slot) = self.slots.get_mut(&address) else {

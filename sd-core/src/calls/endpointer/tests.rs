@@ -324,6 +324,29 @@ async fn a_waiting_factory_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_answers_has_an_endpoint_within_a_second_behind_thousands_that_do_not() {
+    for dead in [100, 1_000, 5_000] {
+        let factory = async_factory_fn(async |instance: Instance| {
+            if instance.address().starts_with("dead") {
+                std::future::pending::<()>().await;
+            }
+            Ok(instance.address().to_owned())
+        });
+        let dead_hosts = (0..dead).map(|n| instance(&format!("a{n:04}"), &format!("dead:{n}")));
+        let source = Scripted::of(dead_hosts.chain([instance("z", "h:1")]));
+        let endpointer = Endpointer::new(source, factory);
+        let begun = Instant::now();
+        until_table(&endpointer, [("z", "h:1")]).await;
+        let first = begun.elapsed();
+        assert!(first < Duration::from_secs(1), "{first:?} behind {dead}");
+        ready(&endpointer).await.unwrap();
+        let all = begun.elapsed();
+        // The timeout of the factory, and the turns.
+        assert!(all < Duration::from_secs(6), "{all:?} with {dead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_factories_run_at_once_than_allowed() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let factory = {
@@ -335,7 +358,7 @@ async fn no_more_factories_run_at_once_than_allowed() {
                     running.fetch_add(1, Ordering::Relaxed) + 1,
                     Ordering::Relaxed,
                 );
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 running.fetch_sub(1, Ordering::Relaxed);
                 Ok(instance.address().to_owned())
             }

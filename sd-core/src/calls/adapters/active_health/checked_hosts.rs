@@ -119,7 +119,8 @@ impl CheckedHosts {
         result: Result<(), HealthCheckError>,
         now: Instant,
     ) -> Option<Change> {
-        let address = self.queue.finish(id)?;
+        let has_answered = !matches!(result, Err(HealthCheckError::TimedOut(_)));
+        let address = self.queue.finish(id, has_answered, now)?;
         let host = self.hosts.get_mut(&address)?;
         let pause = jittered(self.options.interval);
         host.run = self.queue.schedule(address.clone(), now + pause);
