@@ -3,9 +3,10 @@
 use super::floors;
 use crate::rounds::Work;
 use sd_core::{
-    Balancer, Endpoint, FixedEndpointer, Instance, Key, Outcome, PickContext, Random, RoundRobin,
+    Balancer, Endpoint, FixedEndpointer, Instance, Key, LeastLoaded, Outcome, PickContext, Random,
+    RoundRobin, Weighted, WeightedRandom,
 };
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 /// The source of the endpoints of one candidate.
 pub(crate) type Source = Arc<FixedEndpointer<usize>>;
@@ -44,7 +45,12 @@ pub(crate) enum Floor {
     Counter,
     /// By a random number.
     Draw,
+    /// By a random number, for a call whose latency is measured.
+    DrawAndClock,
 }
+
+/// How fast latencies are forgotten: as in Finagle.
+pub(super) const DECAY: Duration = Duration::from_secs(10);
 
 /// The balancer that the others are compared with, beside their floors.
 pub(crate) const REFERENCE: &str = "Random";
@@ -60,10 +66,23 @@ pub(crate) fn candidates() -> Vec<Candidate> {
     let mut all = vec![
         floors::COUNTER,
         floors::DRAW,
+        floors::DRAW_AND_CLOCK,
         toolkit("RoundRobin", Floor::Counter, |source| {
             picks(RoundRobin::new(source))
         }),
         toolkit(REFERENCE, Floor::Draw, |source| picks(Random::new(source))),
+        toolkit("Weighted", Floor::Counter, |source| {
+            picks(Weighted::new(source))
+        }),
+        toolkit("WeightedRandom", Floor::Draw, |source| {
+            picks(WeightedRandom::new(source))
+        }),
+        toolkit("LeastLoaded", Floor::Draw, |source| {
+            picks(LeastLoaded::new(source))
+        }),
+        toolkit("LeastLoaded, peak EWMA", Floor::DrawAndClock, |source| {
+            picks(LeastLoaded::builder(source).peak_ewma(DECAY).build())
+        }),
     ];
     #[cfg(feature = "peers")]
     all.extend(super::peers::PEERS);

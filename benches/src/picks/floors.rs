@@ -1,12 +1,14 @@
 //! Floors: the least that a pick has to do.
 //!
 //! It loads the current table, chooses an index, and clones the `Arc` of an endpoint, which is
-//! dropped after the call. What remains above the floor is what a balancer costs.
+//! dropped after the call. A pick that measures the latency also reads the clock, before and after
+//! the call. What remains above the floor is what a balancer costs.
 
 use super::candidates::{Candidate, Floor, Kind, Picks, Source};
 use arc_swap::ArcSwap;
 use sd_core::{Endpoint, EndpointSource};
 use std::{hint::black_box, sync::Arc};
+use tokio::time::Instant;
 
 pub(super) const COUNTER: Candidate = Candidate {
     name: "floor: counter",
@@ -37,6 +39,24 @@ pub(super) const DRAW: Candidate = Candidate {
             Box::new(move |times| {
                 for _ in 0..times {
                     pick(&table, |endpoints| fastrand::usize(..endpoints));
+                }
+            })
+        })
+    },
+};
+
+pub(super) const DRAW_AND_CLOCK: Candidate = Candidate {
+    name: "floor: draw, clock twice",
+    kind: Kind::Floor(Floor::DrawAndClock),
+    prepare: |source| -> Picks {
+        let table = table(&source);
+        Box::new(move || {
+            let table = table.clone();
+            Box::new(move |times| {
+                for _ in 0..times {
+                    let picked_at = black_box(Instant::now());
+                    pick(&table, |endpoints| fastrand::usize(..endpoints));
+                    black_box(picked_at.elapsed());
                 }
             })
         })

@@ -2,7 +2,7 @@
 //!
 //! Only what one call needs of them is measured, on services that answer at once.
 
-use super::candidates::{Candidate, Kind, Picks, Source};
+use super::candidates::{Candidate, DECAY, Kind, Picks, Source};
 use crate::rounds::Work;
 use futures::FutureExt;
 use sd_core::EndpointSource;
@@ -44,7 +44,7 @@ pub(super) const PEERS: [Candidate; 3] = [
                 PeakEwma::new(
                     service,
                     FIRST_LATENCY,
-                    DECAY_NANOS,
+                    DECAY.as_nanos() as f64,
                     CompleteOnResponse::default(),
                 )
             })
@@ -58,7 +58,6 @@ pub(super) const PEERS: [Candidate; 3] = [
 ];
 
 const FIRST_LATENCY: Duration = Duration::from_millis(1);
-const DECAY_NANOS: f64 = 10e9;
 
 /// A service that answers at once.
 struct AtOnce;
