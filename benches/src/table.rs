@@ -60,7 +60,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as text: the first column to the left, the others to the right.
+    /// The table as text: texts to the left, numbers to the right.
     pub fn text(&self) -> String {
         let headings = self.columns.iter().map(|column| column.heading.to_owned());
         let mut lines = vec![headings.collect::<Vec<_>>()];
@@ -70,15 +70,21 @@ impl Table {
         let widths: Vec<_> = (0..self.columns.len())
             .map(|n| width(n).unwrap_or(0))
             .collect();
+        let has_text = |n: usize| {
+            let mut cells = self.rows.iter().map(|row| &row[n]);
+            cells.any(|cell| matches!(cell, Cell::Text(_)))
+        };
+        let are_texts: Vec<_> = (0..self.columns.len()).map(has_text).collect();
         let mut text = format!("{}\n", self.title);
         for line in &lines {
             let mut written = String::new();
             for (n, (cell, width)) in line.iter().zip(&widths).enumerate() {
                 let (width, gap) = (*width, if n == 0 { 2 } else { 3 });
                 // Writing to a string does not fail.
-                let _ = match n {
-                    0 => write!(written, "{:gap$}{cell:width$}", ""),
-                    _ => write!(written, "{:gap$}{cell:>width$}", ""),
+                let _ = if are_texts[n] {
+                    write!(written, "{:gap$}{cell:width$}", "")
+                } else {
+                    write!(written, "{:gap$}{cell:>width$}", "")
                 };
             }
             text.push_str(written.trim_end());

@@ -79,6 +79,14 @@ impl History {
         self.part_where(|call| call.instance == Some(instance))
     }
 
+    /// When the first call after `time` arrived that this instance got.
+    #[cfg(test)]
+    pub(super) fn first_to(&self, instance: usize, time: Duration) -> Duration {
+        let mut calls = self.0.iter().filter(|call| call.arrived > time);
+        let first = calls.find(|call| call.instance == Some(instance));
+        first.expect("it gets calls").arrived
+    }
+
     fn part_where(&self, is_so: impl Fn(&Ended) -> bool) -> f64 {
         let count = self.0.iter().filter(|call| is_so(call)).count();
         count as f64 / self.0.len() as f64

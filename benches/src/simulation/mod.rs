@@ -16,6 +16,7 @@ mod scenario;
 mod simulator;
 #[cfg(test)]
 mod tests;
+mod virtual_time;
 
 use crate::{
     measure::{Measured, Options},
@@ -25,19 +26,21 @@ use crate::{
 use contender::Contender;
 use history::{End, History};
 use scenario::Scenario;
-use simulator::simulate;
+use virtual_time::VirtualTime;
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
+    let mut time = VirtualTime::new();
     for scenario in Scenario::all() {
-        output.table(&table(&scenario, options.seed, output))?;
+        output.table(&table(&mut time, &scenario, options.seed, output))?;
     }
     Ok(())
 }
 
-fn table(scenario: &Scenario, seed: u64, output: &Output) -> Table {
+fn table(time: &mut VirtualTime, scenario: &Scenario, seed: u64, output: &Output) -> Table {
     let title = format!("simulation: {scenario}");
     let columns = [
         ("balancer", "balancer"),
+        ("over", "adapters"),
         ("p50 ms", "p50_ms"),
         ("p99 ms", "p99_ms"),
         ("p99.9 ms", "p99_9_ms"),
@@ -53,7 +56,7 @@ fn table(scenario: &Scenario, seed: u64, output: &Output) -> Table {
     let contenders = Contender::all();
     for (n, contender) in contenders.iter().enumerate() {
         output.progress(&scenario.to_string(), n, contenders.len());
-        let history = simulate(scenario, contender, seed);
+        let history = time.simulate(scenario, contender, seed);
         let [odd, end] = [scenario.odd_period(), scenario.last_period()];
         let seen = history.during(odd);
         let latency = |rank| Cell::Number(seen.latency(rank).as_secs_f64() * 1000.0, 1);
@@ -61,6 +64,10 @@ fn table(scenario: &Scenario, seed: u64, output: &Output) -> Table {
         let part_of = |history: &History| percent(history.part_of(Scenario::ODD_ONE), 1);
         table.row([
             Cell::Text(contender.name().to_owned()),
+            match contender.adapters() {
+                Some(adapters) => Cell::Text(adapters.to_owned()),
+                None => Cell::Empty,
+            },
             latency(0.5),
             latency(0.99),
             latency(0.999),

@@ -49,13 +49,14 @@ impl Scenario {
     pub(super) const ODD_ONE: usize = 9;
 
     /// Ten instances with four workers each, which need 10 ms a call on average. Callers wait for
-    /// one second. The odd period begins after 10 s.
+    /// one second.
     pub(super) fn new(odd: Odd, utilisation: f64) -> Self {
-        let (until, end) = match odd {
-            Odd::Well | Odd::Slow(_) => (70, 70),
-            // With time to be let in again.
-            Odd::Failing => (30, 120),
-            Odd::New(_) => (40, 70),
+        let (from, until, end) = match odd {
+            Odd::Well | Odd::Slow(_) => (10, 70, 70),
+            // Longer than a first ejection, and with time to be let in after the second one.
+            Odd::Failing => (10, 55, 150),
+            // When the others are new no longer.
+            Odd::New(_) => (40, 70, 90),
         };
         Self {
             instances: 10,
@@ -64,7 +65,7 @@ impl Scenario {
             utilisation,
             timeout: SECOND,
             odd,
-            odd_during: (10 * SECOND, until * SECOND),
+            odd_during: (from * SECOND, until * SECOND),
             end: end * SECOND,
         }
     }
@@ -76,7 +77,7 @@ impl Scenario {
             Self::new(Odd::Slow(10.0), 0.6),
             Self::new(Odd::Slow(10.0), 0.08),
             Self::new(Odd::Failing, 0.6),
-            Self::new(Odd::New(10.0), 0.6),
+            Self::new(Odd::New(3.0), 0.6),
         ]
         .to_vec()
     }

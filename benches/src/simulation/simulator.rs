@@ -14,30 +14,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{runtime, time::advance};
+use tokio::time::advance;
 
 /// How many different hash keys the calls have.
 const HASH_KEYS: u64 = 10_000;
 
-/// Runs a scenario with a balancer. The same seed gives the same history.
-///
-/// # Panics
-/// Within a tokio runtime, since it starts one of its own, whose time is virtual.
-pub(super) fn simulate(scenario: &Scenario, contender: &Contender, seed: u64) -> History {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    let runtime = runtime.expect("a runtime without I/O can be built");
-    runtime.block_on(async {
-        fastrand::seed(seed);
-        let mut simulator = Simulator::new(*scenario, contender, seed);
-        simulator.run().await;
-        simulator.history()
-    })
-}
-
-struct Simulator {
+/// A scenario on its way, with one balancer.
+pub(super) struct Simulator {
     scenario: Scenario,
     random: Rng,
     endpoints: Vec<Arc<Endpoint<usize>>>,
@@ -87,7 +70,7 @@ enum Step {
 }
 
 impl Simulator {
-    fn new(scenario: Scenario, contender: &Contender, seed: u64) -> Self {
+    pub(super) fn new(scenario: Scenario, contender: &Contender, seed: u64) -> Self {
         let endpoints: Vec<_> = (0..scenario.instances).map(endpoint).collect();
         let source = Arc::new(FixedEndpointer::unknown());
         let exist = (0..)
@@ -114,7 +97,7 @@ impl Simulator {
         }
     }
 
-    async fn run(&mut self) {
+    pub(super) async fn run(&mut self) {
         let between = Duration::from_secs_f64(1.0 / self.scenario.arrivals());
         let mut arrival = self.exponential(between);
         let mut join = Some(self.scenario.odd_during.0);
@@ -237,7 +220,7 @@ impl Simulator {
         mean.mul_f64(-(1.0 - self.random.f64()).ln())
     }
 
-    fn history(self) -> History {
+    pub(super) fn history(self) -> History {
         let ended = self.calls.into_iter().map(|call| match call.state {
             CallState::Ended { latency, end } => Ended {
                 arrived: call.arrived,
@@ -263,7 +246,7 @@ impl CallState {
     }
 }
 
-fn endpoint(n: usize) -> Arc<Endpoint<usize>> {
+pub(super) fn endpoint(n: usize) -> Arc<Endpoint<usize>> {
     let key = Key::new(format!("/services/hello/{n}")).expect("a key");
     let instance = Instance::new(key, format!("10.0.0.{n}:80"));
     Arc::new(Endpoint::new(instance, n))
