@@ -94,17 +94,13 @@ pub(crate) fn run(_: &Options, output: &Output) -> Measured {
                 Some(counts[n])
             });
             let each = |count: u64| count as f64 / PICKS as f64;
-            let number = |count: Option<f64>| match count {
-                Some(count) => Cell::Number(count, 1),
-                None => Cell::Empty,
-            };
             let floor = floor.map(|floor| each(floor.instructions));
             let instructions = each(counted.instructions);
             table.row([
                 Cell::Text(candidate.name.to_owned()),
                 Cell::Number(instructions, 1),
-                number(floor),
-                number(floor.map(|floor| instructions - floor)),
+                Cell::number(floor, 1),
+                Cell::number(floor.map(|floor| instructions - floor), 1),
                 Cell::Number(each(counted.locked), 1),
             ]);
         }

@@ -114,6 +114,11 @@ impl Table {
 }
 
 impl Cell {
+    /// A number with this many decimals, if there is one.
+    pub(crate) fn number(value: Option<f64>, decimals: usize) -> Self {
+        value.map_or(Self::Empty, |value| Self::Number(value, decimals))
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),

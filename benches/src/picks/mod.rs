@@ -73,17 +73,13 @@ fn measure(endpoints: usize, threads: usize, rounds: usize, output: &Output) -> 
             .and_then(|floor| position(&|candidate| candidate.kind == Kind::Floor(floor)));
         let ratio = floor.map(|floor| times.ratio(n, floor));
         let of_reference = reference.map(|reference| times.ratio(n, reference).value);
-        let number = |value: Option<f64>, decimals| match value {
-            Some(value) => Cell::Number(value, decimals),
-            None => Cell::Empty,
-        };
         table.row([
             Cell::Text(candidate.name.to_owned()),
             Cell::Number(times.nanos(n).value, 1),
-            number(floor.map(|floor| times.nanos(floor).value), 1),
-            number(ratio.map(|ratio| ratio.value), 2),
-            number(ratio.map(|ratio| ratio.spread), 2),
-            number(of_reference, 2),
+            Cell::number(floor.map(|floor| times.nanos(floor).value), 1),
+            Cell::number(ratio.map(|ratio| ratio.value), 2),
+            Cell::number(ratio.map(|ratio| ratio.spread), 2),
+            Cell::number(of_reference, 2),
             Cell::Number(allocations(&mut picks[n]()), 2),
         ]);
     }

@@ -16,6 +16,7 @@ mod scenario;
 mod simulator;
 #[cfg(test)]
 mod tests;
+mod virtual_time;
 
 use crate::{
     measure::{Measured, Options},
@@ -25,7 +26,7 @@ use crate::{
 use contender::Contender;
 use history::{End, History};
 use scenario::Scenario;
-use simulator::VirtualTime;
+use virtual_time::VirtualTime;
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let mut time = VirtualTime::new();

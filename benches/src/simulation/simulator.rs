@@ -14,64 +14,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    runtime::{self, Runtime},
-    time::{Instant, advance},
-};
+use tokio::time::advance;
 
 /// How many different hash keys the calls have.
 const HASH_KEYS: u64 = 10_000;
 
-/// Virtual time, in which simulations run one after the other.
-pub(super) struct VirtualTime {
-    runtime: Runtime,
-    began: Instant,
-}
-
-impl VirtualTime {
-    pub(super) fn new() -> Self {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build();
-        let runtime = runtime.expect("a runtime without I/O can be built");
-        let began = runtime.block_on(async {
-            // All `LeastLoaded` count milliseconds from when the first of them has read the clock:
-            // now, if this is the first one.
-            let source = Arc::new(FixedEndpointer::unknown());
-            source.set_shared([0, 1].map(endpoint));
-            drop(Contender::PEAK_EWMA.balancer(source).endpoint());
-            Instant::now()
-        });
-        Self { runtime, began }
-    }
-
-    /// Runs a scenario with a balancer. The same seed gives the same history, in the same virtual
-    /// time and on the same thread: where a round robin begins depends on the thread.
-    pub(super) fn simulate(
-        &mut self,
-        scenario: &Scenario,
-        contender: &Contender,
-        seed: u64,
-    ) -> History {
-        self.runtime.block_on(async {
-            advance(next_day(self.began.elapsed())).await;
-            fastrand::seed(seed);
-            let mut simulator = Simulator::new(*scenario, contender, seed);
-            simulator.run().await;
-            simulator.history()
-        })
-    }
-}
-
-/// The time until a whole number of days, more than none, has passed. Then all that rounds times,
-/// such as tokio's timers, does so as it does on all other days.
-fn next_day(passed: Duration) -> Duration {
-    const DAY: u64 = 24 * 60 * 60;
-    Duration::from_secs((passed.as_secs() / DAY + 1) * DAY) - passed
-}
-
-struct Simulator {
+/// A scenario on its way, with one balancer.
+pub(super) struct Simulator {
     scenario: Scenario,
     random: Rng,
     endpoints: Vec<Arc<Endpoint<usize>>>,
@@ -121,7 +70,7 @@ enum Step {
 }
 
 impl Simulator {
-    fn new(scenario: Scenario, contender: &Contender, seed: u64) -> Self {
+    pub(super) fn new(scenario: Scenario, contender: &Contender, seed: u64) -> Self {
         let endpoints: Vec<_> = (0..scenario.instances).map(endpoint).collect();
         let source = Arc::new(FixedEndpointer::unknown());
         let exist = (0..)
@@ -148,7 +97,7 @@ impl Simulator {
         }
     }
 
-    async fn run(&mut self) {
+    pub(super) async fn run(&mut self) {
         let between = Duration::from_secs_f64(1.0 / self.scenario.arrivals());
         let mut arrival = self.exponential(between);
         let mut join = Some(self.scenario.odd_during.0);
@@ -271,7 +220,7 @@ impl Simulator {
         mean.mul_f64(-(1.0 - self.random.f64()).ln())
     }
 
-    fn history(self) -> History {
+    pub(super) fn history(self) -> History {
         let ended = self.calls.into_iter().map(|call| match call.state {
             CallState::Ended { latency, end } => Ended {
                 arrived: call.arrived,
@@ -297,7 +246,7 @@ impl CallState {
     }
 }
 
-fn endpoint(n: usize) -> Arc<Endpoint<usize>> {
+pub(super) fn endpoint(n: usize) -> Arc<Endpoint<usize>> {
     let key = Key::new(format!("/services/hello/{n}")).expect("a key");
     let instance = Instance::new(key, format!("10.0.0.{n}:80"));
     Arc::new(Endpoint::new(instance, n))

@@ -5,7 +5,7 @@ use super::{
     history::End,
     history::History,
     scenario::{Odd, Scenario},
-    simulator::VirtualTime,
+    virtual_time::VirtualTime,
 };
 use std::time::Duration;
 
