@@ -80,16 +80,18 @@ async fn run() -> Result<(), BoxError> {
 async fn play(fleet: &Fleet, options: &Options, screen: &mut Screen) -> Result<(), BoxError> {
     for policy in &options.policies {
         fleet.reset().await?;
-        let traffic = Traffic::start(policy.balancer(fleet.endpointer()), fleet.rate());
+        let chooser = policy.chooser(fleet.endpointer());
+        let traffic = Traffic::start(chooser.servers, fleet.rate());
+        screen.begin_policy(*policy, chooser.ejections);
         for act in Act::ALL {
             fleet.play(act).await?;
             traffic.stats().restart();
             let end = Instant::now() + options.act;
             while Instant::now() < end {
                 sleep(screen.frame().min(options.act)).await;
-                screen.draw(fleet, policy, act, traffic.stats())?;
+                screen.draw(fleet, act, traffic.stats())?;
             }
-            screen.act_is_over(policy, act, traffic.stats())?;
+            screen.act_is_over(act, traffic.stats())?;
         }
         traffic.stop().await;
     }

@@ -8,6 +8,7 @@ use crate::{
     server::Server,
     traffic::{Stats, Summary},
 };
+use sd_core::{EjectionStatus, StatusReceiver};
 use std::{
     env,
     fmt::Write as _,
@@ -27,6 +28,8 @@ pub(crate) struct Screen {
     full: f64,
     total_weight: f64,
     rate: f64,
+    policy: Option<Policy>,
+    ejections: Option<StatusReceiver<EjectionStatus>>,
     summaries: Vec<(Policy, Act, Summary)>,
 }
 
@@ -58,8 +61,24 @@ impl Screen {
             full: 1.3 * rate * share,
             total_weight,
             rate,
+            policy: None,
+            ejections: None,
             summaries: Vec::new(),
         })
+    }
+
+    /// What is shown from here on belongs to `policy`.
+    pub(crate) fn begin_policy(
+        &mut self,
+        policy: Policy,
+        ejections: Option<StatusReceiver<EjectionStatus>>,
+    ) {
+        self.policy = Some(policy);
+        self.ejections = ejections;
+    }
+
+    fn policy_name(&self) -> &'static str {
+        self.policy.map_or("", Policy::name)
     }
 
     /// The time between two pictures.
@@ -71,7 +90,6 @@ impl Screen {
     pub(crate) fn draw(
         &mut self,
         fleet: &Fleet,
-        policy: &Policy,
         act: Act,
         stats: &Stats,
     ) -> io::Result<()> {
@@ -81,7 +99,7 @@ impl Screen {
         let rates = stats.rates();
         let summary = stats.summary();
         let mut picture = String::new();
-        let title = self.painted(Colour::Green, policy.name());
+        let title = self.painted(Colour::Green, self.policy_name());
         let _ = writeln!(picture, "{title}: {}\n", act.title());
         let _ = writeln!(
             picture,
@@ -137,16 +155,29 @@ impl Screen {
         } else {
             (Colour::Green, "")
         };
+        let state = match (self.is_ejected(server), state) {
+            (false, state) => state.to_owned(),
+            (true, "") => "ejected".to_owned(),
+            (true, state) => format!("{state}, ejected"),
+        };
         let is_idle = rate < 1.0 && state.is_empty();
         let colour = if is_idle { Colour::Grey } else { colour };
         let bar = self.painted(colour, &bar);
-        let state = self.painted(colour, state);
+        let state = self.painted(colour, &state);
         format!(
             "  {:<5} {:>6}  {bar} {rate:>7.0}  {:>9}  {state}",
             server.name(),
             server.weight(),
             server.in_flight()
         )
+    }
+
+    fn is_ejected(&self, server: &Server) -> bool {
+        let address = format!("{}:80", server.name());
+        self.ejections.as_ref().is_some_and(|status| {
+            let status = status.borrow();
+            status.ejected.iter().any(|one| *one.address == *address)
+        })
     }
 
     fn painted(&self, colour: Colour, text: &str) -> String {
@@ -164,14 +195,10 @@ impl Screen {
     }
 
     /// Keeps the result of an act for the table.
-    pub(crate) fn act_is_over(
-        &mut self,
-        policy: &Policy,
-        act: Act,
-        stats: &Stats,
-    ) -> io::Result<()> {
+    pub(crate) fn act_is_over(&mut self, act: Act, stats: &Stats) -> io::Result<()> {
         let summary = stats.summary();
-        self.summaries.push((*policy, act, summary));
+        self.summaries
+            .extend(self.policy.map(|policy| (policy, act, summary)));
         if self.is_terminal {
             return Ok(());
         }
@@ -184,7 +211,7 @@ impl Screen {
         writeln!(
             io::stdout().lock(),
             "{:<16} {:<50} {calls:>6} calls  p50 {}  p99 {}  {failed:>4.1} % failed",
-            policy.name(),
+            self.policy_name(),
             act.title(),
             milliseconds(p50),
             milliseconds(p99)

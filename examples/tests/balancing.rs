@@ -4,6 +4,17 @@ mod shown;
 
 use shown::shown;
 
+const NAMES: [&str; 8] = [
+    "round-robin",
+    "random",
+    "weighted ",
+    "weighted-random",
+    "consistent-hash",
+    "least-loaded",
+    "peak-ewma",
+    "ejecting",
+];
+
 #[test]
 fn every_balancer_goes_through_every_act() {
     let output = shown(env!("CARGO_BIN_EXE_balancing"), &["--seconds", "0.1"]);
