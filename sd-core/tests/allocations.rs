@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sd_core::{
-    Balancer, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer, Instance, Key,
-    LaneFallback, Lanes, LeaseId, LeastLoaded, Observer, Outcome, Pick, PickContext, Random, Retry,
-    RoundRobin, SlowStart, Subset, Weighted, WeightedRandom, ZonePreference,
+    Balancer, ConsistentHash, Ejection, EndedCall, Endpoint, EndpointSource, FixedEndpointer,
+    Instance, Key, LaneFallback, Lanes, LeaseId, LeastLoaded, Observer, Outcome, Pick, PickContext,
+    Random, Retry, RoundRobin, SlowStart, Subset, Weighted, WeightedRandom, ZonePreference,
 };
 use std::sync::Arc;
 
@@ -99,6 +99,13 @@ fn least_loaded_allocates_nothing_whatever_the_outcome() {
 #[test]
 fn weighted_allocates_nothing() {
     picks_allocate_nothing(Weighted::new(endpoints()));
+}
+
+#[test]
+fn consistent_hash_allocates_nothing_with_a_bound_or_without() {
+    picks_allocate_nothing(ConsistentHash::new(endpoints()));
+    let bounded = ConsistentHash::builder(endpoints()).bounded_load(1.25);
+    picks_allocate_nothing(bounded.build());
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ pub use adapters::{
     SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
 pub use balancer::{
-    Balancer, LeastLoaded, LeastLoadedBuilder, Random, RoundRobin, Weighted, WeightedRandom,
+    Balancer, ConsistentHash, ConsistentHashBuilder, LeastLoaded, LeastLoadedBuilder, Random,
+    RoundRobin, Weighted, WeightedRandom,
 };
 pub use budget::RetryBudget;
 pub use endpoint::Endpoint;

@@ -27,7 +27,8 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct PickContext<'a> {
-    /// Calls with the same hash key go to the same endpoint, if the balancer supports that.
+    /// Calls with the same hash key go to the same endpoint, if the balancer supports that
+    /// ([`ConsistentHash`](crate::ConsistentHash)).
     pub hash_key: Option<&'a [u8]>,
     /// The lane of the call, such as a version or a tenant, if the balancer supports that.
     pub lane: Option<&'a str>,

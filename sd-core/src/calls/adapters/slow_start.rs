@@ -44,7 +44,7 @@ use warm_up::WarmUp;
 /// # When to choose it
 /// Where a new instance is overwhelmed by its full share, or answers its first calls late, and the
 /// balancer goes by weight: [`Weighted`](crate::Weighted), [`WeightedRandom`](crate::WeightedRandom),
-/// [`LeastLoaded`](crate::LeastLoaded), `ConsistentHash`.
+/// [`LeastLoaded`](crate::LeastLoaded), [`ConsistentHash`](crate::ConsistentHash).
 ///
 /// # Limits
 /// Balancers that do not look at weights ([`RoundRobin`](crate::RoundRobin),

@@ -3,7 +3,9 @@
 use super::*;
 use crate::{
     calls::{
-        balancer::{Balancer, LeastLoaded, Random, RoundRobin, Weighted, WeightedRandom},
+        balancer::{
+            Balancer, ConsistentHash, LeastLoaded, Random, RoundRobin, Weighted, WeightedRandom,
+        },
         endpoint::Endpoint,
         endpoint_source::EndpointSource,
         endpointer::FixedEndpointer,
@@ -108,6 +110,11 @@ const BALANCERS: &[(&str, MakeBalancer)] = &[
         Arc::new(WeightedRandom::new(source))
     }),
     ("least loaded", |source| Arc::new(LeastLoaded::new(source))),
+    ("consistent hash", |source| {
+        // A small table, since building it is slow in tests.
+        let hash = ConsistentHash::builder(source).table_size(251);
+        Arc::new(hash.build())
+    }),
     ("lanes", |source| {
         let lanes = Lanes::new(source, "version", LaneFallback::Error);
         Arc::new(lanes.balancer(RoundRobin::new))

@@ -1,6 +1,7 @@
 //! Balancers: choose the endpoint for the next call.
 
 mod alias_table;
+mod consistent_hash;
 mod least_loaded;
 mod random;
 mod round_robin;
@@ -8,6 +9,7 @@ mod turns;
 mod weighted;
 mod weighted_random;
 
+pub use consistent_hash::{ConsistentHash, ConsistentHashBuilder};
 pub use least_loaded::{LeastLoaded, LeastLoadedBuilder};
 pub use random::Random;
 pub use round_robin::RoundRobin;
@@ -43,6 +45,16 @@ use tokio::sync::watch;
 /// ```
 ///
 /// [`Retry`](crate::Retry) does the reporting, and calls another endpoint when one fails.
+///
+/// # Which one to choose
+/// | balancer | for |
+/// |---|---|
+/// | [`RoundRobin`] | equal endpoints, and calls of about equal cost |
+/// | [`Random`] | the same, if the calls have a pattern that turns would fall into step with |
+/// | [`Weighted`] | endpoints of different size, and calls of about equal cost |
+/// | [`WeightedRandom`] | the same, if the calls have a pattern |
+/// | [`LeastLoaded`] | calls of different cost, or endpoints of different speed |
+/// | [`ConsistentHash`] | calls that do better at an endpoint that has seen their key before |
 pub trait Balancer: Send + Sync {
     /// The target of its endpoints: what a [`Factory`](crate::Factory) makes from an instance.
     type Target: Send + Sync + 'static;
@@ -146,10 +158,11 @@ mod tests {
     #[test]
     fn balancers_are_objects() {
         let shared: Arc<dyn Balancer<Target = ()>> = Arc::new(Random::new(endpoints(&["a"])));
-        let balancers: [Box<dyn Balancer<Target = ()>>; 4] = [
+        let balancers: [Box<dyn Balancer<Target = ()>>; 5] = [
             Box::new(RoundRobin::new(endpoints(&["a"]))),
             Box::new(Random::new(endpoints(&["a"]))),
             Box::new(Weighted::new(endpoints(&["a"]))),
+            Box::new(ConsistentHash::new(endpoints(&["a"]))),
             Box::new(shared),
         ];
         for balancer in balancers {

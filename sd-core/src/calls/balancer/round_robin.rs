@@ -40,7 +40,8 @@ use tokio::sync::watch;
 /// - A second attempt takes a turn as well. Of two endpoints where one fails, the failed call and
 ///   its repetition take both turns, so that every call goes to the failing one first.
 ///
-/// [`Random`](crate::Random) has no pattern to fall into step with.
+/// [`Random`](crate::Random) and [`LeastLoaded`](crate::LeastLoaded) have no pattern to fall into
+/// step with.
 pub struct RoundRobin<S> {
     source: S,
     turns: Turns,

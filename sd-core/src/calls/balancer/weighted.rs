@@ -39,7 +39,8 @@ use tokio::sync::watch;
 ///
 /// # When to choose it
 /// For instances of different size and calls of about equal cost. With equal weights it is
-/// [`RoundRobin`](crate::RoundRobin). As that, it falls into step with patterns in the calls.
+/// [`RoundRobin`](crate::RoundRobin). As that, it falls into step with patterns in the calls;
+/// [`WeightedRandom`](crate::WeightedRandom) does not.
 ///
 /// # What it promises
 /// The endpoints take turns by a cycle of up to 65,536 slots, or four for each endpoint if that is
