@@ -113,7 +113,9 @@ impl Options {
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
-                Long("only") => options.policies = vec![arguments.value()?.parse_with(Policy::named)?],
+                Long("only") => {
+                    options.policies = vec![arguments.value()?.parse_with(Policy::named)?]
+                }
                 Long("seconds") => {
                     let seconds: f64 = arguments.value()?.parse()?;
                     options.act = Duration::try_from_secs_f64(seconds)?;

@@ -2,8 +2,8 @@
 
 use crate::{act::Act, server::Server};
 use sd_core::{
-    BoxError, Codec, DefaultCodec, Endpointer, Instance, Instancer, Key, Prefix, Registrar, Service,
-    Status, factory_fn,
+    BoxError, Codec, DefaultCodec, Endpointer, Instance, Instancer, Key, Prefix, Registrar,
+    Service, Status, factory_fn,
 };
 use sd_memory::Registry;
 use std::{
@@ -84,7 +84,12 @@ impl Fleet {
         }
         let servers: HashMap<_, _> = members
             .iter()
-            .map(|member| (format!("{}:80", member.server.name()), member.server.clone()))
+            .map(|member| {
+                (
+                    format!("{}:80", member.server.name()),
+                    member.server.clone(),
+                )
+            })
             .collect();
         // In place of a connection: the server itself.
         let factory = factory_fn(move |instance| {
@@ -128,7 +133,9 @@ impl Fleet {
             let has_part = |part| member.server.name() == part;
             let is_slow = act == Act::OneSlow && has_part(SLOW);
             member.server.slow_down(if is_slow { 10 } else { 1 });
-            member.server.fail(act == Act::OneFails && has_part(FAILING));
+            member
+                .server
+                .fail(act == Act::OneFails && has_part(FAILING));
             if has_part(DRAINING) {
                 let status = match act {
                     Act::OneDrains => Status::Draining,

@@ -87,12 +87,7 @@ impl Screen {
     }
 
     /// Draws the present state over the picture before.
-    pub(crate) fn draw(
-        &mut self,
-        fleet: &Fleet,
-        act: Act,
-        stats: &Stats,
-    ) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, fleet: &Fleet, act: Act, stats: &Stats) -> io::Result<()> {
         if !self.is_terminal {
             return Ok(());
         }
@@ -228,9 +223,10 @@ impl Screen {
         writeln!(out)?;
         for policy in Policy::ALL {
             let of = |act| {
-                let found = self.summaries.iter().find(|(of, played, _)| {
-                    *of == policy && *played == act
-                });
+                let found = self
+                    .summaries
+                    .iter()
+                    .find(|(of, played, _)| *of == policy && *played == act);
                 found.map(|(_, _, summary)| *summary)
             };
             if of(Act::AllWell).is_none() {

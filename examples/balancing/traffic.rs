@@ -119,7 +119,11 @@ impl Stats {
         let now = Instant::now();
         let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ended.recent.push_back((now, server));
-        while ended.recent.front().is_some_and(|(at, _)| now - *at > WINDOW) {
+        while ended
+            .recent
+            .front()
+            .is_some_and(|(at, _)| now - *at > WINDOW)
+        {
             ended.recent.pop_front();
         }
         if succeeded {

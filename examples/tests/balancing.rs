@@ -37,5 +37,8 @@ fn an_unknown_balancer_is_an_error_that_says_so() {
         .expect("the program runs");
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("there is no balancer \"heaviest\""), "{error}");
+    assert!(
+        error.contains("there is no balancer \"heaviest\""),
+        "{error}"
+    );
 }
