@@ -58,8 +58,11 @@ impl<S: EndpointSource> ActiveHealthBuilder<S> {
         self
     }
 
-    /// How many checks may run at once. A check that has run for a second no longer counts, so that
-    /// endpoints that do not answer cannot delay the others. Default: 32; 0 counts as 1.
+    /// How many checks may run at once. Default: 32; 0 counts as 1.
+    ///
+    /// Endpoints that do not answer cannot delay the others: a check that has run for 100 ms no
+    /// longer counts, and whenever as many as may run at once have become silent so, twice as many
+    /// may run, until one passes or fails before the timeout.
     pub fn checks_at_once(mut self, most: usize) -> Self {
         self.options.checks_at_once = most;
         self
