@@ -21,13 +21,17 @@ use super::{
 };
 use crate::{
     instances::{Health, Source, Trouble},
-    support::{BackgroundTask, Backoff},
+    support::{BackgroundTask, Backoff, StatusReceiver},
 };
 use endpoint_set::{EndpointSet, FactoryRules};
 use factory_runs::FactoryRuns;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use task::EndpointerTask;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 /// Keeps one endpoint per address, made by a [`Factory`], and the table of them that balancers pick
 /// from.
@@ -75,7 +79,9 @@ use tokio::sync::watch;
 /// ```
 pub struct Endpointer<E> {
     table: Arc<EndpointTable<E>>,
-    status: watch::Receiver<EndpointerStatus>,
+    status: StatusReceiver<EndpointerStatus>,
+    /// Of the task.
+    source: Weak<dyn Source>,
     task: BackgroundTask,
 }
 
@@ -94,7 +100,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
     /// An endpointer with other options.
     pub fn builder(source: impl Source, factory: impl Factory<Target = E>) -> EndpointerBuilder<E> {
         EndpointerBuilder {
-            source: Box::new(source),
+            source: Arc::new(source),
             factory: Arc::new(factory),
             invalidate_after: None,
             factory_timeout: Duration::from_secs(5),
@@ -109,18 +115,23 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
     /// [`factory_timeout`](EndpointerBuilder::factory_timeout), and the time that many factories
     /// need to [take turns](EndpointerBuilder::factories_at_once).
     ///
-    /// Cancellation safe.
+    /// Does not wait for an endpoint: [`wait_for_endpoints`](EndpointSource::wait_for_endpoints)
+    /// does. Cancellation safe.
     ///
     /// # Errors
-    /// [`NoEndpoints::Unknown`] if the source ended before its first event. [`NoEndpoints::Ended`]
-    /// if the endpointer ended before it was ready.
+    /// [`NoEndpoints::SourceFailed`] if the source was not [ready](Source::ready) because of an
+    /// error that cannot pass by itself, or has ended before its first event.
+    /// [`NoEndpoints::Ended`] if the endpointer ended before it was ready.
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
         let mut status = self.status.clone();
-        let settled =
-            |status: &EndpointerStatus| status.ready || status.ended && status.instances.is_none();
-        let settled = status.wait_for(settled).await;
-        if settled.is_ok_and(|status| status.ready) {
-            return Ok(());
+        let settled = status.wait_for(|status| status.ready || status.has_failed());
+        if let Ok(status) = settled.await {
+            if status.ready {
+                return Ok(());
+            }
+            if let Some(why) = &status.source_error {
+                return Err(NoEndpoints::SourceFailed { why: why.clone() });
+            }
         }
         match self.endpoints().non_empty() {
             Err(none) => Err(none),
@@ -128,6 +139,32 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
             Ok(_) => Err(NoEndpoints::Ended {
                 why: Arc::new(self.trouble()),
             }),
+        }
+    }
+
+    /// Like [`ready`](Self::ready), but waits no longer than `limit`. When the time is up, endpoints
+    /// that are there are enough. Cancellation safe.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready). When the time is up, why there are no endpoints; if the
+    /// instances are not known yet, that is the [`NoEndpoints::SourceFailed`] of the source's last
+    /// attempt, if one has failed.
+    pub async fn ready_within(&self, limit: Duration) -> Result<(), NoEndpoints> {
+        if let Ok(ready) = timeout(limit, self.ready()).await {
+            return ready;
+        }
+        match self.endpoints().non_empty() {
+            Ok(_) => Ok(()),
+            Err(NoEndpoints::Unknown) => Err(self.why_unknown()),
+            Err(none) => Err(none),
+        }
+    }
+
+    fn why_unknown(&self) -> NoEndpoints {
+        let source = self.source.upgrade();
+        match source.and_then(|source| source.trouble()) {
+            Some(Trouble::List(why)) => NoEndpoints::SourceFailed { why: Arc::new(why) },
+            _ => NoEndpoints::Unknown,
         }
     }
 
@@ -140,7 +177,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
 
     /// Follows the endpointer's status. When the endpointer ends, it sends a last status, with
     /// [`ended`](EndpointerStatus::ended) set, and closes the channel.
-    pub fn status(&self) -> watch::Receiver<EndpointerStatus> {
+    pub fn status(&self) -> StatusReceiver<EndpointerStatus> {
         self.status.clone()
     }
 
@@ -169,7 +206,7 @@ impl<E: Send + Sync + 'static> EndpointSource for Endpointer<E> {
 impl<E> fmt::Debug for Endpointer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpointer")
-            .field("status", &*self.status.borrow())
+            .field("status", &self.status.borrow())
             .finish_non_exhaustive()
     }
 }
@@ -190,7 +227,7 @@ impl<E> fmt::Debug for Endpointer<E> {
 /// ```
 #[must_use = "nothing happens before `build`"]
 pub struct EndpointerBuilder<E> {
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     factory: Arc<dyn Factory<Target = E>>,
     invalidate_after: Option<Duration>,
     factory_timeout: Duration,
@@ -240,7 +277,8 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
     /// Outside of a tokio runtime, as `tokio::spawn` does.
     pub fn build(self) -> Endpointer<E> {
         let table = Arc::new(EndpointTable::new());
-        let (sender, status) = watch::channel(EndpointerStatus::default());
+        let (sender, status) = StatusReceiver::channel(EndpointerStatus::default());
+        let source = Arc::downgrade(&self.source);
         // Without a pause, a factory that fails at once would run in a hot loop.
         let (first, longest) = self.backoff;
         let first = first.max(Duration::from_millis(1));
@@ -261,6 +299,7 @@ impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
         Endpointer {
             table,
             status,
+            source,
             task: BackgroundTask::spawn(task),
         }
     }
