@@ -1,8 +1,8 @@
 //! From a registry to the endpoints that calls go to, in memory and on paused time.
 
 use sd_core::{
-    Balancer, BoxError, Endpoint, EndpointSource, Endpointer, Factory, Instance, Instancer, Prefix,
-    Registrar, Retry, RoundRobin, Service, async_trait, factory_fn,
+    Balancer, BoxError, Endpoint, EndpointSource, Endpointer, Error, Factory, Instance, Instancer,
+    NoEndpoints, Prefix, Registrar, Retry, RoundRobin, Service, async_trait, factory_fn,
 };
 use sd_memory::Registry;
 use sd_tests::{PATIENCE, eventually};
@@ -13,6 +13,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::timeout;
 
 const PREFIX: &str = "/svc";
 const ADDRESS: &str = "10.0.0.1:80";
@@ -29,6 +30,35 @@ fn counting() -> impl Factory<Target = usize> {
 
 fn first<E: Send + Sync + 'static>(source: &impl EndpointSource<Target = E>) -> Arc<Endpoint<E>> {
     source.endpoints()[0].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_the_instances_from_being_known_is_a_typed_error() {
+    let registry = Registry::new();
+    registry.put(format!("{PREFIX}/a"), ADDRESS).unwrap();
+    registry.refuse(Error::permission_denied("no"));
+    let endpointer = Endpointer::new(instancer(&registry), counting());
+    let refused = timeout(PATIENCE, endpointer.ready()).await.unwrap();
+    for none in [refused, endpointer.endpoints().non_empty().map(|_| ())] {
+        let Err(NoEndpoints::SourceFailed { why }) = none else {
+            panic!("{none:?}");
+        };
+        assert!(matches!(*why, Error::PermissionDenied { .. }), "{why:?}");
+    }
+    registry.accept();
+    let known = async || endpointer.ready().await.is_ok();
+    eventually(PATIENCE, "the instances", known, |known| *known).await;
+
+    // A registry that is away may come back.
+    registry.kill();
+    let endpointer = Endpointer::new(instancer(&registry), counting());
+    let away = endpointer.ready_within(Duration::from_secs(5)).await;
+    let Err(NoEndpoints::SourceFailed { why }) = away else {
+        panic!("{away:?}");
+    };
+    assert!(why.is_transient(), "{why:?}");
+    registry.restart();
+    endpointer.wait_for_endpoints().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

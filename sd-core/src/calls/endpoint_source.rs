@@ -1,6 +1,6 @@
 //! Where balancers take endpoints from.
 
-use super::endpoint_table::Endpoints;
+use super::{endpoint_table::Endpoints, no_endpoints::NoEndpoints};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -91,6 +91,48 @@ pub trait EndpointSource: Send + Sync + 'static {
     /// A channel with the [version](Endpoints::version) of the newest endpoints, for code that
     /// derives something from them and has to know when they change.
     fn versions(&self) -> watch::Receiver<u64>;
+
+    /// Waits until there is an endpoint to pick, without limit; `tokio::time::timeout` sets one.
+    /// Returns at once if there is one. Cancellation safe.
+    ///
+    /// For a program that cannot do without at its start. A
+    /// [`Retry`](crate::RetryBuilder::wait_for_endpoints) can wait in each call.
+    ///
+    /// ```
+    /// use sd_core::{EndpointSource, NoEndpoints};
+    /// use std::time::Duration;
+    /// use tokio::time::timeout;
+    ///
+    /// async fn start(hello: &impl EndpointSource) -> Result<(), NoEndpoints> {
+    ///     match timeout(Duration::from_secs(10), hello.wait_for_endpoints()).await {
+    ///         Ok(waited) => waited,
+    ///         // Why there is none yet.
+    ///         Err(_) => hello.endpoints().non_empty().map(|_| ()),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Why there is none, if that [cannot pass](NoEndpoints::is_transient).
+    fn wait_for_endpoints(&self) -> impl Future<Output = Result<(), NoEndpoints>> + Send
+    where
+        Self: Sized,
+    {
+        async {
+            let mut versions = self.versions();
+            loop {
+                // Before the table is read, so that no change after it is missed.
+                versions.borrow_and_update();
+                let none = match self.endpoints().non_empty() {
+                    Ok(_) => return Ok(()),
+                    Err(none) => none,
+                };
+                if !none.is_transient() || versions.changed().await.is_err() {
+                    return Err(none);
+                }
+            }
+        }
+    }
 }
 
 impl<S: EndpointSource + ?Sized> EndpointSource for Arc<S> {

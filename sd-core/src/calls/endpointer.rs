@@ -1,5 +1,6 @@
 //! The endpointer: turns the instances of a source into endpoints to pick from.
 
+mod builder;
 mod endpoint_set;
 mod factory_runs;
 mod failure_log;
@@ -9,6 +10,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use builder::EndpointerBuilder;
 pub use fixed::FixedEndpointer;
 pub use status::{EndpointerStatus, FactoryFailure};
 
@@ -17,17 +19,17 @@ use super::{
     endpoint_table::{EndpointTable, Endpoints},
     factory::Factory,
     no_endpoints::NoEndpoints,
-    replacements::Replacements,
 };
 use crate::{
     instances::{Health, Source, Trouble},
-    support::{BackgroundTask, Backoff},
+    support::{BackgroundTask, StatusReceiver},
 };
-use endpoint_set::{EndpointSet, FactoryRules};
-use factory_runs::FactoryRuns;
-use std::{fmt, sync::Arc, time::Duration};
-use task::EndpointerTask;
-use tokio::sync::watch;
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{sync::watch, time::timeout};
 
 /// Keeps one endpoint per address, made by a [`Factory`], and the table of them that balancers pick
 /// from.
@@ -75,7 +77,9 @@ use tokio::sync::watch;
 /// ```
 pub struct Endpointer<E> {
     table: Arc<EndpointTable<E>>,
-    status: watch::Receiver<EndpointerStatus>,
+    status: StatusReceiver<EndpointerStatus>,
+    /// Of the task.
+    source: Weak<dyn Source>,
     task: BackgroundTask,
 }
 
@@ -93,14 +97,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
 
     /// An endpointer with other options.
     pub fn builder(source: impl Source, factory: impl Factory<Target = E>) -> EndpointerBuilder<E> {
-        EndpointerBuilder {
-            source: Box::new(source),
-            factory: Arc::new(factory),
-            invalidate_after: None,
-            factory_timeout: Duration::from_secs(5),
-            factories_at_once: 32,
-            backoff: (Duration::from_millis(100), Duration::from_secs(15)),
-        }
+        EndpointerBuilder::new(source, factory)
     }
 
     /// Waits until the source's first event, and until the factory was tried once for each address
@@ -109,18 +106,23 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
     /// [`factory_timeout`](EndpointerBuilder::factory_timeout), and the time that many factories
     /// need to [take turns](EndpointerBuilder::factories_at_once).
     ///
-    /// Cancellation safe.
+    /// Does not wait for an endpoint: [`wait_for_endpoints`](EndpointSource::wait_for_endpoints)
+    /// does. Cancellation safe.
     ///
     /// # Errors
-    /// [`NoEndpoints::Unknown`] if the source ended before its first event. [`NoEndpoints::Ended`]
-    /// if the endpointer ended before it was ready.
+    /// [`NoEndpoints::SourceFailed`] if the source was not [ready](Source::ready) because of an
+    /// error that cannot pass by itself, or has ended before its first event.
+    /// [`NoEndpoints::Ended`] if the endpointer ended before it was ready.
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
         let mut status = self.status.clone();
-        let settled =
-            |status: &EndpointerStatus| status.ready || status.ended && status.instances.is_none();
-        let settled = status.wait_for(settled).await;
-        if settled.is_ok_and(|status| status.ready) {
-            return Ok(());
+        let settled = status.wait_for(|status| status.ready || status.has_failed());
+        if let Ok(status) = settled.await {
+            if status.ready {
+                return Ok(());
+            }
+            if let Some(why) = &status.source_error {
+                return Err(NoEndpoints::SourceFailed { why: why.clone() });
+            }
         }
         match self.endpoints().non_empty() {
             Err(none) => Err(none),
@@ -128,6 +130,32 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
             Ok(_) => Err(NoEndpoints::Ended {
                 why: Arc::new(self.trouble()),
             }),
+        }
+    }
+
+    /// Like [`ready`](Self::ready), but waits no longer than `limit`. When the time is up, endpoints
+    /// that are there are enough. Cancellation safe.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready). When the time is up, why there are no endpoints; if the
+    /// instances are not known yet, that is the [`NoEndpoints::SourceFailed`] of the source's last
+    /// attempt, if one has failed.
+    pub async fn ready_within(&self, limit: Duration) -> Result<(), NoEndpoints> {
+        if let Ok(ready) = timeout(limit, self.ready()).await {
+            return ready;
+        }
+        match self.endpoints().non_empty() {
+            Ok(_) => Ok(()),
+            Err(NoEndpoints::Unknown) => Err(self.why_unknown()),
+            Err(none) => Err(none),
+        }
+    }
+
+    fn why_unknown(&self) -> NoEndpoints {
+        let source = self.source.upgrade();
+        match source.and_then(|source| source.trouble()) {
+            Some(Trouble::List(why)) => NoEndpoints::SourceFailed { why: Arc::new(why) },
+            _ => NoEndpoints::Unknown,
         }
     }
 
@@ -140,7 +168,7 @@ impl<E: Send + Sync + 'static> Endpointer<E> {
 
     /// Follows the endpointer's status. When the endpointer ends, it sends a last status, with
     /// [`ended`](EndpointerStatus::ended) set, and closes the channel.
-    pub fn status(&self) -> watch::Receiver<EndpointerStatus> {
+    pub fn status(&self) -> StatusReceiver<EndpointerStatus> {
         self.status.clone()
     }
 
@@ -169,110 +197,7 @@ impl<E: Send + Sync + 'static> EndpointSource for Endpointer<E> {
 impl<E> fmt::Debug for Endpointer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpointer")
-            .field("status", &*self.status.borrow())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The options of an [`Endpointer`].
-///
-/// ```
-/// use sd_core::{Endpointer, Source, factory_fn};
-/// use std::time::Duration;
-///
-/// fn urls(hello: impl Source) -> Endpointer<String> {
-///     let urls = factory_fn(|instance| Ok(format!("http://{}/", instance.address())));
-///     Endpointer::builder(hello, urls)
-///         .invalidate_on_error(Duration::from_secs(60))
-///         .factory_timeout(Duration::from_secs(1))
-///         .build()
-/// }
-/// ```
-#[must_use = "nothing happens before `build`"]
-pub struct EndpointerBuilder<E> {
-    source: Box<dyn Source>,
-    factory: Arc<dyn Factory<Target = E>>,
-    invalidate_after: Option<Duration>,
-    factory_timeout: Duration,
-    factories_at_once: usize,
-    backoff: (Duration, Duration),
-}
-
-impl<E: Send + Sync + 'static> EndpointerBuilder<E> {
-    /// Returns an error to callers instead of old endpoints once the source has been stale for
-    /// `after`: picks fail with [`NoEndpoints::Invalidated`] until it is live again. Meanwhile the
-    /// endpoints are kept and updated. Default: never, since old endpoints mostly still work.
-    pub fn invalidate_on_error(mut self, after: Duration) -> Self {
-        self.invalidate_after = Some(after);
-        self
-    }
-
-    /// How long a factory may take for one address before it counts as failed. Default: 5 s.
-    pub fn factory_timeout(mut self, timeout: Duration) -> Self {
-        self.factory_timeout = timeout;
-        self
-    }
-
-    /// How many factories may run at once. Default: 32; 0 counts as 1.
-    ///
-    /// Hosts that do not answer cannot delay the others: a factory that has run for 100 ms no longer
-    /// counts, and whenever as many as may run at once have become silent so, twice as many may run,
-    /// until one answers (it succeeds or fails). With the default, an instance behind 5,000 that
-    /// do not answer has its turn within a second, and then up to that many run at once.
-    pub fn factories_at_once(mut self, most: usize) -> Self {
-        self.factories_at_once = most;
-        self
-    }
-
-    /// The pause before a factory is retried for the same address, and before a target is
-    /// [replaced](crate::Endpoint::replace_target) that has itself replaced another less than
-    /// `longest` ago. It doubles from `first` up to
-    /// `longest`, with jitter: each pause is drawn from the upper half of its range. Default: 100
-    /// ms to 15 s.
-    pub fn factory_backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = (first, longest);
-        self
-    }
-
-    /// Starts the endpointer: spawns its task, and returns at once.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, as `tokio::spawn` does.
-    pub fn build(self) -> Endpointer<E> {
-        let table = Arc::new(EndpointTable::new());
-        let (sender, status) = watch::channel(EndpointerStatus::default());
-        // Without a pause, a factory that fails at once would run in a hot loop.
-        let (first, longest) = self.backoff;
-        let first = first.max(Duration::from_millis(1));
-        let rules = FactoryRules {
-            backoff: Backoff::new(first, longest),
-            is_per_registration: self.factory.is_per_registration(),
-        };
-        let replacements = Arc::<Replacements>::default();
-        let task = EndpointerTask::new(
-            self.source,
-            EndpointSet::new(self.factories_at_once, rules, replacements.clone()),
-            replacements,
-            FactoryRuns::new(self.factory, self.factory_timeout),
-            table.clone(),
-            sender,
-            self.invalidate_after,
-        );
-        Endpointer {
-            table,
-            status,
-            task: BackgroundTask::spawn(task),
-        }
-    }
-}
-
-impl<E> fmt::Debug for EndpointerBuilder<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointerBuilder")
-            .field("invalidate_after", &self.invalidate_after)
-            .field("factory_timeout", &self.factory_timeout)
-            .field("factories_at_once", &self.factories_at_once)
-            .field("backoff", &self.backoff)
+            .field("status", &self.status.borrow())
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,10 @@
 //! Why there is no endpoint to pick.
 
 use super::{endpoint_table::Endpoints, factory::FactoryError};
-use crate::{instances::Trouble, registry::Escaped};
+use crate::{
+    instances::Trouble,
+    registry::{Error, Escaped},
+};
 use std::{sync::Arc, time::Duration};
 
 /// Why there is no endpoint to pick. Cheap to clone.
@@ -14,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 /// fn advice(none: &NoEndpoints) -> &'static str {
 ///     match none {
 ///         NoEndpoints::Unknown => "wait: the registry has not answered yet",
+///         NoEndpoints::SourceFailed { .. } => "check the rights of the registry's user",
 ///         NoEndpoints::Empty => "start an instance: none is registered",
 ///         NoEndpoints::Unreadable { .. } => "compare the codec with what is registered",
 ///         NoEndpoints::FactoryPending { .. } => "there are instances: see why the factory fails",
@@ -29,6 +33,16 @@ pub enum NoEndpoints {
     /// The instances are not known yet.
     #[error("no endpoints: the instances are not known yet")]
     Unknown,
+
+    /// The instances are not known, and the source says what keeps it from knowing them: a refused
+    /// password, a missing right, its own end. An [`Instancer`](crate::Instancer) goes on trying all
+    /// the same, since somebody may grant the right.
+    #[error("no endpoints: the instances cannot be known")]
+    SourceFailed {
+        /// What the [source](crate::Source::ready) says.
+        #[source]
+        why: Arc<Error>,
+    },
 
     /// The instances are known, and there are none.
     #[error("no endpoints: no instance is registered")]
@@ -81,7 +95,8 @@ pub enum NoEndpoints {
     },
 
     /// The endpointer, or an adapter over it, has ended without an endpoint, so there will be none:
-    /// it was stopped, its runtime has ended, or its task panicked.
+    /// it was stopped, its runtime has ended, its task panicked, or its source ended without an
+    /// instance.
     #[error("no endpoints: the endpointer or an adapter has ended")]
     Ended {
         /// What ended it.
@@ -91,6 +106,24 @@ pub enum NoEndpoints {
 }
 
 impl NoEndpoints {
+    /// Whether there may be endpoints later although nobody changes anything but the registry's
+    /// contents. `false` once the endpointer has ended, and if the source has
+    /// [failed](Self::SourceFailed) with an error that is not
+    /// [transient](crate::Error::is_transient).
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Ended { .. } => false,
+            Self::SourceFailed { why } => why.is_transient(),
+            Self::Unknown
+            | Self::Empty
+            | Self::Unreadable { .. }
+            | Self::FactoryPending { .. }
+            | Self::Invalidated { .. }
+            | Self::NoLane { .. }
+            | Self::Unhealthy { .. } => true,
+        }
+    }
+
     /// Why an adapter that leaves out the unhealthy ones of `all` endpoints has none left.
     pub(super) fn of_healthy<E>(all: &Endpoints<E>) -> Self {
         match all.non_empty() {

@@ -164,6 +164,10 @@ impl Source for Instancer {
     async fn ready(&self) -> Result<()> {
         self.ready().await
     }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble()
+    }
 }
 
 impl fmt::Debug for Instancer {

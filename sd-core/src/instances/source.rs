@@ -1,6 +1,11 @@
 //! Sources: anything that knows the instances of a service.
 
-use super::{event::Event, events::Events, source_ended::SourceEnded};
+use super::{
+    event::Event,
+    events::Events,
+    health::{Health, Trouble},
+    source_ended::SourceEnded,
+};
 use crate::registry::{Error, Result};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -45,6 +50,16 @@ pub trait Source: Send + Sync + 'static {
         first.map(|_| ()).map_err(|_| Error::Closed)
     }
 
+    /// What keeps the source from its first state, or from following its registry since. Does not
+    /// wait. `None` if nothing is known to. A source without a state mostly has nothing to say; an
+    /// [`Instancer`](crate::Instancer) has the error of its last attempt.
+    fn trouble(&self) -> Option<Trouble> {
+        match self.state()?.health() {
+            Health::Stale { why, .. } => Some(why.clone()),
+            Health::Live => None,
+        }
+    }
+
     /// Waits for a state for which `fits` returns `true`, beginning with the current one, and
     /// returns it. Waits without limit; `tokio::time::timeout` sets one. Cancellation safe.
     ///
@@ -74,6 +89,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     async fn ready(&self) -> Result<()> {
         (**self).ready().await
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        (**self).trouble()
     }
 }
 

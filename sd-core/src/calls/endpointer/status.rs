@@ -4,10 +4,10 @@ use super::endpoint_set::Address;
 use crate::{
     calls::factory::FactoryError,
     instances::Health,
-    registry::{ErrorChain, Escaped, Key},
+    registry::{Error, ErrorChain, Escaped, Key},
 };
 use imbl::OrdMap;
-use std::fmt;
+use std::{fmt, sync::Arc};
 use tokio::time::Instant;
 
 /// The status of an [`Endpointer`](crate::Endpointer), for logs and readiness probes, and to find
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 /// let endpointer = Endpointer::new(hello, parse);
 /// endpointer.ready().await?;
 ///
-/// let status = endpointer.status().borrow().clone();
+/// let status = endpointer.status().borrow();
 /// assert_eq!(status.to_string(), "0 endpoints for 1 instance, 1 failing");
 /// for (key, failure) in status.failures() {
 ///     println!("{key}: {failure}"); // /hello/a: no address: invalid socket address syntax ...
@@ -38,6 +38,9 @@ use tokio::time::Instant;
 pub struct EndpointerStatus {
     /// How many instances there are. `None` before the source's first event.
     pub instances: Option<usize>,
+    /// What keeps the source from its first event; see
+    /// [`NoEndpoints::SourceFailed`](crate::NoEndpoints::SourceFailed).
+    pub source_error: Option<Arc<Error>>,
     /// How many endpoints there are to pick from. Instances that have one address share one.
     pub endpoints: usize,
     /// For how many addresses a factory runs, or waits to be tried again.
@@ -84,14 +87,20 @@ impl EndpointerStatus {
             Some(Health::Live) | None => None,
         };
         counts(self) != counts(previous)
+            || self.source_error.is_some() != previous.source_error.is_some()
             || self.health.is_some() != previous.health.is_some()
             || stale_since(self) != stale_since(previous)
             || !self.failures.ptr_eq(&previous.failures)
     }
 
-    /// Whether [`Endpointer::ready`](crate::Endpointer::ready) returns at once.
+    /// Whether [`Endpointer::ready`](crate::Endpointer::ready) returns `Ok` at once.
     pub fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// Whether nobody need wait for it to become ready.
+    pub(super) fn has_failed(&self) -> bool {
+        self.source_error.is_some() || self.ended && self.instances.is_none()
     }
 }
 
@@ -103,6 +112,9 @@ impl fmt::Display for EndpointerStatus {
         match self.instances {
             Some(instances) => write!(f, " for {instances} instance{}", plural(instances))?,
             None => f.write_str(", the instances are not known yet")?,
+        }
+        if let Some(error) = &self.source_error {
+            write!(f, ": {}", ErrorChain(error))?;
         }
         let failing = self.failures.len();
         // What fails counts as making too.

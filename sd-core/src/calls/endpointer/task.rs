@@ -15,10 +15,10 @@ use crate::{
         run_queue::RunId,
     },
     instances::{Event, Events, Health, Source, Trouble},
-    registry::ErrorChain,
+    registry::{Error, ErrorChain, Result},
     support::{Panicked, Work},
 };
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -32,12 +32,16 @@ const BATCH: usize = 256;
 pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     events: Events,
     /// Kept until the end, as dropping it may stop it.
-    _source: Box<dyn Source>,
+    _source: Arc<dyn Source>,
+    /// The wait for its first event, until then or until it has failed.
+    source_ready: Option<BoxFuture<'static, Result<()>>>,
+    /// What keeps the source from its first event.
+    source_error: Option<Arc<Error>>,
     set: EndpointSet<E>,
     replacements: Arc<Replacements>,
     runs: FactoryRuns<E>,
     table: Arc<EndpointTable<E>>,
-    status: watch::Sender<EndpointerStatus>,
+    status: watch::Sender<Arc<EndpointerStatus>>,
     health: Option<Health>,
     /// How many entries the source cannot read.
     unreadable: usize,
@@ -57,17 +61,21 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
 
 impl<E: Send + Sync + 'static> EndpointerTask<E> {
     pub(super) fn new(
-        source: Box<dyn Source>,
+        source: Arc<dyn Source>,
         set: EndpointSet<E>,
         replacements: Arc<Replacements>,
         runs: FactoryRuns<E>,
         table: Arc<EndpointTable<E>>,
-        status: watch::Sender<EndpointerStatus>,
+        status: watch::Sender<Arc<EndpointerStatus>>,
         invalidate_after: Option<Duration>,
     ) -> Self {
+        let events = source.subscribe();
+        let waiting = source.clone();
         Self {
-            events: source.subscribe(),
+            events,
             _source: source,
+            source_ready: Some(async move { waiting.ready().await }.boxed()),
+            source_error: None,
             set,
             replacements,
             runs,
@@ -91,6 +99,12 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         let now = Instant::now();
         let Some(event) = event else {
             self.source_ended = true;
+            self.reason_changed |= self.endpoints == 0;
+            if self.set.instances().is_none() {
+                let ready = self.source_ready.take();
+                let ready = ready.and_then(|ready| ready.now_or_never());
+                self.on_source_ready(ready.unwrap_or(Err(Error::Closed)));
+            }
             // The source may have been dropped without a last, stale state.
             if let Some(health @ Health::Live) = &mut self.health {
                 *health = Health::Stale {
@@ -100,12 +114,22 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             }
             return;
         };
+        (self.source_ready, self.source_error) = (None, None);
         for abandoned in self.set.apply(event.instances(), now) {
             self.runs.abort(abandoned);
         }
         self.health = Some(event.health().clone());
         let unreadable = std::mem::replace(&mut self.unreadable, event.unreadable());
         self.reason_changed |= self.endpoints == 0 && self.unreadable != unreadable;
+    }
+
+    /// The source can say whether it will have a first event. If it will, that comes.
+    fn on_source_ready(&mut self, ready: Result<()>) {
+        self.source_ready = None;
+        if let Err(why) = ready {
+            self.source_error = Some(Arc::new(why));
+            self.reason_changed = true;
+        }
     }
 
     /// Starts the factories that are due and takes their results, until all others have to be
@@ -207,9 +231,15 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             _ => {}
         }
         match self.set.instances() {
-            None => NoEndpoints::Unknown,
+            None => match &self.source_error {
+                Some(why) => NoEndpoints::SourceFailed { why: why.clone() },
+                None => NoEndpoints::Unknown,
+            },
             Some(0) if self.unreadable > 0 => NoEndpoints::Unreadable {
                 entries: self.unreadable,
+            },
+            Some(0) if self.source_ended => NoEndpoints::Ended {
+                why: Arc::new(self.trouble()),
             },
             Some(0) => NoEndpoints::Empty,
             Some(instances) => {
@@ -220,11 +250,20 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         }
     }
 
+    /// Why the source has ended.
+    fn trouble(&self) -> Trouble {
+        match &self.health {
+            Some(Health::Stale { why, .. }) => why.clone(),
+            Some(Health::Live) | None => Trouble::Stopped,
+        }
+    }
+
     fn publish_status(&mut self) {
         let failing = self.set.failures().len();
         self.meters.set(self.endpoints, failing, self.invalidated);
-        let mut status = EndpointerStatus {
+        let status = EndpointerStatus {
             instances: self.set.instances(),
+            source_error: self.source_error.clone(),
             endpoints: self.endpoints,
             making: self.set.making(),
             health: self.health.clone(),
@@ -233,12 +272,9 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             ended: self.source_ended,
             failures: self.set.failures().clone(),
         };
-        self.status.send_if_modified(|published| {
-            let differs = status.differs_from(published);
-            // The old status is dropped outside of the channel's lock: its errors are foreign code.
-            std::mem::swap(published, &mut status);
-            differs
-        });
+        if status.differs_from(&self.status.borrow()) {
+            self.status.send_replace(Arc::new(status));
+        }
     }
 }
 
@@ -257,16 +293,24 @@ impl<E: Send + Sync + 'static> Work for EndpointerTask<E> {
             tokio::select! {
                 biased;
                 event = self.events.next(), if !self.source_ended => self.on_event(event),
+                ready = wait(&mut self.source_ready) => self.on_source_ready(ready),
                 Some(made) = self.runs.next() => self.on_made(made),
                 () = self.replacements.added() => self.set.replace_targets(Instant::now()),
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
-                else => std::future::pending().await,
             }
         }
     }
 
     fn panicked(&mut self, why: Panicked) {
         self.failure = Some(Trouble::Panicked { message: why.0 });
+    }
+}
+
+/// Waits for ever if there is nothing to wait for.
+async fn wait(future: &mut Option<BoxFuture<'static, Result<()>>>) -> Result<()> {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -283,10 +327,10 @@ impl<E: Send + Sync + 'static> Drop for EndpointerTask<E> {
             self.table
                 .set(TableContents::none(NoEndpoints::Ended { why }));
         }
-        self.status.send_modify(|status| {
-            status.health = Some(Health::Stale { since, why });
-            status.making = 0;
-            status.ended = true;
-        });
+        let mut status = EndpointerStatus::clone(&self.status.borrow());
+        status.health = Some(Health::Stale { since, why });
+        status.making = 0;
+        status.ended = true;
+        self.status.send_replace(Arc::new(status));
     }
 }
