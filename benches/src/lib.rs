@@ -10,6 +10,7 @@ mod builds;
 mod clock;
 mod instructions;
 mod measure;
+mod measures;
 mod output;
 mod picks;
 mod rounds;
@@ -18,6 +19,7 @@ mod statistics;
 mod table;
 
 pub use instructions::run_counted;
-pub use measure::{MEASURES, Measure, Measured, Options, measure};
+pub use measure::{Measure, Measured, Options};
+pub use measures::{MEASURES, measure};
 pub use output::{Format, Output};
 pub use table::{Cell, Table};

@@ -1,56 +1,14 @@
 //! What is measured: the floors, the balancers, and those of other toolkits.
 
-use super::floors;
-use crate::rounds::Work;
-use sd_core::{
-    Balancer, Endpoint, FixedEndpointer, Instance, Key, LeastLoaded, Outcome, PickContext, Random,
-    RoundRobin, Weighted, WeightedRandom,
+use super::{
+    candidate::{Candidate, DECAY, Floor, Kind, Picks},
+    floors,
 };
-use std::{hint::black_box, sync::Arc, time::Duration};
-
-/// The source of the endpoints of one candidate.
-pub(crate) type Source = Arc<FixedEndpointer<usize>>;
-
-/// Something that picks an endpoint for a call.
-#[derive(Clone, Copy)]
-pub(crate) struct Candidate {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    /// Prepares it to pick among the endpoints of a source. The result makes the picks of a
-    /// thread, and may be called for several threads.
-    pub(crate) prepare: fn(Source) -> Picks,
-}
-
-/// Makes the picks of a thread.
-pub(crate) type Picks = Box<dyn Fn() -> Work>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The least that a pick has to do, with this way of choosing.
-    Floor(Floor),
-    /// A balancer of the toolkit, beside the floor that it cannot beat.
-    Toolkit(Floor),
-    /// A balancer of another toolkit.
-    #[cfg(feature = "peers")]
-    Peer {
-        /// Whether several threads can share it.
-        is_shared: bool,
-    },
-}
-
-/// How a floor chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Floor {
-    /// By a counter that the thread has for itself.
-    Counter,
-    /// By a random number.
-    Draw,
-    /// By a random number, for a call whose latency is measured.
-    DrawAndClock,
-}
-
-/// How fast latencies are forgotten: as in Finagle.
-pub(super) const DECAY: Duration = Duration::from_secs(10);
+use sd_core::{
+    Balancer, ConsistentHash, LeastLoaded, Outcome, PickContext, Random, RoundRobin, Weighted,
+    WeightedRandom,
+};
+use std::{hint::black_box, sync::Arc};
 
 /// The balancer that the others are compared with, beside their floors.
 pub(crate) const REFERENCE: &str = "Random";
@@ -77,6 +35,12 @@ pub(crate) fn candidates() -> Vec<Candidate> {
         toolkit("WeightedRandom", Floor::Draw, |source| {
             picks(WeightedRandom::new(source))
         }),
+        toolkit("ConsistentHash", Floor::Counter, |source| {
+            picks(ConsistentHash::new(source))
+        }),
+        toolkit("ConsistentHash, bounded", Floor::Counter, |source| {
+            picks(ConsistentHash::builder(source).bounded_load(1.25).build())
+        }),
         toolkit("LeastLoaded", Floor::Draw, |source| {
             picks(LeastLoaded::new(source))
         }),
@@ -89,43 +53,16 @@ pub(crate) fn candidates() -> Vec<Candidate> {
     all
 }
 
-impl Kind {
-    pub(crate) fn is_shared(self) -> bool {
-        match self {
-            #[cfg(feature = "peers")]
-            Self::Peer { is_shared } => is_shared,
-            Self::Floor(_) | Self::Toolkit(_) => true,
-        }
-    }
-
-    pub(crate) fn floor(self) -> Option<Floor> {
-        match self {
-            Self::Toolkit(floor) => Some(floor),
-            _ => None,
-        }
-    }
-}
-
-/// Endpoints of different weights.
-pub(crate) fn source(endpoints: usize) -> Source {
-    Arc::new(FixedEndpointer::new((0..endpoints).map(endpoint)))
-}
-
-pub(crate) fn endpoint(n: usize) -> Endpoint<usize> {
-    let key = Key::new(format!("/services/hello/{n:05}")).expect("a key");
-    let address = format!("10.0.{}.{}:80", n / 256, n % 256);
-    let instance = Instance::new(key, address).with_weight(1 + n as u32 % 5);
-    Endpoint::new(instance, n)
-}
-
-/// A call is a pick and the report of its end.
+/// A call is a pick, for the next of many hash keys, and the report of its end.
 fn picks(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
     let balancer = Arc::new(balancer);
     Box::new(move || {
         let balancer = balancer.clone();
         Box::new(move |times| {
-            for _ in 0..times {
-                let picked = balancer.pick(black_box(&PickContext::new()));
+            for call in 0..times {
+                let key = call.to_ne_bytes();
+                let context = PickContext::new().with_hash_key(&key);
+                let picked = balancer.pick(black_box(&context));
                 let picked = picked.expect("there are endpoints");
                 black_box(picked.target());
                 picked.report(Outcome::Success);

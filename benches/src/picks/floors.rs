@@ -4,7 +4,7 @@
 //! dropped after the call. A pick that measures the latency also reads the clock, before and after
 //! the call. What remains above the floor is what a balancer costs.
 
-use super::candidates::{Candidate, Floor, Kind, Picks, Source};
+use super::candidate::{Candidate, Floor, Kind, Picks, Source};
 use arc_swap::ArcSwap;
 use sd_core::{Endpoint, EndpointSource};
 use std::{hint::black_box, sync::Arc};

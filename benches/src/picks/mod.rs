@@ -1,11 +1,13 @@
 //! Time and allocations of picks.
 
+mod candidate;
 mod candidates;
 mod floors;
 #[cfg(feature = "peers")]
 mod peers;
 
-pub(crate) use candidates::{Candidate, Kind, Source, candidates, endpoint, source};
+pub(crate) use candidate::{Candidate, Kind, Source, endpoint, source};
+pub(crate) use candidates::candidates;
 
 use crate::{
     measure::{Measured, Options},

@@ -2,7 +2,7 @@
 //!
 //! Only what one call needs of them is measured, on services that answer at once.
 
-use super::candidates::{Candidate, DECAY, Kind, Picks, Source};
+use super::candidate::{Candidate, DECAY, Kind, Picks, Source};
 use crate::rounds::Work;
 use futures::FutureExt;
 use sd_core::EndpointSource;

@@ -2,8 +2,8 @@
 
 use super::{
     endpoint::Endpoint,
+    indexes::{Indexes, Registered},
     no_endpoints::NoEndpoints,
-    table_index::{Indexes, Registered},
 };
 use arc_swap::{ArcSwap, Guard};
 use std::{fmt, ops::Deref, sync::Arc};
@@ -110,6 +110,16 @@ impl<E> Endpoints<E> {
     fn none(&self) -> NoEndpoints {
         let none = self.0.contents.none.clone();
         none.unwrap_or(NoEndpoints::Empty)
+    }
+
+    /// Why an adapter that leaves out the unhealthy ones of these has none left.
+    pub(super) fn none_healthy(&self) -> NoEndpoints {
+        match self.non_empty() {
+            Err(none) => none,
+            Ok(endpoints) => NoEndpoints::Unhealthy {
+                endpoints: endpoints.len(),
+            },
+        }
     }
 
     /// Whether too few of all endpoints are healthy, so that the table has the others as well.

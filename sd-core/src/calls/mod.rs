@@ -22,6 +22,7 @@ mod endpoint_table;
 mod endpointer;
 mod factory;
 mod host;
+mod indexes;
 mod load;
 pub(crate) mod meters;
 mod no_endpoints;

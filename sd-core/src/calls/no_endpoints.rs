@@ -1,6 +1,6 @@
 //! Why there is no endpoint to pick.
 
-use super::{endpoint_table::Endpoints, factory::FactoryError};
+use super::factory::FactoryError;
 use crate::{
     instances::Trouble,
     registry::{Error, Escaped},
@@ -121,16 +121,6 @@ impl NoEndpoints {
             | Self::Invalidated { .. }
             | Self::NoLane { .. }
             | Self::Unhealthy { .. } => true,
-        }
-    }
-
-    /// Why an adapter that leaves out the unhealthy ones of `all` endpoints has none left.
-    pub(super) fn of_healthy<E>(all: &Endpoints<E>) -> Self {
-        match all.non_empty() {
-            Err(none) => none,
-            Ok(endpoints) => Self::Unhealthy {
-                endpoints: endpoints.len(),
-            },
         }
     }
 }

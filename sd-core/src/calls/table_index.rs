@@ -1,16 +1,11 @@
 //! Indexes of a table: what a balancer derives from the endpoints so that a pick is quick.
 
-use super::{endpoint::Endpoint, endpoint_table::Endpoints};
-use crate::{registry::ErrorChain, support::catch};
-use std::{
-    any::Any,
-    fmt,
-    marker::PhantomData,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+use super::{
+    endpoint::Endpoint,
+    endpoint_table::Endpoints,
+    indexes::{BuildIndex, Builder, IndexId},
 };
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// What a balancer derives from each version of a table, such as an alias table or a hash ring.
 ///
@@ -76,19 +71,14 @@ pub struct TableIndex<E, I> {
     index: PhantomData<fn() -> I>,
 }
 
-/// Identifies a builder and what it built; never used twice.
-type IndexId = u64;
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-
 impl<E: 'static, I: Send + Sync + 'static> TableIndex<E, I> {
     /// An index that `build` makes from the endpoints of a table, of which there may be none. It
     /// must not panic: the panic is logged, and repeated by each pick.
     pub fn new(build: impl Fn(&[Arc<Endpoint<E>>]) -> I + Send + Sync + 'static) -> Self {
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let builder = Arc::new(Builder::new(build));
         Self {
-            builder: Arc::new(Builder { id, build }),
-            id,
+            id: builder.id(),
+            builder,
             index: PhantomData,
         }
     }
@@ -122,111 +112,6 @@ impl<E, I> fmt::Debug for TableIndex<E, I> {
     }
 }
 
-type AnyIndex = Box<dyn Any + Send + Sync>;
-
-trait BuildIndex<E>: Send + Sync {
-    fn id(&self) -> IndexId;
-
-    fn build(&self, endpoints: &[Arc<Endpoint<E>>]) -> AnyIndex;
-}
-
-struct Builder<F> {
-    id: IndexId,
-    build: F,
-}
-
-impl<E, I, F> BuildIndex<E> for Builder<F>
-where
-    I: Send + Sync + 'static,
-    F: Fn(&[Arc<Endpoint<E>>]) -> I + Send + Sync,
-{
-    fn id(&self) -> IndexId {
-        self.id
-    }
-
-    fn build(&self, endpoints: &[Arc<Endpoint<E>>]) -> AnyIndex {
-        Box::new((self.build)(endpoints))
-    }
-}
-
-/// The indexes of one version of a table: a list that only grows, read without a lock.
-#[derive(Default)]
-pub(super) struct Indexes(OnceLock<Box<IndexNode>>);
-
-struct IndexNode {
-    id: IndexId,
-    index: AnyIndex,
-    next: Indexes,
-}
-
-impl Indexes {
-    #[inline]
-    fn get<I: 'static>(&self, id: IndexId) -> Option<&I> {
-        let mut node = self.0.get()?;
-        // Mostly it is the first: few tables have several balancers.
-        while node.id != id {
-            node = node.next.0.get()?;
-        }
-        node.index.downcast_ref()
-    }
-
-    fn add(&self, id: IndexId, index: AnyIndex) {
-        let mut node = Box::new(IndexNode {
-            id,
-            index,
-            next: Self::default(),
-        });
-        let mut end = self;
-        while let Err(unused) = end.0.set(node) {
-            node = unused;
-            match end.0.get() {
-                Some(used) => end = &used.next,
-                None => return,
-            }
-        }
-    }
-}
-
-/// The builders of the balancers that read the tables of one source.
-pub(super) struct Registered<E>(Mutex<Vec<Weak<dyn BuildIndex<E>>>>);
-
-impl<E> Registered<E> {
-    fn add(&self, builder: &Arc<dyn BuildIndex<E>>) {
-        let mut builders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let added = Arc::downgrade(builder);
-        if !builders.iter().any(|one| Weak::ptr_eq(one, &added)) {
-            builders.push(added);
-        }
-    }
-
-    /// Builds the indexes of all balancers that still exist.
-    pub(super) fn build(&self, endpoints: &[Arc<Endpoint<E>>]) -> Indexes {
-        let indexes = Indexes::default();
-        // Built outside of the lock, since it is foreign code.
-        for builder in self.living() {
-            match catch(|| builder.build(endpoints)) {
-                Ok(index) => indexes.add(builder.id(), index),
-                Err(why) => {
-                    tracing::error!(why = %ErrorChain(&why), "the index of a balancer failed to be built");
-                }
-            }
-        }
-        indexes
-    }
-
-    fn living(&self) -> Vec<Arc<dyn BuildIndex<E>>> {
-        let mut builders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        builders.retain(|builder| builder.strong_count() > 0);
-        builders.iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-impl<E> Default for Registered<E> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +121,7 @@ mod tests {
         registry::Key,
         support::Log,
     };
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn endpoint(name: &str) -> Endpoint<()> {
         Endpoint::new(Instance::new(Key::new(name).unwrap(), name), ())

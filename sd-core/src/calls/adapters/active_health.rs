@@ -23,7 +23,6 @@ use crate::{
         endpoint_source::EndpointSource,
         endpoint_table::{Endpoints, TableContents},
         meters::HealthMeter,
-        no_endpoints::NoEndpoints,
     },
     support::{BackgroundTask, StatusReceiver},
 };
@@ -257,7 +256,7 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveHealthy {
         self.meter.set(status.unhealthy.len());
         status.in_panic = in_panic;
         self.publish(status);
-        let contents = TableContents::new(used, || NoEndpoints::of_healthy(endpoints));
+        let contents = TableContents::new(used, || endpoints.none_healthy());
         let contents = contents.with_panic(in_panic || endpoints.in_panic());
         (contents, None)
     }

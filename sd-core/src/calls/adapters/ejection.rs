@@ -18,7 +18,6 @@ use crate::{
         endpoint_source::EndpointSource,
         endpoint_table::{Endpoints, TableContents},
         meters::EjectionMeters,
-        no_endpoints::NoEndpoints,
     },
     registry::Escaped,
     support::StatusReceiver,
@@ -277,7 +276,7 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveEjection<E> {
             endpoints: present,
             in_panic,
         });
-        let contents = TableContents::new(used, || NoEndpoints::of_healthy(endpoints));
+        let contents = TableContents::new(used, || endpoints.none_healthy());
         let contents = contents.with_panic(in_panic || endpoints.in_panic());
         (contents, Some(again))
     }

@@ -8,7 +8,10 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use super::{failure_log::FailureLog, status::FactoryFailure};
+use super::{
+    failure_log::FailureLog,
+    status::{Address, FactoryFailure},
+};
 use crate::{
     calls::{
         endpoint::Endpoint,
@@ -21,7 +24,7 @@ use crate::{
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
 };
-pub(super) use address_slot::{Address, FactoryRules};
+pub(super) use address_slot::FactoryRules;
 use address_slot::{AddressSlot, Rank, Speaker};
 use imbl::OrdMap;
 use std::{

@@ -4,6 +4,7 @@ use crate::{
         balancer::{Balancer, RoundRobin},
         endpoint::Endpoint,
         endpointer::FixedEndpointer,
+        no_endpoints::NoEndpoints,
         observer::Outcome,
         pick::Pick,
     },

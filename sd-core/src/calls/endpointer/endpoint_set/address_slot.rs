@@ -4,6 +4,7 @@
 use crate::{
     calls::{
         endpoint::Endpoint,
+        endpointer::status::Address,
         run_queue::{QueuedRun, RunId},
     },
     instances::{Instance, Status},
@@ -12,9 +13,6 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What an endpoint is made for.
-pub(in crate::calls::endpointer) type Address = Arc<str>;
 
 /// When factories run.
 pub(in crate::calls::endpointer) struct FactoryRules {

@@ -1,0 +1,32 @@
+//! The measures by name.
+
+use crate::{builds, instructions, measure::Measure, picks, simulation};
+
+/// All measures, in the order in which they run.
+pub const MEASURES: [Measure; 4] = [
+    Measure {
+        name: "picks",
+        about: "time and allocations of a pick, beside its floor",
+        run: picks::run,
+    },
+    Measure {
+        name: "builds",
+        about: "time to build a table of endpoints and what a balancer derives from it",
+        run: builds::run,
+    },
+    Measure {
+        name: "instructions",
+        about: "instructions and locked memory accesses of a pick, counted by valgrind",
+        run: instructions::run,
+    },
+    Measure {
+        name: "simulation",
+        about: "latencies and failures with one slow, failing or new instance, in virtual time",
+        run: simulation::run,
+    },
+];
+
+/// The measure of this name.
+pub fn measure(name: &str) -> Option<&'static Measure> {
+    MEASURES.iter().find(|measure| measure.name == name)
+}
