@@ -168,7 +168,7 @@ mod tests {
         let mut queue = queue(5_000, begun);
         let mut now = begun;
         let mut started = Vec::new();
-        while queue.waiting.len() > 0 {
+        while !queue.waiting.is_empty() {
             started.push(start_all(&mut queue, now).len());
             if let Some(at) = queue.wake_at() {
                 assert!(at > now);
@@ -212,6 +212,6 @@ mod tests {
             most = most.max(under_way.len());
             now += COUNTED_FOR / 10;
         }
-        assert!(queue.len() == 0 && most <= 4 * LIMIT, "{most}");
+        assert!(queue.is_empty() && most <= 4 * LIMIT, "{most}");
     }
 }
