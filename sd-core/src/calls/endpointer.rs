@@ -42,12 +42,12 @@ use tokio::{sync::watch, time::timeout};
 /// - **Who speaks for an address.** Key, weight, status, zone and metadata of an endpoint are those
 ///   of one of its instances: serving with a weight before serving with weight 0 before draining,
 ///   then the one with the least key. If it goes, the next speaks, and the endpoint goes on.
-///   A factory can [ask](Factory::is_per_registration) to make another target when somebody
-///   registers at the address again.
 /// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
 ///   delays neither readers nor other addresses. After a failure it is retried with growing,
 ///   jittered pauses, and [`status`](Self::status) shows the failure. A caller whose target is dead
-///   [asks for another](crate::Endpoint::replace_target).
+///   [asks for another](crate::Endpoint::replace_target). Where targets belong to one registration,
+///   another is made when somebody registers at the address
+///   [again](Factory::is_per_registration).
 /// - **The table** holds the endpoints that are serving, in the order of their keys. If there are
 ///   none, it holds those of weight 0. If there are none of these either, it holds those that are
 ///   draining. Reading it takes no lock. A single change is applied at once; under continuous change,

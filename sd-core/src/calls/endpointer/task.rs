@@ -100,7 +100,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
         let Some(event) = event else {
             self.source_ended = true;
             self.reason_changed |= self.endpoints == 0;
-            if self.set.instances().is_none() {
+            if self.set.instances().is_none() && self.source_error.is_none() {
                 let ready = self.source_ready.take();
                 let ready = ready.and_then(|ready| ready.now_or_never());
                 self.on_source_ready(ready.unwrap_or(Err(Error::Closed)));

@@ -59,11 +59,12 @@ async fn ready_waits_until_every_instance_was_tried() {
     assert_eq!(endpointer.endpoints().len(), 2);
 }
 
-/// A source that cannot become ready before it is told its first state.
-struct Refused(Arc<Scripted>);
+/// A source that is not ready before it is told its first state: because of an error, or it says
+/// nothing.
+struct Unready(Arc<Scripted>, Option<Error>);
 
 #[crate::async_trait]
-impl Source for Refused {
+impl Source for Unready {
     fn subscribe(&self) -> Events {
         self.0.subscribe()
     }
@@ -73,9 +74,10 @@ impl Source for Refused {
     }
 
     async fn ready(&self) -> crate::registry::Result<()> {
-        match self.state() {
-            Some(_) => Ok(()),
-            None => Err(denied()),
+        match &self.1 {
+            _ if self.state().is_some() => Ok(()),
+            Some(error) => Err(error.clone()),
+            None => std::future::pending().await,
         }
     }
 }
@@ -87,7 +89,7 @@ fn is_denied(none: &NoEndpoints) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_cannot_know_the_instances_says_why() {
     let source = Scripted::new();
-    let endpointer = Endpointer::new(Refused(source.clone()), addresses());
+    let endpointer = Endpointer::new(Unready(source.clone(), Some(denied())), addresses());
     let refused = ready(&endpointer).await.unwrap_err();
     assert!(is_denied(&refused), "{refused:?}");
     let waited = endpointer.wait_for_endpoints().await.unwrap_err();
@@ -112,11 +114,17 @@ fn is_closed(ready: Result<(), NoEndpoints>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn ready_does_not_wait_for_a_source_that_is_gone() {
-    let source = Scripted::new();
-    let endpointer = Endpointer::new(source.clone(), addresses());
-    source.end();
-    assert!(is_closed(ready(&endpointer).await));
-    assert!(is_closed(endpointer.wait_for_endpoints().await));
+    let [source, silent] = [(); 2].map(|()| Scripted::new());
+    for endpointer in [
+        Endpointer::new(source.clone(), addresses()),
+        Endpointer::new(Unready(silent.clone(), None), addresses()),
+    ] {
+        source.end();
+        silent.end();
+        assert!(is_closed(ready(&endpointer).await));
+        let waited = timeout(Duration::from_secs(60), endpointer.wait_for_endpoints());
+        assert!(is_closed(waited.await.unwrap()));
+    }
 
     let endpointer = Endpointer::new(Scripted::new(), addresses());
     endpointer.stop().await;
