@@ -3,8 +3,8 @@
 use super::floors;
 use crate::rounds::Work;
 use sd_core::{
-    Balancer, Endpoint, FixedEndpointer, Instance, Key, LeastLoaded, Outcome, PickContext, Random,
-    RoundRobin, Weighted, WeightedRandom,
+    Balancer, ConsistentHash, Endpoint, FixedEndpointer, Instance, Key, LeastLoaded, Outcome,
+    PickContext, Random, RoundRobin, Weighted, WeightedRandom,
 };
 use std::{hint::black_box, sync::Arc, time::Duration};
 
@@ -52,6 +52,9 @@ pub(crate) enum Floor {
 /// How fast latencies are forgotten: as in Finagle.
 pub(super) const DECAY: Duration = Duration::from_secs(10);
 
+/// How much more than the mean an endpoint may have to do.
+const LOAD_FACTOR: f64 = 1.25;
+
 /// The balancer that the others are compared with, beside their floors.
 pub(crate) const REFERENCE: &str = "Random";
 
@@ -82,6 +85,16 @@ pub(crate) fn candidates() -> Vec<Candidate> {
         }),
         toolkit("LeastLoaded, peak EWMA", Floor::DrawAndClock, |source| {
             picks(LeastLoaded::builder(source).peak_ewma(DECAY).build())
+        }),
+        toolkit("ConsistentHash", Floor::Draw, |source| {
+            picks_by_key(ConsistentHash::new(source))
+        }),
+        toolkit("ConsistentHash, bounded", Floor::Draw, |source| {
+            picks_by_key(
+                ConsistentHash::builder(source)
+                    .bounded_load(LOAD_FACTOR)
+                    .build(),
+            )
         }),
     ];
     #[cfg(feature = "peers")]
@@ -125,11 +138,32 @@ fn picks(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
         let balancer = balancer.clone();
         Box::new(move |times| {
             for _ in 0..times {
-                let picked = balancer.pick(black_box(&PickContext::new()));
-                let picked = picked.expect("there are endpoints");
-                black_box(picked.target());
-                picked.report(Outcome::Success);
+                call(&*balancer, &PickContext::new());
             }
         })
     })
+}
+
+/// The same, where each call has another hash key.
+fn picks_by_key(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
+    let balancer = Arc::new(balancer);
+    Box::new(move || {
+        let balancer = balancer.clone();
+        let mut key = 0_u64;
+        Box::new(move |times| {
+            for _ in 0..times {
+                key += 1;
+                let key = key.to_le_bytes();
+                call(&*balancer, &PickContext::new().with_hash_key(&key));
+            }
+        })
+    })
+}
+
+#[inline]
+fn call(balancer: &impl Balancer<Target = usize>, context: &PickContext<'_>) {
+    let picked = balancer.pick(black_box(context));
+    let picked = picked.expect("there are endpoints");
+    black_box(picked.target());
+    picked.report(Outcome::Success);
 }
