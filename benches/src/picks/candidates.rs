@@ -10,6 +10,9 @@ use sd_core::{
 };
 use std::{hint::black_box, sync::Arc};
 
+/// How much more than the mean an endpoint may have to do.
+const LOAD_FACTOR: f64 = 1.25;
+
 /// The balancer that the others are compared with, beside their floors.
 pub(crate) const REFERENCE: &str = "Random";
 
@@ -35,17 +38,21 @@ pub(crate) fn candidates() -> Vec<Candidate> {
         toolkit("WeightedRandom", Floor::Draw, |source| {
             picks(WeightedRandom::new(source))
         }),
-        toolkit("ConsistentHash", Floor::Counter, |source| {
-            picks(ConsistentHash::new(source))
-        }),
-        toolkit("ConsistentHash, bounded", Floor::Counter, |source| {
-            picks(ConsistentHash::builder(source).bounded_load(1.25).build())
-        }),
         toolkit("LeastLoaded", Floor::Draw, |source| {
             picks(LeastLoaded::new(source))
         }),
         toolkit("LeastLoaded, peak EWMA", Floor::DrawAndClock, |source| {
             picks(LeastLoaded::builder(source).peak_ewma(DECAY).build())
+        }),
+        toolkit("ConsistentHash", Floor::Draw, |source| {
+            picks_by_key(ConsistentHash::new(source))
+        }),
+        toolkit("ConsistentHash, bounded", Floor::Draw, |source| {
+            picks_by_key(
+                ConsistentHash::builder(source)
+                    .bounded_load(LOAD_FACTOR)
+                    .build(),
+            )
         }),
     ];
     #[cfg(feature = "peers")]
@@ -53,20 +60,39 @@ pub(crate) fn candidates() -> Vec<Candidate> {
     all
 }
 
-/// A call is a pick, for the next of many hash keys, and the report of its end.
+/// A call is a pick and the report of its end.
 fn picks(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
     let balancer = Arc::new(balancer);
     Box::new(move || {
         let balancer = balancer.clone();
         Box::new(move |times| {
-            for call in 0..times {
-                let key = call.to_ne_bytes();
-                let context = PickContext::new().with_hash_key(&key);
-                let picked = balancer.pick(black_box(&context));
-                let picked = picked.expect("there are endpoints");
-                black_box(picked.target());
-                picked.report(Outcome::Success);
+            for _ in 0..times {
+                call(&*balancer, &PickContext::new());
             }
         })
     })
+}
+
+/// The same, where each call has another hash key.
+fn picks_by_key(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
+    let balancer = Arc::new(balancer);
+    Box::new(move || {
+        let balancer = balancer.clone();
+        let mut key = 0_u64;
+        Box::new(move |times| {
+            for _ in 0..times {
+                key += 1;
+                let key = key.to_le_bytes();
+                call(&*balancer, &PickContext::new().with_hash_key(&key));
+            }
+        })
+    })
+}
+
+#[inline]
+fn call(balancer: &impl Balancer<Target = usize>, context: &PickContext<'_>) {
+    let picked = balancer.pick(black_box(context));
+    let picked = picked.expect("there are endpoints");
+    black_box(picked.target());
+    picked.report(Outcome::Success);
 }

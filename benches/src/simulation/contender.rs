@@ -1,13 +1,15 @@
 //! Contenders: the balancers that are simulated.
 
 use sd_core::{
-    Balancer, Ejection, EndpointSource, FixedEndpointer, LeastLoaded, Random, RoundRobin,
-    SlowStart, Weighted, WeightedRandom,
+    Balancer, ConsistentHash, Ejection, EndpointSource, FixedEndpointer, LeastLoaded, Random,
+    RoundRobin, SlowStart, Weighted, WeightedRandom,
 };
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How fast latencies are forgotten: as in Finagle.
 const DECAY: Duration = Duration::from_secs(10);
+/// How much more than the mean an endpoint may have to do.
+const LOAD_FACTOR: f64 = 1.25;
 
 /// A balancer, and the adapters between it and the endpoints.
 #[derive(Clone, Copy)]
@@ -39,6 +41,17 @@ impl Contender {
         Box::new(LeastLoaded::builder(source).peak_ewma(DECAY).build())
     });
 
+    const CONSISTENT_HASH: Self = Self::new("ConsistentHash", |source| {
+        Box::new(ConsistentHash::new(source))
+    });
+    const BOUNDED: Self = Self::new("ConsistentHash, bounded", |source| {
+        Box::new(
+            ConsistentHash::builder(source)
+                .bounded_load(LOAD_FACTOR)
+                .build(),
+        )
+    });
+
     const fn new(name: &'static str, balancer: fn(BoxSource) -> BoxBalancer) -> Self {
         Self {
             name,
@@ -55,6 +68,8 @@ impl Contender {
             Self::RANDOM,
             Self::LEAST_LOADED,
             Self::PEAK_EWMA,
+            Self::CONSISTENT_HASH,
+            Self::BOUNDED,
         ];
         let adapted = [
             Self::ROUND_ROBIN,
@@ -63,6 +78,8 @@ impl Contender {
             Self::WEIGHTED_RANDOM,
             Self::LEAST_LOADED,
             Self::PEAK_EWMA,
+            Self::CONSISTENT_HASH,
+            Self::BOUNDED,
         ];
         alone
             .into_iter()
