@@ -118,3 +118,19 @@ fn who_announced_draining_may_go_at_once_for_whoever_was_cut_off() {
     let history = simulate(&plan);
     assert_eq!(history.violation(), None, "{plan}{history}");
 }
+
+/// Found by `./run simulate --seeds 3321..3322 --hours 0.17`: a client that panics while draining is
+/// announced. The provider deregisters again, and each call has its own limit.
+#[test]
+fn each_call_to_deregister_has_a_limit_of_its_own() {
+    let steps = [
+        (45_844, Action::Join(0)),
+        (301_216, Action::Reload(0, Reload::Drop)),
+        (373_791, Action::ProviderPanic(0)),
+        (386_909, Action::Fault(Fault::Begin(Outage::Freeze))),
+        (391_286, Action::Overtake(0)),
+    ];
+    let plan = Plan::of(3321, TEN_MINUTES, steps);
+    let history = simulate(&plan);
+    assert_eq!(history.violation(), None, "{plan}{history}");
+}
