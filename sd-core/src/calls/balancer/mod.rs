@@ -110,6 +110,24 @@ impl<B: Balancer + ?Sized> Balancer for Box<B> {
 /// next untried one in order.
 const DRAWS: usize = 8;
 
+/// The first of `choices`, indices into `endpoints`, that was not tried. If all were, the next one
+/// that was not, from the last choice on and around.
+#[inline]
+fn first_untried<'a, E>(
+    endpoints: &'a [Arc<Endpoint<E>>],
+    choices: impl Iterator<Item = usize>,
+    context: &PickContext<'_>,
+) -> &'a Arc<Endpoint<E>> {
+    let mut last = 0;
+    for choice in choices {
+        if !context.has_tried(&endpoints[choice]) {
+            return &endpoints[choice];
+        }
+        last = choice;
+    }
+    untried_from(endpoints, last, context)
+}
+
 /// The first endpoint that was not tried, from `start` on and around; the one at `start` if all
 /// were tried. `start` must be a valid index.
 #[inline]

@@ -1,12 +1,12 @@
 //! Random choice.
 
-use super::{Balancer, DRAWS, untried_from};
+use super::{Balancer, DRAWS, first_untried};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
     pick::{Pick, PickContext},
 };
-use std::sync::Arc;
+use std::iter::repeat_with;
 use tokio::sync::watch;
 
 /// Picks an endpoint at random, each with the same probability, whatever its weight.
@@ -43,14 +43,8 @@ impl<S: EndpointSource> Balancer for Random<S> {
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
         let table = self.source.endpoints();
         let endpoints = table.non_empty()?;
-        let mut drawn = 0;
-        for _ in 0..DRAWS {
-            drawn = fastrand::usize(..endpoints.len());
-            if !context.has_tried(&endpoints[drawn]) {
-                return Ok(Pick::new(Arc::clone(&endpoints[drawn])));
-            }
-        }
-        let picked = untried_from(endpoints, drawn, context);
+        let draws = repeat_with(|| fastrand::usize(..endpoints.len())).take(DRAWS);
+        let picked = first_untried(endpoints, draws, context);
         Ok(Pick::new(picked.clone()))
     }
 

@@ -4,7 +4,7 @@ mod schedule;
 mod slot_counts;
 mod slot_set;
 
-use super::{Balancer, turns::Turns, untried_from};
+use super::{Balancer, first_untried, turns::Turns};
 use crate::calls::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
@@ -104,14 +104,9 @@ impl<S: EndpointSource> Balancer for Weighted<S> {
         let endpoints = table.non_empty()?;
         let schedule = self.schedule.of(&table);
         let turn = self.turns.next();
-        let mut picked = 0;
-        for further in 0..=FURTHER_SLOTS {
-            picked = schedule.endpoint_at(turn.wrapping_add(further), endpoints.len());
-            if !context.has_tried(&endpoints[picked]) {
-                return Ok(Pick::new(Arc::clone(&endpoints[picked])));
-            }
-        }
-        let picked = untried_from(endpoints, picked, context);
+        let slots = (0..=FURTHER_SLOTS)
+            .map(|further| schedule.endpoint_at(turn.wrapping_add(further), endpoints.len()));
+        let picked = first_untried(endpoints, slots, context);
         Ok(Pick::new(picked.clone()))
     }
 

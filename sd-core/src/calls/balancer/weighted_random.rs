@@ -1,13 +1,13 @@
 //! Random choice by weight.
 
-use super::{Balancer, DRAWS, alias_table::AliasTable, untried_from};
+use super::{Balancer, DRAWS, alias_table::AliasTable, first_untried};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
     pick::{Pick, PickContext},
     table_index::TableIndex,
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, iter::repeat_with};
 use tokio::sync::watch;
 
 /// Picks an endpoint at random, with a probability in proportion to its
@@ -63,14 +63,8 @@ impl<S: EndpointSource> Balancer for WeightedRandom<S> {
         let table = self.source.endpoints();
         let endpoints = table.non_empty()?;
         let weights = self.weights.of(&table);
-        let mut drawn = 0;
-        for _ in 0..DRAWS {
-            drawn = weights.draw(fastrand::u64(..));
-            if !context.has_tried(&endpoints[drawn]) {
-                return Ok(Pick::new(Arc::clone(&endpoints[drawn])));
-            }
-        }
-        let picked = untried_from(endpoints, drawn, context);
+        let draws = repeat_with(|| weights.draw(fastrand::u64(..))).take(DRAWS);
+        let picked = first_untried(endpoints, draws, context);
         Ok(Pick::new(picked.clone()))
     }
 
@@ -94,6 +88,7 @@ mod tests {
         *,
     };
     use crate::calls::endpointer::FixedEndpointer;
+    use std::sync::Arc;
 
     const PICKS: u32 = 20_000;
 
