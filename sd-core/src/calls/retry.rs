@@ -18,9 +18,9 @@ use super::{
     observer::Outcome,
     pick::{Pick, PickContext},
 };
-use builder::Options;
+use builder::{Limit, Options};
 use call::RetriedCall;
-use std::{borrow::Borrow, fmt, future::Future, sync::Arc};
+use std::{borrow::Borrow, fmt, future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// Makes calls through a [`Balancer`], and repeats a failed call on another endpoint.
@@ -82,11 +82,36 @@ impl<B, Err> Retry<B, Err> {
         &self.balancer
     }
 
+    /// The same retry with another overall limit: all attempts and the pauses between them must end
+    /// by `deadline`. For calls whose callers say how long they will wait. It replaces the
+    /// [`timeout`](RetryBuilder::timeout) of this retry; its budget is shared.
+    ///
+    /// ```
+    /// # use sd_core::{Balancer, Retry, RetryError};
+    /// use tokio::time::Instant;
+    /// # struct Client;
+    /// # impl Client { async fn hello(&self) -> std::io::Result<String> { Ok("hello".into()) } }
+    ///
+    /// async fn hello(
+    ///     clients: &Retry<impl Balancer<Target = Client>, std::io::Error>,
+    ///     deadline: Instant,
+    /// ) -> Result<String, RetryError<std::io::Error>> {
+    ///     clients.until(deadline).call(async |client| client.hello().await).await
+    /// }
+    /// ```
+    pub fn until(&self, deadline: Instant) -> Retry<&B, Err> {
+        let mut options = self.options.clone();
+        options.limit = Limit::At(deadline);
+        Retry {
+            balancer: &self.balancer,
+            options,
+        }
+    }
+
     /// Makes a call. Runs `call` once for each attempt, with the endpoint picked for it. Endpoints
     /// that were not tried yet are preferred (the last 16 count as tried).
     ///
-    /// If there is no endpoint to pick, the attempt fails, and is retried like others, since there
-    /// may be one after the pause; it costs no budget. To wait for one, see
+    /// If there is no endpoint to pick, the call fails at once. To wait for one, see
     /// [`wait_for_endpoints`](RetryBuilder::wait_for_endpoints). The
     /// [outcome](RetryBuilder::outcome) of each attempt is reported to the observers of its
     /// endpoint.
@@ -217,16 +242,11 @@ impl<B, Err> Retry<B, Err> {
         Fut: Future<Output = Result<T, Err>>,
     {
         let mut call = RetriedCall::new(&self.options);
+        let mut longest_wait = self.options.wait_for_endpoints;
         loop {
-            let tried = call.tried(context);
-            let picked = self.pick(&context.with_tried(tried), call.deadline()).await;
-            let pick = match picked {
-                Ok(pick) => pick,
-                Err(none) => {
-                    call.failed(None, AttemptError::NoEndpoints(none)).await?;
-                    continue;
-                }
-            };
+            let context_now = context.with_tried(call.tried(context));
+            let picked = self.pick(&context_now, call.deadline(), &mut longest_wait);
+            let pick = picked.await.map_err(|none| call.has_no_endpoint(none))?;
             let (shared, attempt) = begin(pick);
             let pick: &Pick<B::Target> = shared.borrow();
             let error = match call.attempt(pick, attempt).await {
@@ -241,41 +261,47 @@ impl<B, Err> Retry<B, Err> {
             let instance = pick.instance().clone();
             // The endpoint is not needed during the pause.
             drop(shared);
-            call.add_tried(&instance, context);
-            call.failed(Some(instance), error).await?;
+            call.failed(instance, error, context).await?;
         }
     }
 
-    /// Picks an endpoint. Waits for one until `deadline`, if that was asked for.
+    /// Picks an endpoint. Waits for one until `deadline`, and no longer than `longest_wait`, which
+    /// it shortens.
     async fn pick(
         &self,
         context: &PickContext<'_>,
         deadline: Option<Instant>,
+        longest_wait: &mut Duration,
     ) -> Result<Pick<B::Target>, NoEndpoints>
     where
         B: Balancer,
     {
         let picked = self.balancer.pick(context);
-        if picked.is_ok() || !self.options.wait_for_endpoints {
+        if picked.is_ok() || longest_wait.is_zero() {
             return picked;
         }
+        let begun = Instant::now();
+        let wait_until = begun.checked_add(*longest_wait);
+        let until = deadline.into_iter().chain(wait_until).min();
         // Subscribed before the next pick, so that no change after it is missed.
         let mut versions = self.balancer.versions();
-        loop {
+        let picked = loop {
             let none = match self.balancer.pick(context) {
-                Err(NoEndpoints::Ended { why }) => return Err(NoEndpoints::Ended { why }),
+                Err(none @ NoEndpoints::Ended { .. }) => break Err(none),
                 Err(none) => none,
-                Ok(pick) => return Ok(pick),
+                Ok(pick) => break Ok(pick),
             };
             let changed = async { versions.changed().await.is_ok() };
-            let changed = match deadline {
-                Some(deadline) => timeout_at(deadline, changed).await.unwrap_or(false),
+            let changed = match until {
+                Some(until) => timeout_at(until, changed).await.unwrap_or(false),
                 None => changed.await,
             };
             if !changed {
-                return Err(none);
+                break Err(none);
             }
-        }
+        };
+        *longest_wait = longest_wait.saturating_sub(begun.elapsed());
+        picked
     }
 }
 
@@ -294,7 +320,7 @@ impl<B: fmt::Debug, Err> fmt::Debug for Retry<B, Err> {
             .field("balancer", &self.balancer)
             .field("max_attempts", &self.options.max_attempts)
             .field("per_try_timeout", &self.options.per_try_timeout)
-            .field("timeout", &self.options.timeout)
+            .field("limit", &self.options.limit)
             .field("budget", &self.options.budget)
             .finish_non_exhaustive()
     }

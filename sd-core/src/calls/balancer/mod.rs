@@ -80,6 +80,19 @@ pub trait Balancer: Send + Sync {
     fn versions(&self) -> watch::Receiver<u64>;
 }
 
+impl<B: Balancer + ?Sized> Balancer for &B {
+    type Target = B::Target;
+
+    #[inline]
+    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<B::Target>, NoEndpoints> {
+        (**self).pick(context)
+    }
+
+    fn versions(&self) -> watch::Receiver<u64> {
+        (**self).versions()
+    }
+}
+
 impl<B: Balancer + ?Sized> Balancer for Arc<B> {
     type Target = B::Target;
 

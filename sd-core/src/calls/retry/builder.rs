@@ -6,6 +6,7 @@ use crate::{
     support::Backoff,
 };
 use std::{fmt, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// The options of a [`Retry`], see there for an example.
 #[must_use = "nothing happens before `build`"]
@@ -18,13 +19,15 @@ impl<B, Err> RetryBuilder<B, Err> {
             options: Options {
                 max_attempts: 3,
                 per_try_timeout: None,
-                timeout: Some(Duration::from_secs(10)),
+                limit: Limit::After(Duration::from_secs(10)),
                 backoff: Backoff::new(Duration::from_millis(25), Duration::from_secs(1)),
                 budget: Some(Arc::default()),
                 retry_if: None,
+                retry_after: None,
+                not_sent: None,
                 retry_timeouts: false,
                 end_when_removed: false,
-                wait_for_endpoints: false,
+                wait_for_endpoints: Duration::ZERO,
                 outcome: None,
             },
         })
@@ -49,14 +52,14 @@ impl<B, Err> RetryBuilder<B, Err> {
     /// [Linkerd](https://linkerd.io/2/features/retries-and-timeouts/), so that every call ends: an
     /// instance that went away without closing its connections never answers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.0.options.timeout = Some(timeout);
+        self.0.options.limit = Limit::After(timeout);
         self
     }
 
     /// No overall limit. A call may then last for ever, unless each attempt has a limit
     /// ([`per_try_timeout`](Self::per_try_timeout), or one of the call's own).
     pub fn without_timeout(mut self) -> Self {
-        self.0.options.timeout = None;
+        self.0.options.limit = Limit::None;
         self
     }
 
@@ -89,6 +92,42 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
+    /// The errors which prove that the endpoint was not reached, such as a refused connection.
+    /// Default: none is known to.
+    ///
+    /// Another endpoint is then called without a pause, it costs no [budget](Self::budget), since
+    /// nobody was given work, and is not counted as an attempt until all endpoints were tried, or
+    /// sixteen of them: a call does not fail because its first picks fell on hosts that have just
+    /// died. [`retry_if`](Self::retry_if) is not asked.
+    ///
+    /// ```
+    /// # use sd_core::{Balancer, Retry};
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// # fn files<B: Balancer>(balancer: B) -> Retry<B, Error> {
+    /// Retry::builder(balancer)
+    ///     .not_sent(|error: &Error| error.kind() == ErrorKind::ConnectionRefused)
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn not_sent(mut self, proves: impl Fn(&Err) -> bool + Send + Sync + 'static) -> Self {
+        self.0.options.not_sent = Some(Arc::new(proves));
+        self
+    }
+
+    /// How long the endpoint asks to wait before the call is made again, if the error says so:
+    /// gRPC's [pushback], HTTP's `Retry-After`. It replaces the pause of the
+    /// [backoff](Self::backoff). Default: none says so.
+    ///
+    /// [pushback]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+    pub fn retry_after(
+        mut self,
+        pause: impl Fn(&Err) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        self.0.options.retry_after = Some(Arc::new(pause));
+        self
+    }
+
     /// Whether to retry an attempt that was dropped before it was answered: it took longer than
     /// [`per_try_timeout`](Self::per_try_timeout), or its [instance was
     /// removed](Self::end_when_removed). It may have been executed. Default: no.
@@ -111,17 +150,16 @@ impl<B, Err> RetryBuilder<B, Err> {
         self
     }
 
-    /// Whether a call waits until there is an endpoint, for as long as its [overall
-    /// limit](Self::timeout) allows; without one, for ever. gRPC calls this [wait for ready]. The
-    /// wait counts as no attempt, and costs nothing while nothing changes. It ends early if there
-    /// will be no endpoint ([`NoEndpoints::Ended`](crate::NoEndpoints::Ended)).
+    /// How long a call waits for an endpoint while there is none to pick, within its [overall
+    /// limit](Self::timeout). gRPC calls this [wait for ready]. All waits of a call count together.
+    /// A wait is no attempt, and costs nothing while nothing changes. It ends early if there will be
+    /// no endpoint ([`NoEndpoints::Ended`](crate::NoEndpoints::Ended)).
     ///
-    /// Default: no. An attempt without an endpoint then fails at once, and is retried after a pause
-    /// as others are.
+    /// Default: zero. A call for which there is no endpoint fails at once.
     ///
     /// [wait for ready]: https://grpc.io/docs/guides/wait-for-ready/
-    pub fn wait_for_endpoints(mut self, wait: bool) -> Self {
-        self.0.options.wait_for_endpoints = wait;
+    pub fn wait_for_endpoints(mut self, longest: Duration) -> Self {
+        self.0.options.wait_for_endpoints = longest;
         self
     }
 
@@ -170,18 +208,29 @@ impl<B: fmt::Debug, Err> fmt::Debug for RetryBuilder<B, Err> {
 pub(super) struct Options<Err> {
     pub(super) max_attempts: u32,
     pub(super) per_try_timeout: Option<Duration>,
-    pub(super) timeout: Option<Duration>,
+    pub(super) limit: Limit,
     pub(super) backoff: Backoff,
     pub(super) budget: Option<Arc<RetryBudget>>,
     pub(super) retry_if: Option<Judge<Err, bool>>,
+    pub(super) retry_after: Option<Judge<Err, Option<Duration>>>,
+    pub(super) not_sent: Option<Judge<Err, bool>>,
     pub(super) retry_timeouts: bool,
     pub(super) end_when_removed: bool,
-    pub(super) wait_for_endpoints: bool,
+    pub(super) wait_for_endpoints: Duration,
     pub(super) outcome: Option<Judge<Err, Outcome>>,
 }
 
+/// When all attempts must have ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Limit {
+    None,
+    /// After the call began.
+    After(Duration),
+    At(Instant),
+}
+
 /// What the caller says about an error.
-type Judge<Err, T> = Arc<dyn Fn(&Err) -> T + Send + Sync>;
+pub(super) type Judge<Err, T> = Arc<dyn Fn(&Err) -> T + Send + Sync>;
 
 impl<Err> Clone for Options<Err> {
     fn clone(&self) -> Self {
@@ -189,6 +238,8 @@ impl<Err> Clone for Options<Err> {
             backoff: self.backoff.clone(),
             budget: self.budget.clone(),
             retry_if: self.retry_if.clone(),
+            retry_after: self.retry_after.clone(),
+            not_sent: self.not_sent.clone(),
             outcome: self.outcome.clone(),
             ..*self
         }

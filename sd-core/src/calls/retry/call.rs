@@ -2,11 +2,13 @@
 
 use super::{
     attempts::{AttemptError, Attempts},
-    builder::Options,
+    builder::{Judge, Limit, Options},
     error::{RetryError, StopReason},
 };
 use crate::{
-    calls::{endpoint::Endpoint, meters, observer::Outcome, pick::PickContext},
+    calls::{
+        endpoint::Endpoint, meters, no_endpoints::NoEndpoints, observer::Outcome, pick::PickContext,
+    },
     instances::Instance,
     support::Backoff,
 };
@@ -22,8 +24,8 @@ pub(super) struct RetriedCall<'a, Err> {
     /// When the last attempt must have ended.
     deadline: Option<Instant>,
     attempts: Attempts<Err>,
-    /// Whether any attempt had an endpoint to call.
-    was_sent: bool,
+    /// How many of them count towards the maximum.
+    counted: u32,
     tried: Vec<Arc<Instance>>,
     backoff: Option<Backoff>,
 }
@@ -35,11 +37,13 @@ impl<'a, Err> RetriedCall<'a, Err> {
     pub(super) fn new(options: &'a Options<Err>) -> Self {
         Self {
             options,
-            deadline: options
-                .timeout
-                .and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: match options.limit {
+                Limit::None => None,
+                Limit::After(timeout) => Instant::now().checked_add(timeout),
+                Limit::At(deadline) => Some(deadline),
+            },
             attempts: Attempts::new(),
-            was_sent: false,
+            counted: 0,
             tried: Vec::new(),
             backoff: None,
         }
@@ -109,20 +113,24 @@ impl<'a, Err> RetriedCall<'a, Err> {
         }
     }
 
-    pub(super) fn add_tried(&mut self, instance: &Arc<Instance>, context: &PickContext<'_>) {
+    /// Adds a tried instance. Returns whether all instances had been tried before, or as many as a
+    /// pick avoids.
+    fn add_tried(&mut self, instance: &Arc<Instance>, context: &PickContext<'_>) -> bool {
         if self.tried.is_empty() {
             let newest = context.tried.len().saturating_sub(MOST_TRIED);
             self.tried.extend_from_slice(&context.tried[newest..]);
         }
         let again = |tried: &Arc<Instance>| tried.address() == instance.address();
-        if self.tried.iter().any(again) {
+        let again = self.tried.iter().any(again);
+        let full = self.tried.len() == MOST_TRIED;
+        if again {
             // All were tried, so another round begins. It contains only this endpoint so far.
             self.tried.clear();
-        }
-        if self.tried.len() == MOST_TRIED {
+        } else if full {
             self.tried.remove(0);
         }
         self.tried.push(instance.clone());
+        again || full
     }
 
     pub(super) fn succeeded(&self) {
@@ -131,49 +139,61 @@ impl<'a, Err> RetriedCall<'a, Err> {
         }
     }
 
+    /// The error of the whole call, since there is no endpoint to call.
+    pub(super) fn has_no_endpoint(&mut self, none: NoEndpoints) -> RetryError<Err> {
+        self.attempts.add(None, AttemptError::NoEndpoints(none));
+        self.stopped(StopReason::NoEndpoints)
+    }
+
     /// Adds a failed attempt, and pauses before the next one.
     ///
     /// # Errors
     /// The error of the whole call, if there is no next one.
     pub(super) async fn failed(
         &mut self,
-        instance: Option<Arc<Instance>>,
+        instance: Arc<Instance>,
         error: AttemptError<Err>,
+        context: &PickContext<'_>,
     ) -> Result<(), RetryError<Err>> {
-        let retryable = match &error {
-            AttemptError::Failed(error) => {
-                let retry_if = self.options.retry_if.as_ref();
-                retry_if.is_none_or(|retry_if| retry_if(error))
-            }
-            AttemptError::TimedOut { .. } | AttemptError::Removed => self.options.retry_timeouts,
-            AttemptError::NoEndpoints(_) => true,
-        };
-        let sent = instance.is_some();
-        self.was_sent |= sent;
-        self.attempts.add(instance, error);
-        let stop_reason = match self.pause_before_next(retryable, sent) {
-            Ok(pause) => {
-                meters::retried();
-                if pause.is_zero() {
-                    // Without a pause, the loop of attempts would keep its thread to itself.
-                    yield_now().await;
-                } else {
-                    sleep(pause).await;
-                }
-                return Ok(());
-            }
-            Err(stop_reason) => stop_reason,
-        };
+        let tried_all = self.add_tried(&instance, context);
+        let next = self.next_attempt(&error, tried_all);
+        self.attempts.add(Some(instance), error);
+        let pause = next.map_err(|reason| self.stopped(reason))?;
+        meters::retried();
+        if pause.is_zero() {
+            // Without a pause, the loop of attempts would keep its thread to itself.
+            yield_now().await;
+        } else {
+            sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    fn stopped(&mut self, stop_reason: StopReason) -> RetryError<Err> {
         meters::call_failed(stop_reason.label());
-        Err(RetryError {
+        RetryError {
             attempts: std::mem::replace(&mut self.attempts, Attempts::new()),
             stop_reason,
-        })
+        }
     }
 
     /// The pause before the next attempt, or why there is none.
-    fn pause_before_next(&mut self, retryable: bool, sent: bool) -> Result<Duration, StopReason> {
-        let budget = self.options.budget.as_ref().filter(|_| sent);
+    fn next_attempt(
+        &mut self,
+        error: &AttemptError<Err>,
+        tried_all: bool,
+    ) -> Result<Duration, StopReason> {
+        let options = self.options;
+        let judged = |judge: &Option<Judge<Err, bool>>, default| match (error, judge) {
+            (AttemptError::Failed(error), Some(judge)) => judge(error),
+            _ => default,
+        };
+        let not_sent = judged(&options.not_sent, false);
+        let retryable = match error {
+            AttemptError::TimedOut { .. } | AttemptError::Removed => options.retry_timeouts,
+            _ => not_sent || judged(&options.retry_if, true),
+        };
+        let budget = options.budget.as_ref().filter(|_| !not_sent);
         // An error that is not retried says nothing about the backend's health.
         if let Some(budget) = budget.filter(|_| retryable) {
             budget.failed();
@@ -181,32 +201,32 @@ impl<'a, Err> RetriedCall<'a, Err> {
         let now = Instant::now();
         let left = self.deadline.map(|at| at.saturating_duration_since(now));
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(self.used_up(StopReason::TimedOut));
+            return Err(StopReason::TimedOut);
         }
         if !retryable {
             return Err(StopReason::NotRetryable);
         }
-        if self.attempts.made() >= self.options.max_attempts {
-            return Err(self.used_up(StopReason::AttemptsUsedUp));
+        if not_sent && !tried_all {
+            return Ok(Duration::ZERO);
         }
-        let options = self.options;
-        let backoff = self.backoff.get_or_insert_with(|| options.backoff.clone());
-        let pause = backoff.next_delay();
+        self.counted = self.counted.saturating_add(1);
+        if self.counted >= options.max_attempts {
+            return Err(StopReason::AttemptsUsedUp);
+        }
+        let asked = match (error, &options.retry_after) {
+            (AttemptError::Failed(error), Some(retry_after)) => retry_after(error),
+            _ => None,
+        };
+        let pause = asked.unwrap_or_else(|| {
+            let backoff = self.backoff.get_or_insert_with(|| options.backoff.clone());
+            backoff.next_delay()
+        });
         if left.is_some_and(|left| left <= pause) {
-            return Err(self.used_up(StopReason::TimedOut));
+            return Err(StopReason::TimedOut);
         }
         if budget.is_some_and(|budget| !budget.try_retry()) {
             return Err(StopReason::BudgetSpent);
         }
         Ok(pause)
-    }
-
-    /// Attempts or time are used up. Without an endpoint in all of them, that is the reason.
-    fn used_up(&self, reason: StopReason) -> StopReason {
-        if self.was_sent {
-            reason
-        } else {
-            StopReason::NoEndpoints
-        }
     }
 }

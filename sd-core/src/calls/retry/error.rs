@@ -19,10 +19,9 @@ use std::{error::Error as StdError, fmt};
 /// let retry = Retry::<_, io::Error>::new(RoundRobin::new(nobody));
 /// let error = retry.call(async |_| Ok(())).await.unwrap_err();
 /// assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
-/// assert_eq!(error.attempts_made(), 3);
 /// assert_eq!(
 ///     error.to_string(),
-///     "3 attempts failed: no endpoints: no instance is registered"
+///     "1 attempt failed: no endpoints: no instance is registered"
 /// );
 /// assert!(error.into_last().is_none(), "the call was never made");
 /// # }
@@ -39,7 +38,8 @@ pub struct RetryError<Err> {
 pub enum StopReason {
     /// The maximum number of attempts was made.
     AttemptsUsedUp,
-    /// The attempts or the time are used up, and no attempt had an endpoint to call.
+    /// There was no endpoint to call, also not after the wait for
+    /// [endpoints](crate::RetryBuilder::wait_for_endpoints).
     NoEndpoints,
     /// The time for all attempts is over, or would be over after the next pause.
     TimedOut,

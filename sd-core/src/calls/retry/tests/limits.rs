@@ -108,7 +108,7 @@ async fn refusals_and_missing_endpoints_cost_no_budget() {
     let budget = Arc::new(RetryBudget::new(2, 0.5));
     let none = builder([]).budget(budget.clone()).build();
     let error = none.call(async |_| Ok(())).await.unwrap_err();
-    assert_eq!(error.attempts().len(), 3);
+    assert_eq!(error.attempts().len(), 1);
     let refusing = builder(["a"])
         .budget(budget.clone())
         .retry_if(|_| false)
@@ -211,18 +211,11 @@ async fn every_call_ends_unless_that_is_turned_off() {
 
 #[tokio::test]
 async fn without_a_pause_others_get_their_turn_all_the_same() {
-    let source = fixed([]);
-    let retry = Retry::builder(RoundRobin::new(source.clone()))
+    let retry = builder(["a"])
         .max_attempts(10_000)
         .without_budget()
         .backoff(Duration::ZERO, Duration::ZERO)
         .build();
-    tokio::spawn({
-        let source = source.clone();
-        async move { source.set([endpoint("a")]) }
-    });
-    retry.call(async |_| Ok::<_, io::Error>(())).await.unwrap();
-
     let up = Arc::new(AtomicBool::new(false));
     tokio::spawn({
         let up = up.clone();
@@ -276,4 +269,78 @@ async fn a_call_ends_with_its_instance_on_request() {
         error.unwrap_err().to_string(),
         "1 attempt failed (timed out): a:80: no answer within 10s"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_the_deadline_of_its_caller() {
+    let retry = builder(["a"]).timeout(Duration::from_secs(9)).build();
+    let begun = Instant::now();
+    let retry = retry.until(begun + Duration::from_secs(2));
+    let call = retry.call(async |_| std::future::pending::<Result<(), _>>().await);
+    let error = call.await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+    assert_eq!(error.stop_reason(), StopReason::TimedOut);
+    let late = retry.call(async |_| std::future::pending::<Result<(), _>>().await);
+    let error = late.await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+    assert_eq!(error.stop_reason(), StopReason::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_goes_to_another_endpoint_at_once_and_costs_nothing() {
+    let names: Vec<_> = (0..12).map(|n| format!("e{n}")).collect();
+    let source = Arc::new(FixedEndpointer::new(
+        names.iter().map(|name| endpoint(name)),
+    ));
+    let budget = Arc::new(RetryBudget::new(1, 0.0).with_min_retries_per_sec(0));
+    let retry = Retry::builder(RoundRobin::new(source))
+        .max_attempts(1)
+        .budget(budget.clone())
+        .retry_if(|_| false)
+        .not_sent(|_: &io::Error| true)
+        .build();
+    let called = Called::default();
+    let begun = Instant::now();
+    let answer = retry.call(async |endpoint| {
+        called.add(&endpoint);
+        if called.count() < 12 {
+            Err(refused())
+        } else {
+            Ok(7)
+        }
+    });
+    assert_eq!(answer.await.unwrap(), 7);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(budget.tokens(), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_is_reached_each_round_counts_as_an_attempt() {
+    let retry = builder(["a", "b", "c"]).max_attempts(3).without_budget();
+    let retry = retry.not_sent(|_| true).build();
+    let begun = Instant::now();
+    let error = retry.call(async |_| Err::<(), _>(refused())).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.stop_reason(), StopReason::AttemptsUsedUp);
+    // A pause is made before each further round.
+    assert_eq!(error.attempts_made(), 3 * 3 + 1);
+    let pauses = Duration::from_millis(12 + 25)..=Duration::from_millis(25 + 50 + 2);
+    assert!(pauses.contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_may_say_when_to_try_again() {
+    let retry = builder(["a"]).retry_after(|_| Some(Duration::from_secs(3)));
+    let retry = retry.build();
+    let begun = Instant::now();
+    let error = retry.call(async |_| Err::<(), _>(refused())).await;
+    assert_eq!(begun.elapsed().as_secs(), 6);
+    assert_eq!(error.unwrap_err().stop_reason(), StopReason::AttemptsUsedUp);
+
+    // After the deadline is never.
+    let begun = Instant::now();
+    let in_time = retry.until(begun + Duration::from_secs(2));
+    let error = in_time.call(async |_| Err::<(), _>(refused())).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(error.unwrap_err().stop_reason(), StopReason::TimedOut);
 }

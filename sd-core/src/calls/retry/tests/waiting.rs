@@ -4,37 +4,20 @@ use super::*;
 use crate::instances::Trouble;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-#[tokio::test(start_paused = true)]
-async fn endpoints_that_come_in_time_are_called() {
-    let source = fixed([]);
-    let retry = Retry::<_, io::Error>::builder(RoundRobin::new(source.clone()))
-        .max_attempts(u32::MAX)
-        .timeout(Duration::from_secs(30))
-        .build();
-    let call = tokio::spawn(async move { retry.call(async |_| Ok(7)).await });
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    source.set([endpoint("a")]);
-    assert_eq!(call.await.unwrap().unwrap(), 7);
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn no_endpoints_is_the_reason_if_there_never_were_any() {
-    let retry = builder([]).build();
+async fn a_call_without_endpoints_fails_at_once() {
+    let retry = builder([]).max_attempts(u32::MAX).build();
+    let begun = Instant::now();
     let error = retry.call(async |_| Ok(())).await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
+    assert_eq!(error.attempts_made(), 1);
     let source = error.source().unwrap().downcast_ref::<NoEndpoints>();
     assert!(matches!(source, Some(NoEndpoints::Empty)));
     assert!(error.into_last().is_none());
 }
-
-#[tokio::test(start_paused = true)]
-async fn that_there_never_were_endpoints_is_the_reason_when_time_is_over_too() {
-    let retry = builder([]).max_attempts(u32::MAX).build();
-    let error = retry.call(async |_| Ok(())).await.unwrap_err();
-    assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Counts the picks.
 struct Counted(RoundRobin<Fixed>, AtomicU32);
@@ -57,7 +40,7 @@ fn waiting() -> (RetryBuilder<Arc<Counted>, io::Error>, Fixed, Arc<Counted>) {
     let source = fixed([]);
     let counted = Counted(RoundRobin::new(source.clone()), AtomicU32::new(0));
     let balancer = Arc::new(counted);
-    let retry = Retry::builder(balancer.clone()).wait_for_endpoints(true);
+    let retry = Retry::builder(balancer.clone()).wait_for_endpoints(Duration::MAX);
     (retry, source, balancer)
 }
 
@@ -130,7 +113,7 @@ async fn nobody_waits_for_endpoints_that_will_never_come() {
     let call = tokio::time::timeout(HOUR, call);
     let error = call.await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
-    assert_eq!(error.attempts_made(), 3);
+    assert_eq!(error.attempts_made(), 1);
 
     /// Its source is gone.
     struct Closed;
@@ -144,8 +127,27 @@ async fn nobody_waits_for_endpoints_that_will_never_come() {
         }
     }
     let retry = Retry::<_, io::Error>::builder(Closed)
-        .wait_for_endpoints(true)
+        .wait_for_endpoints(Duration::MAX)
         .without_timeout();
     let error = retry.build().call(async |_| Ok(())).await.unwrap_err();
-    assert_eq!(error.attempts_made(), 3);
+    assert_eq!(error.attempts_made(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_waits_of_a_call_have_one_limit() {
+    let (retry, source, _) = waiting();
+    let retry = retry.wait_for_endpoints(Duration::from_secs(4)).build();
+    let begun = Instant::now();
+    let appears = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        source.set([endpoint("a")]);
+    };
+    let call = retry.call(async |_| {
+        source.set([]);
+        Err::<(), _>(refused())
+    });
+    let error = tokio::join!(appears, call).1.unwrap_err();
+    assert_eq!(error.stop_reason(), StopReason::NoEndpoints);
+    assert_eq!(error.attempts_made(), 2);
+    assert_eq!(begun.elapsed().as_secs(), 4);
 }
