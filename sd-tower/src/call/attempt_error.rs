@@ -1,0 +1,105 @@
+//! Why one attempt of a call has failed.
+
+use super::nothing_executed::nothing_executed;
+use sd_core::{BoxError, Outcome};
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// Why one attempt of a call has failed.
+///
+/// It is in the chain of sources of the call's error, below the
+/// [`RetryError`](sd_core::RetryError) that lists all attempts.
+#[derive(Debug)]
+pub struct AttemptError {
+    fault: Fault,
+    pub(super) outcome: Outcome,
+    pub(super) nothing_executed: bool,
+    pub(super) may_retry: bool,
+    pub(super) retry_after: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Fault {
+    /// There was no answer.
+    Broken(BoxError),
+    /// There was no answer within this time of the end of the request.
+    NoAnswer(Duration),
+    /// The answer is one that is tried again. It was kept, to be handed on if no other one comes.
+    Answered(String),
+}
+
+impl AttemptError {
+    /// The attempt broke off. `can_replay`: the request can be sent again.
+    pub(super) fn broken(error: BoxError, can_replay: bool, is_idempotent: bool) -> Self {
+        let not_executed = nothing_executed(&*error);
+        Self {
+            outcome: Outcome::Failure,
+            nothing_executed: not_executed && can_replay,
+            may_retry: can_replay && (not_executed || is_idempotent),
+            retry_after: None,
+            fault: Fault::Broken(error),
+        }
+    }
+
+    pub(super) fn no_answer(after: Duration, may_retry: bool) -> Self {
+        Self {
+            outcome: Outcome::TimedOut,
+            nothing_executed: false,
+            may_retry,
+            retry_after: None,
+            fault: Fault::NoAnswer(after),
+        }
+    }
+
+    /// An answer that is tried again.
+    pub(super) fn answered(text: String, outcome: Outcome, retry_after: Option<Duration>) -> Self {
+        Self {
+            outcome,
+            nothing_executed: false,
+            may_retry: true,
+            retry_after,
+            fault: Fault::Answered(text),
+        }
+    }
+
+    /// Whether it [proves](crate::nothing_executed) that nothing was executed.
+    pub fn nothing_executed(&self) -> bool {
+        self.nothing_executed
+    }
+
+    /// Whether there was no answer in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.fault, Fault::NoAnswer(_))
+    }
+
+    /// Whether a response was kept.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self.fault, Fault::Answered(_))
+    }
+
+    /// What broke the attempt off.
+    pub(crate) fn broken_by(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        match &self.fault {
+            Fault::Broken(error) => Some(&**error),
+            Fault::NoAnswer(_) | Fault::Answered(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fault {
+            Fault::Broken(error) => write!(f, "{}", sd_core::ErrorChain(&**error)),
+            Fault::NoAnswer(after) => write!(f, "no answer within {after:?}"),
+            Fault::Answered(text) => f.write_str(text),
+        }
+    }
+}
+
+impl StdError for AttemptError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.fault {
+            Fault::Broken(error) => Some(&**error),
+            Fault::NoAnswer(_) | Fault::Answered(_) => None,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Calls through a balancer.
+
+use super::{
+    attempt_error::AttemptError,
+    policy::CallPolicy,
+    protocol::{Answer, Protocol, Pushback},
+    request_body::{RecordedBody, RequestBody},
+    response_body::{OpenCall, ResponseBody, is_late},
+    routing::Routing,
+};
+use bytes::Bytes;
+use http::{Request, Response, request};
+use http_body::Body;
+use sd_core::{Attempt, Balancer, BoxError, Outcome, Pick, Retry, RetryBudget};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+use tower::{Service, ServiceExt};
+
+/// Makes calls to targets of type `T`, each through one pick of a balancer and, if it may, through
+/// further ones.
+pub(crate) struct Caller<T, P: Protocol> {
+    protocol: P,
+    balancer: Arc<dyn Balancer<Target = T>>,
+    budget: Arc<RetryBudget>,
+    default: Route<T, P>,
+    /// By what [`Protocol::method`] says, or a beginning of it that ends with a slash.
+    routes: HashMap<Box<str>, Route<T, P>>,
+}
+
+/// A policy, and the retry that keeps it.
+struct Route<T, P: Protocol> {
+    policy: CallPolicy<P::Code>,
+    retry: Retry<Arc<dyn Balancer<Target = T>>, AttemptError>,
+}
+
+impl<T: Send + Sync + 'static, P: Protocol> Route<T, P> {
+    fn new(
+        policy: CallPolicy<P::Code>,
+        balancer: Arc<dyn Balancer<Target = T>>,
+        budget: &Arc<RetryBudget>,
+    ) -> Self {
+        let (first, longest) = policy.backoff;
+        let retry = Retry::builder(balancer)
+            .max_attempts(policy.max_attempts)
+            .backoff(first, longest)
+            .without_timeout()
+            .wait_for_endpoints(policy.wait_for_endpoints)
+            .budget(policy.budget.as_ref().unwrap_or(budget).clone())
+            .retry_if(|error: &AttemptError| error.may_retry)
+            .not_sent(|error| error.nothing_executed)
+            .retry_after(|error| error.retry_after)
+            .outcome(|error| error.outcome);
+        Self {
+            policy,
+            retry: retry.build(),
+        }
+    }
+}
+
+impl<T, P> Caller<T, P>
+where
+    T: Send + Sync + 'static,
+    P: Protocol,
+{
+    pub(crate) fn new(
+        protocol: P,
+        balancer: Arc<dyn Balancer<Target = T>>,
+        policy: CallPolicy<P::Code>,
+        routes: impl IntoIterator<Item = (Box<str>, CallPolicy<P::Code>)>,
+    ) -> Self {
+        let budget = Arc::<RetryBudget>::default();
+        let route = |policy| Route::new(policy, balancer.clone(), &budget);
+        Self {
+            protocol,
+            default: route(policy),
+            routes: (routes.into_iter())
+                .map(|(method, policy)| (method, route(policy)))
+                .collect(),
+            balancer,
+            budget,
+        }
+    }
+
+    pub(crate) fn balancer(&self) -> &Arc<dyn Balancer<Target = T>> {
+        &self.balancer
+    }
+
+    /// The policy of the method, else of the longest beginning that has one.
+    fn route(&self, method: &str) -> &Route<T, P> {
+        let mut name = method;
+        while !self.routes.is_empty() {
+            if let Some(route) = self.routes.get(name) {
+                return route;
+            }
+            let Some(end) = name.trim_end_matches('/').rfind('/') else {
+                break;
+            };
+            name = &name[..=end];
+        }
+        &self.default
+    }
+
+    /// Makes a call. Its policy is that of the request's extensions, or else of its route.
+    ///
+    /// Dropping the future ends the attempt under way; the response ends with its body.
+    pub(crate) async fn call<B, R>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<ResponseBody<R, P>>, P::Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        T: Service<Request<RequestBody>, Response = Response<R>> + Clone,
+        T::Error: Into<BoxError>,
+        T::Future: Send,
+        R: Body<Data = Bytes> + Send,
+    {
+        let begun = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let own = head.extensions.remove::<CallPolicy<P::Code>>();
+        let own = own.map(|policy| Route::new(policy, self.balancer.clone(), &self.budget));
+        let timeout = P::take_timeout(&mut head);
+        let route = match &own {
+            Some(own) => own,
+            None => self.route(P::method(&head)),
+        };
+        let after = timeout.or(route.policy.timeout);
+        let deadline = after.and_then(|after| Some((begun.checked_add(after)?, after)));
+        let routing = head.extensions.get::<Routing>().cloned();
+        let call = Call {
+            protocol: &self.protocol,
+            policy: &route.policy,
+            is_idempotent: route.policy.idempotent || P::is_idempotent(&head),
+            body: RecordedBody::new(body, route.policy.replay_limit),
+            head,
+            deadline,
+            refused: Mutex::new(None),
+        };
+        let context = routing.as_ref().map(Routing::context).unwrap_or_default();
+        let mut number = 0;
+        let attempt = |pick: Arc<Pick<T>>| {
+            number += 1;
+            call.attempt(number, pick)
+        };
+        let answered = match deadline {
+            Some((at, _)) => {
+                let retry = route.retry.until(at);
+                retry.call_with_pick(&context, attempt).await
+            }
+            None => route.retry.call_with_pick(&context, attempt).await,
+        };
+        answered.or_else(|error| {
+            let was_answered = |last: &Attempt<AttemptError>| match &last.error {
+                sd_core::AttemptError::Failed(error) => error.is_answer(),
+                _ => false,
+            };
+            let was_answered = error.attempts().last().is_some_and(was_answered);
+            let refused = call.refused().take().filter(|_| was_answered);
+            refused.ok_or_else(|| P::call_error(error))
+        })
+    }
+}
+
+/// A call under way.
+struct Call<'a, P: Protocol, R> {
+    protocol: &'a P,
+    policy: &'a CallPolicy<P::Code>,
+    is_idempotent: bool,
+    head: request::Parts,
+    body: RecordedBody,
+    deadline: Option<(Instant, Duration)>,
+    /// The last response that is tried again. It is handed on if there is no other one.
+    refused: Mutex<Option<Response<ResponseBody<R, P>>>>,
+}
+
+impl<P: Protocol, R> Call<'_, P, R>
+where
+    R: Body<Data = Bytes> + Send,
+{
+    async fn attempt<T>(
+        &self,
+        number: u32,
+        pick: Arc<Pick<T>>,
+    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
+    where
+        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        T::Error: Into<BoxError>,
+    {
+        let (body, sent_request) = self.body.replay(number);
+        let mut request = Request::from_parts(self.head.clone(), body);
+        P::prepare_attempt(request.headers_mut(), number, self.time_left());
+        let sent = pick.target().clone().oneshot(request);
+        let response = self.in_time(sent).await?.map_err(|error| {
+            AttemptError::broken(error.into(), self.body.can_replay(), self.is_idempotent)
+        })?;
+
+        let (mut head, body) = response.into_parts();
+        let is_late = self.deadline.is_some_and(|(at, _)| is_late(at));
+        P::repair(&mut head.headers, is_late);
+        let is_complete = body.is_end_stream();
+        let answer = self.protocol.judge(&self.head, &head, is_complete);
+        let refusal = self.refusal(&head, &answer);
+        if is_complete && refusal.is_none() {
+            pick.report(answer.outcome.unwrap_or_else(|| P::judge_end(None)));
+        }
+        let call = (!is_complete).then(|| OpenCall {
+            pick,
+            outcome: answer.outcome,
+            _request: sent_request,
+        });
+        let body = ResponseBody::new(body, call, self.deadline);
+        let response = Response::from_parts(head, body);
+        let Some(refusal) = refusal else {
+            return Ok(response);
+        };
+        let before = self.refused().replace(response);
+        drop(before);
+        Err(refusal)
+    }
+
+    /// Not held while a response is dropped.
+    fn refused(&self) -> MutexGuard<'_, Option<Response<ResponseBody<R, P>>>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much time an attempt has that begins now.
+    fn time_left(&self) -> Option<Duration> {
+        let left = (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        left.into_iter().chain(self.policy.per_try_timeout).min()
+    }
+
+    /// Waits for the head of a response, no longer than one attempt may take. In a call without a
+    /// deadline, also no longer than an answer may take.
+    async fn in_time<T>(&self, sent: impl Future<Output = T>) -> Result<T, AttemptError> {
+        let per_try = self.policy.per_try_timeout;
+        let answer = self
+            .policy
+            .answer_timeout
+            .filter(|_| self.deadline.is_none());
+        let late = async {
+            tokio::select! {
+                () = sleep(per_try.unwrap_or_default()), if per_try.is_some() => per_try,
+                () = self.body.complete_for(answer.unwrap_or_default()), if answer.is_some() => answer,
+                else => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answered = sent => Ok(answered),
+            limit = late => {
+                let may_retry = self.is_idempotent && self.body.can_replay();
+                Err(AttemptError::no_answer(limit.unwrap_or_default(), may_retry))
+            }
+        }
+    }
+
+    /// Why this answer is tried again, if it is.
+    fn refusal(
+        &self,
+        head: &http::response::Parts,
+        answer: &Answer<P::Code>,
+    ) -> Option<AttemptError> {
+        let code = answer.code.as_ref()?;
+        let is_refused = self.policy.retry_on.contains(code)
+            && P::repeats_answers(self.is_idempotent)
+            && self.body.can_replay();
+        if !is_refused {
+            return None;
+        }
+        let retry_after = match answer.pushback {
+            Pushback::Never => return None,
+            Pushback::After(pause) => Some(pause),
+            Pushback::None => None,
+        };
+        let outcome = answer.outcome.unwrap_or(Outcome::Failure);
+        Some(AttemptError::answered(
+            (answer.text)(head),
+            outcome,
+            retry_after,
+        ))
+    }
+}

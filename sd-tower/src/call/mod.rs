@@ -1,0 +1,25 @@
+//! The call core, shared by gRPC and HTTP: pick, deadline, attempts, classification, replay of the
+//! request's body, and the pick ended with the response's.
+//!
+//! A [`Caller`] makes calls through a balancer over any targets that are tower services of
+//! `http::Request<RequestBody>`. What differs between protocols is a [`Protocol`].
+
+mod attempt_error;
+mod caller;
+mod nothing_executed;
+mod policy;
+mod protocol;
+mod request_body;
+mod response_body;
+mod routing;
+
+pub use attempt_error::AttemptError;
+pub use nothing_executed::nothing_executed;
+pub use policy::CallPolicy;
+pub use request_body::RequestBody;
+pub use routing::Routing;
+
+pub(crate) use caller::Caller;
+pub(crate) use nothing_executed::chain;
+pub(crate) use protocol::{Answer, Protocol, Pushback};
+pub(crate) use response_body::ResponseBody;

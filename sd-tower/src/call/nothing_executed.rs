@@ -1,0 +1,75 @@
+//! What proves that a request was not executed.
+
+use std::{error::Error as StdError, iter::successors};
+
+/// Whether `error`, with which a request failed before the head of its response had come, proves
+/// that no server has executed anything of it. Such a request may be sent again, whatever it does.
+///
+/// Looks through the chain of [sources](StdError::source). Proof is:
+///
+/// | error | why |
+/// |---|---|
+/// | [`ConnectError`](crate::ConnectError), hyper-util's and reqwest's `is_connect()` | there was no connection to send it on |
+/// | [`hyper::Error::is_canceled`] | the connection was closed before the request was written to it |
+/// | a `GOAWAY` of the server | the request has a higher number than the last one that the server looked at ([RFC 9113, 6.8]) |
+/// | a reset by the server with `REFUSED_STREAM` | the server says so ([RFC 9113, 8.7]) |
+///
+/// Everything else proves nothing: a connection that broke may have carried the request before.
+///
+/// ```
+/// use sd_tower::nothing_executed;
+/// use std::io::{Error, ErrorKind};
+///
+/// let broken = Error::from(ErrorKind::BrokenPipe);
+/// assert!(!nothing_executed(&broken));
+/// ```
+///
+/// [RFC 9113, 6.8]: https://www.rfc-editor.org/rfc/rfc9113#section-6.8
+/// [RFC 9113, 8.7]: https://www.rfc-editor.org/rfc/rfc9113#section-8.7
+pub fn nothing_executed(error: &(dyn StdError + 'static)) -> bool {
+    for error in chain(error) {
+        if is_of_the_request_body(error) {
+            // Below is an error of the caller's, which may be about another request.
+            return false;
+        }
+        if proves(error) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The error and its sources.
+pub(crate) fn chain<'a>(error: &'a Source) -> impl Iterator<Item = &'a Source> {
+    fn source<'a>(error: &&'a Source) -> Option<&'a Source> {
+        (**error).source()
+    }
+    successors(Some(error), source)
+}
+
+type Source = dyn StdError + 'static;
+
+fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
+    error
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_user)
+}
+
+fn proves(error: &(dyn StdError + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        return error.is_canceled();
+    }
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        return error.is_remote() && (error.is_go_away() || refused);
+    }
+    #[cfg(feature = "hyper")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return error.is_connect();
+    }
+    #[cfg(feature = "reqwest")]
+    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+        return error.is_connect();
+    }
+    error.is::<crate::ConnectError>()
+}

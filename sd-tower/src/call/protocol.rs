@@ -1,0 +1,73 @@
+//! What differs between gRPC and HTTP in a call.
+
+use super::attempt_error::AttemptError;
+use http::{HeaderMap, request, response};
+use sd_core::{BoxError, Outcome, RetryError};
+use std::time::Duration;
+
+/// The protocol of calls: where it hides a deadline, a status, a wish.
+pub(crate) trait Protocol: Send + Sync + Sized + 'static {
+    /// What a server answers, as the [policies](super::CallPolicy) name it.
+    type Code: PartialEq + Send + Sync + 'static;
+    /// Why there is no response.
+    type Error: Send + 'static;
+
+    /// The name of the policy for a request: what it is looked up by.
+    fn method(request: &request::Parts) -> &str;
+
+    /// Whether a request of this kind may be executed twice, whatever the policy says.
+    fn is_idempotent(request: &request::Parts) -> bool;
+
+    /// Whether answers are tried again that the policy says so of.
+    fn repeats_answers(is_idempotent: bool) -> bool;
+
+    /// Takes the caller's limit of time out of the headers.
+    fn take_timeout(request: &mut request::Parts) -> Option<Duration>;
+
+    /// Writes into the headers of an attempt what number it has, from 1, and how much time it has.
+    fn prepare_attempt(headers: &mut HeaderMap, attempt: u32, left: Option<Duration>);
+
+    /// What the head of a response says. `is_complete`: it has no body.
+    fn judge(
+        &self,
+        request: &request::Parts,
+        response: &response::Parts,
+        is_complete: bool,
+    ) -> Answer<Self::Code>;
+
+    /// What the end of the body says about the endpoint.
+    fn judge_end(trailers: Option<&HeaderMap>) -> Outcome;
+
+    /// Mends trailers, or a head that may be one: what clients cannot cope with, and what is untrue
+    /// since the deadline has passed.
+    fn repair(trailers: &mut HeaderMap, is_late: bool);
+
+    /// The error of a body that broke off, and what it says about the endpoint.
+    fn body_error(error: BoxError) -> (Outcome, Self::Error);
+
+    /// The error of a body whose time is over.
+    fn body_timed_out(after: Duration) -> Self::Error;
+
+    /// The error of a call without a response.
+    fn call_error(error: RetryError<AttemptError>) -> Self::Error;
+}
+
+/// What the head of a response says.
+pub(crate) struct Answer<Code> {
+    /// `None` if the status comes with the trailers.
+    pub(crate) code: Option<Code>,
+    /// What it says about the endpoint; `None` if the end of the body tells that.
+    pub(crate) outcome: Option<Outcome>,
+    /// When to call again, if the server says so.
+    pub(crate) pushback: Pushback,
+    /// The answer as a text for errors.
+    pub(crate) text: fn(&response::Parts) -> String,
+}
+
+/// What a server says about calling again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushback {
+    None,
+    After(Duration),
+    Never,
+}

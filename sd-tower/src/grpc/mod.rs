@@ -1,0 +1,6 @@
+//! gRPC with clients that tonic generated.
+
+mod classify;
+mod protocol;
+mod timeout_header;
+mod unimplemented;
