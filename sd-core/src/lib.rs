@@ -11,7 +11,7 @@
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
 //! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`], [`ConsistentHash`] |
-//! | choose from fewer endpoints | [`ActiveHealth`], [`Ejection`], [`Lanes`] (by version or tenant), [`ZonePreference`], [`Subset`], [`SlowStart`]; see [`EndpointSource`] |
+//! | choose from fewer endpoints | [`Reachable`], [`ActiveHealth`], [`Ejection`], [`Lanes`] (by version or tenant), [`ZonePreference`], [`Subset`], [`SlowStart`]; see [`EndpointSource`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
 //! | read and write your own format of values | [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
@@ -55,15 +55,16 @@ pub mod telemetry;
 pub use calls::TcpConnect;
 pub use calls::{
     ActiveHealth, ActiveHealthBuilder, AsyncFactoryFn, Attempt, AttemptError, Balancer, BoxError,
-    ConsistentHash, ConsistentHashBuilder, EjectedEndpoint, Ejection, EjectionBuilder,
-    EjectionReason, EjectionStatus, EndedCall, Endpoint, EndpointSource, Endpointer,
-    EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError, FactoryFailure,
-    FactoryFn, FailurePercentageEjection, FixedEndpointer, HealthCheck, HealthCheckError,
-    HealthStatus, Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder, LeastLoaded,
-    LeastLoadedBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random, Retry,
-    RetryBudget, RetryBuilder, RetryError, RoundRobin, SlowStart, SlowStartBuilder, StopReason,
-    Subset, SubsetBuilder, SuccessRateEjection, TableIndex, UnhealthyEndpoint, Weighted,
-    WeightedRandom, ZonePreference, ZonePreferenceBuilder, async_factory_fn, factory_fn,
+    Connectable, Connectivity, ConsistentHash, ConsistentHashBuilder, EjectedEndpoint, Ejection,
+    EjectionBuilder, EjectionReason, EjectionStatus, EndedCall, Endpoint, EndpointSource,
+    Endpointer, EndpointerBuilder, EndpointerStatus, Endpoints, Factory, FactoryError,
+    FactoryFailure, FactoryFn, FailurePercentageEjection, FixedEndpointer, HealthCheck,
+    HealthCheckError, HealthStatus, Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder,
+    LeastLoaded, LeastLoadedBuilder, NoEndpoints, Observer, Outcome, Pick, PickContext, Random,
+    Reachable, ReachableStatus, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin,
+    SlowStart, SlowStartBuilder, StopReason, Subset, SubsetBuilder, SuccessRateEjection,
+    TableIndex, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom, ZonePreference,
+    ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{

@@ -27,6 +27,7 @@
 //! | [`sd_endpoints_ejected`](ENDPOINTS_EJECTED) | gauge | | endpoints that an [`Ejection`](crate::Ejection) has taken out of use; in panic they are used in spite of that |
 //! | [`sd_ejections_total`](EJECTIONS) | counter | `reason`: `consecutive_failures`, `success_rate`, `failure_percentage` | ejections |
 //! | [`sd_endpoints_unhealthy`](ENDPOINTS_UNHEALTHY) | gauge | | endpoints that an [`ActiveHealth`](crate::ActiveHealth) has found to be unhealthy; in panic they are used in spite of that |
+//! | [`sd_endpoints_unreachable`](ENDPOINTS_UNREACHABLE) | gauge | | endpoints that a [`Reachable`](crate::Reachable) leaves out, since their host cannot be connected to; if all are, they are used in spite of that |
 //! | [`sd_health_check_failures_total`](HEALTH_CHECK_FAILURES) | counter | | health checks that failed |
 //! | [`sd_endpoints_panic`](ENDPOINTS_PANIC) | gauge | | adapters that use all endpoints, since too few are healthy |
 //! | [`sd_retries_total`](RETRIES) | counter | | attempts of a call after its first |
@@ -48,8 +49,8 @@
 
 pub use crate::calls::meters::{
     EJECTIONS, ENDPOINTS, ENDPOINTS_EJECTED, ENDPOINTS_FAILING, ENDPOINTS_INVALIDATED,
-    ENDPOINTS_PANIC, ENDPOINTS_UNHEALTHY, FACTORY_FAILURES, HEALTH_CHECK_FAILURES, RETRIES,
-    RETRY_FAILURES,
+    ENDPOINTS_PANIC, ENDPOINTS_UNHEALTHY, ENDPOINTS_UNREACHABLE, FACTORY_FAILURES,
+    HEALTH_CHECK_FAILURES, RETRIES, RETRY_FAILURES,
 };
 pub use crate::consumer::meters::{
     ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, MASS_REMOVALS, SOURCE_DISRUPTIONS,

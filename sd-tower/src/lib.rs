@@ -1,16 +1,22 @@
-//! Calls
+//! Calls through discovered endpoints: gRPC with tonic, HTTP with hyper or reqwest, tower's
+//! `Discover`, and servers that register themselves.
+
 #[cfg(feature = "client")]
 mod call;
+#[cfg(any(feature = "hyper", feature = "tonic"))]
+mod connection;
 #[cfg(feature = "tonic")]
 mod grpc;
+
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
-/// x
-#[derive(Debug)]
-pub struct ConnectError;
-impl std::fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("x")
-    }
-}
-impl std::error::Error for ConnectError {}
+#[cfg(feature = "hyper")]
+pub use connection::Connector;
+#[cfg(any(feature = "hyper", feature = "tonic"))]
+pub use connection::{ConnectError, ConnectErrorKind, ConnectOptions};
+#[cfg(feature = "tonic")]
+pub use connection::{Connection, Http2Options};
+#[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
+pub use connection::{Tls, TlsBuilder, TlsError};
+#[cfg(feature = "tonic")]
+pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};

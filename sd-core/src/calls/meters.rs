@@ -16,6 +16,8 @@ pub const ENDPOINTS_EJECTED: &str = "sd_endpoints_ejected";
 pub const ENDPOINTS_PANIC: &str = "sd_endpoints_panic";
 /// Endpoints that have failed their health checks.
 pub const ENDPOINTS_UNHEALTHY: &str = "sd_endpoints_unhealthy";
+/// Endpoints whose host cannot be connected to.
+pub const ENDPOINTS_UNREACHABLE: &str = "sd_endpoints_unreachable";
 /// Health checks that failed.
 pub const HEALTH_CHECK_FAILURES: &str = "sd_health_check_failures_total";
 /// Ejections of an endpoint.
@@ -80,6 +82,19 @@ impl HealthMeter {
 
     pub(super) fn set(&mut self, unhealthy: usize) {
         self.0.set(unhealthy);
+    }
+}
+
+/// The gauge of one selection of reachable endpoints.
+pub(super) struct ReachableMeter(Share);
+
+impl ReachableMeter {
+    pub(super) fn new() -> Self {
+        Self(Share::new(ENDPOINTS_UNREACHABLE, &[]))
+    }
+
+    pub(super) fn set(&mut self, unreachable: usize) {
+        self.0.set(unreachable);
     }
 }
 

@@ -15,6 +15,7 @@
 mod adapters;
 mod balancer;
 mod budget;
+mod connectivity;
 mod derived;
 mod endpoint;
 mod endpoint_source;
@@ -40,14 +41,16 @@ pub use adapters::TcpConnect;
 pub use adapters::{
     ActiveHealth, ActiveHealthBuilder, EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason,
     EjectionStatus, FailurePercentageEjection, HealthCheck, HealthCheckError, HealthStatus, Lane,
-    LaneBalancer, LaneFallback, Lanes, LanesBuilder, SlowStart, SlowStartBuilder, Subset,
-    SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint, ZonePreference, ZonePreferenceBuilder,
+    LaneBalancer, LaneFallback, Lanes, LanesBuilder, Reachable, ReachableStatus, SlowStart,
+    SlowStartBuilder, Subset, SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint,
+    UnreachableEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
 pub use balancer::{
     Balancer, ConsistentHash, ConsistentHashBuilder, LeastLoaded, LeastLoadedBuilder, Random,
     RoundRobin, Weighted, WeightedRandom,
 };
 pub use budget::RetryBudget;
+pub use connectivity::{Connectable, Connectivity};
 pub use endpoint::Endpoint;
 pub use endpoint_source::EndpointSource;
 pub use endpoint_table::Endpoints;

@@ -67,9 +67,13 @@ fn proves(error: &(dyn StdError + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
         return error.is_connect();
     }
-    #[cfg(feature = "reqwest")]
+    #[cfg(any())]
     if let Some(error) = error.downcast_ref::<reqwest::Error>() {
         return error.is_connect();
     }
-    error.is::<crate::ConnectError>()
+    #[cfg(any(feature = "hyper", feature = "tonic"))]
+    if error.is::<crate::ConnectError>() {
+        return true;
+    }
+    false
 }

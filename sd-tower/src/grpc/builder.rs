@@ -54,8 +54,7 @@ pub struct ChannelBuilder {
 
 /// `None`: connect to the address.
 type MakeTarget = Option<Box<dyn Fn(&Instance) -> Result<GrpcTarget, BoxError> + Send + Sync>>;
-type MakeBalancer =
-    Box<dyn FnOnce(GrpcEndpoints) -> Arc<dyn Balancer<Target = GrpcTarget>> + Send>;
+type MakeBalancer = Box<dyn FnOnce(GrpcEndpoints) -> Arc<dyn Balancer<Target = GrpcTarget>> + Send>;
 type Configure =
     Box<dyn FnOnce(EndpointerBuilder<GrpcTarget>) -> EndpointerBuilder<GrpcTarget> + Send>;
 

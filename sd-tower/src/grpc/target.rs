@@ -42,7 +42,9 @@ impl GrpcTarget {
         connect: ConnectOptions,
         http2: Http2Options,
     ) -> Result<Self, ConnectError> {
-        Ok(Self(Kind::Remote(Connection::new(address, connect, http2)?)))
+        Ok(Self(Kind::Remote(Connection::new(
+            address, connect, http2,
+        )?)))
     }
 
     /// A service in this process, which has to be ready without being asked.

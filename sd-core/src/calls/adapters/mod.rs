@@ -12,6 +12,7 @@ mod ejection;
 mod fault_log;
 mod lanes;
 mod panic_threshold;
+mod reachable;
 mod rendezvous;
 mod slow_start;
 mod subset;
@@ -30,6 +31,7 @@ pub use ejection::{
     FailurePercentageEjection, SuccessRateEjection,
 };
 pub use lanes::{Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder};
+pub use reachable::{Reachable, ReachableStatus, UnreachableEndpoint};
 pub use slow_start::{SlowStart, SlowStartBuilder};
 pub use subset::{Subset, SubsetBuilder};
 pub use zone_preference::{ZonePreference, ZonePreferenceBuilder};

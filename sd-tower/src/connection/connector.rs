@@ -1,0 +1,218 @@
+//! Connector: the connections of a pool to one endpoint.
+
+#[cfg(test)]
+mod tests;
+
+use super::{
+    connect_error::ConnectError,
+    dialer::{Dialer, Use},
+    options::ConnectOptions,
+    outage::Outage,
+    stream::Stream,
+};
+use futures::future::BoxFuture;
+use http::{Uri, uri::Scheme};
+use hyper_util::rt::TokioIo;
+use sd_core::{Connectable, Connectivity};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::task::AbortOnDropHandle;
+use tower::Service;
+
+/// Opens the connections of a client that calls one endpoint: hyper-util's `legacy::Client`.
+///
+/// It connects to its address, whatever the URI says. So requests need no change: `Host`,
+/// `:authority` and the path are the caller's, for HTTP/1 and HTTP/2 alike. With `https` it connects
+/// with TLS, to [its server name](crate::Tls::with_server_name) or the host of the address.
+///
+/// It opens as many connections at once as it is asked for. When one fails, the endpoint is failing,
+/// and for growing [pauses](ConnectOptions::backoff) all others fail at once with the same
+/// [`ConnectError`]. Meanwhile a task connects after each pause, closes what it has opened, and ends
+/// the failure when that succeeds. No call is spent on trying. What it knows is its
+/// [`Connectivity`]: idle until the first connect.
+///
+/// Clones share all that. The task ends with the last. Connections live as long as the client keeps
+/// them.
+///
+/// ```
+/// use http_body_util::Empty;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use sd_tower::{ConnectOptions, Connector};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = Connector::new("10.0.0.1:8080", ConnectOptions::new())?;
+/// let client: Client<_, Empty<bytes::Bytes>> =
+///     Client::builder(TokioExecutor::new()).build(connector);
+/// # let _ = client;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connector {
+    dials: Arc<Dials>,
+    _probe: Arc<AbortOnDropHandle<()>>,
+}
+
+/// What the connects have shown.
+struct Dials {
+    dialer: Dialer,
+    /// Whether the newest connect was with TLS, so that the task tries the same.
+    has_tls: AtomicBool,
+    state: Mutex<State>,
+    connectivity: watch::Sender<Connectivity>,
+}
+
+struct State {
+    outage: Outage,
+    /// While it fails: why, and when to try again.
+    failing: Option<(ConnectError, Instant)>,
+}
+
+impl Connector {
+    /// Will connect to `address`, which is `host:port`, when it is called.
+    ///
+    /// # Errors
+    /// If the address is none, or cannot be the name of a server with TLS.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn new(address: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
+        let dialer = Dialer::new(address, options)?;
+        let dials = Arc::new(Dials {
+            has_tls: AtomicBool::new(false),
+            state: Mutex::new(State {
+                outage: Outage::none(dialer.backoff()),
+                failing: None,
+            }),
+            connectivity: watch::Sender::new(Connectivity::Idle),
+            dialer,
+        });
+        let probe = tokio::spawn(probe(dials.clone()));
+        Ok(Self {
+            dials,
+            _probe: Arc::new(AbortOnDropHandle::new(probe)),
+        })
+    }
+
+    /// The address, as it was given.
+    pub fn address(&self) -> &str {
+        self.dials.dialer.address().as_str()
+    }
+}
+
+impl Dials {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failing(&self) -> Option<(ConnectError, Instant)> {
+        self.lock().failing.clone()
+    }
+
+    async fn connect(&self, has_tls: bool) -> Result<Stream, ConnectError> {
+        if let Some((error, _)) = self.failing() {
+            return Err(error);
+        }
+        self.has_tls.store(has_tls, Ordering::Relaxed);
+        let result = self.dial(has_tls).await;
+        match &result {
+            Ok(_) => self.succeeded(),
+            Err(error) => self.failed(error, false),
+        }
+        result
+    }
+
+    async fn dial(&self, has_tls: bool) -> Result<Stream, ConnectError> {
+        let purpose = if has_tls { Use::Https } else { Use::Http };
+        self.dialer.dial(purpose, self.dialer.deadline()).await
+    }
+
+    fn succeeded(&self) {
+        let mut state = self.lock();
+        state.failing = None;
+        state.outage.forget();
+        // Under the lock, so that what is published is what was decided last.
+        self.connectivity.send_if_modified(|published| {
+            let differs = !matches!(published, Connectivity::Ready);
+            *published = Connectivity::Ready;
+            differs
+        });
+    }
+
+    /// Of several connects that fail at once, the first counts. Later ones are the task's.
+    fn failed(&self, error: &ConnectError, is_probe: bool) {
+        let mut state = self.lock();
+        if is_probe == state.failing.is_none() {
+            return;
+        }
+        let (at, connectivity) = state.outage.failed(error.clone(), Instant::now());
+        state.failing = Some((error.clone(), at));
+        self.connectivity.send_replace(connectivity);
+    }
+}
+
+/// Connects again while the endpoint is failing.
+async fn probe(dials: Arc<Dials>) {
+    let mut connectivity = dials.connectivity.subscribe();
+    loop {
+        // The sender is in `dials`.
+        let _ = connectivity.wait_for(Connectivity::is_failing).await;
+        while let Some((_, at)) = dials.failing() {
+            tokio::select! {
+                // A connect that began before the failure may have succeeded.
+                _ = connectivity.wait_for(|state| !state.is_failing()) => break,
+                () = sleep_until(at) => {}
+            }
+            match dials.dial(dials.has_tls.load(Ordering::Relaxed)).await {
+                Ok(_) => dials.succeeded(),
+                Err(error) => dials.failed(&error, true),
+            }
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Self::Response, ConnectError>>;
+
+    /// Always ready: whether it fails is known when it is called.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        // A clone of the whole: the task goes on while somebody connects.
+        let connector = self.clone();
+        Box::pin(async move {
+            let has_tls = uri.scheme() == Some(&Scheme::HTTPS);
+            connector.dials.connect(has_tls).await.map(TokioIo::new)
+        })
+    }
+}
+
+impl Connectable for Connector {
+    fn connectivity(&self) -> watch::Receiver<Connectivity> {
+        self.dials.connectivity.subscribe()
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("address", &self.address())
+            .field("connectivity", &*self.dials.connectivity.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,247 @@
+//! Dialing: from an address to a connection, with one limit over all steps.
+
+use super::{
+    address::Address,
+    connect_error::{ConnectError, ConnectErrorKind},
+    options::ConnectOptions,
+    stream::Stream,
+};
+use sd_core::{Backoff, BoxError, ErrorChain};
+use socket2::{SockRef, TcpKeepalive};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+/// Connects to one endpoint.
+///
+/// A name is looked up for each connect, on a thread of tokio's pool for blocking work. A lookup
+/// that hangs holds its thread for as long as the system's resolver waits.
+#[derive(Debug, Clone)]
+pub(super) struct Dialer {
+    address: Address,
+    options: ConnectOptions,
+    #[cfg(feature = "tls")]
+    server_name: Option<rustls::pki_types::ServerName<'static>>,
+}
+
+/// What the connection is for, which decides what is offered by ALPN.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Use {
+    /// HTTP/2 and nothing else.
+    #[cfg(feature = "tonic")]
+    H2,
+    /// HTTP/2 or HTTP/1.1, with TLS.
+    #[cfg(feature = "hyper")]
+    Https,
+    /// HTTP, without TLS.
+    #[cfg(feature = "hyper")]
+    Http,
+}
+
+/// The moment at which a connect is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline<'a> {
+    address: &'a str,
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline<'_> {
+    /// Does one step of a connect.
+    pub(super) async fn limit<T>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ConnectError> {
+        timeout_at(self.at, work).await.map_err(|_| {
+            let limit = self.limit;
+            ConnectError::new(
+                self.address,
+                ConnectErrorKind::TimedOut { step, limit },
+                None,
+            )
+        })
+    }
+}
+
+impl Dialer {
+    /// A dialer of `address`, which is `host:port`.
+    ///
+    /// # Errors
+    /// If the address is none, or cannot be the name of a server with TLS.
+    pub(super) fn new(address: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
+        let address = Address::parse(address)?;
+        Ok(Self {
+            #[cfg(feature = "tls")]
+            server_name: match &options.tls {
+                None => None,
+                Some(tls) => Some(tls.server_name(address.host()).map_err(|error| {
+                    let error = BoxError::from(error);
+                    ConnectError::new(address.as_str(), ConnectErrorKind::Tls, error)
+                })?),
+            },
+            address,
+            options,
+        })
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The pauses between connects that fail.
+    pub(super) fn backoff(&self) -> Backoff {
+        self.options.backoff.clone()
+    }
+
+    /// Whether an HTTP/2 connection is within TLS.
+    #[cfg(feature = "tonic")]
+    pub(super) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.options.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
+    /// The deadline of a connect that begins now.
+    pub(super) fn deadline(&self) -> Deadline<'_> {
+        let limit = self.options.timeout;
+        Deadline {
+            address: self.address.as_str(),
+            at: Instant::now() + limit,
+            limit,
+        }
+    }
+
+    /// Connects. Cancellation safe: what was begun is dropped.
+    pub(super) async fn dial(
+        &self,
+        purpose: Use,
+        deadline: Deadline<'_>,
+    ) -> Result<Stream, ConnectError> {
+        let tcp = self.connect(deadline).await?;
+        self.configure(&tcp);
+        self.encrypt(tcp, purpose, deadline).await
+    }
+
+    /// Connects to the first of the socket addresses that accepts. Each may take an equal share of
+    /// the time that is left, so that one that does not answer leaves time for the others.
+    async fn connect(&self, deadline: Deadline<'_>) -> Result<TcpStream, ConnectError> {
+        let failed = |kind, error| ConnectError::new(self.address.as_str(), kind, error);
+        let addresses = deadline
+            .limit("the look-up of the name", self.address.resolve())
+            .await?
+            .map_err(|error| failed(ConnectErrorKind::Resolve, BoxError::from(error)))?;
+        let mut last = failed(
+            ConnectErrorKind::Resolve,
+            BoxError::from("it has no address"),
+        );
+        let mut left = addresses.len() as u32;
+        for address in addresses {
+            let now = Instant::now();
+            let share = deadline.at.saturating_duration_since(now) / left;
+            let own = Deadline {
+                at: now + share,
+                ..deadline
+            };
+            left -= 1;
+            match own.limit("TCP", connect(address)).await {
+                Ok(Ok(tcp)) => return Ok(tcp),
+                Ok(Err(error)) => last = ConnectError::from_io(self.address.as_str(), error),
+                Err(timed_out) => last = timed_out,
+            }
+        }
+        Err(last)
+    }
+
+    /// Lets the system notice a host that has gone. What it does not support is left out.
+    fn configure(&self, tcp: &TcpStream) {
+        let socket = SockRef::from(tcp);
+        let mut result = socket.set_tcp_nodelay(true);
+        if let Some(idle) = self.options.tcp_keep_alive {
+            let keep_alive = TcpKeepalive::new().with_time(idle).with_interval(idle / 2);
+            #[cfg(not(any(target_os = "openbsd", target_os = "redox", target_os = "solaris")))]
+            let keep_alive = keep_alive.with_retries(2);
+            result = result.and(socket.set_tcp_keepalive(&keep_alive));
+        }
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        if let Some(limit) = self.options.tcp_user_timeout {
+            result = result.and(socket.set_tcp_user_timeout(Some(limit)));
+        }
+        if let Err(error) = result {
+            // The connection works without.
+            tracing::debug!(address = %sd_core::Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn encrypt(
+        &self,
+        tcp: TcpStream,
+        purpose: Use,
+        _: Deadline<'_>,
+    ) -> Result<Stream, ConnectError> {
+        match purpose {
+            #[cfg(feature = "hyper")]
+            Use::Https => Err(self.no_tls()),
+            #[cfg(feature = "hyper")]
+            Use::Http => Ok(Stream::Plain(tcp)),
+            #[cfg(feature = "tonic")]
+            Use::H2 => Ok(Stream::Plain(tcp)),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    async fn encrypt(
+        &self,
+        tcp: TcpStream,
+        purpose: Use,
+        deadline: Deadline<'_>,
+    ) -> Result<Stream, ConnectError> {
+        let (Some(tls), Some(name)) = (&self.options.tls, &self.server_name) else {
+            return match purpose {
+                #[cfg(feature = "hyper")]
+                Use::Https => Err(self.no_tls()),
+                #[cfg(feature = "hyper")]
+                Use::Http => Ok(Stream::Plain(tcp)),
+                #[cfg(feature = "tonic")]
+                Use::H2 => Ok(Stream::Plain(tcp)),
+            };
+        };
+        let config = match purpose {
+            #[cfg(feature = "hyper")]
+            Use::Http => return Ok(Stream::Plain(tcp)),
+            #[cfg(feature = "hyper")]
+            Use::Https => tls.for_http(),
+            #[cfg(feature = "tonic")]
+            Use::H2 => tls.for_h2(),
+        };
+        let failed = |error| ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, error);
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let handshake = connector.connect(name.clone(), tcp);
+        let tls = deadline
+            .limit("the TLS handshake", handshake)
+            .await?
+            .map_err(|error| failed(BoxError::from(error)))?;
+        let stream = Stream::Tls(Box::new(tls));
+        #[cfg(feature = "tonic")]
+        if matches!(purpose, Use::H2) && !stream.negotiated_h2() {
+            return Err(failed(BoxError::from(
+                "the server does not offer HTTP/2 (ALPN `h2`)",
+            )));
+        }
+        Ok(stream)
+    }
+
+    #[cfg(feature = "hyper")]
+    fn no_tls(&self) -> ConnectError {
+        let why = BoxError::from("the request's scheme is https, and no TLS is configured");
+        ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, why)
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
