@@ -1,0 +1,5 @@
+fn main() -> std::io::Result<()> {
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .compile_protos(&["hello.proto"], &["."])
+}

@@ -1,0 +1,3 @@
+//! `hello.v1.Greeter`, as tonic generates it.
+
+tonic::include_proto!("hello.v1");

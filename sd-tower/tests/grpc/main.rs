@@ -1,0 +1,4 @@
+//! Clients that tonic generated, through a channel, to real servers.
+
+mod fleet;
+mod kinds;
