@@ -7,6 +7,7 @@
 //! The simulation of queues does not depend on the machine, so what it finds is asserted by tests.
 
 mod builds;
+mod calls;
 mod clock;
 mod instructions;
 mod measure;
@@ -18,6 +19,7 @@ mod simulation;
 mod statistics;
 mod table;
 
+pub use calls::serve;
 pub use instructions::run_counted;
 pub use measure::{Measure, Measured, Options};
 pub use measures::{MEASURES, measure};

@@ -1,7 +1,9 @@
 //! Runs the measures; see `sd_benches`.
 
 use lexopt::{Arg, Parser, ValueExt};
-use sd_benches::{Format, MEASURES, Measure, Measured, Options, Output, measure, run_counted};
+use sd_benches::{
+    Format, MEASURES, Measure, Measured, Options, Output, measure, run_counted, serve,
+};
 use std::{
     env,
     error::Error,
@@ -91,6 +93,11 @@ fn parse(mut parser: Parser) -> Result<Option<Command>, Box<dyn Error>> {
             // How the measure of instructions starts this program under valgrind.
             Arg::Long("counted") => {
                 run_counted();
+                return Ok(None);
+            }
+            // How the measure of calls starts its servers.
+            Arg::Long("serve") => {
+                serve(parser.value()?.parse()?)?;
                 return Ok(None);
             }
             Arg::Value(name) => {

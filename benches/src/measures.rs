@@ -1,9 +1,9 @@
 //! The measures by name.
 
-use crate::{builds, instructions, measure::Measure, picks, simulation};
+use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 4] = [
+pub const MEASURES: [Measure; 5] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -18,6 +18,11 @@ pub const MEASURES: [Measure; 4] = [
         name: "instructions",
         about: "instructions and locked memory accesses of a pick, counted by valgrind",
         run: instructions::run,
+    },
+    Measure {
+        name: "calls",
+        about: "latency and throughput of gRPC calls, beside a plain channel of tonic's",
+        run: calls::run,
     },
     Measure {
         name: "simulation",

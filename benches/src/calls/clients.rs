@@ -1,0 +1,83 @@
+//! The clients that call.
+
+use sd_core::{FixedInstancer, Instance, Key, RoundRobin};
+use sd_example_proto::{GreetRequest, greeter_client::GreeterClient};
+use sd_tower::Channel;
+use std::{error::Error, net::SocketAddr};
+use tonic::{Status, transport};
+
+/// One way to call.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) name: &'static str,
+    greeter: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Tonic(GreeterClient<transport::Channel>),
+    Ours(GreeterClient<Channel>),
+}
+
+impl Client {
+    pub(super) async fn call(&mut self) -> Result<(), Status> {
+        let request = GreetRequest {
+            name: "Ada".to_owned(),
+        };
+        match &mut self.greeter {
+            Kind::Tonic(greeter) => greeter.greet(request).await?,
+            Kind::Ours(greeter) => greeter.greet(request).await?,
+        };
+        Ok(())
+    }
+}
+
+/// All clients of these servers. The first one is the floor.
+pub(super) async fn clients(servers: &[SocketAddr]) -> Result<Vec<Client>, Box<dyn Error>> {
+    let endpoint =
+        |address: &SocketAddr| transport::Endpoint::from_shared(format!("http://{address}"));
+    let plain = endpoint(&servers[0])?.connect().await?;
+    let endpoints = servers.iter().map(endpoint);
+    let balanced =
+        transport::Channel::balance_list(endpoints.collect::<Result<Vec<_>, _>>()?.into_iter());
+    let instances = |servers: &[SocketAddr]| {
+        let instance = |address: &SocketAddr| {
+            let address = address.to_string();
+            Ok::<_, Box<dyn Error>>(Instance::new(Key::new(address.clone())?, address))
+        };
+        let instances: Result<Vec<_>, _> = servers.iter().map(instance).collect();
+        instances.map(FixedInstancer::new)
+    };
+    let ours = [
+        (
+            "sd, one server",
+            Channel::builder(instances(&servers[..1])?).build(),
+        ),
+        (
+            "sd, all servers",
+            Channel::builder(instances(servers)?).build(),
+        ),
+        (
+            "sd, all servers, round robin alone",
+            (Channel::builder(instances(servers)?).balancer(RoundRobin::new)).build(),
+        ),
+    ];
+    let mut clients = vec![
+        Client {
+            name: "tonic Channel, one server",
+            greeter: Kind::Tonic(GreeterClient::new(plain)),
+        },
+        Client {
+            name: "tonic balance_list, all servers",
+            greeter: Kind::Tonic(GreeterClient::new(balanced)),
+        },
+    ];
+    for (name, channel) in ours {
+        channel.ready().await?;
+        clients.push(Client {
+            name,
+            greeter: Kind::Ours(GreeterClient::new(channel)),
+        });
+    }
+    Ok(clients)
+}
