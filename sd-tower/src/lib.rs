@@ -10,12 +10,12 @@ mod grpc;
 
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
-#[cfg(feature = "hyper")]
-pub use connection::Connector;
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 pub use connection::{ConnectError, ConnectErrorKind, ConnectOptions};
 #[cfg(feature = "tonic")]
 pub use connection::{Connection, Http2Options};
+#[cfg(feature = "hyper")]
+pub use connection::{Connector, HttpVersions};
 #[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
 pub use connection::{Tls, TlsBuilder, TlsError};
 #[cfg(feature = "tonic")]

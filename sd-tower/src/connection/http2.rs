@@ -110,9 +110,9 @@ where
         let dialer = Dialer::new(address, connect)?;
         let (slot_sender, slot) = watch::channel(Slot::Connecting);
         let (connectivity_sender, connectivity) = watch::channel(Connectivity::Connecting);
-        let scheme = match dialer.has_tls() {
-            true => Scheme::HTTPS,
-            false => Scheme::HTTP,
+        let scheme = match dialer.h2() {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
         };
         let authority = http2.authority.clone();
         Ok(Self {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::connection::{
     connect_error::{ConnectError, ConnectErrorKind},
-    dialer::{Dialer, Use},
+    dialer::Dialer,
     stream::Stream,
 };
 use http_body::Body;
@@ -83,7 +83,10 @@ where
 
     async fn connect(&self) -> Result<(SendRequest<B>, Requests<B>), ConnectError> {
         let deadline = self.dialer.deadline();
-        let stream = self.dialer.dial(Use::H2, deadline).await?;
+        let stream = self
+            .dialer
+            .dial(self.dialer.h2().as_ref(), deadline)
+            .await?;
         let (stream, settings) = FirstFrame::new(stream);
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
