@@ -7,7 +7,14 @@ mod call;
 mod connection;
 #[cfg(feature = "tonic")]
 mod grpc;
+#[cfg(feature = "hyper")]
+mod http;
 
+#[cfg(feature = "hyper")]
+pub use self::http::{
+    HttpBody, HttpEndpoints, HttpError, HttpErrorKind, HttpOptions, HttpService,
+    HttpServiceBuilder, HttpServices, HttpServicesBuilder, HttpTarget,
+};
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
 #[cfg(any(feature = "hyper", feature = "tonic"))]

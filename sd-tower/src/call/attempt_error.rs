@@ -77,6 +77,7 @@ impl AttemptError {
     }
 
     /// What broke the attempt off.
+    #[cfg(feature = "tonic")]
     pub(crate) fn broken_by(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &self.fault {
             Fault::Broken(error) => Some(&**error),

@@ -12,6 +12,7 @@ mod protocol;
 mod request_body;
 mod response_body;
 mod routing;
+mod upgraded;
 
 pub use attempt_error::AttemptError;
 pub use nothing_executed::nothing_executed;
@@ -23,3 +24,5 @@ pub(crate) use caller::Caller;
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
 pub(crate) use response_body::ResponseBody;
+#[cfg(feature = "hyper")]
+pub(crate) use upgraded::UpgradedConnection;
