@@ -1,8 +1,5 @@
 //! Connector: the connections of a pool to one endpoint.
 
-#[cfg(test)]
-mod tests;
-
 use super::{
     connect_error::ConnectError, dialer::Dialer, encryption::Encryption,
     http_versions::HttpVersions, options::ConnectOptions, outage::Outage, stream::Stream,
@@ -78,7 +75,7 @@ impl Connector {
     /// Will connect to `address`, which is `host:port`, when it is called.
     ///
     /// # Errors
-    /// If the address is none, or cannot be the name of a server with TLS.
+    /// If the address is none.
     ///
     /// # Panics
     /// Outside of a tokio runtime, as `tokio::spawn` does.

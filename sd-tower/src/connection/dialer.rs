@@ -25,8 +25,6 @@ use tokio::{
 pub(super) struct Dialer {
     address: Address,
     options: ConnectOptions,
-    #[cfg(feature = "tls")]
-    server_name: Option<rustls::pki_types::ServerName<'static>>,
 }
 
 /// The moment at which a connect is given up.
@@ -59,19 +57,10 @@ impl Dialer {
     /// A dialer of `address`, which is `host:port`.
     ///
     /// # Errors
-    /// If the address is none, or cannot be the name of a server with TLS.
+    /// If the address is none.
     pub(super) fn new(address: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
-        let address = Address::parse(address)?;
         Ok(Self {
-            #[cfg(feature = "tls")]
-            server_name: match &options.tls {
-                None => None,
-                Some(tls) => Some(tls.server_name(address.host()).map_err(|error| {
-                    let error = BoxError::from(error);
-                    ConnectError::new(address.as_str(), ConnectErrorKind::Tls, error)
-                })?),
-            },
-            address,
+            address: Address::parse(address)?,
             options,
         })
     }
@@ -86,13 +75,17 @@ impl Dialer {
     }
 
     /// How an HTTP/2 connection is encrypted, if at all.
+    ///
+    /// # Errors
+    /// If the host of the address cannot be the name of a server.
     #[cfg(feature = "tonic")]
-    pub(super) fn h2(&self) -> Option<Encryption> {
+    pub(super) fn h2(&self) -> Result<Option<Encryption>, ConnectError> {
         #[cfg(feature = "tls")]
-        return (self.options.tls.as_ref().zip(self.server_name.clone()))
-            .map(|(tls, name)| Encryption::of_h2(tls, name));
-        #[cfg(not(feature = "tls"))]
-        return None;
+        if let Some(tls) = &self.options.tls {
+            let encryption = Encryption::of_h2(tls, self.address.host());
+            return (encryption.map(Some)).map_err(|error| self.no_tls(error.into()));
+        }
+        Ok(None)
     }
 
     /// How a connection is encrypted for a URI with `https` and this host.
@@ -105,16 +98,18 @@ impl Dialer {
         host: &str,
         versions: HttpVersions,
     ) -> Result<Encryption, ConnectError> {
-        let failed = |error| ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, error);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.options.tls {
-            return Encryption::of_http(tls, host, versions)
-                .map_err(|error| failed(BoxError::from(error)));
+            let encryption = Encryption::of_http(tls, host, versions);
+            return encryption.map_err(|error| self.no_tls(error.into()));
         }
         let _ = (host, versions);
-        Err(failed(BoxError::from(
-            "the scheme is https, and no TLS is configured",
-        )))
+        Err(self.no_tls("the scheme is https, and no TLS is configured".into()))
+    }
+
+    #[cfg(any(feature = "hyper", feature = "tls"))]
+    fn no_tls(&self, why: BoxError) -> ConnectError {
+        ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, why)
     }
 
     /// The deadline of a connect that begins now.

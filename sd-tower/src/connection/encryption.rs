@@ -1,8 +1,11 @@
 //! Encryption: TLS on one connection.
 
 #[cfg(feature = "hyper")]
-use super::{http_versions::HttpVersions, tls::TlsError};
-use super::{stream::Stream, tls::Tls};
+use super::http_versions::HttpVersions;
+use super::{
+    stream::Stream,
+    tls::{Tls, TlsError},
+};
 use rustls::{ClientConfig, pki_types::ServerName};
 use sd_core::BoxError;
 use std::sync::Arc;
@@ -20,12 +23,12 @@ pub(super) struct Encryption {
 
 impl Encryption {
     #[cfg(feature = "tonic")]
-    pub(super) fn of_h2(tls: &Tls, server_name: ServerName<'static>) -> Self {
-        Self {
+    pub(super) fn of_h2(tls: &Tls, host: &str) -> Result<Self, TlsError> {
+        Ok(Self {
             config: tls.for_h2(),
-            server_name,
+            server_name: tls.server_name(host)?,
             requires_h2: true,
-        }
+        })
     }
 
     #[cfg(feature = "hyper")]
