@@ -196,9 +196,10 @@ where
         let mut request = Request::from_parts(self.head.clone(), body);
         P::prepare_attempt(request.headers_mut(), number, self.time_left());
         let sent = pick.target().clone().oneshot(request);
-        let response = self.in_time(sent).await?.map_err(|error| {
-            AttemptError::broken(error.into(), self.body.can_replay(), self.is_idempotent)
-        })?;
+        let response = self
+            .in_time(sent)
+            .await?
+            .map_err(|error| AttemptError::broken(error.into(), &self.body, self.is_idempotent))?;
 
         let (mut head, body) = response.into_parts();
         let is_late = self.deadline.is_some_and(|(at, _)| is_late(at));

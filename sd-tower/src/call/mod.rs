@@ -21,6 +21,7 @@ pub use request_body::RequestBody;
 pub use routing::Routing;
 
 pub(crate) use caller::Caller;
+#[cfg(feature = "tonic")]
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
 pub(crate) use response_body::ResponseBody;

@@ -82,7 +82,7 @@ impl HttpError {
                 Some(Failed::NoEndpoints(_)) => HttpErrorKind::NoEndpoints,
                 Some(Failed::TimedOut { .. }) => HttpErrorKind::TimedOut,
                 Some(Failed::Failed(failed)) if failed.is_timeout() => HttpErrorKind::TimedOut,
-                Some(Failed::Failed(failed)) if is_of_the_request(failed) => {
+                Some(Failed::Failed(failed)) if failed.is_of_request_body() => {
                     HttpErrorKind::InvalidRequest
                 }
                 _ => HttpErrorKind::Connection,
@@ -93,16 +93,6 @@ impl HttpError {
             Fault::UnknownService(..) => HttpErrorKind::UnknownService,
         }
     }
-}
-
-/// Whether the request itself could not be sent.
-fn is_of_the_request(error: &AttemptError) -> bool {
-    let mut chain = crate::call::chain(error);
-    chain.any(|error| {
-        error
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_user)
-    })
 }
 
 impl fmt::Display for HttpError {
