@@ -1,5 +1,7 @@
 //! Why one attempt of a call has failed.
 
+#[cfg(feature = "hyper")]
+use super::nothing_executed::lost_its_connect;
 use super::{nothing_executed::nothing_executed, request_body::RecordedBody};
 use sd_core::{BoxError, Outcome};
 use std::{error::Error as StdError, fmt, time::Duration};
@@ -44,8 +46,14 @@ impl AttemptError {
         }
         let not_executed = nothing_executed(&*error);
         let can_replay = body.can_replay();
+        let outcome = Outcome::Failure;
+        #[cfg(feature = "hyper")]
+        let outcome = match lost_its_connect(&*error) {
+            true => Outcome::Cancelled,
+            false => outcome,
+        };
         Self {
-            outcome: Outcome::Failure,
+            outcome,
             nothing_executed: not_executed && can_replay,
             may_retry: can_replay && (not_executed || is_idempotent),
             retry_after: None,

@@ -6,6 +6,7 @@
 
 mod attempt_error;
 mod caller;
+mod caller_builder;
 mod nothing_executed;
 mod policy;
 mod protocol;
@@ -21,6 +22,7 @@ pub use request_body::RequestBody;
 pub use routing::Routing;
 
 pub(crate) use caller::Caller;
+pub(crate) use caller_builder::CallerBuilder;
 #[cfg(feature = "tonic")]
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};

@@ -7,17 +7,14 @@ use super::{
     target::HttpTarget,
 };
 use crate::{
-    call::{CallPolicy, Caller, RequestBody},
+    call::{CallPolicy, CallerBuilder, RequestBody},
     connection::ConnectOptions,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use sd_core::{
-    Balancer, BoxError, Ejection, Endpointer, EndpointerBuilder, Instance, LeastLoaded, Reachable,
-    Source, factory_fn,
-};
-use std::{fmt, sync::Arc};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, Source, factory_fn};
+use std::fmt;
 use tower::Service;
 
 /// The options of an [`HttpService`].
@@ -42,33 +39,22 @@ use tower::Service;
 /// ```
 #[must_use = "nothing happens before `build`"]
 pub struct HttpServiceBuilder {
-    source: Arc<dyn Source>,
-    make: MakeTarget,
+    caller: CallerBuilder<HttpTarget, StatusCode>,
+    /// `None`: connect to the address.
+    make: Option<Box<MakeTarget>>,
     connect: ConnectOptions,
     http: HttpOptions,
-    balancer: MakeBalancer,
-    policy: CallPolicy<StatusCode>,
-    policies: Vec<(Box<str>, CallPolicy<StatusCode>)>,
-    configure: Configure,
 }
 
-/// `None`: connect to the address.
-type MakeTarget = Option<Box<dyn Fn(&Instance) -> Result<HttpTarget, BoxError> + Send + Sync>>;
-type MakeBalancer = Box<dyn FnOnce(HttpEndpoints) -> Arc<dyn Balancer<Target = HttpTarget>> + Send>;
-type Configure =
-    Box<dyn FnOnce(EndpointerBuilder<HttpTarget>) -> EndpointerBuilder<HttpTarget> + Send>;
+type MakeTarget = dyn Fn(&Instance) -> Result<HttpTarget, BoxError> + Send + Sync;
 
 impl HttpServiceBuilder {
     pub(super) fn new(source: impl Source) -> Self {
         Self {
-            source: Arc::new(source),
+            caller: CallerBuilder::new(source),
             make: None,
             connect: ConnectOptions::default(),
             http: HttpOptions::default(),
-            balancer: Box::new(|endpoints| Arc::new(LeastLoaded::new(Ejection::new(endpoints)))),
-            policy: CallPolicy::default(),
-            policies: Vec::new(),
-            configure: Box::new(|endpointer| endpointer),
         }
     }
 
@@ -85,20 +71,20 @@ impl HttpServiceBuilder {
     }
 
     /// The balancer, over whatever adapters it needs. Default:
-    /// [`LeastLoaded`] over [`Ejection`].
+    /// [`LeastLoaded`](sd_core::LeastLoaded) over [`Ejection`](sd_core::Ejection).
     ///
-    /// The endpoints that `make` gets are those that can be [reached](Reachable).
+    /// The endpoints that `make` gets are those that can be [reached](sd_core::Reachable).
     pub fn balancer<B>(mut self, make: impl FnOnce(HttpEndpoints) -> B + Send + 'static) -> Self
     where
         B: Balancer<Target = HttpTarget> + 'static,
     {
-        self.balancer = Box::new(|endpoints| Arc::new(make(endpoints)));
+        self.caller.balancer(make);
         self
     }
 
     /// The policy of requests that have no other one.
     pub fn policy(mut self, policy: CallPolicy<StatusCode>) -> Self {
-        self.policy = policy;
+        self.caller.policy = policy;
         self
     }
 
@@ -106,11 +92,11 @@ impl HttpServiceBuilder {
     /// their own. The longest counts. A single request may bring another one: a [`CallPolicy`] of
     /// [`StatusCode`] in its extensions.
     pub fn policy_of(mut self, path: &str, policy: CallPolicy<StatusCode>) -> Self {
-        self.policies.push((path.into(), policy));
+        self.caller.policy_of(path, policy);
         self
     }
 
-    /// Other options of the [`Endpointer`] than the default ones.
+    /// Other options of the [`Endpointer`](sd_core::Endpointer) than the default ones.
     ///
     /// ```
     /// # use sd_core::Source;
@@ -128,7 +114,7 @@ impl HttpServiceBuilder {
         + Send
         + 'static,
     ) -> Self {
-        self.configure = Box::new(configure);
+        self.caller.endpointer(configure);
         self
     }
 
@@ -196,10 +182,7 @@ impl HttpServiceBuilder {
             Some(make) => make(instance),
             None => HttpTarget::connect(instance.address(), connect.clone(), &http),
         });
-        let endpointer = (self.configure)(Endpointer::builder(self.source, factory)).build();
-        let endpoints: HttpEndpoints = Arc::new(Reachable::new(endpointer));
-        let balancer = (self.balancer)(endpoints.clone());
-        let caller = Caller::new(Http, balancer, self.policy, self.policies);
+        let (caller, endpoints) = self.caller.build(Http, factory);
         HttpService::from_parts(caller, endpoints, has_https)
     }
 }
@@ -209,8 +192,7 @@ impl fmt::Debug for HttpServiceBuilder {
         f.debug_struct("HttpServiceBuilder")
             .field("connect", &self.connect)
             .field("http", &self.http)
-            .field("policy", &self.policy)
-            .field("policies", &self.policies)
+            .field("caller", &self.caller)
             .finish_non_exhaustive()
     }
 }
