@@ -15,6 +15,8 @@ pub use self::http::{
     HttpBody, HttpEndpoints, HttpError, HttpErrorKind, HttpOptions, HttpService,
     HttpServiceBuilder, HttpServices, HttpServicesBuilder, HttpTarget,
 };
+#[cfg(feature = "reqwest")]
+pub use self::http::{ReqwestEndpoints, ReqwestService, ReqwestServiceBuilder, ReqwestTarget};
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
 #[cfg(any(feature = "hyper", feature = "tonic"))]

@@ -1,6 +1,8 @@
 //! Why there is no connection.
 
 use sd_core::{BoxError, Escaped};
+#[cfg(feature = "reqwest")]
+use std::iter;
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 /// Why an endpoint could not be connected to. Cheap to clone: all calls that waited for one connect
@@ -63,6 +65,22 @@ impl ConnectError {
             _ => ConnectErrorKind::Network,
         };
         Self::new(address, kind, BoxError::from(error))
+    }
+
+    /// The error of a client that connects by itself.
+    #[cfg(feature = "reqwest")]
+    pub(super) fn of_client(address: &str, error: BoxError) -> Self {
+        let refused = |error: &(dyn StdError + 'static)| {
+            error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        };
+        let mut chain = iter::successors(error.source(), |&error| error.source());
+        let kind = match chain.any(refused) {
+            true => ConnectErrorKind::Refused,
+            false => ConnectErrorKind::Network,
+        };
+        Self::new(address, kind, error)
     }
 
     /// What prevented the connection.

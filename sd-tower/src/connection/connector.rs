@@ -7,6 +7,8 @@ use super::{
 use futures::future::BoxFuture;
 use http::{Uri, uri::Scheme};
 use hyper_util::rt::TokioIo;
+#[cfg(feature = "reqwest")]
+use sd_core::BoxError;
 use sd_core::{Connectable, Connectivity};
 use std::{
     fmt,
@@ -117,6 +119,30 @@ impl Connector {
     /// The address, as it was given.
     pub fn address(&self) -> &str {
         self.dials.dialer.address().as_str()
+    }
+}
+
+/// For a client that connects by itself.
+#[cfg(feature = "reqwest")]
+impl Connector {
+    /// The failure that all share now.
+    pub(crate) fn failure(&self) -> Option<ConnectError> {
+        self.dials.failing().map(|(error, _)| error)
+    }
+
+    /// The client is connected.
+    pub(crate) fn connected(&self) {
+        // A failure is ended by the task.
+        if matches!(*self.dials.connectivity.borrow(), Connectivity::Idle) {
+            self.dials.succeeded();
+        }
+    }
+
+    /// The client could not connect. From now on the task tries, without TLS.
+    pub(crate) fn failed(&self, error: BoxError) -> ConnectError {
+        let error = ConnectError::of_client(self.address(), error);
+        self.dials.failed(&error, false);
+        error
     }
 }
 

@@ -84,6 +84,11 @@ impl ConnectOptions {
         self
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn limit(&self) -> Duration {
+        self.timeout
+    }
+
     #[cfg(feature = "hyper")]
     pub(crate) fn has_tls(&self) -> bool {
         #[cfg(feature = "tls")]

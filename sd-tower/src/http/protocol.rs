@@ -9,6 +9,10 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug)]
 pub(crate) struct Http;
 
+/// The time of one call, as an extension of its request: HTTP has no header for it.
+#[derive(Clone, Copy)]
+pub(super) struct RequestTimeout(pub(super) Duration);
+
 impl Protocol for Http {
     type Code = StatusCode;
     /// The answers of gateways and of servers that are starting or stopping. Not 429: where a limit
@@ -32,8 +36,11 @@ impl Protocol for Http {
         is_idempotent
     }
 
-    fn take_timeout(_: &mut request::Parts) -> Option<Duration> {
-        None
+    fn take_timeout(request: &mut request::Parts) -> Option<Duration> {
+        request
+            .extensions
+            .remove()
+            .map(|RequestTimeout(timeout)| timeout)
     }
 
     fn prepare_attempt(_: &mut HeaderMap, _: u32, _: Option<Duration>) {}
