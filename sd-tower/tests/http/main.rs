@@ -1,0 +1,16 @@
+//! HTTP services, to real servers on real sockets.
+#![cfg(all(feature = "hyper", feature = "tls"))]
+
+mod client;
+mod connections;
+mod in_process;
+mod limits;
+mod observed;
+mod requests;
+#[cfg(feature = "reqwest")]
+mod reqwest_service;
+mod retries;
+mod server;
+mod services;
+mod tls;
+mod upgrades;

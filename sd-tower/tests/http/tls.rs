@@ -1,0 +1,92 @@
+//! HTTP within TLS.
+
+use crate::{
+    client::*,
+    server::{Server, empty},
+};
+use http::{Request, Version};
+use rcgen::CertifiedKey;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, pem::PemObject},
+};
+use sd_tower::{ConnectError, ConnectErrorKind, ConnectOptions, HttpOptions, HttpVersions, Tls};
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+
+/// A server with a certificate for `name`, and what trusts it.
+async fn server(name: &str, alpn: &[&str]) -> (Server, Tls) {
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(signing_key.serialize_pem().as_bytes()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|it| it.as_bytes().to_vec()).collect();
+    let server = Server::with_tls(TlsAcceptor::from(Arc::new(config))).await;
+    (server, Tls::builder().ca(cert.pem()).build().unwrap())
+}
+
+fn https(host: &str) -> Request<crate::server::Body> {
+    Request::get(format!("https://{host}/a"))
+        .body(empty())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_server_chooses_the_version_among_those_that_are_offered() {
+    use HttpVersions::{Http1, Http2, Negotiated};
+    for (alpn, versions, version) in [
+        (&["h2", "http/1.1"][..], Negotiated, Version::HTTP_2),
+        (&["http/1.1"], Negotiated, Version::HTTP_11),
+        (&[], Negotiated, Version::HTTP_11),
+        (&["h2", "http/1.1"], Http1, Version::HTTP_11),
+        (&["h2", "http/1.1"], Http2, Version::HTTP_2),
+    ] {
+        let (server, tls) = server("hello", alpn).await;
+        let builder = service([&server])
+            .connect(ConnectOptions::new().tls(tls))
+            .http(HttpOptions::new().versions(versions));
+        let hello = ready(builder, 1).await;
+        text(&hello, https("hello")).await.unwrap();
+        let received = server.only();
+        assert_eq!(received.version, version, "{alpn:?} {versions:?}");
+        assert_eq!(received.host, "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_http2_is_known_as_such() {
+    let (server, tls) = server("hello", &["http/1.1"]).await;
+    let builder = service([&server])
+        .connect(ConnectOptions::new().tls(tls))
+        .http(HttpOptions::new().versions(HttpVersions::Http2));
+    let hello = ready(builder, 1).await;
+    let error = text(&hello, https("hello")).await.unwrap_err();
+    let connect: &ConnectError = source_of(&error).unwrap();
+    assert_eq!(connect.kind(), ConnectErrorKind::Tls);
+}
+
+#[tokio::test]
+async fn the_name_expected_from_the_server_is_the_host_of_the_uri_or_one_for_all() {
+    let (server, tls) = server("hello", &["h2"]).await;
+    let options = |tls| ConnectOptions::new().tls(tls);
+    let hello = ready(service([&server]).connect(options(tls.clone())), 1).await;
+    text(&hello, https("hello:8443")).await.unwrap();
+    assert_eq!(server.only().host, "hello:8443");
+    let error = text(&hello, https("another")).await.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+
+    let named = options(tls.with_server_name("hello").unwrap());
+    let hello = ready(service([&server]).connect(named), 1).await;
+    text(&hello, https("another")).await.unwrap();
+    // Without a host, the scheme is that of the connection.
+    let request = Request::get("/a").body(empty()).unwrap();
+    text(&hello, request).await.unwrap();
+    let last = server.received().pop().unwrap();
+    assert_eq!(last.scheme.as_deref(), Some("https"));
+}
