@@ -12,7 +12,7 @@ use super::{
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body::Body;
-use sd_core::{Attempt, Balancer, BoxError, Outcome, Pick, Retry, RetryBudget};
+use sd_core::{Attempt, Balancer, BoxError, NoEndpoints, Outcome, Pick, Retry, RetryBudget};
 use std::{
     collections::HashMap,
     future::Future,
@@ -89,6 +89,31 @@ where
 
     pub(crate) fn balancer(&self) -> &Arc<dyn Balancer<Target = T>> {
         &self.balancer
+    }
+
+    /// Waits until a call finds an endpoint, or none is in sight.
+    pub(crate) async fn ready(&self) -> Result<(), NoEndpoints> {
+        self.wait_while(NoEndpoints::is_transient).await
+    }
+
+    /// Waits while there is no endpoint for such a reason. Picks one to know, and lets it go.
+    pub(crate) async fn wait_while(
+        &self,
+        is_awaited: impl Fn(&NoEndpoints) -> bool,
+    ) -> Result<(), NoEndpoints> {
+        let mut versions = self.balancer.versions();
+        loop {
+            // Before the pick, so that no change after it is missed.
+            versions.borrow_and_update();
+            let none = match self.balancer.endpoint() {
+                // There are endpoints, for calls that say which lane they want.
+                Ok(_) | Err(NoEndpoints::NoLane { .. }) => return Ok(()),
+                Err(none) => none,
+            };
+            if !is_awaited(&none) || versions.changed().await.is_err() {
+                return Err(none);
+            }
+        }
     }
 
     /// The policy of the method, else of the longest beginning that has one.

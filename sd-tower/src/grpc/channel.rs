@@ -113,7 +113,7 @@ impl Channel {
     /// # Errors
     /// Why there is none, if that [cannot pass](NoEndpoints::is_transient).
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
-        self.0.endpoints.wait_for_endpoints().await
+        self.0.caller.ready().await
     }
 }
 

@@ -16,7 +16,10 @@ use sd_core::{Balancer, BoxError, EndpointSource, NoEndpoints, Pick, PickContext
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 use tower::Service;
@@ -84,6 +87,7 @@ struct Shared {
     caller: Caller<HttpTarget, Http>,
     endpoints: HttpEndpoints,
     has_https: bool,
+    is_known: AtomicBool,
 }
 
 /// The endpoints of an [`HttpService`]: what its [balancer](HttpServiceBuilder::balancer) is made over.
@@ -112,6 +116,7 @@ impl HttpService {
             caller,
             endpoints,
             has_https,
+            is_known: AtomicBool::new(false),
         }))
     }
 
@@ -140,7 +145,21 @@ impl HttpService {
     /// # Errors
     /// Why there is none, if that [cannot pass](NoEndpoints::is_transient).
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
-        self.0.endpoints.wait_for_endpoints().await
+        self.0.caller.ready().await
+    }
+
+    /// Waits until something is known of its endpoints, for the first time.
+    pub(super) async fn known(&self) {
+        if self.0.is_known.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_unknown = |none: &NoEndpoints| {
+            let is_unknown = matches!(none, NoEndpoints::Unknown);
+            is_unknown || matches!(none, NoEndpoints::FactoryPending { why: None, .. })
+        };
+        // If there are none, calls say why.
+        let _ = self.0.caller.wait_while(is_unknown).await;
+        self.0.is_known.store(true, Ordering::Relaxed);
     }
 
     /// Whether nobody else has it, and no call waits for a response.

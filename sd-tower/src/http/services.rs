@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, header::HOST, uri::Authority};
 use http_body::Body;
-use sd_core::{BoxError, EndpointSource, NoEndpoints};
+use sd_core::{BoxError, EndpointSource};
 use service_table::ServiceTable;
 use std::{
     fmt,
@@ -149,12 +149,8 @@ impl HttpServices {
     /// That there is none, as the function says that makes them.
     pub async fn get(&self, name: &str) -> Result<HttpService, HttpError> {
         let service = self.0.service(name)?;
-        if is_unknown(&service) {
-            let mut versions = service.endpoints().versions();
-            let known = versions.wait_for(|_| !is_unknown(&service));
-            // If it is not known by then, its calls say so.
-            let _ = timeout(self.0.first_use_timeout, known).await;
-        }
+        // If it is not known by then, its calls say so.
+        let _ = timeout(self.0.first_use_timeout, service.known()).await;
         Ok(service)
     }
 
@@ -194,14 +190,6 @@ impl Shared {
         drop(dropped);
         Ok(service)
     }
-}
-
-/// Whether the registry has not answered yet.
-fn is_unknown(service: &HttpService) -> bool {
-    matches!(
-        service.endpoints().endpoints().non_empty(),
-        Err(NoEndpoints::Unknown)
-    )
 }
 
 /// Drops what is idle, until there is nobody who could use it.

@@ -41,6 +41,8 @@ pub(crate) async fn ready(builder: HttpServiceBuilder, count: usize) -> HttpServ
     let mut versions = endpoints.versions();
     let ready = versions.wait_for(|_| endpoints.endpoints().len() == count);
     in_time(ready).await.unwrap();
+    // What the balancer makes of them follows.
+    in_time(service.ready()).await.unwrap();
     service
 }
 

@@ -2,55 +2,77 @@
 
 use crate::{
     client::*,
-    server::{Behaviour, Server, instancer, register},
+    server::{Server, instancer, register},
 };
-use http_body_util::BodyExt;
-use sd_core::{NoEndpoints, RetryError};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use sd_core::{BoxError, NoEndpoints, RetryError};
 use sd_memory::Registry;
-use sd_tower::{AttemptError, CallPolicy, HttpErrorKind, HttpService};
+use sd_tower::{AttemptError, CallPolicy, HttpErrorKind, HttpService, RequestBody};
 use std::time::Duration;
+use tokio::time::Instant;
+use tower::service_fn;
 
-const SHORT: Duration = Duration::from_millis(50);
-
-#[tokio::test]
-async fn the_time_of_a_call_is_for_the_head_and_the_body_of_all_attempts() {
-    let server = Server::start().await;
-    let policy = CallPolicy::new().timeout(SHORT);
-    let hello = ready(service([&server]).policy_of("/endless", policy.clone()), 1).await;
-
-    let mut body = send(&hello, get("/endless")).await.unwrap().into_body();
-    let first = in_time(body.frame()).await.unwrap().unwrap();
-    assert_eq!(first.into_data().unwrap(), "first");
-    let error = in_time(body.frame()).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), HttpErrorKind::TimedOut);
-    assert_eq!(error.to_string(), "the call has not ended within 50ms");
-
-    server.behave(Behaviour::NeverAnswers);
-    let mut request = get("/a");
-    request
-        .extensions_mut()
-        .insert(policy.per_try_timeout(SHORT / 5));
-    let error = send(&hello, request).await.unwrap_err();
-    assert_eq!(error.kind(), HttpErrorKind::TimedOut);
-    let attempts: &RetryError<AttemptError> = source_of(&error).unwrap();
-    assert!(attempts.attempts_made() > 1, "{error}");
+/// A service in this process that never ends the answer to `/endless`, and begins no other one.
+async fn hanging(policy: CallPolicy<StatusCode>) -> HttpService {
+    let builder = HttpService::builder(instances(["a:80"])).in_process(|_| {
+        Ok(service_fn(|request: Request<RequestBody>| async move {
+            if request.uri().path() != "/endless" {
+                std::future::pending::<()>().await;
+            }
+            let first = async { Ok::<_, BoxError>(Frame::data(Bytes::from("first"))) };
+            let endless = futures::stream::once(first).chain(futures::stream::pending());
+            Ok::<_, BoxError>(Response::new(StreamBody::new(endless)))
+        }))
+    });
+    ready(builder.policy(policy), 1).await
 }
 
-#[tokio::test]
-async fn a_server_that_never_answers_is_given_up_without_a_deadline_too() {
-    let server = Server::start().await;
-    let policy = CallPolicy::new().answer_timeout(SHORT);
-    let hello = ready(service([&server]).policy(policy), 1).await;
-    let mut body = send(&hello, get("/endless")).await.unwrap().into_body();
-    in_time(body.frame()).await.unwrap().unwrap();
-    server.behave(Behaviour::NeverAnswers);
-    let error = send(&hello, post("/a", "b")).await.unwrap_err();
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_call_is_for_the_head_and_the_body_of_all_attempts() {
+    let policy = CallPolicy::new().timeout(Duration::from_secs(2));
+    let hello = hanging(policy.clone()).await;
+    let begun = Instant::now();
+
+    let mut body = hello.request(get("/endless")).await.unwrap().into_body();
+    let first = body.frame().await.unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap(), "first");
+    let error = body.frame().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), HttpErrorKind::TimedOut);
+    assert_eq!(error.to_string(), "the call has not ended within 2s");
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+
+    let mut request = get("/a");
+    let per_try = policy.per_try_timeout(Duration::from_millis(900));
+    request.extensions_mut().insert(per_try);
+    let error = hello.request(request).await.unwrap_err();
+    assert_eq!(error.kind(), HttpErrorKind::TimedOut);
+    let attempts: &RetryError<AttemptError> = source_of(&error).unwrap();
+    assert_eq!(attempts.attempts_made(), 3, "{error}");
+    assert_eq!(begun.elapsed(), Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_given_up_without_a_deadline_too() {
+    let hello = hanging(CallPolicy::new()).await;
+    let mut body = hello.request(get("/endless")).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    let longer = tokio::time::timeout(Duration::from_secs(60), body.frame());
+    assert!(longer.await.is_err(), "the body may take its time");
+
+    let begun = Instant::now();
+    let error = hello.request(post("/a", "b")).await.unwrap_err();
+    assert_eq!(error.kind(), HttpErrorKind::TimedOut);
+    let attempts: &RetryError<AttemptError> = source_of(&error).unwrap();
     assert_eq!(
-        server.received().len(),
-        2,
+        attempts.attempts_made(),
+        1,
         "a POST that was sent is not repeated"
     );
+    assert!(begun.elapsed() >= Duration::from_secs(10));
 }
 
 #[tokio::test]

@@ -95,7 +95,10 @@ pub(crate) async fn heard(server: &Server) -> (HttpService, Heard) {
     let heard = Heard::default();
     let builder = service([server]).balancer(heard.balancer());
     let once = CallPolicy::new().max_attempts(1);
-    (ready(builder.policy(once), 1).await, heard)
+    let hello = ready(builder.policy(once), 1).await;
+    // To be ready is to pick one.
+    heard.0.send_replace(Calls::default());
+    (hello, heard)
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) struct Server {
 struct Shared {
     address: SocketAddr,
     behaviour: Mutex<Behaviour>,
-    received: Mutex<Vec<Received>>,
+    received: watch::Sender<Vec<Received>>,
     accepted: AtomicUsize,
     open: watch::Sender<usize>,
     under_way: watch::Sender<usize>,
@@ -106,7 +106,7 @@ impl Server {
         let shared = Arc::new(Shared {
             address,
             behaviour: Mutex::default(),
-            received: Mutex::default(),
+            received: watch::Sender::default(),
             accepted: AtomicUsize::new(0),
             open: watch::Sender::default(),
             under_way: watch::Sender::default(),
@@ -132,7 +132,14 @@ impl Server {
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().unwrap().clone()
+        self.shared.received.borrow().clone()
+    }
+
+    /// Waits until it has got so many requests.
+    pub(crate) async fn got(&self, count: usize) {
+        let mut received = self.shared.received.subscribe();
+        let got = received.wait_for(|received| received.len() >= count);
+        crate::client::in_time(got).await.unwrap();
     }
 
     /// The only request that it has got.
@@ -228,7 +235,7 @@ async fn answer(
     let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
     let authority = head.uri.authority().map(|it| it.to_string());
     let host = authority.or(head.headers.get(header::HOST).map(text));
-    shared.received.lock().unwrap().push(Received {
+    let received = Received {
         method: head.method.clone(),
         path: path.clone(),
         host: host.unwrap_or_default(),
@@ -236,7 +243,8 @@ async fn answer(
         version: head.version,
         headers: head.headers.clone(),
         body: whole,
-    });
+    };
+    (shared.received).send_modify(|all| all.push(received));
     let behaviour = shared.behaviour.lock().unwrap().clone();
     match behaviour {
         Behaviour::Answers => {}
