@@ -5,6 +5,7 @@
 mod call;
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 mod connection;
+mod discover;
 #[cfg(feature = "tonic")]
 mod grpc;
 
@@ -18,5 +19,6 @@ pub use connection::{ConnectError, ConnectErrorKind, ConnectOptions};
 pub use connection::{Connection, Http2Options};
 #[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
 pub use connection::{Tls, TlsBuilder, TlsError};
+pub use discover::DiscoverEndpoints;
 #[cfg(feature = "tonic")]
 pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};
