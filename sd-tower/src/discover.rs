@@ -65,10 +65,10 @@ use tower::discover::Change;
 /// tower's balancers ask a service whether it is ready before they call it. Clients that connect on
 /// demand say that they are, also after a connection has failed, and a failed call ends quickly, so
 /// that the host looks idle. With one of two hosts dead, tower's p2c over tonic's channels failed
-/// 481 of 1,000 calls, and tonic's own `balance_list` 330. To lose fewer calls, put this over an
-/// [`ActiveHealth`](sd_core::ActiveHealth), or over a source of your own that leaves out what is
-/// down. An [`Ejection`](sd_core::Ejection) needs picks of its own to see failures; calls through
-/// tower are not reported to it.
+/// 481 of 1,000 calls, and tonic's own `balance_list` 330. To lose fewer, put this over a
+/// [`Reachable`](sd_core::Reachable), whose targets know whether they are connected, as a
+/// `Connection` does, or over an [`ActiveHealth`](sd_core::ActiveHealth). An
+/// [`Ejection`](sd_core::Ejection) does nothing here: calls through tower are not reported to it.
 ///
 /// tower drops a service whose `poll_ready` fails, and does not get it again before it is inserted
 /// again. So the target's `poll_ready` should not fail.

@@ -8,6 +8,7 @@ mod connection;
 mod discover;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod target;
 
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
@@ -22,3 +23,9 @@ pub use connection::{Tls, TlsBuilder, TlsError};
 pub use discover::DiscoverEndpoints;
 #[cfg(feature = "tonic")]
 pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};
+#[cfg(feature = "etcd")]
+pub use target::EtcdResolver;
+pub use target::{
+    Authority, BalancerKind, ResolveError, ResolvedTarget, Resolvers, Target, TargetError,
+    TargetOptions, TargetProblem,
+};
