@@ -5,8 +5,6 @@ mod keep_alive;
 mod options;
 mod reconnects;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub use options::Http2Options;
 
