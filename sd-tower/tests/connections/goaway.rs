@@ -2,12 +2,26 @@
 
 use super::*;
 use sd_core::{BoxError, ErrorChain};
-use sd_tower::{ConnectError, ConnectErrorKind};
+use sd_tower::{ConnectError, Connection};
 
 /// Whether the error proves that the server has not seen the call.
 fn is_unsent(error: &BoxError) -> bool {
     let h2 = error.source().and_then(|it| it.downcast_ref::<h2::Error>());
     error.is::<ConnectError>() || h2.is_some_and(|it| it.is_go_away() && it.is_remote())
+}
+
+/// What a caller's retries do: makes the call again while nothing was sent.
+async fn insist(connection: &Connection<Body>, path: &str) {
+    loop {
+        match text(connection, path).await {
+            Ok(_) => return,
+            Err(error) if is_unsent(&error) => {
+                // It may be failing, as the server ends one connection after another.
+                until(connection, |state| !state.is_failing()).await;
+            }
+            Err(error) => panic!("{}", ErrorChain(&*error)),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,40 +32,30 @@ async fn no_call_is_lost_and_none_is_sent_twice() {
     let callers = (0..8).map(|caller| {
         let connection = connection.clone();
         tokio::spawn(async move {
-            let mut unsent = Vec::new();
             for n in 0..500 {
-                let path = format!("/{caller}/{n}");
-                match text(&connection, &path).await {
-                    Ok(_) => {}
-                    Err(error) if is_unsent(&error) => unsent.push(path),
-                    Err(error) => panic!("{}", ErrorChain(&*error)),
-                }
+                insist(&connection, &format!("/{caller}/{n}")).await;
             }
-            unsent
         })
     });
     let callers: Vec<_> = callers.collect();
-    let mut drained = 0;
-    while !callers.iter().all(|it| it.is_finished()) {
+    let is_over = || callers.iter().all(|it| it.is_finished());
+    while !is_over() {
         let before = server.accepted();
         server.drain();
-        drained += 1;
-        while server.accepted() == before && !callers.iter().all(|it| it.is_finished()) {
+        while server.accepted() == before && !is_over() {
             tokio::task::yield_now().await;
         }
     }
-    let mut unsent = Vec::new();
     for caller in callers {
-        unsent.extend(caller.await.unwrap());
+        caller.await.unwrap();
     }
     for caller in 0..8 {
         for n in 0..500 {
             let path = format!("/{caller}/{n}");
-            let expected = usize::from(!unsent.contains(&path));
-            assert_eq!(server.requests(&path), expected, "{path}");
+            assert_eq!(server.requests(&path), 1, "{path}");
         }
     }
-    eprintln!("{drained} drains, {} unsent", unsent.len());
+    assert!(server.accepted() > 2, "{} connections", server.accepted());
 }
 
 #[tokio::test]
@@ -87,40 +91,29 @@ async fn an_idle_connection_that_is_closed_is_replaced_without_a_call() {
 }
 
 #[tokio::test]
-async fn a_call_that_waits_for_a_stream_when_the_server_closes_is_known_to_be_unsent() {
+async fn calls_over_the_limit_of_streams_are_not_lost() {
     let server = Server::with_streams(1).await;
     let connection = connect(server.address, once());
-    let wait = || {
+    let call = |path| {
         let connection = connection.clone();
-        tokio::spawn(async move { text(&connection, "/wait").await })
+        tokio::spawn(async move { text(&connection, path).await })
     };
-    let first = wait();
+    let first = call("/wait");
     server.waiting(1).await;
-    let (second, third) = (wait(), wait());
-    tokio::task::yield_now().await;
+    let others: Vec<_> = (0..10).map(|_| call("/a")).collect();
     server.drain();
     while server.accepted() == 1 {
         tokio::task::yield_now().await;
     }
-    let mut answers = Vec::new();
-    let answer = async {
-        for call in [first, second, third] {
-            answers.push(call.await.unwrap());
+    server.go_on();
+    assert_eq!(in_time(first).await.unwrap().unwrap(), "waited");
+    let mut unknown = 0;
+    for call in others {
+        if let Err(error) = in_time(call).await.unwrap() {
+            assert!(error.is::<hyper::Error>(), "{error:?}");
+            unknown += 1;
         }
-    };
-    let going_on = async {
-        loop {
-            server.go_on();
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        () = in_time(answer) => {}
-        () = going_on => {}
     }
-    let sent = answers.iter().filter(|it| it.is_ok()).count();
-    assert_eq!(server.requests("/wait"), sent);
-    for error in answers.into_iter().filter_map(Result::err) {
-        assert_eq!(kind(&error), ConnectErrorKind::Closed);
-    }
+    assert!(unknown <= 1, "only the one that is next may not know");
+    assert!(server.requests("/a") >= 9);
 }
