@@ -38,13 +38,9 @@ async fn no_call_is_lost_and_none_is_sent_twice() {
         })
     });
     let callers: Vec<_> = callers.collect();
-    let is_over = || callers.iter().all(|it| it.is_finished());
-    while !is_over() {
-        let before = server.accepted();
+    for hundred in 1..40 {
+        server.answered(hundred * 100).await;
         server.drain();
-        while server.accepted() == before && !is_over() {
-            tokio::task::yield_now().await;
-        }
     }
     for caller in callers {
         caller.await.unwrap();

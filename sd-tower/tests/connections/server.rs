@@ -43,6 +43,7 @@ struct Shared {
     open: watch::Sender<usize>,
     /// How often each path was asked for.
     requests: Mutex<HashMap<String, usize>>,
+    answered: watch::Sender<usize>,
     waiting: watch::Sender<usize>,
     drain: Notify,
     go_on: Notify,
@@ -129,6 +130,14 @@ impl Server {
     pub(crate) async fn waiting(&self, count: usize) {
         let mut waiting = self.shared.waiting.subscribe();
         crate::in_time(waiting.wait_for(|it| *it == count))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until so many calls were answered.
+    pub(crate) async fn answered(&self, count: usize) {
+        let mut answered = self.shared.answered.subscribe();
+        crate::in_time(answered.wait_for(|it| *it >= count))
             .await
             .unwrap();
     }
@@ -231,6 +240,7 @@ fn answer(
                 return Ok(Response::new(body.boxed()));
             }
             path => {
+                shared.answered.send_modify(|answered| *answered += 1);
                 let host = request.headers().get("host").map(|it| it.to_str().unwrap());
                 let authority = request.uri().authority().map(|it| it.as_str());
                 let scheme = request.uri().scheme_str().unwrap_or("-");
