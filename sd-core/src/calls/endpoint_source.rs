@@ -13,6 +13,7 @@ use tokio::sync::watch;
 ///
 /// | adapter | its endpoints |
 /// |---|---|
+/// | [`Reachable`](crate::Reachable) | those whose target can connect, where it knows |
 /// | [`ActiveHealth`](crate::ActiveHealth) | those that pass a check |
 /// | [`Ejection`](crate::Ejection) | those whose calls do not fail more than others' |
 /// | [`Lanes`](crate::Lanes) | those with a piece of metadata, such as a version |
@@ -20,8 +21,8 @@ use tokio::sync::watch;
 /// | [`Subset`](crate::Subset) | a part for each client, where there are too many to connect to |
 /// | [`SlowStart`](crate::SlowStart) | all, new ones with a smaller weight |
 ///
-/// - Health and ejection come first: they look at each endpoint once, whatever is above, and what
-///   they take out is replaced by a zone preference and a subset. Only above them does a zone
+/// - Those three come first: they look at each endpoint once, whatever is above, and what they take
+///   out is replaced by a zone preference and a subset. Only above them does a zone
 ///   preference see that too few are well. Where a check of all instances by each client is too
 ///   much, put a subset below.
 /// - Lanes come next, so that a zone or a subset never leaves a lane without endpoints. A

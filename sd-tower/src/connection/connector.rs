@@ -1,8 +1,5 @@
 //! Connector: the connections of a pool to one endpoint.
 
-#[cfg(test)]
-mod tests;
-
 use super::{
     connect_error::ConnectError,
     dialer::{Dialer, Use},

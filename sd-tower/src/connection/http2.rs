@@ -1,12 +1,11 @@
 //! Connection: one HTTP/2 connection to an endpoint, opened again whenever it ends.
 
+mod driver;
 mod first_frame;
 mod keep_alive;
 mod options;
 mod reconnects;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub use options::Http2Options;
 
@@ -58,7 +57,11 @@ use tower::Service;
 /// concurrent streams, calls wait for a stream.
 ///
 /// # Errors
-/// [`ConnectError`]: nothing was sent. Otherwise [`hyper::Error`].
+/// - [`ConnectError`]: nothing was sent.
+/// - [`hyper::Error`] with a GOAWAY of the server as its source (`h2::Error::is_go_away` and
+///   `is_remote`): the server has not served the call.
+/// - Any other [`hyper::Error`]: the server may have got the call. That goes for the one call that
+///   waits for a stream as the next, if the server closes the connection at its limit of streams.
 ///
 /// # How long it lives
 /// Clones share the connection. Each call holds one until the response's headers. With the last, the
@@ -131,18 +134,21 @@ where
 
     async fn send(self, mut request: Request<B>) -> Result<Response<Incoming>, BoxError> {
         self.complete(request.uri_mut())?;
-        let is_connect = request.method() == http::Method::CONNECT;
         let mut closing = None;
         loop {
             let (number, mut sender) = self.sender(closing).await?;
-            let mut failed = match sender.try_send_request(request).await {
+            let sent = sender.try_send_request(request);
+            // Not held while it waits: a request that is queued while the queue is closed is given
+            // back when the last sender is dropped, no sooner (tokio 1.54).
+            drop(sender);
+            let mut failed = match sent.await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
             match failed.take_message() {
                 // The connection was closing, and nothing was sent.
                 Some(unsent) => request = unsent,
-                None => return Err(self.failed(failed.into_error(), is_connect)),
+                None => return Err(failed.into_error().into()),
             }
             closing = Some(number);
         }
@@ -157,7 +163,7 @@ where
         let found = slot.wait_for(|slot| slot.get(closing).is_some()).await;
         match found.ok().and_then(|slot| slot.get(closing)) {
             Some(found) => found,
-            None => Err(self.closed(None)),
+            None => Err(self.closed()),
         }
     }
 
@@ -180,19 +186,8 @@ where
         Ok(())
     }
 
-    /// The error of a call that hyper kept.
-    fn failed(&self, error: hyper::Error, is_connect: bool) -> BoxError {
-        // hyper says this of a call that waits for a stream when the connection ends. It was not
-        // sent. The other user's errors are about CONNECT.
-        if error.is_user() && !is_connect {
-            return self.closed(Some(error)).into();
-        }
-        error.into()
-    }
-
-    fn closed(&self, error: Option<hyper::Error>) -> ConnectError {
-        let source = error.map(BoxError::from);
-        ConnectError::new(&self.shared.address, ConnectErrorKind::Closed, source)
+    fn closed(&self) -> ConnectError {
+        ConnectError::new(&self.shared.address, ConnectErrorKind::Closed, None)
     }
 }
 

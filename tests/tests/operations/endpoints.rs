@@ -2,10 +2,15 @@
 
 use crate::*;
 use sd_core::{
-    ActiveHealth, BoxError, Ejection, EjectionStatus, Endpoint, EndpointSource, FixedEndpointer,
-    HealthCheck, Instance, Key, Outcome, Pick, async_trait,
+    ActiveHealth, BoxError, Connectable, Connectivity, Ejection, EjectionStatus, Endpoint,
+    EndpointSource, FixedEndpointer, HealthCheck, Instance, Key, Outcome, Pick, Reachable,
+    async_trait,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use tokio::{sync::watch, time::Instant};
 
 fn endpoints() -> FixedEndpointer<()> {
     let endpoint = |name: &str| {
@@ -79,4 +84,41 @@ async fn most_endpoints_look_unhealthy() {
     let _health = check(2).await;
 
     monitor.shows("most endpoints look unhealthy").await;
+}
+
+/// A client whose state the test decides.
+struct Session(watch::Sender<Connectivity>);
+
+impl Connectable for Session {
+    fn connectivity(&self) -> watch::Receiver<Connectivity> {
+        self.0.subscribe()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_cannot_be_connected_to() {
+    let monitor = Monitor::start();
+    let instance = Instance::new(Key::new("a").unwrap(), "a:80");
+    let session = Session(watch::Sender::new(Connectivity::Ready));
+    let reachable = Reachable::new(FixedEndpointer::new([Endpoint::new(instance, session)]));
+    let endpoint = reachable.endpoints()[0].clone();
+    let mut status = reachable.status();
+
+    monitor.reset();
+    endpoint.target().0.send_replace(Connectivity::Failing {
+        cause: Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused)),
+        since: Instant::now(),
+        next_attempt: None,
+    });
+    status
+        .wait_for(|status| status.reachable == 0)
+        .await
+        .unwrap();
+    endpoint.target().0.send_replace(Connectivity::Ready);
+    status
+        .wait_for(|status| status.reachable == 1)
+        .await
+        .unwrap();
+
+    monitor.shows("an endpoint cannot be connected to").await;
 }

@@ -6,6 +6,7 @@ use crate::{
         balancer::{
             Balancer, ConsistentHash, LeastLoaded, Random, RoundRobin, Weighted, WeightedRandom,
         },
+        connectivity::{Connectable, Connectivity},
         endpoint::Endpoint,
         endpoint_source::EndpointSource,
         endpointer::FixedEndpointer,
@@ -24,7 +25,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 /// Each target has a number of its own.
 type Source = Arc<dyn EndpointSource<Target = u64>>;
@@ -77,6 +81,11 @@ const ADAPTERS: &[Adapter] = &[
         over: |source| Arc::new(ActiveHealth::new(source, Healthy)),
     },
     Adapter {
+        name: "reachable",
+        keeps: Keeps::All,
+        over: |source| Arc::new(Reachable::new(source)),
+    },
+    Adapter {
         name: "slow start",
         keeps: Keeps::All,
         over: |source| {
@@ -90,6 +99,13 @@ const ADAPTERS: &[Adapter] = &[
         over: |source| Arc::new(Lanes::new(source, "version", LaneFallback::Error).all()),
     },
 ];
+
+/// A target that is always connected.
+impl Connectable for u64 {
+    fn connectivity(&self) -> watch::Receiver<Connectivity> {
+        watch::channel(Connectivity::Ready).1
+    }
+}
 
 /// A check that all endpoints pass.
 struct Healthy;

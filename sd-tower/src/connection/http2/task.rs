@@ -2,6 +2,7 @@
 
 use super::{
     Slot,
+    driver::Driven,
     first_frame::FirstFrame,
     keep_alive::KeepAlive,
     options::Http2Options,
@@ -10,15 +11,13 @@ use super::{
 use crate::connection::{
     connect_error::{ConnectError, ConnectErrorKind},
     dialer::{Dialer, Use},
-    stream::Stream,
 };
 use http_body::Body;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use sd_core::{BoxError, Connectivity, ErrorChain, Escaped};
 use std::{sync::Arc, thread};
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -32,10 +31,6 @@ pub(super) struct ConnectionTask<B> {
     slot: watch::Sender<Slot<B>>,
     connectivity: watch::Sender<Connectivity>,
 }
-
-/// The half of a connection that takes requests from the queue. hyper has given the other half,
-/// which does the I/O, to a task of its own.
-type Requests<B> = http2::Connection<TokioIo<FirstFrame<Stream>>, B, TokioExecutor>;
 
 impl<B> ConnectionTask<B>
 where
@@ -62,11 +57,11 @@ where
     pub(super) async fn run(mut self) {
         loop {
             let (next, error) = match self.connect().await {
-                Ok((sender, requests)) => {
+                Ok(Driven { sender, ended }) => {
                     self.reconnects.connected(Instant::now());
                     self.connections += 1;
                     self.publish(Slot::Ready(self.connections, sender), Connectivity::Ready);
-                    let error = self.serve(requests).await;
+                    let error = self.ended(ended).await;
                     (self.reconnects.ended(error.clone(), Instant::now()), error)
                 }
                 Err(error) => (self.reconnects.failed(error.clone(), Instant::now()), error),
@@ -81,37 +76,29 @@ where
         }
     }
 
-    async fn connect(&self) -> Result<(SendRequest<B>, Requests<B>), ConnectError> {
+    async fn connect(&self) -> Result<Driven<B>, ConnectError> {
         let deadline = self.dialer.deadline();
         let stream = self.dialer.dial(Use::H2, deadline).await?;
         let (stream, settings) = FirstFrame::new(stream);
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .keep_alive_interval(self.keep_alive.interval())
-            .keep_alive_timeout(self.keep_alive.timeout())
-            .keep_alive_while_idle(false);
         let handshake = async {
-            let (sender, requests) = builder.handshake(TokioIo::new(stream)).await?;
-            // A call is not sent before: how many the server takes at once is known by then.
+            let driven = Driven::spawn(TokioIo::new(stream), &self.keep_alive).await?;
+            // No call is sent before: how many the server takes at once is known by then.
             match settings.await {
-                Ok(()) => Ok((sender, requests)),
-                Err(_) => Err(requests.await.err()),
+                Ok(()) => Ok(driven),
+                Err(_) => Err(ended_with(driven.ended).await),
             }
         };
-        let failed = |error: Option<hyper::Error>| {
+        let handshake = deadline.limit("the HTTP/2 handshake", handshake).await?;
+        handshake.map_err(|error: Option<hyper::Error>| {
             let source = error.map(BoxError::from);
             ConnectError::new(self.address(), ConnectErrorKind::Http2, source)
-        };
-        let handshake = deadline.limit("the HTTP/2 handshake", handshake).await?;
-        handshake.map_err(failed)
+        })
     }
 
     /// Waits until the connection takes no more calls. Returns the error for calls meanwhile.
-    async fn serve(&mut self, requests: Requests<B>) -> ConnectError {
-        let ended = requests.await;
-        let source = ended.err();
-        if let Some(error) = &source {
+    async fn ended(&mut self, ended: oneshot::Receiver<hyper::Result<()>>) -> ConnectError {
+        let error = ended_with(ended).await;
+        if let Some(error) = &error {
             self.keep_alive.ended(error);
             tracing::debug!(
                 address = %Escaped(self.address()),
@@ -119,9 +106,14 @@ where
                 "a connection has ended, connecting again"
             );
         }
-        let source = source.map(BoxError::from);
+        let source = error.map(BoxError::from);
         ConnectError::new(self.address(), ConnectErrorKind::Closed, source)
     }
+}
+
+/// The error with which a connection has ended, if there was one.
+async fn ended_with(ended: oneshot::Receiver<hyper::Result<()>>) -> Option<hyper::Error> {
+    ended.await.ok()?.err()
 }
 
 impl<B> ConnectionTask<B> {

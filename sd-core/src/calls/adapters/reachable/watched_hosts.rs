@@ -117,11 +117,14 @@ impl<E: Connectable> WatchedHost<E> {
                 );
             })
             .ok();
+        let watch = connectivity.clone().map(|connectivity| {
+            // Before the table is derived: a change after this is noticed.
+            let is_failing = connectivity.borrow().is_failing();
+            tokio::spawn(watch(connectivity, is_failing, nudge.clone()))
+        });
         Self {
             _host: endpoint.host().clone(),
-            _watch: connectivity.clone().map(|connectivity| {
-                AbortOnDropHandle::new(tokio::spawn(watch(connectivity, nudge.clone())))
-            }),
+            _watch: watch.map(AbortOnDropHandle::new),
             address,
             connectivity,
             unreachable: None,
@@ -160,8 +163,11 @@ impl<E> WatchedHost<E> {
 }
 
 /// Nudges whenever the state has become failing, or is so no longer. Ends with the target.
-async fn watch(mut connectivity: watch::Receiver<Connectivity>, nudge: Nudge) {
-    let mut was_failing = connectivity.borrow().is_failing();
+async fn watch(
+    mut connectivity: watch::Receiver<Connectivity>,
+    mut was_failing: bool,
+    nudge: Nudge,
+) {
     loop {
         match connectivity
             .wait_for(|state| state.is_failing() != was_failing)

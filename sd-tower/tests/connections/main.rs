@@ -1,0 +1,13 @@
+//! Connections to real servers on real sockets, and their faults.
+#![cfg(all(feature = "hyper", feature = "tls", feature = "tonic"))]
+
+mod client;
+mod connector;
+mod dialing;
+mod goaway;
+mod http2;
+mod server;
+mod tls;
+
+use client::*;
+use server::{Proxy, Server, Silent};
