@@ -154,3 +154,27 @@ fn an_announced_restart_makes_up_for_nobody_who_vanishes() {
     let history = simulate(&plan);
     assert_eq!(history.violation(), None, "{plan}{history}");
 }
+
+/// Row 37. Found by `./run simulate --seeds 3394..3395 --hours 0.17`: a provider waited for the end of a lease
+/// of its own, with which a restore had brought back what it had put before the registry was rebuilt.
+#[test]
+fn who_finds_its_own_entry_of_another_history_does_not_wait_for_it() {
+    let steps = [
+        (48, Action::Fault(Fault::Begin(Outage::Kill))),
+        (1_446, Action::Join(0)),
+        (2_075, Action::Follow(1)),
+        (2_124, Action::Join(4)),
+        (2_385, Action::Join(1)),
+        (28_637, Action::Fault(Fault::End)),
+        (127_301, Action::Leave(0)),
+        (127_301, Action::Join(0)),
+        (133_177, Action::Fault(Fault::Disconnect)),
+        (160_255, Action::Fault(Fault::Backup)),
+        (503_096, Action::Fault(Fault::Disconnect)),
+        (516_057, Action::Fault(Fault::Rebuild { ahead: false })),
+        (523_060, Action::Fault(Fault::Restore { bump: true })),
+    ];
+    let plan = Plan::of(3394, TEN_MINUTES, steps);
+    let history = simulate(&plan);
+    assert_eq!(history.violation(), None, "{plan}{history}");
+}
