@@ -8,11 +8,12 @@ use super::{
 use crate::{
     call::{CallPolicy, Caller},
     connection::{ConnectOptions, Http2Options},
+    target::{BalancerKind, TargetOptions},
 };
 use http::{Request, Response};
 use sd_core::{
-    Balancer, BoxError, Ejection, Endpointer, EndpointerBuilder, Instance, LeastLoaded, Reachable,
-    Source, factory_fn,
+    Balancer, BoxError, Ejection, Endpointer, EndpointerBuilder, Instance, Reachable, Source,
+    factory_fn,
 };
 use std::{fmt, sync::Arc};
 use tonic::{Code, body::Body};
@@ -46,7 +47,8 @@ pub struct ChannelBuilder {
     make: MakeTarget,
     connect: ConnectOptions,
     http2: Http2Options,
-    balancer: MakeBalancer,
+    options: TargetOptions,
+    balancer: Option<MakeBalancer>,
     policy: CallPolicy<Code>,
     policies: Vec<(Box<str>, CallPolicy<Code>)>,
     configure: Configure,
@@ -65,11 +67,19 @@ impl ChannelBuilder {
             make: None,
             connect: ConnectOptions::default(),
             http2: Http2Options::default(),
-            balancer: Box::new(|endpoints| Arc::new(LeastLoaded::new(Ejection::new(endpoints)))),
+            options: TargetOptions::default(),
+            balancer: None,
             policy: CallPolicy::default(),
             policies: Vec::new(),
             configure: Box::new(|endpointer| endpointer),
         }
+    }
+
+    /// Selects endpoints as a [target string](crate::Target) says: by metadata, by zone, or a
+    /// subset. Its balancer is the default one. [`Channel::of`] does it.
+    pub fn target_options(mut self, options: TargetOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// How endpoints are connected to: limits of time, TLS.
@@ -85,14 +95,15 @@ impl ChannelBuilder {
     }
 
     /// The balancer, over whatever adapters it needs. Default:
-    /// [`LeastLoaded`] over [`Ejection`].
+    /// [`LeastLoaded`](sd_core::LeastLoaded) over [`Ejection`].
     ///
-    /// The endpoints that `make` gets are those that can be [reached](Reachable).
+    /// The endpoints that `make` gets are those that can be [reached](Reachable), and that the
+    /// [target](Self::target_options) selects.
     pub fn balancer<B>(mut self, make: impl FnOnce(GrpcEndpoints) -> B + Send + 'static) -> Self
     where
         B: Balancer<Target = GrpcTarget> + 'static,
     {
-        self.balancer = Box::new(|endpoints| Arc::new(make(endpoints)));
+        self.balancer = Some(Box::new(|endpoints| Arc::new(make(endpoints))));
         self
     }
 
@@ -169,7 +180,14 @@ impl ChannelBuilder {
         });
         let endpointer = (self.configure)(Endpointer::builder(self.source, factory)).build();
         let endpoints: GrpcEndpoints = Arc::new(Reachable::new(endpointer));
-        let balancer = (self.balancer)(endpoints.clone());
+        let selected: GrpcEndpoints = self.options.select(endpoints.clone()).into();
+        let balancer = match self.balancer {
+            Some(make) => make(selected),
+            None => {
+                let kind = self.options.balancer().unwrap_or(BalancerKind::LeastLoaded);
+                kind.over(Ejection::new(selected)).into()
+            }
+        };
         let caller = Caller::new(Grpc::default(), balancer, self.policy, self.policies);
         Channel::new(caller, endpoints)
     }
