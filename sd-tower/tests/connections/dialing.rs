@@ -17,8 +17,9 @@ async fn a_port_on_which_nothing_listens_refuses() {
     let error = failing(&connection).await;
     assert_eq!(error.kind(), ConnectErrorKind::Refused);
     assert_eq!(error.address(), address.to_string());
-    let expected = format!("{address} refused the connection: Connection refused (os error 111)");
-    assert_eq!(sd_core::ErrorChain(&error).to_string(), expected);
+    let chain = sd_core::ErrorChain(&error).to_string();
+    let expected = format!("{address} refused the connection: Connection refused");
+    assert!(chain.starts_with(&expected), "{chain}");
 }
 
 #[tokio::test]

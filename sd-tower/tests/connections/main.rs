@@ -1,5 +1,4 @@
 //! Connections to real servers on real sockets, and their faults.
-#![cfg(all(feature = "hyper", feature = "tls", feature = "tonic"))]
 
 mod client;
 mod connector;
