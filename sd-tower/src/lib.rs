@@ -8,16 +8,23 @@ mod connection;
 mod discover;
 #[cfg(feature = "tonic")]
 mod grpc;
+#[cfg(feature = "hyper")]
+mod http;
 mod target;
 
+#[cfg(feature = "hyper")]
+pub use self::http::{
+    HttpBody, HttpEndpoints, HttpError, HttpErrorKind, HttpOptions, HttpService,
+    HttpServiceBuilder, HttpServices, HttpServicesBuilder, HttpTarget,
+};
 #[cfg(feature = "client")]
 pub use call::{AttemptError, CallPolicy, RequestBody, Routing, nothing_executed};
-#[cfg(feature = "hyper")]
-pub use connection::Connector;
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 pub use connection::{ConnectError, ConnectErrorKind, ConnectOptions};
 #[cfg(feature = "tonic")]
 pub use connection::{Connection, Http2Options};
+#[cfg(feature = "hyper")]
+pub use connection::{Connector, HttpVersions};
 #[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
 pub use connection::{Tls, TlsBuilder, TlsError};
 pub use discover::DiscoverEndpoints;

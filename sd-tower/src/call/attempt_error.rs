@@ -1,6 +1,8 @@
 //! Why one attempt of a call has failed.
 
-use super::nothing_executed::nothing_executed;
+#[cfg(feature = "hyper")]
+use super::nothing_executed::lost_its_connect;
+use super::{nothing_executed::nothing_executed, request_body::RecordedBody};
 use sd_core::{BoxError, Outcome};
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -21,6 +23,8 @@ pub struct AttemptError {
 enum Fault {
     /// There was no answer.
     Broken(BoxError),
+    /// The body of the request has failed.
+    RequestBody(BoxError),
     /// There was no answer within this time of the end of the request.
     NoAnswer(Duration),
     /// The answer is one that is tried again. It was kept, to be handed on if no other one comes.
@@ -28,11 +32,28 @@ enum Fault {
 }
 
 impl AttemptError {
-    /// The attempt broke off. `can_replay`: the request can be sent again.
-    pub(super) fn broken(error: BoxError, can_replay: bool, is_idempotent: bool) -> Self {
+    /// The attempt broke off.
+    pub(super) fn broken(error: BoxError, body: &RecordedBody, is_idempotent: bool) -> Self {
+        if body.has_failed() {
+            return Self {
+                // The caller's fault.
+                outcome: Outcome::Cancelled,
+                nothing_executed: false,
+                may_retry: false,
+                retry_after: None,
+                fault: Fault::RequestBody(error),
+            };
+        }
         let not_executed = nothing_executed(&*error);
+        let can_replay = body.can_replay();
+        let outcome = Outcome::Failure;
+        #[cfg(feature = "hyper")]
+        let outcome = match lost_its_connect(&*error) {
+            true => Outcome::Cancelled,
+            false => outcome,
+        };
         Self {
-            outcome: Outcome::Failure,
+            outcome,
             nothing_executed: not_executed && can_replay,
             may_retry: can_replay && (not_executed || is_idempotent),
             retry_after: None,
@@ -76,10 +97,16 @@ impl AttemptError {
         matches!(self.fault, Fault::Answered(_))
     }
 
+    /// Whether the body of the request has failed, which ended the attempt.
+    pub fn is_of_request_body(&self) -> bool {
+        matches!(self.fault, Fault::RequestBody(_))
+    }
+
     /// What broke the attempt off.
+    #[cfg(feature = "tonic")]
     pub(crate) fn broken_by(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &self.fault {
-            Fault::Broken(error) => Some(&**error),
+            Fault::Broken(error) | Fault::RequestBody(error) => Some(&**error),
             Fault::NoAnswer(_) | Fault::Answered(_) => None,
         }
     }
@@ -89,6 +116,10 @@ impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.fault {
             Fault::Broken(error) => write!(f, "{}", sd_core::ErrorChain(&**error)),
+            Fault::RequestBody(error) => {
+                let error = sd_core::ErrorChain(&**error);
+                write!(f, "the body of the request has failed: {error}")
+            }
             Fault::NoAnswer(after) => write!(f, "no answer within {after:?}"),
             Fault::Answered(text) => f.write_str(text),
         }
@@ -98,7 +129,7 @@ impl fmt::Display for AttemptError {
 impl StdError for AttemptError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.fault {
-            Fault::Broken(error) => Some(&**error),
+            Fault::Broken(error) | Fault::RequestBody(error) => Some(&**error),
             Fault::NoAnswer(_) | Fault::Answered(_) => None,
         }
     }

@@ -7,6 +7,7 @@ use super::{
     request_body::{RecordedBody, RequestBody},
     response_body::{OpenCall, ResponseBody, is_late},
     routing::Routing,
+    upgraded::UpgradedConnection,
 };
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -196,24 +197,34 @@ where
         let mut request = Request::from_parts(self.head.clone(), body);
         P::prepare_attempt(request.headers_mut(), number, self.time_left());
         let sent = pick.target().clone().oneshot(request);
-        let response = self.in_time(sent).await?.map_err(|error| {
-            AttemptError::broken(error.into(), self.body.can_replay(), self.is_idempotent)
-        })?;
+        let response = self
+            .in_time(sent)
+            .await?
+            .map_err(|error| AttemptError::broken(error.into(), &self.body, self.is_idempotent))?;
 
         let (mut head, body) = response.into_parts();
         let is_late = self.deadline.is_some_and(|(at, _)| is_late(at));
         P::repair(&mut head.headers, is_late);
         let is_complete = body.is_end_stream();
+        let upgraded = head.extensions.remove::<UpgradedConnection>();
         let answer = self.protocol.judge(&self.head, &head, is_complete);
         let refusal = self.refusal(&head, &answer);
-        if is_complete && refusal.is_none() {
-            pick.report(answer.outcome.unwrap_or_else(|| P::judge_end(None)));
-        }
-        let call = (!is_complete).then(|| OpenCall {
+        let call = OpenCall {
             pick,
             outcome: answer.outcome,
             _request: sent_request,
-        });
+        };
+        let call = match upgraded {
+            Some(connection) => {
+                connection.hold(call);
+                None
+            }
+            None if is_complete && refusal.is_none() => {
+                call.end(P::judge_end(None));
+                None
+            }
+            None => (!is_complete).then_some(call),
+        };
         let body = ResponseBody::new(body, call, self.deadline);
         let response = Response::from_parts(head, body);
         let Some(refusal) = refusal else {
@@ -260,6 +271,12 @@ where
         }
     }
 
+    /// Whether a call without a deadline does not wait so long for another attempt.
+    fn is_too_long(&self, pause: Duration) -> bool {
+        let longest = self.policy.answer_timeout;
+        self.deadline.is_none() && longest.is_some_and(|longest| pause > longest)
+    }
+
     /// Why this answer is tried again, if it is.
     fn refusal(
         &self,
@@ -267,7 +284,8 @@ where
         answer: &Answer<P::Code>,
     ) -> Option<AttemptError> {
         let code = answer.code.as_ref()?;
-        let is_refused = self.policy.retry_on.contains(code)
+        let retry_on = self.policy.retry_on.as_deref().unwrap_or(P::RETRY_ON);
+        let is_refused = retry_on.contains(code)
             && P::repeats_answers(self.is_idempotent)
             && self.body.can_replay();
         if !is_refused {
@@ -275,6 +293,7 @@ where
         }
         let retry_after = match answer.pushback {
             Pushback::Never => return None,
+            Pushback::After(pause) if self.is_too_long(pause) => return None,
             Pushback::After(pause) => Some(pause),
             Pushback::None => None,
         };

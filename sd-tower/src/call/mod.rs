@@ -6,12 +6,14 @@
 
 mod attempt_error;
 mod caller;
+mod caller_builder;
 mod nothing_executed;
 mod policy;
 mod protocol;
 mod request_body;
 mod response_body;
 mod routing;
+mod upgraded;
 
 pub use attempt_error::AttemptError;
 pub use nothing_executed::nothing_executed;
@@ -20,6 +22,10 @@ pub use request_body::RequestBody;
 pub use routing::Routing;
 
 pub(crate) use caller::Caller;
+pub(crate) use caller_builder::CallerBuilder;
+#[cfg(feature = "tonic")]
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
 pub(crate) use response_body::ResponseBody;
+#[cfg(feature = "hyper")]
+pub(crate) use upgraded::UpgradedConnection;

@@ -9,7 +9,7 @@ use std::{error::Error as StdError, iter::successors};
 ///
 /// | error | why |
 /// |---|---|
-/// | [`ConnectError`](crate::ConnectError), hyper-util's and reqwest's `is_connect()` | there was no connection to send it on |
+/// | [`ConnectError`](crate::ConnectError), hyper-util's `is_connect()`, which reqwest's errors have as a source | there was no connection to send it on |
 /// | [`hyper::Error::is_canceled`] | the connection was closed before the request was written to it |
 /// | a `GOAWAY` of the server | the request has a higher number than the last one that the server looked at ([RFC 9113, 6.8]) |
 /// | a reset by the server with `REFUSED_STREAM` | the server says so ([RFC 9113, 8.7]) |
@@ -55,6 +55,18 @@ fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
         .is_some_and(hyper::Error::is_user)
 }
 
+/// Whether the request waited for a connection that somebody else was opening, who went away. Says
+/// nothing about the endpoint.
+#[cfg(feature = "hyper")]
+pub(super) fn lost_its_connect(error: &(dyn StdError + 'static)) -> bool {
+    let is_connect = |error: &Source| {
+        error
+            .downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    };
+    chain(error).any(is_connect) && !chain(error).any(|error| error.is::<crate::ConnectError>())
+}
+
 fn proves(error: &(dyn StdError + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return error.is_canceled();
@@ -65,10 +77,6 @@ fn proves(error: &(dyn StdError + 'static)) -> bool {
     }
     #[cfg(feature = "hyper")]
     if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
-        return error.is_connect();
-    }
-    #[cfg(any())]
-    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
         return error.is_connect();
     }
     #[cfg(any(feature = "hyper", feature = "tonic"))]

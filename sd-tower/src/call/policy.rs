@@ -19,8 +19,8 @@ use std::{fmt, sync::Arc, time::Duration};
 /// | [`wait_for_endpoints`](Self::wait_for_endpoints): while there is nobody to call | no time |
 /// | [`max_attempts`](Self::max_attempts) | 3 |
 /// | [`backoff`](Self::backoff) between them | 25 ms to 1 s, with jitter |
-/// | [`retry_on`](Self::retry_on): answers that are not handed on but tried again | none |
-/// | [`idempotent`](Self::idempotent) | no |
+/// | [`retry_on`](Self::retry_on): answers that are not handed on but tried again | gRPC: none; HTTP: 502, 503 and 504 of idempotent requests |
+/// | [`idempotent`](Self::idempotent) | gRPC: no; HTTP: as the method is |
 /// | [`replay_limit`](Self::replay_limit) | 64 KiB |
 #[derive(Clone)]
 pub struct CallPolicy<Code> {
@@ -30,7 +30,8 @@ pub struct CallPolicy<Code> {
     pub(super) wait_for_endpoints: Duration,
     pub(super) max_attempts: u32,
     pub(super) backoff: (Duration, Duration),
-    pub(super) retry_on: Vec<Code>,
+    /// `None`: those of the protocol.
+    pub(super) retry_on: Option<Vec<Code>>,
     pub(super) idempotent: bool,
     pub(super) replay_limit: usize,
     pub(super) budget: Option<Arc<RetryBudget>>,
@@ -45,7 +46,7 @@ impl<Code> Default for CallPolicy<Code> {
             wait_for_endpoints: Duration::ZERO,
             max_attempts: 3,
             backoff: (Duration::from_millis(25), Duration::from_secs(1)),
-            retry_on: Vec::new(),
+            retry_on: None,
             idempotent: false,
             replay_limit: 64 * 1024,
             budget: None,
@@ -103,7 +104,9 @@ impl<Code> CallPolicy<Code> {
     }
 
     /// The pause before a further attempt: it doubles from `first` to `longest`, with jitter. A
-    /// server may ask for another one (gRPC's `grpc-retry-pushback-ms`, HTTP's `Retry-After`).
+    /// server may ask for another one (gRPC's `grpc-retry-pushback-ms`, HTTP's `Retry-After`). If it
+    /// asks for more time than the call has, or a call without a deadline for more than its
+    /// [`answer_timeout`](Self::answer_timeout), its answer is handed on.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first, longest);
@@ -111,15 +114,18 @@ impl<Code> CallPolicy<Code> {
     }
 
     /// The answers after which the call is made again. They say that the server has not done what
-    /// was asked; that it has done nothing of it is for you to know. Default: none.
+    /// was asked; that it has done nothing of it is for you to know. Default: none for gRPC; 502,
+    /// 503 and 504 for HTTP. Those of HTTP count for requests that are idempotent, by their method
+    /// or by this [policy](Self::idempotent).
     #[must_use]
     pub fn retry_on(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
-        self.retry_on = codes.into_iter().collect();
+        self.retry_on = Some(codes.into_iter().collect());
         self
     }
 
     /// Whether the call may be executed twice. If so, it is made again after an attempt that broke
-    /// off or took [too long](Self::per_try_timeout). Default: no.
+    /// off or took [too long](Self::per_try_timeout). Default: no; with HTTP, idempotent methods may
+    /// always be (`GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS`, `TRACE`).
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;

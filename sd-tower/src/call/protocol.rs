@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// What a server answers, as the [policies](super::CallPolicy) name it.
     type Code: PartialEq + Send + Sync + 'static;
+    /// The answers that are tried again where the policy names none.
+    const RETRY_ON: &'static [Self::Code];
     /// Why there is no response.
     type Error: Send + 'static;
 
@@ -69,5 +71,9 @@ pub(crate) struct Answer<Code> {
 pub(crate) enum Pushback {
     None,
     After(Duration),
+    #[cfg_attr(
+        not(feature = "tonic"),
+        expect(dead_code, reason = "HTTP cannot say it")
+    )]
     Never,
 }

@@ -100,6 +100,11 @@ impl RecordedBody {
         lock(&self.0).state == RecordingState::Complete
     }
 
+    /// Whether the caller's body has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        lock(&self.0).state == RecordingState::Failed
+    }
+
     /// Waits until the request has been complete for the time of `limit`, or nearly twice that.
     pub(crate) async fn complete_for(&self, limit: Duration) {
         let mut wake_at = Instant::now() + limit;

@@ -35,6 +35,13 @@ pub(super) struct OpenCall {
     pub(super) _request: SentRequest,
 }
 
+impl OpenCall {
+    /// Ends the call. `outcome`: what its end says, if the head of the response did not tell.
+    pub(super) fn end(self, outcome: Outcome) {
+        self.pick.report(self.outcome.unwrap_or(outcome));
+    }
+}
+
 /// A [`Pick`] of any target.
 pub(super) trait EndedPick: Send + Sync {
     fn report(&self, outcome: Outcome);
@@ -83,7 +90,7 @@ pub(super) fn is_late(deadline: Instant) -> bool {
 /// Ends the call.
 fn end(call: &mut Option<OpenCall>, outcome: Outcome) {
     if let Some(call) = call.take() {
-        call.pick.report(call.outcome.unwrap_or(outcome));
+        call.end(outcome);
     }
 }
 

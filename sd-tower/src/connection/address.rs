@@ -42,7 +42,7 @@ impl Address {
         &self.authority
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(all(feature = "tls", feature = "tonic"))]
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -1,11 +1,8 @@
 //! Connector: the connections of a pool to one endpoint.
 
 use super::{
-    connect_error::ConnectError,
-    dialer::{Dialer, Use},
-    options::ConnectOptions,
-    outage::Outage,
-    stream::Stream,
+    connect_error::ConnectError, dialer::Dialer, encryption::Encryption,
+    http_versions::HttpVersions, options::ConnectOptions, outage::Outage, stream::Stream,
 };
 use futures::future::BoxFuture;
 use http::{Uri, uri::Scheme};
@@ -13,10 +10,7 @@ use hyper_util::rt::TokioIo;
 use sd_core::{Connectable, Connectivity};
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 use tokio::{
@@ -30,7 +24,7 @@ use tower::Service;
 ///
 /// It connects to its address, whatever the URI says. So requests need no change: `Host`,
 /// `:authority` and the path are the caller's, for HTTP/1 and HTTP/2 alike. With `https` it connects
-/// with TLS, to [its server name](crate::Tls::with_server_name) or the host of the address.
+/// with TLS, to [its server name](crate::Tls::with_server_name) or the host of the URI.
 ///
 /// It opens as many connections at once as it is asked for. When one fails, the endpoint is failing,
 /// and for growing [pauses](ConnectOptions::backoff) all others fail at once with the same
@@ -64,14 +58,15 @@ pub struct Connector {
 /// What the connects have shown.
 struct Dials {
     dialer: Dialer,
-    /// Whether the newest connect was with TLS, so that the task tries the same.
-    has_tls: AtomicBool,
+    versions: HttpVersions,
     state: Mutex<State>,
     connectivity: watch::Sender<Connectivity>,
 }
 
 struct State {
     outage: Outage,
+    /// How the newest connect was encrypted, so that the task tries the same.
+    encryption: Option<Encryption>,
     /// While it fails: why, and when to try again.
     failing: Option<(ConnectError, Instant)>,
 }
@@ -80,16 +75,33 @@ impl Connector {
     /// Will connect to `address`, which is `host:port`, when it is called.
     ///
     /// # Errors
-    /// If the address is none, or cannot be the name of a server with TLS.
+    /// If the address is none.
     ///
     /// # Panics
     /// Outside of a tokio runtime, as `tokio::spawn` does.
     pub fn new(address: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
+        Self::with_versions(address, options, HttpVersions::Negotiated)
+    }
+
+    /// Like [`new`](Self::new), to offer other versions with TLS (ALPN) than both. A client that
+    /// speaks only one of them needs to be told so too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn with_versions(
+        address: &str,
+        options: ConnectOptions,
+        versions: HttpVersions,
+    ) -> Result<Self, ConnectError> {
         let dialer = Dialer::new(address, options)?;
         let dials = Arc::new(Dials {
-            has_tls: AtomicBool::new(false),
+            versions,
             state: Mutex::new(State {
                 outage: Outage::none(dialer.backoff()),
+                encryption: None,
                 failing: None,
             }),
             connectivity: watch::Sender::new(Connectivity::Idle),
@@ -117,12 +129,22 @@ impl Dials {
         self.lock().failing.clone()
     }
 
-    async fn connect(&self, has_tls: bool) -> Result<Stream, ConnectError> {
-        if let Some((error, _)) = self.failing() {
-            return Err(error);
+    async fn connect(&self, uri: &Uri) -> Result<Stream, ConnectError> {
+        // What the URI asks for in vain says nothing about the endpoint.
+        let encryption = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => {
+                Some(self.dialer.https(host(uri), self.versions)?)
+            }
+            _ => None,
+        };
+        {
+            let mut state = self.lock();
+            if let Some((error, _)) = &state.failing {
+                return Err(error.clone());
+            }
+            state.encryption.clone_from(&encryption);
         }
-        self.has_tls.store(has_tls, Ordering::Relaxed);
-        let result = self.dial(has_tls).await;
+        let result = self.dial(encryption.as_ref()).await;
         match &result {
             Ok(_) => self.succeeded(),
             Err(error) => self.failed(error, false),
@@ -130,9 +152,8 @@ impl Dials {
         result
     }
 
-    async fn dial(&self, has_tls: bool) -> Result<Stream, ConnectError> {
-        let purpose = if has_tls { Use::Https } else { Use::Http };
-        self.dialer.dial(purpose, self.dialer.deadline()).await
+    async fn dial(&self, encryption: Option<&Encryption>) -> Result<Stream, ConnectError> {
+        self.dialer.dial(encryption, self.dialer.deadline()).await
     }
 
     fn succeeded(&self) {
@@ -159,6 +180,13 @@ impl Dials {
     }
 }
 
+/// The host of a URI, IPv6 without brackets.
+fn host(uri: &Uri) -> &str {
+    let host = uri.host().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    bare.unwrap_or(host)
+}
+
 /// Connects again while the endpoint is failing.
 async fn probe(dials: Arc<Dials>) {
     let mut connectivity = dials.connectivity.subscribe();
@@ -171,7 +199,8 @@ async fn probe(dials: Arc<Dials>) {
                 _ = connectivity.wait_for(|state| !state.is_failing()) => break,
                 () = sleep_until(at) => {}
             }
-            match dials.dial(dials.has_tls.load(Ordering::Relaxed)).await {
+            let encryption = dials.lock().encryption.clone();
+            match dials.dial(encryption.as_ref()).await {
                 Ok(_) => dials.succeeded(),
                 Err(error) => dials.failed(&error, true),
             }
@@ -192,10 +221,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         // A clone of the whole: the task goes on while somebody connects.
         let connector = self.clone();
-        Box::pin(async move {
-            let has_tls = uri.scheme() == Some(&Scheme::HTTPS);
-            connector.dials.connect(has_tls).await.map(TokioIo::new)
-        })
+        Box::pin(async move { connector.dials.connect(&uri).await.map(TokioIo::new) })
     }
 }
 

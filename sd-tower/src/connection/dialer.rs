@@ -1,8 +1,11 @@
 //! Dialing: from an address to a connection, with one limit over all steps.
 
+#[cfg(feature = "hyper")]
+use super::http_versions::HttpVersions;
 use super::{
     address::Address,
     connect_error::{ConnectError, ConnectErrorKind},
+    encryption::Encryption,
     options::ConnectOptions,
     stream::Stream,
 };
@@ -22,22 +25,6 @@ use tokio::{
 pub(super) struct Dialer {
     address: Address,
     options: ConnectOptions,
-    #[cfg(feature = "tls")]
-    server_name: Option<rustls::pki_types::ServerName<'static>>,
-}
-
-/// What the connection is for, which decides what is offered by ALPN.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Use {
-    /// HTTP/2 and nothing else.
-    #[cfg(feature = "tonic")]
-    H2,
-    /// HTTP/2 or HTTP/1.1, with TLS.
-    #[cfg(feature = "hyper")]
-    Https,
-    /// HTTP, without TLS.
-    #[cfg(feature = "hyper")]
-    Http,
 }
 
 /// The moment at which a connect is given up.
@@ -70,19 +57,10 @@ impl Dialer {
     /// A dialer of `address`, which is `host:port`.
     ///
     /// # Errors
-    /// If the address is none, or cannot be the name of a server with TLS.
+    /// If the address is none.
     pub(super) fn new(address: &str, options: ConnectOptions) -> Result<Self, ConnectError> {
-        let address = Address::parse(address)?;
         Ok(Self {
-            #[cfg(feature = "tls")]
-            server_name: match &options.tls {
-                None => None,
-                Some(tls) => Some(tls.server_name(address.host()).map_err(|error| {
-                    let error = BoxError::from(error);
-                    ConnectError::new(address.as_str(), ConnectErrorKind::Tls, error)
-                })?),
-            },
-            address,
+            address: Address::parse(address)?,
             options,
         })
     }
@@ -96,13 +74,42 @@ impl Dialer {
         self.options.backoff.clone()
     }
 
-    /// Whether an HTTP/2 connection is within TLS.
+    /// How an HTTP/2 connection is encrypted, if at all.
+    ///
+    /// # Errors
+    /// If the host of the address cannot be the name of a server.
     #[cfg(feature = "tonic")]
-    pub(super) fn has_tls(&self) -> bool {
+    pub(super) fn h2(&self) -> Result<Option<Encryption>, ConnectError> {
         #[cfg(feature = "tls")]
-        return self.options.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        return false;
+        if let Some(tls) = &self.options.tls {
+            let encryption = Encryption::of_h2(tls, self.address.host());
+            return (encryption.map(Some)).map_err(|error| self.no_tls(error.into()));
+        }
+        Ok(None)
+    }
+
+    /// How a connection is encrypted for a URI with `https` and this host.
+    ///
+    /// # Errors
+    /// If there is no TLS, or the host cannot be the name of a server.
+    #[cfg(feature = "hyper")]
+    pub(super) fn https(
+        &self,
+        host: &str,
+        versions: HttpVersions,
+    ) -> Result<Encryption, ConnectError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.options.tls {
+            let encryption = Encryption::of_http(tls, host, versions);
+            return encryption.map_err(|error| self.no_tls(error.into()));
+        }
+        let _ = (host, versions);
+        Err(self.no_tls("the scheme is https, and no TLS is configured".into()))
+    }
+
+    #[cfg(any(feature = "hyper", feature = "tls"))]
+    fn no_tls(&self, why: BoxError) -> ConnectError {
+        ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, why)
     }
 
     /// The deadline of a connect that begins now.
@@ -115,15 +122,21 @@ impl Dialer {
         }
     }
 
-    /// Connects. Cancellation safe: what was begun is dropped.
+    /// Connects, with this encryption if any. Cancellation safe: what was begun is dropped.
     pub(super) async fn dial(
         &self,
-        purpose: Use,
+        encryption: Option<&Encryption>,
         deadline: Deadline<'_>,
     ) -> Result<Stream, ConnectError> {
         let tcp = self.connect(deadline).await?;
         self.configure(&tcp);
-        self.encrypt(tcp, purpose, deadline).await
+        let Some(encryption) = encryption else {
+            return Ok(Stream::Plain(tcp));
+        };
+        let encrypted = encryption.handshake(tcp);
+        let encrypted = deadline.limit("the TLS handshake", encrypted).await?;
+        encrypted
+            .map_err(|error| ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, error))
     }
 
     /// Connects to the first of the socket addresses that accepts. Each may take an equal share of
@@ -174,71 +187,6 @@ impl Dialer {
             // The connection works without.
             tracing::debug!(address = %sd_core::Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
         }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    async fn encrypt(
-        &self,
-        tcp: TcpStream,
-        purpose: Use,
-        _: Deadline<'_>,
-    ) -> Result<Stream, ConnectError> {
-        match purpose {
-            #[cfg(feature = "hyper")]
-            Use::Https => Err(self.no_tls()),
-            #[cfg(feature = "hyper")]
-            Use::Http => Ok(Stream::Plain(tcp)),
-            #[cfg(feature = "tonic")]
-            Use::H2 => Ok(Stream::Plain(tcp)),
-        }
-    }
-
-    #[cfg(feature = "tls")]
-    async fn encrypt(
-        &self,
-        tcp: TcpStream,
-        purpose: Use,
-        deadline: Deadline<'_>,
-    ) -> Result<Stream, ConnectError> {
-        let (Some(tls), Some(name)) = (&self.options.tls, &self.server_name) else {
-            return match purpose {
-                #[cfg(feature = "hyper")]
-                Use::Https => Err(self.no_tls()),
-                #[cfg(feature = "hyper")]
-                Use::Http => Ok(Stream::Plain(tcp)),
-                #[cfg(feature = "tonic")]
-                Use::H2 => Ok(Stream::Plain(tcp)),
-            };
-        };
-        let config = match purpose {
-            #[cfg(feature = "hyper")]
-            Use::Http => return Ok(Stream::Plain(tcp)),
-            #[cfg(feature = "hyper")]
-            Use::Https => tls.for_http(),
-            #[cfg(feature = "tonic")]
-            Use::H2 => tls.for_h2(),
-        };
-        let failed = |error| ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, error);
-        let connector = tokio_rustls::TlsConnector::from(config);
-        let handshake = connector.connect(name.clone(), tcp);
-        let tls = deadline
-            .limit("the TLS handshake", handshake)
-            .await?
-            .map_err(|error| failed(BoxError::from(error)))?;
-        let stream = Stream::Tls(Box::new(tls));
-        #[cfg(feature = "tonic")]
-        if matches!(purpose, Use::H2) && !stream.negotiated_h2() {
-            return Err(failed(BoxError::from(
-                "the server does not offer HTTP/2 (ALPN `h2`)",
-            )));
-        }
-        Ok(stream)
-    }
-
-    #[cfg(feature = "hyper")]
-    fn no_tls(&self) -> ConnectError {
-        let why = BoxError::from("the request's scheme is https, and no TLS is configured");
-        ConnectError::new(self.address.as_str(), ConnectErrorKind::Tls, why)
     }
 }
 

@@ -113,9 +113,10 @@ where
         let dialer = Dialer::new(address, connect)?;
         let (slot_sender, slot) = watch::channel(Slot::Connecting);
         let (connectivity_sender, connectivity) = watch::channel(Connectivity::Connecting);
-        let scheme = match dialer.has_tls() {
-            true => Scheme::HTTPS,
-            false => Scheme::HTTP,
+        let encryption = dialer.h2()?;
+        let scheme = match encryption {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
         };
         let authority = http2.authority.clone();
         Ok(Self {
@@ -126,7 +127,14 @@ where
                 scheme,
                 authority: authority.unwrap_or_else(|| dialer.address().authority().clone()),
                 _task: AbortOnDropHandle::new(tokio::spawn(
-                    ConnectionTask::new(dialer, http2, slot_sender, connectivity_sender).run(),
+                    ConnectionTask::new(
+                        dialer,
+                        encryption,
+                        http2,
+                        slot_sender,
+                        connectivity_sender,
+                    )
+                    .run(),
                 )),
             }),
         })

@@ -6,15 +6,22 @@
 //! [`Connectivity`](sd_core::Connectivity).
 //!
 //! This room imports no other. Inside, imports run from `http2` and `connector` to `dialer` to
-//! `options`, `address`, `stream` and `tls` to `connect_error`.
+//! `encryption` to `options`, `address`, `stream` and `tls` to `connect_error`.
 
 mod address;
 mod connect_error;
 #[cfg(feature = "hyper")]
 mod connector;
 mod dialer;
+#[cfg(feature = "tls")]
+mod encryption;
+#[cfg(not(feature = "tls"))]
+#[path = "no_encryption.rs"]
+mod encryption;
 #[cfg(feature = "tonic")]
 mod http2;
+#[cfg(feature = "hyper")]
+mod http_versions;
 mod options;
 mod outage;
 mod stream;
@@ -24,6 +31,8 @@ mod tls;
 pub use connect_error::{ConnectError, ConnectErrorKind};
 #[cfg(feature = "hyper")]
 pub use connector::Connector;
+#[cfg(feature = "hyper")]
+pub use http_versions::HttpVersions;
 #[cfg(feature = "tonic")]
 pub use http2::{Connection, Http2Options};
 pub use options::ConnectOptions;

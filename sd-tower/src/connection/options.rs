@@ -84,6 +84,14 @@ impl ConnectOptions {
         self
     }
 
+    #[cfg(feature = "hyper")]
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
     /// Connects with TLS: gRPC always, HTTP where the request's URI says `https`. Default: none.
     #[cfg(feature = "tls")]
     #[must_use]

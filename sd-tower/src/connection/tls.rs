@@ -25,13 +25,14 @@ use std::{fmt, sync::Arc};
 /// ```
 ///
 /// Sessions are resumed where a server offers it. The protocols offered by ALPN are those that the
-/// caller speaks: `h2` for gRPC, `h2` and `http/1.1` for HTTP.
+/// caller speaks: `h2` for gRPC, those of [`HttpVersions`](crate::HttpVersions) for HTTP.
 #[derive(Clone)]
 pub struct Tls {
-    #[cfg(feature = "tonic")]
     h2: Arc<ClientConfig>,
     #[cfg(feature = "hyper")]
     http: Arc<ClientConfig>,
+    #[cfg(feature = "hyper")]
+    http1: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -51,16 +52,18 @@ impl Tls {
             Arc::new(config)
         };
         Self {
-            #[cfg(feature = "tonic")]
             h2: with_alpn(&[b"h2"]),
             #[cfg(feature = "hyper")]
             http: with_alpn(&[b"h2", b"http/1.1"]),
+            #[cfg(feature = "hyper")]
+            http1: with_alpn(&[b"http/1.1"]),
             server_name: None,
         }
     }
 
-    /// Expects this name in the certificates of all endpoints, and sends it to them, instead of the
-    /// host of each address. For certificates by the name of the service.
+    /// Expects this name in the certificates of all endpoints, and sends it to them (SNI), instead of
+    /// the host of each address, or with HTTP of the request's URI. For certificates by the name of
+    /// the service.
     ///
     /// # Errors
     /// [`TlsError::ServerName`] if it is neither a DNS name nor an IP address.
@@ -77,7 +80,6 @@ impl Tls {
         }
     }
 
-    #[cfg(feature = "tonic")]
     pub(super) fn for_h2(&self) -> Arc<ClientConfig> {
         self.h2.clone()
     }
@@ -85,6 +87,11 @@ impl Tls {
     #[cfg(feature = "hyper")]
     pub(super) fn for_http(&self) -> Arc<ClientConfig> {
         self.http.clone()
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(super) fn for_http1(&self) -> Arc<ClientConfig> {
+        self.http1.clone()
     }
 }
 

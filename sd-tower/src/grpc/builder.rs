@@ -6,16 +6,12 @@ use super::{
     target::GrpcTarget,
 };
 use crate::{
-    call::{CallPolicy, Caller},
+    call::{CallPolicy, CallerBuilder},
     connection::{ConnectOptions, Http2Options},
-    target::{BalancerKind, TargetOptions},
 };
 use http::{Request, Response};
-use sd_core::{
-    Balancer, BoxError, Ejection, Endpointer, EndpointerBuilder, Instance, Reachable, Source,
-    factory_fn,
-};
-use std::{fmt, sync::Arc};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, factory_fn};
+use std::fmt;
 use tonic::{Code, body::Body};
 use tower::Service;
 
@@ -43,43 +39,23 @@ use tower::Service;
 /// ```
 #[must_use = "nothing happens before `build`"]
 pub struct ChannelBuilder {
-    source: Arc<dyn Source>,
-    make: MakeTarget,
+    caller: CallerBuilder<GrpcTarget, Code>,
+    /// `None`: connect to the address.
+    make: Option<Box<MakeTarget>>,
     connect: ConnectOptions,
     http2: Http2Options,
-    options: TargetOptions,
-    balancer: Option<MakeBalancer>,
-    policy: CallPolicy<Code>,
-    policies: Vec<(Box<str>, CallPolicy<Code>)>,
-    configure: Configure,
 }
 
-/// `None`: connect to the address.
-type MakeTarget = Option<Box<dyn Fn(&Instance) -> Result<GrpcTarget, BoxError> + Send + Sync>>;
-type MakeBalancer = Box<dyn FnOnce(GrpcEndpoints) -> Arc<dyn Balancer<Target = GrpcTarget>> + Send>;
-type Configure =
-    Box<dyn FnOnce(EndpointerBuilder<GrpcTarget>) -> EndpointerBuilder<GrpcTarget> + Send>;
+type MakeTarget = dyn Fn(&Instance) -> Result<GrpcTarget, BoxError> + Send + Sync;
 
 impl ChannelBuilder {
-    pub(super) fn new(source: impl Source) -> Self {
+    pub(super) fn new(caller: CallerBuilder<GrpcTarget, Code>) -> Self {
         Self {
-            source: Arc::new(source),
+            caller,
             make: None,
             connect: ConnectOptions::default(),
             http2: Http2Options::default(),
-            options: TargetOptions::default(),
-            balancer: None,
-            policy: CallPolicy::default(),
-            policies: Vec::new(),
-            configure: Box::new(|endpointer| endpointer),
         }
-    }
-
-    /// Selects endpoints as a [target string](crate::Target) says: by metadata, by zone, or a
-    /// subset. Its balancer is the default one. [`Channel::of`] does it.
-    pub fn target_options(mut self, options: TargetOptions) -> Self {
-        self.options = options;
-        self
     }
 
     /// How endpoints are connected to: limits of time, TLS.
@@ -95,21 +71,20 @@ impl ChannelBuilder {
     }
 
     /// The balancer, over whatever adapters it needs. Default:
-    /// [`LeastLoaded`](sd_core::LeastLoaded) over [`Ejection`].
+    /// [`LeastLoaded`](sd_core::LeastLoaded) over [`Ejection`](sd_core::Ejection).
     ///
-    /// The endpoints that `make` gets are those that can be [reached](Reachable), and that the
-    /// [target](Self::target_options) selects.
+    /// The endpoints that `make` gets are those that can be [reached](sd_core::Reachable).
     pub fn balancer<B>(mut self, make: impl FnOnce(GrpcEndpoints) -> B + Send + 'static) -> Self
     where
         B: Balancer<Target = GrpcTarget> + 'static,
     {
-        self.balancer = Some(Box::new(|endpoints| Arc::new(make(endpoints))));
+        self.caller.balancer(make);
         self
     }
 
     /// The policy of calls that have no other one.
     pub fn policy(mut self, policy: CallPolicy<Code>) -> Self {
-        self.policy = policy;
+        self.caller.policy = policy;
         self
     }
 
@@ -117,11 +92,11 @@ impl ChannelBuilder {
     /// (`/hello.Greeter/`) that have none of their own. A single call may bring another one: a
     /// [`CallPolicy`] in the extensions of its request.
     pub fn policy_of(mut self, method: &str, policy: CallPolicy<Code>) -> Self {
-        self.policies.push((method.into(), policy));
+        self.caller.policy_of(method, policy);
         self
     }
 
-    /// Other options of the [`Endpointer`] than the default ones.
+    /// Other options of the [`Endpointer`](sd_core::Endpointer) than the default ones.
     ///
     /// ```
     /// # use sd_core::Source;
@@ -139,7 +114,7 @@ impl ChannelBuilder {
         + Send
         + 'static,
     ) -> Self {
-        self.configure = Box::new(configure);
+        self.caller.endpointer(configure);
         self
     }
 
@@ -178,17 +153,7 @@ impl ChannelBuilder {
                 http2.clone(),
             )?),
         });
-        let endpointer = (self.configure)(Endpointer::builder(self.source, factory)).build();
-        let endpoints: GrpcEndpoints = Arc::new(Reachable::new(endpointer));
-        let selected: GrpcEndpoints = self.options.select(endpoints.clone()).into();
-        let balancer = match self.balancer {
-            Some(make) => make(selected),
-            None => {
-                let kind = self.options.balancer().unwrap_or(BalancerKind::LeastLoaded);
-                kind.over(Ejection::new(selected)).into()
-            }
-        };
-        let caller = Caller::new(Grpc::default(), balancer, self.policy, self.policies);
+        let (caller, endpoints) = self.caller.build(Grpc::default(), factory);
         Channel::new(caller, endpoints)
     }
 }
@@ -198,8 +163,7 @@ impl fmt::Debug for ChannelBuilder {
         f.debug_struct("ChannelBuilder")
             .field("connect", &self.connect)
             .field("http2", &self.http2)
-            .field("policy", &self.policy)
-            .field("policies", &self.policies)
+            .field("caller", &self.caller)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use super::{
     target::{GrpcTarget, TargetBody},
 };
 use crate::{
-    call::{Caller, ResponseBody},
+    call::{Caller, CallerBuilder, ResponseBody},
     target::ResolvedTarget,
 };
 use bytes::Bytes;
@@ -98,7 +98,7 @@ pub fn channel(source: impl Source) -> Channel {
 impl Channel {
     /// A channel to the instances of `source`, with other options.
     pub fn builder(source: impl Source) -> ChannelBuilder {
-        ChannelBuilder::new(source)
+        ChannelBuilder::new(CallerBuilder::new(source))
     }
 
     /// A channel to the service that a [target string](crate::Target) names, with its options.
@@ -114,8 +114,7 @@ impl Channel {
     /// # }
     /// ```
     pub fn of(target: ResolvedTarget) -> ChannelBuilder {
-        let options = target.options().clone();
-        Channel::builder(target).target_options(options)
+        ChannelBuilder::new(CallerBuilder::of(target))
     }
 
     pub(super) fn new(caller: Caller<GrpcTarget, Grpc>, endpoints: GrpcEndpoints) -> Self {

@@ -22,6 +22,7 @@ const DETAILS: &str = "grpc-status-details-bin";
 
 impl Protocol for Grpc {
     type Code = Code;
+    const RETRY_ON: &'static [Code] = &[];
     type Error = Status;
 
     fn method(request: &request::Parts) -> &str {

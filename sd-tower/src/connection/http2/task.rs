@@ -10,7 +10,8 @@ use super::{
 };
 use crate::connection::{
     connect_error::{ConnectError, ConnectErrorKind},
-    dialer::{Dialer, Use},
+    dialer::Dialer,
+    encryption::Encryption,
 };
 use http_body::Body;
 use hyper_util::rt::TokioIo;
@@ -24,6 +25,7 @@ use tokio::{
 /// Connects, publishes where to send calls, and connects again when the connection ends.
 pub(super) struct ConnectionTask<B> {
     dialer: Dialer,
+    encryption: Option<Encryption>,
     keep_alive: KeepAlive,
     reconnects: Reconnects,
     /// How many connections there were.
@@ -40,6 +42,7 @@ where
 {
     pub(super) fn new(
         dialer: Dialer,
+        encryption: Option<Encryption>,
         options: Http2Options,
         slot: watch::Sender<Slot<B>>,
         connectivity: watch::Sender<Connectivity>,
@@ -48,6 +51,7 @@ where
             keep_alive: KeepAlive::new(&options),
             reconnects: Reconnects::new(dialer.backoff(), Instant::now()),
             dialer,
+            encryption,
             connections: 0,
             slot,
             connectivity,
@@ -78,7 +82,9 @@ where
 
     async fn connect(&self) -> Result<Driven<B>, ConnectError> {
         let deadline = self.dialer.deadline();
-        let stream = self.dialer.dial(Use::H2, deadline).await?;
+        let stream = (self.dialer)
+            .dial(self.encryption.as_ref(), deadline)
+            .await?;
         let (stream, settings) = FirstFrame::new(stream);
         let handshake = async {
             let driven = Driven::spawn(TokioIo::new(stream), &self.keep_alive).await?;
