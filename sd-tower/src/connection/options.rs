@@ -61,7 +61,7 @@ impl ConnectOptions {
     }
 
     /// How long a connection is silent before the system asks the host for a sign of life (TCP
-    /// keep-alive). Default: 10 s. `None` turns it off.
+    /// keep-alive). Default: 10 s. At least 1 s. `None` turns it off.
     ///
     /// A host that has gone without a word, or that the network no longer reaches, is noticed on an
     /// idle connection after this time and two more questions, at the default about 20 s. The
