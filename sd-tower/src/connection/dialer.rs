@@ -203,16 +203,11 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    #[cfg(feature = "tonic")]
-    const PLAIN: Use = Use::H2;
-    #[cfg(not(feature = "tonic"))]
-    const PLAIN: Use = Use::Http;
-
     async fn dial(options: ConnectOptions) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let dialer = Dialer::new(&address, options).unwrap();
-        match dialer.dial(PLAIN, dialer.deadline()).await.unwrap() {
+        match dialer.dial(None, dialer.deadline()).await.unwrap() {
             Stream::Plain(tcp) => tcp,
             #[cfg(feature = "tls")]
             Stream::Tls(_) => panic!("with TLS"),

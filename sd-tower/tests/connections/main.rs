@@ -1,4 +1,5 @@
 //! Connections to real servers on real sockets, and their faults.
+#![allow(clippy::unwrap_used)]
 
 mod client;
 mod connector;
