@@ -10,6 +10,8 @@ mod discover;
 mod grpc;
 #[cfg(feature = "hyper")]
 mod http;
+#[cfg(feature = "serve")]
+mod serve;
 mod target;
 
 #[cfg(feature = "hyper")]
@@ -30,6 +32,11 @@ pub use connection::{Tls, TlsBuilder, TlsError};
 pub use discover::DiscoverEndpoints;
 #[cfg(feature = "tonic")]
 pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};
+#[cfg(feature = "serve")]
+pub use serve::{
+    Advertise, AdvertiseError, Incoming, IncomingConnection, RegisteredServer, ServeError, Served,
+    ServerStatus,
+};
 #[cfg(feature = "etcd")]
 pub use target::EtcdResolver;
 pub use target::{
