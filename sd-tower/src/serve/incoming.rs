@@ -4,6 +4,7 @@
 //! is sent half, a response without end, an idle stream, a WebSocket, a connection that never sent
 //! anything. So every connection ends with an error when it is cut, whoever holds it.
 
+use sd_core::ErrorChain;
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -66,7 +67,7 @@ impl Incoming {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "accepting connections failed, pausing");
+                    tracing::error!(error = %ErrorChain(&error), "accepting connections failed, pausing");
                     self.pause = Some(Box::pin(sleep(PAUSE)));
                 }
             }
@@ -288,7 +289,10 @@ mod tests {
         client.readable().await.unwrap();
         tokio::task::yield_now().await;
         open.cut();
-        let cut = [reading.await.unwrap().unwrap_err(), writing.await.unwrap()];
+        let both = async { (reading.await.unwrap(), writing.await.unwrap()) };
+        let both = tokio::time::timeout(Duration::from_secs(30), both).await;
+        let (read, written) = both.expect("both halves end");
+        let cut = [read.unwrap_err(), written];
         assert!(
             cut.iter()
                 .all(|it| it.kind() == io::ErrorKind::ConnectionAborted)

@@ -75,7 +75,7 @@ pub(super) async fn run(
     if !at_once {
         select! {
             biased;
-            why = stop.asked_again() => at_once = again(why),
+            reason = stop.asked_again() => at_once = again(reason),
             outcomes = server.beside(phases.drain()) => deregistered = Some(outcomes),
         }
     }
@@ -88,7 +88,7 @@ pub(super) async fn run(
         );
         select! {
             biased;
-            why = stop.asked_again() => at_once = again(why),
+            reason = stop.asked_again() => at_once = again(reason),
             _ = timeout(phases.finish, server.finished(&ending.open)) => {}
         }
     }
@@ -120,8 +120,8 @@ pub(super) async fn run(
     })
 }
 
-fn again(why: &'static str) -> bool {
-    tracing::warn!(why, "asked again to end, ending at once");
+fn again(reason: &'static str) -> bool {
+    tracing::warn!(reason, "asked again to end, ending at once");
     true
 }
 
@@ -132,15 +132,15 @@ impl Phases {
 
     /// Checks, registers, and serves until it is asked to end.
     async fn until_asked(&mut self, stop: &mut Stop) -> Result<(), ServeError> {
-        let why = select! {
+        let reason = select! {
             biased;
-            why = stop.asked() => why,
+            reason = stop.asked() => reason,
             started = self.start() => {
                 started?;
                 stop.asked().await
             }
         };
-        tracing::info!(why, "asked to end");
+        tracing::info!(reason, "asked to end");
         Ok(())
     }
 
@@ -192,8 +192,12 @@ impl Phases {
         let told = timeout(ON_DRAIN_TIMEOUT, caught(self.on_drain.as_mut().map(Ok)));
         match told.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "what runs at the drain has failed"),
-            Err(late) => tracing::error!(error = %late, "what runs at the drain takes too long"),
+            Ok(Err(error)) => {
+                tracing::error!(error = %ErrorChain(&error), "what runs at the drain has failed")
+            }
+            Err(_) => {
+                tracing::error!(limit = ?ON_DRAIN_TIMEOUT, "what runs at the drain takes too long")
+            }
         }
         let outcomes = deregister(&self.registrars, false).await;
         if self.was_registered || outcomes.contains(&Deregistered::Removed) {

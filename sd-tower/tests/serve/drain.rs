@@ -1,6 +1,6 @@
 //! Servers that end under load.
 
-use super::{App, Kind, PREFIX, in_time, listener, millis, registrar};
+use super::{App, Kind, PATIENCE, PREFIX, in_time, listener, millis, registrar};
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -9,6 +9,7 @@ use sd_core::{
 };
 use sd_memory::Registry;
 use sd_tower::{RegisteredServer, ServerStatus};
+use std::net::SocketAddr;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -125,4 +126,51 @@ async fn call(kind: Kind, balancer: Arc<RoundRobin<Endpointer<String>>>, counts:
         }
         counts.calls.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// `grpc.health.v1.Health/Check` of the whole server, as bytes: `status: SERVING` is `8, 1`.
+async fn health(address: SocketAddr) -> Vec<u8> {
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let empty_message = bytes::Bytes::from_static(&[0; 5]);
+    let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
+        .header("content-type", "application/grpc")
+        .body(http_body_util::Full::new(empty_message))
+        .unwrap();
+    let response = client.request(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    body.to_bytes()[5..].to_vec()
+}
+
+#[tokio::test]
+async fn the_health_service_says_that_it_goes_while_it_still_serves() {
+    let registry = Registry::new();
+    let (listener, address) = listener().await;
+    let token = CancellationToken::new();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let server = RegisteredServer::new(listener)
+        .registrar(registrar(&registry, address).build())
+        .linger(PATIENCE)
+        .cancellation_token(token.clone())
+        .on_drain(async move {
+            let not_serving = tonic_health::ServingStatus::NotServing;
+            reporter.set_service_status("", not_serving).await;
+        });
+    let mut status = server.status();
+    let served = tokio::spawn(server.serve(|incoming, shutdown| {
+        tonic::transport::Server::builder()
+            .add_service(health_service)
+            .serve_with_incoming_shutdown(incoming, shutdown)
+    }));
+    in_time(status.wait_for(|it| matches!(it, ServerStatus::Serving)))
+        .await
+        .unwrap();
+    assert_eq!(in_time(health(address)).await, [8, 1]);
+    token.cancel();
+    in_time(status.wait_for(|it| matches!(it, ServerStatus::Lingering)))
+        .await
+        .unwrap();
+    assert_eq!(in_time(health(address)).await, [8, 2]);
+    served.abort();
 }

@@ -24,7 +24,8 @@ fn seconds(secs: u64) -> Duration {
 }
 
 async fn until(status: &mut watch::Receiver<ServerStatus>, is: impl FnMut(&ServerStatus) -> bool) {
-    status.wait_for(is).await.expect("a server");
+    let reached = tokio::time::timeout(seconds(3600), status.wait_for(is)).await;
+    reached.expect("it takes too long").expect("a server");
 }
 
 /// What has happened, and how many seconds after the beginning.
