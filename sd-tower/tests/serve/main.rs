@@ -1,5 +1,7 @@
 //! Servers that register themselves, on real sockets and the memory registry.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod advertise;
 mod cut;
 mod drain;
