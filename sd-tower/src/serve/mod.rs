@@ -5,13 +5,17 @@
 //! the address to register.
 
 mod advertise;
+mod advertise_error;
+mod connection;
 mod incoming;
 mod phases;
 mod registered_server;
 mod status;
 mod stop;
 
-pub use advertise::{Advertise, AdvertiseError};
-pub use incoming::{Incoming, IncomingConnection};
+pub use advertise::Advertise;
+pub use advertise_error::AdvertiseError;
+pub use connection::IncomingConnection;
+pub use incoming::Incoming;
 pub use registered_server::RegisteredServer;
 pub use status::{ServeError, Served, ServerStatus};

@@ -1,7 +1,7 @@
 //! The phases of a server, from its check to its last connection.
 
 use super::{
-    incoming::OpenConnections,
+    connection::OpenConnections,
     status::{ServeError, Served, ServerStatus},
     stop::Stop,
 };

@@ -1,7 +1,8 @@
 //! A server that registers itself, and its options.
 
 use super::{
-    incoming::{Incoming, OpenConnections},
+    connection::OpenConnections,
+    incoming::Incoming,
     phases::{self, Check, Phases},
     status::{ServeError, Served, ServerStatus},
     stop::Stop,
