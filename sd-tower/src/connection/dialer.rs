@@ -9,7 +9,7 @@ use super::{
     options::ConnectOptions,
     stream::Stream,
 };
-use sd_core::{Backoff, BoxError, ErrorChain};
+use sd_core::{Backoff, BoxError, ErrorChain, Escaped};
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -189,7 +189,7 @@ impl Dialer {
         }
         if let Err(error) = result {
             // The connection works without.
-            tracing::debug!(address = %sd_core::Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
+            tracing::debug!(address = %Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
         }
     }
 }
