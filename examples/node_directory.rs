@@ -168,7 +168,10 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
 
     say("\nSomething registers that is no node, and a node of another name.")?;
     let junk = Service::new(format!("{ROOT}/chat/instance_id/junk"), "10.0.0.66:7000")?;
-    let junk = register(&client, junk).await?;
+    let junk = Registrar::builder(client.clone(), junk)
+        .without_codec()
+        .build();
+    junk.register_within(PATIENCE).await?;
     let mail = Node::new("mail", "m1", "10.0.0.5:2500").service()?;
     nodes.push(register(&client, mail).await?);
     directory.holds(5).await?;

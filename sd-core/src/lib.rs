@@ -76,11 +76,11 @@ pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]
 pub use registry::MockClient;
 pub use registry::{
-    Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, ErrorChain, Escaped, Gap,
-    Generation, Invalid, Key, LeaseId, LeaseProof, Ledger, Lister, Listing, LossSender, Lost,
-    LostLeases, NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim, Reclaimed, Registration,
-    RegistrationId, Removal, Result, Revision, Service, ServiceKey, Snapshot, Ttl, Unproven, Watch,
-    WatchError,
+    Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, ErrorChain, Escaped,
+    FormerLeases, Gap, Generation, Invalid, Key, LeaseId, LeaseProof, Ledger, Lister, Listing,
+    LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim,
+    Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service, ServiceKey,
+    Snapshot, Ttl, Unproven, Watch, WatchError,
 };
 
 pub use support::{Backoff, StatusReceiver};

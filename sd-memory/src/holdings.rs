@@ -26,9 +26,9 @@ impl Mark {
         })
     }
 
-    /// Whether what stands is older than what this client put. Modifications only grow, so the
-    /// history went back.
-    pub(crate) fn is_rolled_back(&self, stored: &Stored) -> bool {
+    /// Whether what stands has an older modification than what this client put. Modifications only
+    /// grow, so the history went back.
+    pub(crate) fn is_newer_than(&self, stored: &Stored) -> bool {
         stored.modified <= self.modified
     }
 
@@ -36,21 +36,6 @@ impl Mark {
     pub(crate) fn overwritten(&self, stored: &Stored) -> Option<u64> {
         let is_on_lease = stored.lease.as_ref() == Some(&self.lease);
         (is_on_lease && stored.modified > self.modified).then_some(stored.modified)
-    }
-
-    /// Why the entry is lost while its lease lives, if it is.
-    fn loss(&self, store: &Store) -> Option<Lost> {
-        if self.stands(store) {
-            return None;
-        }
-        match store.get(self.key.as_str()) {
-            Some(stored) if self.is_rolled_back(stored) => Some(Lost::RolledBack),
-            Some(stored) if self.overwritten(stored).is_some() => {
-                Some(Lost::overwritten(stored.value.clone()))
-            }
-            Some(stored) => Some(Lost::taken(stored.value.clone())),
-            None => store.lease(&self.lease).map(|_| Lost::KeyDeleted),
-        }
     }
 }
 
@@ -68,6 +53,27 @@ impl Holdings {
     /// Whether there is no registration that could be lost.
     pub(crate) fn is_idle(&self) -> bool {
         self.ledger.leases().next().is_none()
+    }
+
+    /// Whether what stands is this client's own from before, or older than that: the history went back.
+    pub(crate) fn is_rolled_back(&self, mark: &Mark, stored: &Stored) -> bool {
+        let lease = stored.lease.as_ref();
+        mark.is_newer_than(stored) || lease.is_some_and(|lease| self.ledger.is_former(lease))
+    }
+
+    /// Why the entry is lost while its lease lives, if it is.
+    fn loss(&self, mark: &Mark, store: &Store) -> Option<Lost> {
+        if mark.stands(store) {
+            return None;
+        }
+        match store.get(mark.key.as_str()) {
+            Some(stored) if self.is_rolled_back(mark, stored) => Some(Lost::RolledBack),
+            Some(stored) if mark.overwritten(stored).is_some() => {
+                Some(Lost::overwritten(stored.value.clone()))
+            }
+            Some(stored) => Some(Lost::taken(stored.value.clone())),
+            None => store.lease(&mark.lease).map(|_| Lost::KeyDeleted),
+        }
     }
 
     /// Grants a lease for services of this TTL. Returns it with the token that ends its keep-alive.
@@ -146,7 +152,7 @@ impl Holdings {
             return;
         }
         let is_known = known == history.id();
-        let lost = |(id, mark): (RegistrationId, &Mark)| Some((id, mark.loss(store)?));
+        let lost = |(id, mark): (RegistrationId, &Mark)| Some((id, self.loss(mark, store)?));
         let losses: Vec<_> = match is_known.then(|| history.after(revision)).flatten() {
             Some(records) => records
                 .flatten()

@@ -5,10 +5,14 @@
 mod call;
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 mod connection;
+mod discover;
 #[cfg(feature = "tonic")]
 mod grpc;
 #[cfg(feature = "hyper")]
 mod http;
+#[cfg(feature = "serve")]
+mod serve;
+mod target;
 
 #[cfg(feature = "hyper")]
 pub use self::http::{
@@ -27,5 +31,17 @@ pub use connection::{Connection, Http2Options};
 pub use connection::{Connector, HttpVersions};
 #[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
 pub use connection::{Tls, TlsBuilder, TlsError};
+pub use discover::DiscoverEndpoints;
 #[cfg(feature = "tonic")]
 pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};
+#[cfg(feature = "serve")]
+pub use serve::{
+    Advertise, AdvertiseError, Incoming, IncomingConnection, RegisteredServer, ServeError, Served,
+    ServerStatus,
+};
+#[cfg(feature = "etcd")]
+pub use target::EtcdResolver;
+pub use target::{
+    Authority, BalancerKind, ResolveError, ResolvedTarget, Resolvers, Target, TargetError,
+    TargetOptions, TargetProblem,
+};

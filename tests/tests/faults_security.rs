@@ -236,7 +236,7 @@ async fn a_user_who_may_only_read_registers_nothing() {
     let client = builder.user("reader", "secret").build().unwrap();
     let instancer = ready(&client).await;
     let absent = Registrar::new(client.clone(), service(KEY, 60));
-    let present = Registrar::new(client.clone(), service(OTHER, 60).with_value("mine"));
+    let present = Registrar::new(client.clone(), service(OTHER, 60).with_value("10.0.0.3:80"));
 
     let refused = in_time(async { tokio::join!(absent.register(), present.register()) }).await;
 

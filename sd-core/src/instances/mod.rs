@@ -8,6 +8,7 @@
 //! Nothing here follows a registry or makes a call. This room imports `registry`. `provider`,
 //! `consumer` and `calls` import it.
 
+mod address;
 mod codec;
 mod event;
 mod events;
@@ -23,6 +24,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use address::why_uncallable;
 pub use codec::{Codec, CodecError, DefaultCodec};
 pub use event::{Event, EventSummary};
 pub use events::Events;

@@ -10,6 +10,7 @@ pub(crate) mod meters;
 mod registrar;
 mod registration_state;
 mod status;
+mod value_format;
 
 pub use registrar::{Registrar, RegistrarBuilder};
 pub use status::{RegistrarStatus, Updated};

@@ -14,7 +14,10 @@ mod tests;
 
 pub use builder::RegistrarBuilder;
 
-use super::status::{RegistrarStatus, Updated};
+use super::{
+    status::{RegistrarStatus, Updated},
+    value_format::ValueFormat,
+};
 use crate::{
     registry::{
         Client, Deregistered, Error, Escaped, Generation, Invalid, Result, Service, ServiceKey,
@@ -49,6 +52,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// - **Deregistering** wins every race and is bounded in time, and nothing is put after it. It
 ///   announces draining first if the codec can, so that consumers do not take the removal for an
 ///   accident.
+/// - A value that **no consumer could read or call** is refused, by `register` and by `update`; see
+///   [`RegistrarBuilder::codec`].
 ///
 /// A registrar ends only what it registered itself: each has an [`Owner`](crate::Owner) of its own.
 /// Another registrar of the same key on the same client, as after a reload, keeps its entry whatever
@@ -106,6 +111,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// ```
 pub struct Registrar {
     key: ServiceKey,
+    format: ValueFormat,
     requests: watch::Sender<Requests>,
     answers: watch::Receiver<Answers>,
     status: StatusReceiver<RegistrarStatus>,
@@ -137,8 +143,9 @@ impl Registrar {
     /// deregistered or dropped.
     ///
     /// # Errors
-    /// An error that [cannot pass](Error::is_transient): an invalid entry, refused credentials,
-    /// missing rights, a client that panics. The registrar has given up then. [`Error::Superseded`]
+    /// An error that [cannot pass](Error::is_transient): an invalid entry
+    /// ([`Invalid::UncallableAddress`], [`Invalid::UnreadableValue`]), refused credentials, missing
+    /// rights, a client that panics. The registrar has given up then. [`Error::Superseded`]
     /// if another registrar of the same key and client was asked later, and is registered.
     /// [`Error::Closed`] if it was deregistered or its token cancelled meanwhile, the client was
     /// closed, or the task's runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
@@ -188,11 +195,12 @@ impl Registrar {
     /// its end. Of several values the latest wins, and all callers get its outcome.
     ///
     /// # Errors
-    /// An error that [cannot pass](Error::is_transient). A value that the registry can never accept
-    /// ([`Error::Invalid`], [`Error::Unsupported`]) is given up, and the one before stays. After any
-    /// other error the registrar tries again in the background, as [`status`](Self::status) shows.
+    /// An error that [cannot pass](Error::is_transient). A value that the registry can never accept, or
+    /// no consumer read or call ([`Error::Invalid`], [`Error::Unsupported`]), is given up, and the one
+    /// before stays. After any other error the registrar tries again in the background, as [`status`](Self::status) shows.
     pub async fn update(&self, value: impl Into<Bytes>) -> Result<Updated> {
         let value = value.into();
+        self.format.check(&value)?;
         let call = self.request(|requests, call| {
             requests.value = value;
             requests.update = call;
@@ -220,8 +228,29 @@ impl Registrar {
     /// An error of the client that [cannot pass](Error::is_transient). [`Error::Invalid`] outside of
     /// a tokio runtime.
     pub async fn deregister(&self) -> Result<Deregistered> {
+        self.end(|requests, call| requests.deregister = call).await
+    }
+
+    /// [`deregister`](Self::deregister) without announcing and [draining](RegistrarBuilder::drain), for
+    /// a process that has to end. Ends the draining of a `deregister` that is under way, and answers
+    /// both.
+    ///
+    /// Calls that are on their way to the instance may fail.
+    ///
+    /// # Errors
+    /// As `deregister`.
+    pub async fn deregister_now(&self) -> Result<Deregistered> {
+        self.end(|requests, call| {
+            requests.deregister = call;
+            requests.deregister_now = call;
+        })
+        .await
+    }
+
+    /// Leaves a request to deregister, and waits until the registrar has ended.
+    async fn end(&self, request: impl FnOnce(&mut Requests, u64)) -> Result<Deregistered> {
         let deadline = Instant::now() + self.deregister_limit + GRACE;
-        let call = self.request(|requests, call| requests.deregister = call);
+        let call = self.request(request);
         self.start()?;
         let answer = self.answer(call, |answers| answers.deregistered.clone());
         let Ok(outcome) = timeout_at(deadline, answer).await else {

@@ -26,6 +26,7 @@ use super::status::{RegistrarStatus, Updated};
 use crate::registry::{Deregistered, Error, Generation, Key, Result};
 use bytes::Bytes;
 use phase::Phase;
+use removal::Removal;
 use retry_backoff::RetryBackoff;
 use std::fmt;
 use tokio::time::Instant;
@@ -46,7 +47,7 @@ pub(crate) struct RegistrationState {
     value: Value,
     /// The outcome of the last deregistration.
     removed: Option<Result<Deregistered>>,
-    /// The key of the newest registration.
+    /// The key of the newest registration, until its entry has been removed.
     key: Option<Key>,
     /// What took the key, if it is to be removed with the registration: our own instance, with another
     /// weight or status.
@@ -150,6 +151,7 @@ impl RegistrationState {
             (Input::Register(generation), _) => self.register(generation),
             (Input::Update(value), _) => self.update(value),
             (Input::Deregister, _) => self.deregister(now),
+            (Input::DeregisterNow, _) => self.deregister_now(now),
             (Input::TimerFired, _) => self.timer_fired(now),
             (Input::Registered { key, lease }, Action::Register(sent))
             | (Input::Reclaimed { key, lease }, Action::Reclaim(sent)) => {
@@ -166,7 +168,7 @@ impl RegistrationState {
                 self.reclaim_failed(error, newest, now)
             }
             (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
-            (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome),
+            (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome, now),
             _ => None,
         }
     }
@@ -197,9 +199,12 @@ impl RegistrationState {
                 self.phase = Phase::first_attempt();
                 None
             }
-            Phase::Removing(_) => {
+            Phase::Removing(step) => {
                 self.register_next = true;
-                None
+                match *step {
+                    Removal::Removed { outcome } => self.end_removal(Ok(outcome)),
+                    _ => None,
+                }
             }
             Phase::Registering { .. } | Phase::Registered { .. } | Phase::Reclaiming { .. } => None,
         }
@@ -240,6 +245,9 @@ impl RegistrationState {
     // === What follows ===
 
     fn begin_registering(&mut self) -> Option<Action> {
+        if let Err(invalid) = self.options.format.check(&self.value.wanted) {
+            return self.end(RegistrarStatus::Failed(invalid.into()));
+        }
         self.retry.reset();
         self.phase = Phase::first_attempt();
         self.put(self.value.wanted.clone())

@@ -256,6 +256,28 @@ pub enum Invalid {
         limit: usize,
     },
 
+    /// A provider's value that its own codec cannot read, in part or at all. Consumers would not see the
+    /// instance, or not as it was meant.
+    #[error(
+        "consumers could not read \"{value}\": {reason}; name their format with \
+         RegistrarBuilder::codec, or register what is no instance with RegistrarBuilder::without_codec"
+    )]
+    UnreadableValue {
+        /// The value, shortened if it is long.
+        value: String,
+        /// What the codec said.
+        reason: String,
+    },
+
+    /// A provider's value with an address that nobody can call, as `0.0.0.0:80`.
+    #[error("nobody can call \"{address}\": {reason}")]
+    UncallableAddress {
+        /// The address, shortened if it is long.
+        address: String,
+        /// What is wrong with it, and what to write instead.
+        reason: &'static str,
+    },
+
     /// A configuration that contradicts itself or names something unusable.
     #[error("invalid configuration: {}", Message(.0))]
     Config(String),

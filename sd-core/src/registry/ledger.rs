@@ -201,6 +201,9 @@ impl<M> Ledger<M> {
             let (loss, registration) = Registration::channel(key.clone(), &proof, reclaim);
             loss.send(why);
             let is_used = self.leases.contains(lease);
+            if !is_used {
+                self.leases.unused(lease);
+            }
             let removal = Removal {
                 service,
                 key,
@@ -374,6 +377,13 @@ impl<M> Ledger<M> {
     /// The leases in use, the oldest first.
     pub fn leases(&self) -> impl Iterator<Item = &LeaseId> {
         self.leases.ids()
+    }
+
+    /// Whether an entry on `lease` is this client's own, from before: it has had the lease and no longer
+    /// uses it. If such an entry stands under the key of a registration, the registry's history went
+    /// back, whatever its modification is; see [`FormerLeases`](crate::FormerLeases).
+    pub fn is_former(&self, lease: &LeaseId) -> bool {
+        self.leases.is_former(lease)
     }
 
     /// The registrations that are not lost, the oldest first.

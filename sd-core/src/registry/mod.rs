@@ -3,8 +3,8 @@
 //! [`Client`] is the trait that a backend implements: etcd, memory, or your own. Most other files
 //! are the types in its methods: keys and prefixes, entries and revisions, leases, watches ([`Gap`]
 //! is in `watch`), registrations ([`Lost`] is in `registration`), errors. [`Poller`] turns a
-//! registry that can only list into a client. [`Ledger`], [`Listing`] and [`LostLeases`] help
-//! authors of backends.
+//! registry that can only list into a client. [`Ledger`], [`Listing`], [`FormerLeases`] and
+//! [`LostLeases`] help authors of backends.
 //!
 //! This room does not interpret values; `instances` does. It imports none of the other rooms.
 
@@ -14,6 +14,7 @@ mod entry;
 mod error;
 mod error_chain;
 mod escaped;
+mod former_leases;
 mod generation;
 mod key;
 mod lease;
@@ -39,6 +40,7 @@ pub use error::{Cause, Error, Invalid, Result};
 pub use error_chain::ErrorChain;
 pub use escaped::Escaped;
 pub(crate) use escaped::Message;
+pub use former_leases::FormerLeases;
 pub use generation::Generation;
 pub use key::{Key, ServiceKey};
 pub use lease::{LeaseId, Ttl};

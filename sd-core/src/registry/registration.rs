@@ -36,7 +36,8 @@ pub enum Lost {
         value: Bytes,
     },
     /// The registry's history went back, as after a restore from a backup: the entry under the key
-    /// is older than the one that this registration put. The client logs it, once for all services.
+    /// is older than the one that this registration put, or on a lease that the client had before. The
+    /// client logs it, once for all services.
     RolledBack,
     /// A later `register` of the same key on the same client took its place; see
     /// [`Generation`](crate::Generation).
@@ -110,8 +111,9 @@ pub trait Reclaim: Send + Sync + 'static {
     /// modification); nothing is written otherwise. A lost lease is replaced.
     ///
     /// An entry that is older than the one that this registration put proves that the registry's
-    /// history went back, and is overwritten, whatever its lease. So is a newer one on this
-    /// registration's lease. One that was reported as [`Lost::Overwritten`] with exactly `value` is
+    /// history went back, and is overwritten, whatever its lease. So does one on a lease that this
+    /// client [had before](crate::FormerLeases), whatever its modification. Also overwritten is a newer
+    /// one on this registration's lease. One that was reported as [`Lost::Overwritten`] with exactly `value` is
     /// kept instead: nothing is written.
     ///
     /// # Errors
@@ -221,7 +223,7 @@ impl Registration {
     /// is gone. Returns the current value otherwise. Also changes the value of a registration that
     /// is held. A registration that a later one has superseded is not put back.
     ///
-    /// What is older than the registration's own entry, or on its lease, is
+    /// What is older than the registration's own entry, or on a lease of its client, is
     /// [overwritten](Reclaim::reclaim) too.
     ///
     /// Cancellation safe: a call that was sent may still take effect. The next call follows it up.

@@ -3,6 +3,7 @@
 use super::{
     contenders::Contender,
     requests::Scope,
+    shared::Shared,
     write::{Found, Guard},
 };
 use bytes::Bytes;
@@ -47,7 +48,8 @@ pub(super) enum Finding {
     Ours,
     /// A newer one on our lease.
     Overwritten,
-    /// An older one. Modifications only grow, so the history went back.
+    /// An older one, or one on a lease that this client had before. Modifications only grow, so the
+    /// history went back.
     RolledBack,
     /// A newer one of somebody else.
     Taken,
@@ -68,11 +70,11 @@ impl Held {
     }
 
     /// Decides how to put `value` back, on `lease`.
-    pub(super) fn reclaim(&self, value: &Bytes, lease: Option<i64>) -> Decision {
+    pub(super) fn reclaim(&self, value: &Bytes, lease: Option<i64>, shared: &Shared) -> Decision {
         let Some(found) = self.found.as_ref().filter(|_| self.is_lost()) else {
             return Decision::Send(self.guard());
         };
-        match self.finding(found, lease) {
+        match self.finding(found, lease, shared) {
             Finding::Overwritten if found.value == *value && lease == Some(found.lease) => {
                 Decision::Keep(found.modified)
             }
@@ -81,11 +83,11 @@ impl Held {
         }
     }
 
-    /// Returns what `found`, under our key, is. `lease` is the current one.
-    pub(super) fn finding(&self, found: &Found, lease: Option<i64>) -> Finding {
+    /// Returns what `found`, under our key, is. `lease` is the current one; `shared` knows the former.
+    pub(super) fn finding(&self, found: &Found, lease: Option<i64>, shared: &Shared) -> Finding {
         if (found.lease, found.modified) == (self.lease, self.modified) {
             Finding::Ours
-        } else if found.modified <= self.modified {
+        } else if found.modified <= self.modified || shared.is_former(found.lease) {
             Finding::RolledBack
         } else if found.lease == self.lease || Some(found.lease) == lease {
             Finding::Overwritten
@@ -302,6 +304,9 @@ mod tests {
         let mut ledger = Ledger::default();
         let _a = enter(&mut ledger, "a", 1);
         let held = ledger.get(&Key::new("a").unwrap().into()).unwrap();
+        let shared = Shared::default();
+        shared.add_lease(8);
+        shared.remove_lease(8);
         for (lease, modified, finding) in [
             (1, 3, Finding::Ours),
             (1, 4, Finding::Overwritten),
@@ -313,9 +318,11 @@ mod tests {
             // Two histories have one number for two things.
             (9, 3, Finding::RolledBack),
             (9, 4, Finding::Taken),
+            // A former one: the numbers are of another history.
+            (8, 4, Finding::RolledBack),
             (0, 4, Finding::Taken),
         ] {
-            let is = held.finding(&found(lease, modified), Some(2));
+            let is = held.finding(&found(lease, modified), Some(2), &shared);
             assert_eq!(is, finding, "lease {lease}, modification {modified}");
         }
     }

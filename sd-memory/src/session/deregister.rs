@@ -71,7 +71,7 @@ impl Session {
                 Some(stored)
                     if stored.lease.is_none()
                         && stored.value == *value
-                        && !before.is_rolled_back(stored) =>
+                        && !before.is_newer_than(stored) =>
                 {
                     state.store.delete(&before.key);
                     Deregistered::Removed

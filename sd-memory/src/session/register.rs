@@ -38,7 +38,7 @@ impl Session {
                 let mut kept = None;
                 if let Some(stored) = key.and_then(|key| state.store.get(key.as_str()))
                     && !before.stands(&state.store)
-                    && !before.is_rolled_back(stored)
+                    && !session.holdings.is_rolled_back(before, stored)
                 {
                     let Some(modified) = before.overwritten(stored) else {
                         session.holdings.ledger.taken(&call);

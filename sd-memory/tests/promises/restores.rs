@@ -92,6 +92,36 @@ async fn who_lives_hears_that_its_predecessors_entry_has_come_back_and_overwrite
     }
 }
 
+/// faults row 37: the registry was empty in between and counts anew, so that the entry of the backup has a
+/// larger modification than the one that was put last.
+#[tokio::test(start_paused = true)]
+async fn who_lives_overwrites_its_own_entry_from_before_a_rebuild() {
+    for restore in WAYS {
+        let registry = Registry::new();
+        for _ in 0..10 {
+            registry.put(B, "busy").unwrap();
+        }
+        let client = registry.client();
+        let mut first = registered(&client, A, "1").await;
+        let backup = registry.backup();
+        registry.rebuild_empty();
+        soon(first.lost()).await;
+        let Reclaimed::Held(mut second) = first.reclaim("2").await.unwrap() else {
+            panic!("taken");
+        };
+
+        restore(&registry, &backup);
+        assert_eq!(value(&registry, A).as_deref(), Some("1"));
+        assert_eq!(soon(second.lost()).await, Lost::RolledBack);
+        let Reclaimed::Held(third) = second.reclaim("2").await.unwrap() else {
+            panic!("it waits for what it had put itself");
+        };
+        sleep(2 * TTL).await;
+        assert_eq!(value(&registry, A).as_deref(), Some("2"));
+        assert_eq!(third.loss(), None);
+    }
+}
+
 /// faults row 38
 #[tokio::test(start_paused = true)]
 async fn an_older_value_under_the_same_lease_is_noticed() {

@@ -171,7 +171,8 @@ where
         let mut number = 0;
         let attempt = |pick: Arc<Pick<T>>| {
             number += 1;
-            call.attempt(number, pick)
+            // Boxed, since it is large, and handed on several times before it runs.
+            Box::pin(call.attempt(number, pick))
         };
         let answered = match deadline {
             Some((at, _)) => {

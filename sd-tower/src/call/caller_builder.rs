@@ -1,20 +1,23 @@
 //! What the builders of channels and services have in common.
 
 use super::{caller::Caller, policy::CallPolicy, protocol::Protocol};
+use crate::target::{BalancerKind, ResolvedTarget, TargetOptions};
 use sd_core::{
     Balancer, Connectable, Ejection, EndpointSource, Endpointer, EndpointerBuilder, Factory,
-    LeastLoaded, Reachable, Source,
+    Reachable, Source,
 };
 use std::{fmt, sync::Arc};
 
 /// The endpoints of a caller.
 type SharedEndpoints<T> = Arc<dyn EndpointSource<Target = T>>;
 
-/// Builds a [`Caller`] over the instances of a source: an endpointer, below [`Reachable`], below a
-/// balancer.
+/// Builds a [`Caller`] over the instances of a source: an endpointer, below [`Reachable`], below
+/// what a target selects, below a balancer.
 pub(crate) struct CallerBuilder<T, Code> {
     source: Arc<dyn Source>,
-    balancer: MakeBalancer<T>,
+    target: TargetOptions,
+    /// `None`: that of the target, else the default one.
+    balancer: Option<MakeBalancer<T>>,
     endpointer: Configure<T>,
     pub(crate) policy: CallPolicy<Code>,
     policies: Vec<(Box<str>, CallPolicy<Code>)>,
@@ -30,10 +33,20 @@ where
     pub(crate) fn new(source: impl Source) -> Self {
         Self {
             source: Arc::new(source),
-            balancer: Box::new(|endpoints| Arc::new(LeastLoaded::new(Ejection::new(endpoints)))),
+            target: TargetOptions::default(),
+            balancer: None,
             endpointer: Box::new(|endpointer| endpointer),
             policy: CallPolicy::default(),
             policies: Vec::new(),
+        }
+    }
+
+    /// With the options of the target.
+    pub(crate) fn of(target: ResolvedTarget) -> Self {
+        let options = target.options().clone();
+        Self {
+            target: options,
+            ..Self::new(target)
         }
     }
 
@@ -43,7 +56,7 @@ where
     ) where
         B: Balancer<Target = T> + 'static,
     {
-        self.balancer = Box::new(|endpoints| Arc::new(make(endpoints)));
+        self.balancer = Some(Box::new(|endpoints| Arc::new(make(endpoints))));
     }
 
     pub(crate) fn policy_of(&mut self, method: &str, policy: CallPolicy<Code>) {
@@ -68,7 +81,14 @@ where
     {
         let endpointer = (self.endpointer)(Endpointer::builder(self.source, factory)).build();
         let endpoints: SharedEndpoints<T> = Arc::new(Reachable::new(endpointer));
-        let balancer = (self.balancer)(endpoints.clone());
+        let selected: SharedEndpoints<T> = self.target.select(endpoints.clone()).into();
+        let balancer = match self.balancer {
+            Some(make) => make(selected),
+            None => {
+                let kind = self.target.balancer().unwrap_or(BalancerKind::LeastLoaded);
+                kind.over(Ejection::new(selected)).into()
+            }
+        };
         let caller = Caller::new(protocol, balancer, self.policy, self.policies);
         (caller, endpoints)
     }

@@ -37,6 +37,11 @@ use tower::Service;
 /// Clones share all that. The task ends with the last. Connections live as long as the client keeps
 /// them.
 ///
+/// # Limits
+/// A call over HTTP/2 that hyper-util's client queues on a connection while the server closes it may get
+/// no answer at all (seen with hyper-util 0.1.21 and tokio 1.54, rarely, under load). Give calls a
+/// deadline.
+///
 /// ```
 /// use http_body_util::Empty;
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};

@@ -9,7 +9,7 @@ use super::{
     options::ConnectOptions,
     stream::Stream,
 };
-use sd_core::{Backoff, BoxError, ErrorChain};
+use sd_core::{Backoff, BoxError, ErrorChain, Escaped};
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -174,9 +174,13 @@ impl Dialer {
         let socket = SockRef::from(tcp);
         let mut result = socket.set_tcp_nodelay(true);
         if let Some(idle) = self.options.tcp_keep_alive {
-            let keep_alive = TcpKeepalive::new().with_time(idle).with_interval(idle / 2);
-            #[cfg(not(any(target_os = "openbsd", target_os = "redox", target_os = "solaris")))]
-            let keep_alive = keep_alive.with_retries(2);
+            // The system counts in seconds.
+            let second = Duration::from_secs(1);
+            let keep_alive = TcpKeepalive::new().with_time(idle.max(second));
+            #[cfg(any(target_os = "linux", target_os = "macos", target_os = "windows"))]
+            let keep_alive = keep_alive
+                .with_interval((idle / 2).max(second))
+                .with_retries(2);
             result = result.and(socket.set_tcp_keepalive(&keep_alive));
         }
         #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -185,11 +189,55 @@ impl Dialer {
         }
         if let Err(error) = result {
             // The connection works without.
-            tracing::debug!(address = %sd_core::Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
+            tracing::debug!(address = %Escaped(self.address.as_str()), error = %ErrorChain(&error), "a socket option was not set");
         }
     }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn dial(options: ConnectOptions) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let dialer = Dialer::new(&address, options).unwrap();
+        match dialer.dial(None, dialer.deadline()).await.unwrap() {
+            Stream::Plain(tcp) => tcp,
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => panic!("with TLS"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_watches_the_connection_as_the_options_say() {
+        let second = Duration::from_secs(1);
+        let tcp = dial(ConnectOptions::new()).await;
+        let socket = SockRef::from(&tcp);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), 10 * second);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), 5 * second);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(20 * second));
+
+        let options = ConnectOptions::new()
+            .tcp_keep_alive(None)
+            .tcp_user_timeout(None);
+        let tcp = dial(options).await;
+        let socket = SockRef::from(&tcp);
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        let often = dial(ConnectOptions::new().tcp_keep_alive(second)).await;
+        assert_eq!(
+            SockRef::from(&often).tcp_keepalive_interval().unwrap(),
+            second
+        );
+    }
 }

@@ -145,7 +145,11 @@ where
         let mut closing = None;
         loop {
             let (number, mut sender) = self.sender(closing).await?;
-            let mut failed = match sender.try_send_request(request).await {
+            let sent = sender.try_send_request(request);
+            // Not held while it waits: a request that is queued while the queue is closed is given
+            // back when the last sender is dropped, no sooner (tokio 1.54).
+            drop(sender);
+            let mut failed = match sent.await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };

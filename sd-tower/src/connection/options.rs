@@ -31,7 +31,7 @@ impl ConnectOptions {
     /// The defaults.
     pub fn new() -> Self {
         Self {
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             tcp_keep_alive: Some(Duration::from_secs(10)),
             tcp_user_timeout: Some(Duration::from_secs(20)),
@@ -41,12 +41,12 @@ impl ConnectOptions {
     }
 
     /// How long a connect may take: resolving the name, TCP, TLS and the first answer over HTTP/2
-    /// together. Default: 1 s, as in Linkerd. At least a millisecond.
+    /// together. Default: 2 s. At least a millisecond.
     ///
     /// A call to an endpoint that is connecting waits as long at most. Within one data centre a
     /// connect takes milliseconds, and a failed one is repeated soon, so the limit is short: a host
-    /// that does not answer is known to be down after it, and other endpoints are called. Over slow
-    /// networks choose more than 1 s: the system repeats a lost first packet after that time.
+    /// that does not answer is known to be down after it, and other endpoints are called. It is more
+    /// than 1 s, after which the system repeats a first packet that was lost.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit.max(Duration::from_millis(1));
@@ -61,7 +61,7 @@ impl ConnectOptions {
     }
 
     /// How long a connection is silent before the system asks the host for a sign of life (TCP
-    /// keep-alive). Default: 10 s. `None` turns it off.
+    /// keep-alive). Default: 10 s. At least 1 s. `None` turns it off.
     ///
     /// A host that has gone without a word, or that the network no longer reaches, is noticed on an
     /// idle connection after this time and two more questions, at the default about 20 s. The

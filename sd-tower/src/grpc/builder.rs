@@ -10,7 +10,7 @@ use crate::{
     connection::{ConnectOptions, Http2Options},
 };
 use http::{Request, Response};
-use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, Source, factory_fn};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, factory_fn};
 use std::fmt;
 use tonic::{Code, body::Body};
 use tower::Service;
@@ -49,9 +49,9 @@ pub struct ChannelBuilder {
 type MakeTarget = dyn Fn(&Instance) -> Result<GrpcTarget, BoxError> + Send + Sync;
 
 impl ChannelBuilder {
-    pub(super) fn new(source: impl Source) -> Self {
+    pub(super) fn new(caller: CallerBuilder<GrpcTarget, Code>) -> Self {
         Self {
-            caller: CallerBuilder::new(source),
+            caller,
             make: None,
             connect: ConnectOptions::default(),
             http2: Http2Options::default(),

@@ -5,7 +5,10 @@ use super::{
     protocol::Grpc,
     target::{GrpcTarget, TargetBody},
 };
-use crate::call::{Caller, ResponseBody};
+use crate::{
+    call::{Caller, CallerBuilder, ResponseBody},
+    target::ResolvedTarget,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -95,7 +98,23 @@ pub fn channel(source: impl Source) -> Channel {
 impl Channel {
     /// A channel to the instances of `source`, with other options.
     pub fn builder(source: impl Source) -> ChannelBuilder {
-        ChannelBuilder::new(source)
+        ChannelBuilder::new(CallerBuilder::new(source))
+    }
+
+    /// A channel to the service that a [target string](crate::Target) names, with its options.
+    ///
+    /// ```no_run
+    /// use sd_tower::{Channel, ResolveError, Resolvers};
+    ///
+    /// # fn example() -> Result<Channel, ResolveError> {
+    /// let resolvers = Resolvers::new();
+    /// let hello = resolvers.resolve("etcd://10.0.0.1:2379/hello?version=v1&zone=eu-1a")?;
+    /// let channel = Channel::of(hello).build();
+    /// # Ok(channel)
+    /// # }
+    /// ```
+    pub fn of(target: ResolvedTarget) -> ChannelBuilder {
+        ChannelBuilder::new(CallerBuilder::of(target))
     }
 
     pub(super) fn new(caller: Caller<GrpcTarget, Grpc>, endpoints: GrpcEndpoints) -> Self {

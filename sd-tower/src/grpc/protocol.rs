@@ -6,7 +6,7 @@ use super::{
     unimplemented::UnimplementedMethods,
 };
 use crate::call::{Answer, AttemptError, Protocol, Pushback};
-use http::{HeaderMap, HeaderValue, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, request, response};
 use sd_core::{AttemptError as Failed, BoxError, Outcome, RetryError};
 use std::{sync::Arc, time::Duration};
 use tonic::{Code, Status};
@@ -16,9 +16,9 @@ pub(crate) struct Grpc {
     unimplemented: UnimplementedMethods,
 }
 
-const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
-const DETAILS: &str = "grpc-status-details-bin";
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 impl Protocol for Grpc {
     type Code = Code;
@@ -67,7 +67,8 @@ impl Protocol for Grpc {
         Answer {
             code,
             outcome,
-            pushback: pushback(&response.headers),
+            // Of answers that may be tried again.
+            pushback: code.map_or(Pushback::None, |_| pushback(&response.headers)),
             text: |response| match Status::from_header_map(&response.headers) {
                 Some(status) => format!("{:?}: {}", status.code(), status.message()),
                 None => format!("HTTP status {}", response.status),

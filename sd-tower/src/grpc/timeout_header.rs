@@ -1,9 +1,9 @@
 //! The header `grpc-timeout`.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
-pub(super) const NAME: &str = "grpc-timeout";
+pub(super) const NAME: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// At most eight digits, as the [protocol] says.
 ///

@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, Source, factory_fn};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, factory_fn};
 use std::fmt;
 use tower::Service;
 
@@ -49,9 +49,9 @@ pub struct HttpServiceBuilder {
 type MakeTarget = dyn Fn(&Instance) -> Result<HttpTarget, BoxError> + Send + Sync;
 
 impl HttpServiceBuilder {
-    pub(super) fn new(source: impl Source) -> Self {
+    pub(super) fn new(caller: CallerBuilder<HttpTarget, StatusCode>) -> Self {
         Self {
-            caller: CallerBuilder::new(source),
+            caller,
             make: None,
             connect: ConnectOptions::default(),
             http: HttpOptions::default(),

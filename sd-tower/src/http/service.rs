@@ -6,7 +6,10 @@ use super::{
     protocol::Http,
     target::{HttpTarget, TargetBody},
 };
-use crate::call::{Caller, ResponseBody};
+use crate::{
+    call::{Caller, CallerBuilder, ResponseBody},
+    target::ResolvedTarget,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, Uri, uri::Scheme};
@@ -104,7 +107,23 @@ impl HttpService {
 
     /// Calls the instances of `source`, with other options.
     pub fn builder(source: impl Source) -> HttpServiceBuilder {
-        HttpServiceBuilder::new(source)
+        HttpServiceBuilder::new(CallerBuilder::new(source))
+    }
+
+    /// Calls the service that a [target string](crate::Target) names, with its options.
+    ///
+    /// ```no_run
+    /// use sd_tower::{HttpService, ResolveError, Resolvers};
+    ///
+    /// # fn example() -> Result<HttpService, ResolveError> {
+    /// let resolvers = Resolvers::new();
+    /// let hello = resolvers.resolve("etcd://10.0.0.1:2379/hello?version=v1&zone=eu-1a")?;
+    /// let service = HttpService::of(hello).build();
+    /// # Ok(service)
+    /// # }
+    /// ```
+    pub fn of(target: ResolvedTarget) -> HttpServiceBuilder {
+        HttpServiceBuilder::new(CallerBuilder::of(target))
     }
 
     pub(super) fn from_parts(

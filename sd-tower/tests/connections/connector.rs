@@ -4,9 +4,10 @@ use super::*;
 use http_body_util::Empty;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use sd_core::{BoxError, Connectable, Connectivity};
-use sd_tower::{ConnectErrorKind, ConnectOptions, Connector, Tls};
+use sd_tower::{ConnectErrorKind, ConnectOptions, Connector, Tls, nothing_executed};
 use server::Protocol;
 use std::time::Duration;
+use tokio::time::timeout;
 
 type Pool = Client<Connector, Body>;
 
@@ -142,5 +143,47 @@ struct Following(tokio::sync::watch::Receiver<Connectivity>);
 impl sd_core::Connectable for Following {
     fn connectivity(&self) -> tokio::sync::watch::Receiver<Connectivity> {
         self.0.clone()
+    }
+}
+
+/// hyper reports a GOAWAY also for requests that were sent just before it arrived.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_proved_not_to_be_executed_was_not_while_a_server_drains() {
+    let server = Server::start().await;
+    let pool = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build(connector(&server, soon()));
+    let callers = (0..8).map(|caller| {
+        let pool: Pool = pool.clone();
+        tokio::spawn(async move {
+            let mut failed = Vec::new();
+            for n in 0..500 {
+                let path = format!("/{caller}/{n}");
+                let request = http::Request::get(format!("http://hello{path}"));
+                let response = pool.request(request.body(Empty::new()).unwrap());
+                // A call that is queued while its connection closes may wait for ever: the pool
+                // holds the sender, and hyper gives the request back when that is dropped.
+                match timeout(Duration::from_secs(2), response).await {
+                    Ok(Ok(response)) => drop(read(response).await),
+                    Ok(Err(error)) => failed.push((path, error)),
+                    Err(_) => {}
+                }
+            }
+            failed
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    for hundred in 1..30 {
+        server.answered(hundred * 100).await;
+        server.drain();
+    }
+    for caller in callers {
+        for (path, error) in in_time(caller).await.unwrap() {
+            let was_executed = server.requests(&path) > 0;
+            assert!(
+                !(was_executed && nothing_executed(&error)),
+                "{path}: {error:?}"
+            );
+        }
     }
 }

@@ -3,7 +3,10 @@
 use super::*;
 use sd_tower::{ConnectErrorKind, ConnectOptions, Connection, Http2Options, Tls};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// Gives up soon, and for good.
 fn impatient() -> ConnectOptions {
@@ -17,8 +20,9 @@ async fn a_port_on_which_nothing_listens_refuses() {
     let error = failing(&connection).await;
     assert_eq!(error.kind(), ConnectErrorKind::Refused);
     assert_eq!(error.address(), address.to_string());
-    let expected = format!("{address} refused the connection: Connection refused (os error 111)");
-    assert_eq!(sd_core::ErrorChain(&error).to_string(), expected);
+    let chain = sd_core::ErrorChain(&error).to_string();
+    let expected = format!("{address} refused the connection: Connection refused");
+    assert!(chain.starts_with(&expected), "{chain}");
 }
 
 #[tokio::test]
@@ -96,26 +100,27 @@ async fn no_call_is_spent_on_trying_and_pauses_are_kept() {
     assert_eq!(server.accepted(), 0);
 }
 
+/// Speaks HTTP/2 until the client has acknowledged its settings.
+async fn greet(mut tcp: TcpStream) {
+    let mut settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    tcp.write_all(&settings).await.unwrap();
+    settings[4] = 1;
+    let mut read = Vec::new();
+    while !read.windows(settings.len()).any(|it| it == settings) {
+        assert_ne!(tcp.read_buf(&mut read).await.unwrap(), 0);
+    }
+}
+
 #[tokio::test]
-async fn a_server_that_ends_what_it_accepts_is_connected_to_twice_and_then_after_pauses() {
+async fn a_server_that_ends_what_it_accepts_is_connected_to_twice_and_then_after_a_pause() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connection = connect(listener.local_addr().unwrap(), once());
-    let mut accepted = 0;
-    let accepting = async {
-        loop {
-            let (mut tcp, _) = listener.accept().await.unwrap();
-            accepted += 1;
-            // Empty SETTINGS, and the end.
-            tokio::io::AsyncWriteExt::write_all(&mut tcp, &[0, 0, 0, 4, 0, 0, 0, 0, 0])
-                .await
-                .unwrap();
-        }
-    };
-    tokio::select! {
-        () = accepting => {}
-        error = failing(&connection) => {
-            assert!(matches!(error.kind(), ConnectErrorKind::Closed | ConnectErrorKind::Http2));
-        }
+    for _ in 0..2 {
+        let (tcp, _) = in_time(listener.accept()).await.unwrap();
+        greet(tcp).await;
     }
-    assert!((1..=2).contains(&accepted), "{accepted}");
+    tokio::select! {
+        _ = listener.accept() => panic!("there was no pause"),
+        error = failing(&connection) => assert_eq!(error.kind(), ConnectErrorKind::Closed),
+    }
 }

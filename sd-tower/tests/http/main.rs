@@ -1,5 +1,4 @@
 //! HTTP services, to real servers on real sockets.
-#![cfg(all(feature = "hyper", feature = "tls"))]
 
 mod client;
 mod connections;

@@ -59,8 +59,11 @@ pub(super) struct CheckerState {
     /// Owners that must not put anything any more, and since when.
     barred: BTreeMap<OfferId, Position>,
     registered: BTreeMap<OfferId, Registered>,
-    /// Those who stood when the registry was restored last.
-    stood: BTreeSet<OfferId>,
+    /// Those who stood when the registry was restored last, and can tell that what has come back is not
+    /// somebody else's.
+    aware: BTreeSet<OfferId>,
+    /// Those who stood then and cannot tell, until they put something again.
+    unaware: BTreeSet<OfferId>,
     pub(super) views: BTreeMap<u32, View>,
     /// What is not checked.
     left_out: Vec<Kind>,
@@ -76,7 +79,8 @@ impl Checker {
             owners: HashMap::new(),
             barred: BTreeMap::new(),
             registered: BTreeMap::new(),
-            stood: BTreeSet::new(),
+            aware: BTreeSet::new(),
+            unaware: BTreeSet::new(),
             views: BTreeMap::new(),
             left_out: plan.left_out.clone(),
         })))
@@ -119,6 +123,11 @@ impl CheckerState {
             match owner {
                 Some(who) => self.note(format!("    registry: +{key} by {who}: {text}")),
                 None => self.note(format!("    registry: +{key} by strangers: {text}")),
+            }
+            if let Some(who) = owner
+                && self.unaware.remove(&who)
+            {
+                self.touch(|other| *other == who, Instant::now());
             }
             if let Some(who) = owner
                 && self.barred.get(&who).is_some_and(|since| *since < place)
@@ -227,11 +236,9 @@ impl CheckerState {
             Err(violation) => self.violate(format!("c{consumer}: {violation}")),
         }
         let alive = self.registered.iter().find(|(who, registered)| {
-            let present = self.registry_log.present();
-            // The key may end in the id of any lease.
-            let stem = registered.stem.as_str();
-            let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem));
+            let mut there = self.under(&registered.stem);
             prefix.matches(&registered.stem)
+                && !self.unaware.contains(who)
                 && registered.since + ESTABLISHED <= now
                 && there.all(|(_, value)| self.owner(value) == Some(**who))
         });
@@ -245,14 +252,13 @@ impl CheckerState {
 
     /// Puts the registry back to what it was. What comes back is nobody's doing.
     ///
-    /// Whoever stands now is back at once, if it can tell that what has come back `is_older`: the
-    /// counter began anew when the registry was rebuilt.
+    /// Whoever stands now is back at once, if it can tell that what has come back is not somebody else's:
+    /// all of it `is_older`, since the registry was not rebuilt and has not counted anew since the backup,
+    /// or it is its own, by its lease.
     pub(super) fn restore(&mut self, backup: &Backup, bump: bool, is_older: bool) {
-        let stood = self.registered.keys().filter(|who| {
-            let mut holdings = self.holdings(**who);
-            is_older && holdings.next().is_some()
-        });
-        self.stood = stood.copied().collect();
+        let registered = self.registered.iter();
+        let stood = registered.filter(|(who, _)| self.holdings(**who).next().is_some());
+        let stood: Vec<_> = stood.map(|(who, it)| (*who, it.stem.clone())).collect();
         let (before, restored) = self.registry_log.restore(backup, bump);
         self.read(before);
         for LoggedChange { key, value, .. } in restored {
@@ -261,14 +267,26 @@ impl CheckerState {
                 None => format!("    restored without {key}"),
             });
         }
+        let (aware, unaware) = stood.into_iter().partition(|(who, stem)| {
+            let mut there = self.under(stem);
+            is_older || there.all(|(_, value)| self.owner(value) == Some(*who))
+        });
+        let whos = |them: Vec<(OfferId, Key)>| them.into_iter().map(|(who, _)| who).collect();
+        (self.aware, self.unaware) = (whos(aware), whos(unaware));
+    }
+
+    /// What the registry holds under `stem`, or under a key that begins with it and ends in the id of any
+    /// lease.
+    pub(super) fn under(&self, stem: &Key) -> impl Iterator<Item = (&Key, &Bytes)> {
+        let present = self.registry_log.present();
+        present.filter(move |(key, _)| key.as_str().starts_with(stem.as_str()))
     }
 
     /// Whether what stands under `stem`, or a key that begins with it, was brought back by a restore,
     /// while `who` stood there.
     pub(super) fn is_robbed(&self, who: OfferId, stem: &Key) -> bool {
-        let present = self.registry_log.present();
-        let mut there = present.filter(|(key, _)| key.as_str().starts_with(stem.as_str()));
-        self.stood.contains(&who) && there.any(|(key, _)| self.registry_log.is_restored(key))
+        let mut there = self.under(stem);
+        self.aware.contains(&who) && there.any(|(key, _)| self.registry_log.is_restored(key))
     }
 
     /// A fault is about to be done to the registry, which `rebuild` loses everything.

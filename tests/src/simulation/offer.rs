@@ -240,13 +240,9 @@ impl Offer {
             // One of the dead may have let go of it this very moment.
             RegistrarStatus::Taken { .. } if joined && !buried => {}
             RegistrarStatus::Taken { .. } if joined => {
-                // The key may end in the id of any lease.
-                let stem = self.key.stem().as_str();
-                let is_taken = state
-                    .registry_log
-                    .present()
-                    .filter(|(key, _)| key.as_str().starts_with(stem))
-                    .any(|(_, value)| state.owner(value) != Some(who));
+                let mut there = state.under(self.key.stem());
+                let is_taken = there.any(|(_, value)| state.owner(value) != Some(who));
+                drop(there);
                 if !is_taken {
                     state.violate(format!("{who} says that it is taken, which it is not"));
                 }

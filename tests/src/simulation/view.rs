@@ -11,7 +11,7 @@ use sd_core::{
     WatchError,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -32,8 +32,8 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// registry, some of them left out: nothing is made up, nothing old comes back, nothing that is gone
 /// is shown again unless it was put again.
 ///
-/// More than half of three or more instances never go within a grace period, unless they announced it
-/// or were held for that long. What is gone is not shown for more than three grace periods, however
+/// More than half of three or more instances never go within a grace period, unless they were held for
+/// that long. Those that announced it and went are not among them. What is gone is not shown for more than three grace periods, however
 /// often the registry stalls.
 pub(super) struct View {
     pub(super) prefix: Prefix,
@@ -52,7 +52,7 @@ pub(super) struct View {
 
 #[derive(Default)]
 struct Gone {
-    announced: usize,
+    announced: BTreeSet<Key>,
     /// Neither announced nor held before.
     at_once: usize,
 }
@@ -62,8 +62,8 @@ struct Level {
     /// The newest lasts until the next state is shown.
     until: Instant,
     count: usize,
-    /// Of those that have gone since, how many had announced it.
-    announced: usize,
+    /// Those that have gone since, had announced it, and have not returned.
+    announced: BTreeSet<Key>,
 }
 
 impl View {
@@ -94,7 +94,7 @@ impl View {
 
     /// How many instances have gone with the newest state that had announced it.
     pub(super) fn announced(&self) -> usize {
-        self.gone.announced
+        self.gone.announced.len()
     }
 
     /// Whether it has shown its last state.
@@ -158,6 +158,9 @@ impl View {
             match change {
                 InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
                     self.advance(new.key(), Some(&*new), registry_log)?;
+                    for level in &mut self.levels {
+                        level.announced.remove(new.key());
+                    }
                 }
                 InstanceChange::Removed(old) => {
                     let floor = self.advance(old.key(), None, registry_log)?;
@@ -168,7 +171,9 @@ impl View {
                         return Err(format!("{} was removed in doubt", old.key()));
                     }
                     match held.get(old.key()) {
-                        _ if announced => self.gone.announced += 1,
+                        _ if announced => {
+                            self.gone.announced.insert(old.key().clone());
+                        }
                         Some(held) if self.is_early(held, versions, now) => {
                             return Err(format!("{} was one of many and not held", old.key()));
                         }
@@ -182,7 +187,7 @@ impl View {
         if !held.is_empty() {
             line.push_str(&format!("; held: {}", held.join(" ")));
         }
-        self.mass_loss.check(&event, self.gone.announced, now)?;
+        self.mass_loss.check(&event, self.announced(), now)?;
         self.ready.get_or_insert(now);
         self.latest = Some(event);
         Ok(line)
@@ -210,18 +215,16 @@ impl View {
         let known = self
             .levels
             .iter()
-            .map(|it| it.count - it.announced.min(it.count));
+            .map(|it| it.count - it.announced.len().min(it.count));
         let most = known.max().unwrap_or_default();
-        let Gone {
-            announced, at_once, ..
-        } = self.gone;
+        let (announced, at_once) = (self.announced(), self.gone.at_once);
         for level in &mut self.levels {
-            level.announced += announced;
+            level.announced.extend(self.gone.announced.iter().cloned());
         }
         self.levels.push_back(Level {
             until: now,
             count: shown - held,
-            announced: 0,
+            announced: BTreeSet::new(),
         });
         // Those who announced it may have gone before the others, or after them.
         let is_many = |most: usize, shown: usize| most >= MANY && 2 * shown < most;

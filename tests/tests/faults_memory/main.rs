@@ -3,6 +3,7 @@
 mod consumers;
 mod departures;
 mod doubts;
+mod draining;
 mod durations;
 mod edits;
 mod outages;
@@ -11,6 +12,7 @@ mod reloads;
 mod rollbacks;
 mod stabilisation;
 mod unproven;
+mod unusable_values;
 
 use sd_core::{Service, Ttl};
 use sd_memory::{MemoryClient, Registry};

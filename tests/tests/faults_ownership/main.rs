@@ -1,5 +1,6 @@
 //! What is a provider's own: by owner, lease and modification.
 
+mod draining;
 mod edits;
 mod reloads;
 mod rollbacks;

@@ -44,6 +44,47 @@ async fn an_entry_on_the_lease_of_a_dead_predecessor_is_taken_back_at_once() {
     assert_said_once(&log);
 }
 
+/// Row 37: etcd was empty in between and counts anew, so that the entry of the backup has a larger
+/// modification than the one that was put last.
+#[tokio::test]
+async fn an_own_entry_from_before_a_rebuild_is_taken_back_at_once() {
+    let log = Log::capture();
+    let etcd = Etcd::start().await;
+    for _ in 0..20 {
+        etcd.put("/strangers", "busy").await;
+    }
+    let consumer = Consumer::start(etcd.endpoint(), "/svc").await;
+    let client = client(&etcd);
+    // Longer than the test has patience: nobody waits for the end of a lease.
+    let service = service(KEY, OWN).with_ttl(Ttl::MAX);
+    let registrar = Registrar::new(client.clone(), service);
+    registrar.register().await.unwrap();
+    consumer.settles_on(&[ADDRESS]).await;
+    let backup = etcd.back_up();
+
+    let restored = async {
+        etcd.wipe().await;
+        has(&etcd, &client, &registrar, OWN).await;
+        let anew = etcd.entry(KEY).await.unwrap();
+        etcd.restore(&backup).await;
+        let before = etcd.entry(KEY).await.unwrap();
+        assert!(before.mod_revision() > anew.mod_revision());
+        assert_ne!(before.lease(), anew.lease());
+        has(&etcd, &client, &registrar, OWN).await;
+        consumer.settles_on(&[ADDRESS]).await;
+    };
+    let has_address = |view: &sd_tests::View| view.has(ADDRESS);
+    throughout(
+        restored,
+        "its address",
+        async || consumer.view(),
+        has_address,
+    )
+    .await;
+
+    assert_said_once(&log);
+}
+
 /// Row 38: the entry is on the lease that it had, with a value from before.
 #[tokio::test]
 async fn an_entry_that_was_rolled_back_under_its_lease_is_put_back() {

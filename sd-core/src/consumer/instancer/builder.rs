@@ -86,8 +86,9 @@ impl InstancerBuilder {
     /// registry always apply at once.
     ///
     /// An instance that returns, or another in its place, makes up for one that went: a rolling
-    /// restart is not many at once. A removal announced as [draining](crate::Status::Draining) does
-    /// not count.
+    /// restart is not many at once. Instances that went after they had announced
+    /// [draining](crate::Status::Draining) do not count, neither as removed nor as having been there. One
+    /// that returns within the grace period counts as if it had been there all along.
     pub fn mass_removal_percent(mut self, percent: u8) -> Self {
         self.removals.mass_percent = percent;
         self

@@ -1,6 +1,10 @@
 //! How many instances went within the grace period.
 
-use std::{collections::VecDeque, time::Duration};
+use crate::registry::Key;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The loss of fewer instances is never many at once.
@@ -11,7 +15,8 @@ const LEAST: usize = 3;
 /// The loss is the difference between the most instances that there were within the window and those
 /// that are left. So an instance that returns, or another one in its place, makes up for one that
 /// went: a rolling restart loses one or two at a time, however many restart within the window. An
-/// announced removal is no loss.
+/// announced removal is no loss: the instance is not among those that there were. If it returns within
+/// the window, it counts as if it had been there all along, and makes up for no other.
 pub(super) struct LossWindow {
     length: Duration,
     /// A loss of more than this is many.
@@ -20,8 +25,13 @@ pub(super) struct LossWindow {
     /// Falling: a level is forgotten once a later one is as high.
     levels: VecDeque<(Instant, usize)>,
     level: usize,
-    /// Announced removals so far. A level counts them as if the instances were still there.
+    /// Announced removals so far, without those that have returned. A level counts them as if the
+    /// instances were still there.
     announced: usize,
+    /// Those of them within the window, and when they went.
+    gone: HashMap<Key, Instant>,
+    /// The same, the earliest first, with some that have returned.
+    departures: VecDeque<(Instant, Key)>,
 }
 
 /// So many of so many instances are gone.
@@ -39,26 +49,52 @@ impl LossWindow {
             levels: VecDeque::new(),
             level: 0,
             announced: 0,
+            gone: HashMap::new(),
+            departures: VecDeque::new(),
         }
     }
 
-    /// An instance that has announced it is gone.
-    pub(super) fn announced(&mut self) {
+    /// The instance under `key`, which had announced it, is gone.
+    pub(super) fn announced(&mut self, key: &Key, now: Instant) {
         self.announced = self.announced.saturating_add(1);
+        self.gone.insert(key.clone(), now);
+        self.departures.push_back((now, key.clone()));
+    }
+
+    /// There is an instance under `key`.
+    pub(super) fn present(&mut self, key: &Key, now: Instant) {
+        self.forget_what_is_over(now);
+        if self.gone.remove(key).is_some() {
+            self.announced = self.announced.saturating_sub(1);
+        }
     }
 
     /// The loss if only `left` instances are left, if that is many at once.
     pub(super) fn many(&mut self, left: usize, now: Instant) -> Option<Loss> {
-        let length = self.length;
-        let is_over = |until: &Instant| until.checked_add(length).is_some_and(|end| end <= now);
-        while self.levels.front().is_some_and(|(until, _)| is_over(until)) {
-            self.levels.pop_front();
-        }
+        self.forget_what_is_over(now);
         let most = self.levels.front().map_or(0, |(_, level)| *level);
         let of = most.max(self.level).saturating_sub(self.announced);
         let removed = of.saturating_sub(left);
         let is_many = of >= LEAST && removed.saturating_mul(100) > of * usize::from(self.percent);
         is_many.then_some(Loss { removed, of })
+    }
+
+    fn forget_what_is_over(&mut self, now: Instant) {
+        let length = self.length;
+        let is_over = |then: &Instant| then.checked_add(length).is_some_and(|end| end <= now);
+        while self.levels.front().is_some_and(|(until, _)| is_over(until)) {
+            self.levels.pop_front();
+        }
+        while self
+            .departures
+            .front()
+            .is_some_and(|(went, _)| is_over(went))
+            && let Some((went, key)) = self.departures.pop_front()
+        {
+            if self.gone.get(&key) == Some(&went) {
+                self.gone.remove(&key);
+            }
+        }
     }
 
     /// From now on `left` instances are left.
@@ -80,6 +116,10 @@ mod tests {
     use super::*;
 
     const LENGTH: Duration = Duration::from_secs(15);
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
 
     fn window(left: usize, now: Instant) -> LossWindow {
         let mut window = LossWindow::new(LENGTH, 50);
@@ -142,11 +182,53 @@ mod tests {
         let now = Instant::now();
         let mut window = window(6, now);
         for left in (2..6).rev() {
-            window.announced();
+            window.announced(&key(&left.to_string()), now);
             assert_eq!(window.many(left, now), None);
             window.record(left, now);
         }
         assert_eq!(window.many(0, now), None, "two instances are not many");
+    }
+
+    #[test]
+    fn what_announced_it_and_returned_makes_up_for_no_other() {
+        let now = Instant::now();
+        // Four instances. The first goes unannounced, before or after the second announces it.
+        for is_first in [true, false] {
+            let mut window = window(4, now);
+            let lose = |window: &mut LossWindow, left| {
+                assert_eq!(window.many(left, now), None);
+                window.record(left, now);
+            };
+            if is_first {
+                lose(&mut window, 3);
+            }
+            window.announced(&key("b"), now);
+            lose(&mut window, if is_first { 2 } else { 3 });
+            if !is_first {
+                lose(&mut window, 2);
+            }
+            window.present(&key("b"), now);
+            lose(&mut window, 3);
+            window.announced(&key("c"), now);
+            lose(&mut window, 2);
+            let loss = Loss { removed: 2, of: 3 };
+            assert_eq!(window.many(1, now), Some(loss), "{is_first}");
+        }
+    }
+
+    #[test]
+    fn what_went_before_the_window_is_another_when_it_returns() {
+        let mut now = Instant::now();
+        let mut window = window(3, now);
+        for _ in 0..100 {
+            window.announced(&key("a"), now);
+            window.record(2, now);
+            now += LENGTH;
+            window.present(&key("a"), now);
+            assert!(window.gone.is_empty() && window.departures.is_empty());
+            window.record(3, now);
+        }
+        assert_eq!(window.many(1, now), Some(Loss { removed: 2, of: 3 }));
     }
 
     #[test]

@@ -202,7 +202,10 @@ struct Promise {
     /// How many there were that the registry has, each time with how many announced removals there
     /// had been by then.
     levels: Vec<(Instant, usize)>,
+    /// Without those that returned within the grace period.
     announced: usize,
+    /// When each went last that had announced it and has not returned.
+    gone: BTreeMap<Name, Instant>,
 }
 
 /// By the time for which the registry has answered in all.
@@ -229,10 +232,13 @@ impl Promise {
                 .map_or(Duration::ZERO, |since| now - since)
     }
 
-    fn tell(&mut self, name: Name, written: Option<Written>) {
+    fn tell(&mut self, name: Name, written: Option<Written>, now: Instant) {
         self.garbage.remove(&name);
         match written {
             Some(written) if written.is_readable() => {
+                let went = self.gone.remove(&name);
+                let is_back = went.is_some_and(|went| went + self.grace > now);
+                self.announced -= usize::from(is_back);
                 self.shown.insert(name, written);
                 self.held.remove(&name);
                 self.leaving.remove(&name);
@@ -247,6 +253,7 @@ impl Promise {
         if (self.shown.get(&name)).is_some_and(|it| it.kind == Kind::Draining) {
             self.shown.remove(&name);
             self.announced += 1;
+            self.gone.insert(name, now);
         } else if self.shown.contains_key(&name) && !self.held.contains_key(&name) {
             self.leaving.insert(name);
         }
@@ -282,10 +289,10 @@ impl Promise {
         let known = self.shown.keys().chain(&self.garbage).copied();
         let gone: BTreeSet<_> = known.filter(|name| !entries.contains_key(name)).collect();
         for name in gone {
-            self.tell(name, None);
+            self.tell(name, None, now);
         }
         for (name, (written, _)) in entries {
-            self.tell(*name, Some(*written));
+            self.tell(*name, Some(*written), now);
         }
         self.told(now);
         if !std::mem::replace(&mut self.is_ready, true) {
@@ -424,6 +431,7 @@ impl World {
                 answers_since: None,
                 levels: vec![(now, 0)],
                 announced: 0,
+                gone: BTreeMap::new(),
             },
             now,
             must_list: true,
@@ -561,7 +569,7 @@ impl World {
         let batch = Batch::new(told.collect(), Revision::new(self.told.clone()));
         self.promise.health(self.now);
         for (name, written) in changes {
-            self.promise.tell(name, written);
+            self.promise.tell(name, written, self.now);
         }
         self.promise.told(self.now);
         self.mirror.batch(batch, self.now);

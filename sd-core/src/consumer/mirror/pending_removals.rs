@@ -209,9 +209,9 @@ impl PendingRemovals {
 
     // === Removals ===
 
-    /// An instance that has announced that it is about to go is gone.
-    pub(super) fn announced(&mut self) {
-        self.window.announced();
+    /// The instance under `key`, which had announced that it is about to go, is gone.
+    pub(super) fn announced(&mut self, key: &Key, now: Instant) {
+        self.window.announced(key, now);
     }
 
     /// The registry reports that `leaving` are gone, so that `left` others are left that it has.
@@ -253,8 +253,9 @@ impl PendingRemovals {
         (true, loss)
     }
 
-    /// The registry has the instance again. Returns `true` if its removal was held.
-    pub(super) fn release(&mut self, key: &Key) -> bool {
+    /// The registry has the instance, perhaps again. Returns `true` if its removal was held.
+    pub(super) fn release(&mut self, key: &Key, now: Instant) -> bool {
+        self.window.present(key, now);
         self.waits.remove(key);
         self.held.remove(key).is_some()
     }

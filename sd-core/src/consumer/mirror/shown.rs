@@ -72,7 +72,7 @@ impl ShownInstances {
 
         let mut changed = false;
         for key in gone {
-            changed |= self.remove(&key);
+            changed |= self.remove(&key, now);
         }
         for entry in entries {
             changed |= self.put(&entry, now);
@@ -98,7 +98,7 @@ impl ShownInstances {
                 Change::Put(entry) => self.put(&entry, now),
                 Change::Delete(key) => {
                     self.forget(&key);
-                    self.remove(&key)
+                    self.remove(&key, now)
                 }
             };
         }
@@ -141,7 +141,7 @@ impl ShownInstances {
                 self.skip(1);
                 self.unreadable.note(&self.prefix, entry, &error, now);
                 self.strange.forget(&entry.key);
-                return self.remove(&entry.key);
+                return self.remove(&entry.key, now);
             }
         };
         self.unreadable.forget(&entry.key);
@@ -150,7 +150,7 @@ impl ShownInstances {
             None => self.strange.forget(&entry.key),
         }
         self.leaving.remove(&entry.key);
-        let was_held = self.removals.release(&entry.key);
+        let was_held = self.removals.release(&entry.key, now);
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
         let old = self.instances.get(&entry.key);
         let is_new = old.is_none_or(|old| **old != instance);
@@ -178,12 +178,12 @@ impl ShownInstances {
     }
 
     /// Removes the instance under `key`, or notes that it is leaving.
-    fn remove(&mut self, key: &Key) -> bool {
+    fn remove(&mut self, key: &Key, now: Instant) -> bool {
         let Some(instance) = self.instances.get(key) else {
             return false;
         };
         if instance.status() == Status::Draining {
-            self.removals.announced();
+            self.removals.announced(key, now);
             self.instances.remove(key);
             return true;
         }

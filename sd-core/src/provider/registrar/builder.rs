@@ -11,6 +11,7 @@ use crate::{
     provider::{
         registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
+        value_format::ValueFormat,
     },
     registry::{Client, Owner, Service},
     support::{RestartableTask, StatusReceiver},
@@ -48,6 +49,7 @@ pub struct RegistrarBuilder {
 
 impl RegistrarBuilder {
     pub(super) fn new(client: Arc<dyn Client>, service: Service) -> Self {
+        let key = service.key.clone();
         Self {
             client,
             // Other registrars of the same key and client have other owners.
@@ -57,16 +59,40 @@ impl RegistrarBuilder {
                 backoff: (Duration::from_millis(100), Duration::from_secs(4)),
                 deregister_timeout: Duration::from_secs(5),
                 drain: Duration::ZERO,
-                codec: Arc::new(DefaultCodec),
+                format: ValueFormat {
+                    key,
+                    codec: Some(Arc::new(DefaultCodec)),
+                },
             },
             stop: CancellationToken::new(),
         }
     }
 
     /// The codec with which consumers read the service's value; it announces draining. By default
-    /// [`DefaultCodec`]. If it panics, draining is not announced, and the panic is logged.
+    /// [`DefaultCodec`].
+    ///
+    /// What it cannot read, in part or at all, is refused by [`Registrar::register`] and
+    /// [`Registrar::update`], and so is an address that nobody can call: without a host or a port, of an
+    /// unspecified host (`0.0.0.0`, `[::]`), of port 0, of IPv6 without brackets. If it panics, the value
+    /// is refused, or draining is not announced and the panic is logged.
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.options.codec = Arc::new(codec);
+        self.options.format.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Says that no codec reads the service's value, as that of a lock or of a configuration. The
+    /// registrar takes any value then, announces no draining, and keeps no edits.
+    ///
+    /// ```
+    /// # use sd_core::*;
+    /// # fn leader(client: impl Client) -> Result<Registrar> {
+    /// let leader = Service::new("/leader/billing", "node 7")?;
+    /// let registrar = Registrar::builder(client, leader).without_codec().build();
+    /// # Ok(registrar)
+    /// # }
+    /// ```
+    pub fn without_codec(mut self) -> Self {
+        self.options.format.codec = None;
         self
     }
 
@@ -99,11 +125,16 @@ impl RegistrarBuilder {
         self
     }
 
-    /// How long draining is announced before the entry is removed; at most a day. By default zero:
-    /// the removal follows at once, and consumers still know that it is no accident.
+    /// How long [`Registrar::deregister`] waits between telling consumers that the instance goes and its
+    /// own end; at most a day. By default zero.
     ///
-    /// Meanwhile consumers send no new calls, and the provider serves those that are on their way.
-    /// The registrar does not wait if draining could not be announced.
+    /// Where the codec can announce draining, the registrar announces it, waits, and removes the entry.
+    /// Consumers then know that the removal is no accident. Where it cannot, as for a plain address, or
+    /// where the announcement fails, the registrar removes the entry first and waits then. Either way
+    /// consumers send no new calls meanwhile, and the provider serves those that are on their way.
+    ///
+    /// It does not wait if the service was never registered, if another registrar has superseded it, or
+    /// if it is asked to [register](Registrar::register) again.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.options.drain = drain.min(A_DAY);
         self
@@ -122,6 +153,7 @@ impl RegistrarBuilder {
     /// a [`deregister`](Registrar::deregister), which may have to remove what an earlier task left.
     pub fn build(self) -> Registrar {
         let key = self.service.key.clone();
+        let format = self.options.format.clone();
         let deregister_limit = self.options.deregister_timeout + self.options.drain;
         let stop = self.stop.child_token();
         let (requests, requested) = watch::channel(Requests::new(self.service.value.clone()));
@@ -140,6 +172,7 @@ impl RegistrarBuilder {
         };
         Registrar {
             key,
+            format,
             requests,
             answers,
             status,

@@ -14,6 +14,8 @@ pub(super) struct Requests {
     /// With the generation of the registration that is asked for.
     pub(super) register: Option<(u64, Generation)>,
     pub(super) deregister: u64,
+    /// The last of the calls that deregister without draining.
+    pub(super) deregister_now: u64,
     pub(super) update: u64,
     pub(super) value: Bytes,
 }
@@ -25,6 +27,7 @@ impl Requests {
             last_call: 0,
             register: None,
             deregister: 0,
+            deregister_now: 0,
             update: 0,
             value,
         }
@@ -34,7 +37,11 @@ impl Requests {
     /// a deregistration came after it or the registrar was `stopped`.
     pub(super) fn since(&self, seen: u64, stopped: bool) -> Vec<Input> {
         let update = (self.update > seen).then(|| Input::Update(self.value.clone()));
-        let deregister = (self.deregister > seen).then_some(Input::Deregister);
+        let deregister = match (self.deregister > seen, self.deregister_now > seen) {
+            (_, true) => Some(Input::DeregisterNow),
+            (true, false) => Some(Input::Deregister),
+            (false, false) => None,
+        };
         let is_wanted = |call: &u64| *call > seen.max(self.deregister) && !stopped;
         let register = self.register.filter(|(call, _)| is_wanted(call));
         let register = register.map(|(_, generation)| Input::Register(generation));

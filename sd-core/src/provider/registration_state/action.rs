@@ -12,6 +12,8 @@ pub(crate) enum Input {
     Update(Bytes),
     /// The owner asks to be deregistered.
     Deregister,
+    /// The owner asks to be deregistered without draining.
+    DeregisterNow,
     /// [`Action::Register`] has succeeded.
     Registered { key: Key, lease: LeaseId },
     /// [`Action::Register`] has failed.

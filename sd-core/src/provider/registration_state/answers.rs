@@ -67,7 +67,7 @@ impl RegistrationState {
         if let Phase::Removing(step) = self.phase {
             return match lost {
                 // What stands now is the successor's.
-                Lost::Superseded => self.deregistered(Ok(Deregistered::NotOurs)),
+                Lost::Superseded => self.deregistered(Ok(Deregistered::NotOurs), now),
                 _ => self.next_removal_step(step, now),
             };
         }
@@ -101,6 +101,7 @@ impl RegistrationState {
         match &self.phase {
             Phase::Registered { key, .. } if self.value.is_written() => self
                 .options
+                .format
                 .is_same_instance(key, &self.value.wanted, value),
             _ => false,
         }

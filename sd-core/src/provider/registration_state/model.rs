@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     instances::{Codec, DefaultCodec},
+    provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
 };
@@ -20,7 +21,7 @@ const VALUES: [&str; 5] = [
     UNACCEPTABLE,
 ];
 /// Can never be written.
-const UNACCEPTABLE: &str = "too much";
+const UNACCEPTABLE: &str = "too-much:1";
 
 fn value() -> impl Strategy<Value = Bytes> {
     let good = VALUES[0..4].to_vec();
@@ -36,7 +37,10 @@ fn options() -> impl Strategy<Value = Options> {
         backoff: (SHORTEST, LONGEST),
         deregister_timeout: BOUND,
         drain: Duration::from_secs(drain),
-        codec: Arc::new(DefaultCodec),
+        format: ValueFormat {
+            key: key().into(),
+            codec: Some(Arc::new(DefaultCodec)),
+        },
     })
 }
 
@@ -62,7 +66,7 @@ fn is_put(action: &Action) -> bool {
 fn is_request(input: &Input) -> bool {
     matches!(
         input,
-        Input::Register(_) | Input::Update(_) | Input::Deregister
+        Input::Register(_) | Input::Update(_) | Input::Deregister | Input::DeregisterNow
     )
 }
 
@@ -195,6 +199,11 @@ impl Checked {
                     RegistrarStatus::Registered { .. } | RegistrarStatus::Reclaiming { .. }
                 );
             }
+            Input::DeregisterNow => {
+                self.take_over = false;
+                self.again = false;
+                self.allowed = Allowed::Nothing;
+            }
             Input::Deregister => {
                 self.take_over = false;
                 self.again = false;
@@ -251,7 +260,12 @@ impl Checked {
     fn check_delay(&mut self, input: &Input, action: Option<&Action>, step: &Step) {
         let at_once = action.is_some_and(is_put);
         match input {
-            Input::Register(_) | Input::Deregister | Input::Deregistered(_) => self.failures = 0,
+            Input::Register(_)
+            | Input::Deregister
+            | Input::DeregisterNow
+            | Input::Deregistered(_) => {
+                self.failures = 0;
+            }
             Input::Registered { .. } | Input::Reclaimed { .. } => self.failures = 0,
             _ => {}
         }
@@ -333,6 +347,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(()).prop_map(|()| Input::Register(Generation::new())),
         1 => value().prop_map(Input::Update),
         1 => Just(Input::Deregister),
+        1 => Just(Input::DeregisterNow),
         2 => Just(Input::Registered { key: key(), lease: lease() }),
         2 => error().prop_map(Input::RegisterFailed),
         2 => lost.prop_map(Input::Lost),
@@ -353,6 +368,7 @@ enum Op {
     Update(Bytes),
     /// The owner deregisters. A put that is given up for it takes effect, or not.
     Deregister {
+        now: bool,
         applied: bool,
     },
     /// The lease ends, or an operator deletes the key.
@@ -403,7 +419,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         40 => Just(Op::Register),
         60 => value().prop_map(Op::Update),
-        40 => any::<bool>().prop_map(|applied| Op::Deregister { applied }),
+        40 => any::<(bool, bool)>().prop_map(|(now, applied)| Op::Deregister { now, applied }),
         40 => vanish.prop_map(Op::Vanish),
         40 => value().prop_map(Op::Edit),
         20 => Just(Op::Take),
@@ -498,9 +514,14 @@ impl Simulation {
                 self.edit = None;
                 self.tell(Input::Update(value));
             }
-            Op::Deregister { applied } => {
+            Op::Deregister { now, applied } => {
                 let before = self.action();
-                let is_dropped = self.checked.on(Input::Deregister).is_some();
+                let input = if now {
+                    Input::DeregisterNow
+                } else {
+                    Input::Deregister
+                };
+                let is_dropped = self.checked.on(input).is_some();
                 if applied && is_dropped {
                     self.apply(&before);
                 }

@@ -1,4 +1,4 @@
-//! Deregistering: announce draining, wait, remove.
+//! Deregistering: announce draining, wait, remove; or remove, and wait then.
 
 use super::{Action, Phase, RegistrationState};
 use crate::{
@@ -16,10 +16,12 @@ const ANNOUNCING_SHARE: u32 = 4;
 pub(super) enum Removal {
     /// Draining is written into the entry. The rest has to be done by `deadline`.
     Announcing { deadline: Instant },
-    /// Consumers know that the entry goes. Removing it may take `time_left`.
-    Draining { time_left: Duration },
-    /// The entry is removed.
-    Removing,
+    /// Consumers know that the entry goes, and may call `until` then. Removing it may take `time_left`.
+    Draining { until: Instant, time_left: Duration },
+    /// The entry is removed. Consumers that learn it from that may call for `drain` longer.
+    Removing { drain: Duration },
+    /// The entry has been removed, and calls that are on their way are still served.
+    Removed { outcome: Deregistered },
 }
 
 impl RegistrationState {
@@ -27,9 +29,10 @@ impl RegistrationState {
     pub(super) fn deregister(&mut self, now: Instant) -> Option<Action> {
         self.register_next = false;
         let deadline = now + self.options.deregister_timeout;
+        let drain = self.options.drain;
         match &self.phase {
             Phase::Removing(_) => None,
-            Phase::Ended(_) if self.may_hold_entry => self.remove(deadline),
+            Phase::Ended(_) if self.may_hold_entry => self.remove(deadline, drain),
             Phase::Ended(status) => {
                 self.removed = Some(match status {
                     RegistrarStatus::Deregistered(outcome) => Ok(*outcome),
@@ -39,20 +42,21 @@ impl RegistrationState {
                 });
                 None
             }
-            Phase::Registering { .. } | Phase::Reclaiming { .. } => self.remove(deadline),
+            Phase::Registering { .. } | Phase::Reclaiming { .. } => self.remove(deadline, drain),
             Phase::Taken { value, .. } => {
                 let is_edit = |key| {
                     let wanted = &self.value.wanted;
-                    self.options.differs_in_weight_or_status(key, wanted, value)
+                    let format = &self.options.format;
+                    format.differs_in_weight_or_status(key, wanted, value)
                 };
                 let is_edit = self.key.as_ref().is_some_and(is_edit);
                 self.unleased_edit = is_edit.then(|| value.clone());
-                self.remove(deadline)
+                self.remove(deadline, drain)
             }
             Phase::Registered { key, .. } => {
-                let draining = self.options.draining(key, &self.value.wanted);
+                let draining = self.options.format.draining(key, &self.value.wanted);
                 match draining.filter(|draining| !self.value.is_current(draining)) {
-                    None => self.remove(deadline),
+                    None => self.remove(deadline, drain),
                     Some(draining) => {
                         self.removed = None;
                         self.phase = Phase::Removing(Removal::Announcing { deadline });
@@ -64,28 +68,72 @@ impl RegistrationState {
         }
     }
 
+    /// The owner asks to be deregistered, and waits for no consumer.
+    pub(super) fn deregister_now(&mut self, now: Instant) -> Option<Action> {
+        let action = self.deregister(now);
+        let Phase::Removing(step) = &mut self.phase else {
+            return action;
+        };
+        match step {
+            Removal::Announcing { .. } | Removal::Draining { .. } => {
+                self.remove(now + self.options.deregister_timeout, Duration::ZERO)
+            }
+            Removal::Removing { drain } => {
+                *drain = Duration::ZERO;
+                action
+            }
+            Removal::Removed { outcome } => {
+                let outcome = *outcome;
+                self.end_removal(Ok(outcome))
+            }
+        }
+    }
+
     /// Draining is announced.
     pub(super) fn announced(&mut self, deadline: Instant, now: Instant) -> Option<Action> {
         if self.options.drain.is_zero() {
-            return self.remove(deadline);
+            return self.remove(deadline, Duration::ZERO);
         }
+        let until = now + self.options.drain;
         let time_left = deadline - now;
-        self.phase = Phase::Removing(Removal::Draining { time_left });
-        self.begin(Action::AwaitLoss, Some(now + self.options.drain))
+        self.phase = Phase::Removing(Removal::Draining { until, time_left });
+        self.begin(Action::AwaitLoss, Some(until))
     }
 
     /// The current step has ended or has no time left.
     pub(super) fn next_removal_step(&mut self, step: Removal, now: Instant) -> Option<Action> {
         match step {
-            Removal::Announcing { deadline } => self.remove(deadline),
-            Removal::Draining { time_left } => self.remove(now + time_left),
-            Removal::Removing => self.deregistered(Ok(Deregistered::Unconfirmed)),
+            Removal::Announcing { deadline } => self.remove(deadline, self.options.drain),
+            Removal::Draining { until, time_left } => {
+                self.remove(now + time_left, until.saturating_duration_since(now))
+            }
+            Removal::Removing { .. } => self.deregistered(Ok(Deregistered::Unconfirmed), now),
+            Removal::Removed { outcome } => self.end_removal(Ok(outcome)),
         }
     }
 
     /// The registry has answered, or the time for it has run out.
-    pub(super) fn deregistered(&mut self, outcome: Result<Deregistered>) -> Option<Action> {
+    pub(super) fn deregistered(
+        &mut self,
+        outcome: Result<Deregistered>,
+        now: Instant,
+    ) -> Option<Action> {
         self.unleased_edit = None;
+        let was_registered = self.key.take().is_some();
+        match (&self.phase, &outcome) {
+            (Phase::Removing(Removal::Removing { drain }), Ok(outcome))
+                if was_registered && !drain.is_zero() && !self.register_next =>
+            {
+                let until = now + *drain;
+                self.phase = Phase::Removing(Removal::Removed { outcome: *outcome });
+                self.begin(Action::Idle, Some(until))
+            }
+            _ => self.end_removal(outcome),
+        }
+    }
+
+    /// Nothing more is waited for.
+    pub(super) fn end_removal(&mut self, outcome: Result<Deregistered>) -> Option<Action> {
         self.may_hold_entry = !matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
         self.removed = Some(outcome.clone());
         if std::mem::take(&mut self.register_next) {
@@ -98,9 +146,9 @@ impl RegistrationState {
         })
     }
 
-    fn remove(&mut self, deadline: Instant) -> Option<Action> {
+    fn remove(&mut self, deadline: Instant, drain: Duration) -> Option<Action> {
         self.removed = None;
-        self.phase = Phase::Removing(Removal::Removing);
+        self.phase = Phase::Removing(Removal::Removing { drain });
         self.begin(Action::Deregister, Some(deadline))
     }
 }

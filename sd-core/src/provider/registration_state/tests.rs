@@ -1,6 +1,9 @@
+mod draining;
+
 use super::*;
 use crate::{
     instances::DefaultCodec,
+    provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
 };
 use std::{sync::Arc, time::Duration};
@@ -16,7 +19,10 @@ fn options() -> Options {
         backoff: (Duration::from_millis(100), LONGEST),
         deregister_timeout: BOUND,
         drain: Duration::ZERO,
-        codec: Arc::new(DefaultCodec),
+        format: ValueFormat {
+            key: Key::new("/svc/a").unwrap().into(),
+            codec: Some(Arc::new(DefaultCodec)),
+        },
     }
 }
 
@@ -26,6 +32,7 @@ fn asked() -> Input {
 }
 
 /// A state and its clock.
+#[derive(Debug)]
 struct Fixture {
     state: RegistrationState,
     now: Instant,
@@ -103,6 +110,15 @@ impl Fixture {
             &[asked(), registered(), Deregister, reclaimed()],
         );
         add("removing", &[asked(), Deregister]);
+        add(
+            "removing, then draining",
+            &[asked(), registered(), lost(), Deregister],
+        );
+        let removed = || Input::Deregistered(Ok(Deregistered::Removed));
+        add(
+            "draining after the removal",
+            &[asked(), registered(), lost(), Deregister, removed()],
+        );
         add(
             "removed",
             &[
@@ -586,47 +602,21 @@ fn deregistering_wins_in_every_phase() {
 }
 
 #[test]
-fn draining_is_announced_for_the_time_given() {
-    for drain in [Duration::ZERO, Duration::from_secs(3)] {
-        let mut it = Fixture::with(Options { drain, ..options() });
-        it.on(asked());
-        it.on(registered());
-        assert_eq!(it.on(Input::Deregister), reclaim(DRAINING));
-        it.now += Duration::from_secs(1);
-        if drain.is_zero() {
-            assert_eq!(it.on(reclaimed()), Some(Action::Deregister));
-        } else {
-            assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
-            assert_eq!(it.wait(), drain);
-            assert_eq!(it.fire(), Some(Action::Deregister));
-        }
-        assert_eq!(it.wait(), Duration::from_secs(4));
-        it.on(Input::Deregistered(Ok(Deregistered::Removed)));
-        // The value that announced draining is not the service's.
-        assert_eq!(it.on(asked()), register(VALUE));
-    }
-}
-
-#[test]
-fn an_entry_is_removed_at_once_if_draining_cannot_be_announced() {
-    let mut plain = Fixture::registered();
-    plain.on(Input::Update("h:2".into()));
-    plain.on(reclaimed());
-    assert_eq!(plain.on(Input::Deregister), Some(Action::Deregister));
-
-    for answer in [
-        Input::ReclaimFailed(transient()),
-        Input::Taken { value: "x".into() },
-    ] {
-        let mut it = Fixture::registered();
-        it.on(Input::Deregister);
-        assert_eq!(it.on(answer), Some(Action::Deregister));
-    }
-    let mut silent = Fixture::registered();
-    silent.on(Input::Deregister);
-    assert_eq!(silent.wait(), BOUND / 4);
-    assert_eq!(silent.fire(), Some(Action::Deregister));
-    assert_eq!(silent.wait(), BOUND - BOUND / 4);
+fn a_value_that_no_consumer_could_use_is_never_put() {
+    let mut it = Fixture::new();
+    it.on(Input::Update("0.0.0.0:80".into()));
+    assert_eq!(it.on(asked()), Some(Action::Idle));
+    let refused = it.state.register_result();
+    assert!(
+        matches!(
+            &refused,
+            Some(Err(Error::Invalid(Invalid::UncallableAddress { .. })))
+        ),
+        "{refused:?}"
+    );
+    assert!(matches!(it.state.status(), RegistrarStatus::Failed(_)));
+    it.on(Input::Update(VALUE.into()));
+    assert_eq!(it.on(asked()), register(VALUE));
 }
 
 #[test]

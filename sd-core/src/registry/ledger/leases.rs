@@ -2,15 +2,19 @@
 
 use super::RegistrationId;
 use crate::registry::{
+    former_leases::FormerLeases,
     lease::{LeaseId, Ttl},
     lease_proof::{LeaseProof, ProofSender},
 };
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 
-/// The leases with registrations, the newest last.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Vec<Lease>);
+pub(super) struct Leases {
+    /// The leases with registrations, the newest last.
+    current: Vec<Lease>,
+    former: FormerLeases,
+}
 
 #[derive(Debug)]
 struct Lease {
@@ -22,11 +26,11 @@ struct Lease {
 
 impl Leases {
     pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = &LeaseId> {
-        self.0.iter().map(|lease| &lease.id)
+        self.current.iter().map(|lease| &lease.id)
     }
 
     pub(super) fn of_ttl(&self, ttl: Ttl) -> Option<&LeaseId> {
-        let lease = self.0.iter().find(|lease| lease.ttl == ttl)?;
+        let lease = self.current.iter().find(|lease| lease.ttl == ttl)?;
         Some(&lease.id)
     }
 
@@ -35,7 +39,7 @@ impl Leases {
     }
 
     pub(super) fn proof(&self, id: &LeaseId) -> Option<&ProofSender> {
-        let lease = self.0.iter().find(|lease| lease.id == *id)?;
+        let lease = self.current.iter().find(|lease| lease.id == *id)?;
         Some(&lease.proof)
     }
 
@@ -46,17 +50,17 @@ impl Leases {
         ttl: Ttl,
         registration: RegistrationId,
     ) -> LeaseProof {
-        let place = self.0.iter().position(|lease| lease.id == *id);
+        let place = self.current.iter().position(|lease| lease.id == *id);
         let place = place.unwrap_or_else(|| {
-            self.0.push(Lease {
+            self.current.push(Lease {
                 id: id.clone(),
                 ttl,
                 proof: ProofSender::new(id.clone(), ttl.duration(), Instant::now()),
                 registrations: BTreeSet::new(),
             });
-            self.0.len() - 1
+            self.current.len() - 1
         });
-        let lease = &mut self.0[place];
+        let lease = &mut self.current[place];
         lease.registrations.insert(registration);
         lease.proof.proof().clone()
     }
@@ -64,7 +68,7 @@ impl Leases {
     /// Takes the registration off the lease. Returns `true` if it was the last, and forgets the
     /// lease.
     pub(super) fn leave(&mut self, id: &LeaseId, registration: RegistrationId) -> bool {
-        let Some(lease) = self.0.iter_mut().find(|lease| lease.id == *id) else {
+        let Some(lease) = self.current.iter_mut().find(|lease| lease.id == *id) else {
             return false;
         };
         lease.registrations.remove(&registration);
@@ -77,7 +81,17 @@ impl Leases {
 
     /// Forgets the lease, and returns the registrations that were on it.
     pub(super) fn take(&mut self, id: &LeaseId) -> Option<BTreeSet<RegistrationId>> {
-        let place = self.0.iter().position(|lease| lease.id == *id)?;
-        Some(self.0.remove(place).registrations)
+        let place = self.current.iter().position(|lease| lease.id == *id)?;
+        self.former.add(id.clone());
+        Some(self.current.remove(place).registrations)
+    }
+
+    /// The lease is given up before any registration has joined it.
+    pub(super) fn unused(&mut self, id: &LeaseId) {
+        self.former.add(id.clone());
+    }
+
+    pub(super) fn is_former(&self, id: &LeaseId) -> bool {
+        self.former.contains(id) && !self.contains(id)
     }
 }

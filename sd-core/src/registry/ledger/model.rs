@@ -66,6 +66,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Registry {
     entries: BTreeMap<Key, u32>,
     leases: BTreeSet<LeaseId>,
+    /// How many leases were granted. Their ids count from 1.
     granted: i64,
     puts: u32,
 }
@@ -219,6 +220,10 @@ proptest! {
             }
             let used: BTreeSet<_> = ledger.leases().cloned().collect();
             prop_assert_eq!(&registry.leases, &used, "every lease carries something");
+            for lease in (0..=registry.granted).map(LeaseId::from) {
+                let is_former = lease != LeaseId::from(0) && !used.contains(&lease);
+                prop_assert_eq!(ledger.is_former(&lease), is_former, "{}", lease);
+            }
         }
         registry.carry_out(ledger.close());
         prop_assert!(registry.leases.is_empty(), "{:?}", registry.leases);

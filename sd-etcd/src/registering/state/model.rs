@@ -47,6 +47,8 @@ enum Step {
     Drop(usize),
     /// Start the next action, or end the one in flight.
     Act(Outcome),
+    /// All is answered for a while.
+    Calm,
     /// A request that was given up is carried out.
     Arrives(usize),
     StrangerPuts(usize),
@@ -55,6 +57,9 @@ enum Step {
     Backup,
     /// etcd is replaced by what the last backup holds.
     Restore,
+    /// etcd is replaced by an empty one, which counts anew, all reclaim what they had, and then by what the
+    /// last backup holds.
+    RestoreAfterRebuild,
     /// etcd ends the lease and says so.
     LeaseEnds,
     Pass,
@@ -78,8 +83,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => key.clone().prop_map(Step::Edit),
         1 => Just(Step::Backup),
         1 => Just(Step::Restore),
+        1 => Just(Step::RestoreAfterRebuild),
         1 => key.clone().prop_map(Step::Drop),
         16 => outcome.prop_map(Step::Act),
+        2 => Just(Step::Calm),
         4 => (0..8_usize).prop_map(Step::Arrives),
         1 => key.prop_map(Step::StrangerPuts),
         1 => Just(Step::LeaseEnds),
@@ -212,7 +219,7 @@ struct World {
     in_flight: Option<Action>,
     late: Vec<EtcdRequest>,
     backup: Model,
-    was_restored: bool,
+    was_replaced: bool,
     owners: [Owner; KEYS.len()],
 }
 
@@ -241,7 +248,7 @@ impl World {
             in_flight: None,
             late: Vec::new(),
             backup: Model::default(),
-            was_restored: false,
+            was_replaced: false,
             owners: Default::default(),
         }
     }
@@ -285,8 +292,15 @@ impl World {
             }
             Step::Backup => self.backup = self.etcd.clone(),
             Step::Restore => self.restore(),
+            Step::RestoreAfterRebuild => {
+                self.replace(Model::default());
+                (0..KEYS.len()).for_each(|key| self.step(Step::Reclaim(key)));
+                self.step(Step::Calm);
+                self.restore();
+            }
             Step::Drop(key) => self.owners[key].held = None,
             Step::Act(outcome) => self.act(outcome),
+            Step::Calm => (0..8).for_each(|_| self.step(Step::Act(Outcome::Answered))),
             Step::Arrives(which) => {
                 if !self.late.is_empty() {
                     let request = self.late.remove(which % self.late.len());
@@ -320,14 +334,18 @@ impl World {
         });
     }
 
-    /// Requests that were given up end with the process that had them. Numbers that are used twice tell
-    /// nothing, so that they go on here.
+    /// Numbers that are used twice tell nothing, so that they go on here.
     fn restore(&mut self) {
-        let revision = self.etcd.revision;
-        self.etcd = self.backup.clone();
-        self.etcd.revision = revision;
+        let mut restored = self.backup.clone();
+        restored.revision = restored.revision.max(self.etcd.revision);
+        self.replace(restored);
+    }
+
+    /// Requests that were given up end with the process that had them.
+    fn replace(&mut self, etcd: Model) {
+        self.etcd = etcd;
         self.late.clear();
-        self.was_restored = true;
+        self.was_replaced = true;
         if let Some(lease) = self.state.lease()
             && !self.etcd.leases.contains(&lease)
         {
@@ -374,7 +392,7 @@ impl World {
             let held = owner.held.as_ref();
             let lost = held.and_then(|(_, _, held)| held.loss());
             // Only this client deletes keys in the model.
-            assert!(lost != Some(Lost::KeyDeleted) || self.was_restored);
+            assert!(lost != Some(Lost::KeyDeleted) || self.was_replaced);
             let is_ending = held.is_some_and(|(_, identity, _)| owner.ending.contains(identity));
             assert!(lost != Some(Lost::Deregistered) || is_ending);
         }
@@ -497,7 +515,10 @@ impl Owner {
                 self.values = vec![asked.value];
             }
             Ok(Err(_)) => self.values.push(asked.value),
-            Ok(Ok(Reclaimed::Taken { .. })) | Err(oneshot::error::TryRecvError::Closed) => {}
+            Ok(Ok(Reclaimed::Taken { value, .. })) => {
+                assert_eq!(value, "stranger", "its own, from whatever history");
+            }
+            Err(oneshot::error::TryRecvError::Closed) => {}
             Err(oneshot::error::TryRecvError::Empty) => self.asked.push(asked),
         }
     }

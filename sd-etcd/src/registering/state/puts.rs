@@ -271,7 +271,7 @@ impl SessionState {
         put.learned = Some(match (found, held) {
             (None, _) => Guard::Absent,
             (Some(found), None) => found.guard(),
-            (Some(found), Some(held)) => match held.finding(&found, Some(lease)) {
+            (Some(found), Some(held)) => match held.finding(&found, Some(lease), &self.shared) {
                 Finding::Taken => {
                     let answer = held.taken(found);
                     self.lost_leases.forget(&put.request.service);

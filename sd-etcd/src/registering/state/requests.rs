@@ -107,7 +107,7 @@ impl SessionState {
                     return Decision::Answer(Err(Error::Superseded));
                 }
                 Some(held) if learned.is_none() => {
-                    return held.reclaim(&request.value, self.lease());
+                    return held.reclaim(&request.value, self.lease(), &self.shared);
                 }
                 Some(_) => {}
             }

@@ -236,7 +236,7 @@ impl SessionState {
             held.lose(Lost::KeyDeleted);
             return None;
         };
-        let finding = held.finding(&found, Some(lease));
+        let finding = held.finding(&found, Some(lease), &self.shared);
         match finding {
             Finding::Ours => {}
             Finding::Overwritten if held.has_put(&found.value) => {

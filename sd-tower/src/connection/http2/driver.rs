@@ -110,9 +110,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
+        // Boxed once, as it is large: spawning moves it several times.
+        let future = future.boxed();
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *first {
-            First::Awaited => *first = First::Kept(future.boxed()),
+            First::Awaited => *first = First::Kept(future),
             First::Kept(_) | First::Taken => {
                 drop(first);
                 tokio::spawn(future);

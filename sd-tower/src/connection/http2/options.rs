@@ -42,8 +42,8 @@ impl Http2Options {
     ///
     /// gRPC servers with their default options accept one ping in five minutes on a stream without
     /// messages, and end the connection (GOAWAY with ENHANCE_YOUR_CALM) of a client that sends
-    /// several in less. When a connection ends so, the next ones to this address ask every ten
-    /// seconds more than five minutes, or at twice the interval, whichever is longer.
+    /// several in less. When a connection ends so, the interval for this address becomes
+    /// 310 s, or twice what it was, whichever is longer.
     ///
     /// Source: gRPC's proposals [A8] and [A9].
     ///

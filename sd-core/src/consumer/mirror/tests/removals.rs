@@ -337,6 +337,30 @@ fn an_announced_removal_is_not_counted_either() {
     assert_eq!((names(&event), held(&event)), (vec!["f"], vec![]));
 }
 
+/// Two of four vanish, and a third announces that it goes. That the fourth restarts in between, which it
+/// announces, makes up for none of them.
+#[test]
+fn what_announced_a_restart_makes_up_for_no_other_however_it_is_told() {
+    for is_at_once in [true, false] {
+        let mut fixture = Fixture::watching(&["a", "b", "c", "d"]);
+        fixture.batch([delete("a"), draining("d")]);
+        let restart = [draining("b"), delete("b"), put("b")];
+        if is_at_once {
+            fixture.batch(restart);
+        } else {
+            for change in restart {
+                fixture.batch([change]);
+            }
+        }
+        fixture.batch([delete("d")]);
+        let event = fixture.batch([delete("c")]).unwrap();
+        assert_eq!((names(&event), held(&event)), (vec!["b", "c"], vec!["c"]));
+        let why = event.held().map(|(_, held)| held.why.to_string());
+        let why: Vec<_> = why.collect();
+        assert_eq!(why, ["2 of 3 instances were removed at once"]);
+    }
+}
+
 #[test]
 fn the_share_can_be_set_and_grace_zero_turns_it_off() {
     let gone = |grace, mass_percent| {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    instances::{Codec, CodecError, Instance},
+    instances::{Codec, CodecError, DefaultCodec, Instance},
     registry::Entry,
     support::Log,
 };
@@ -46,8 +46,8 @@ async fn a_client_that_panics_has_failed_one_call() {
 struct PanickingCodec;
 
 impl Codec for PanickingCodec {
-    fn decode(&self, _: &Entry) -> Result<Instance, CodecError> {
-        panic!("not a value of mine")
+    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        DefaultCodec.decode(entry)
     }
 
     fn encode(&self, _: &Instance) -> Result<Bytes, CodecError> {
@@ -70,7 +70,7 @@ async fn a_codec_that_panics_costs_the_announcement_only() {
     assert_eq!(
         errors.collect::<Vec<_>>(),
         ["ERROR the codec failed, draining is not announced \
-             key=/svc/a why=panicked: not a value of mine"]
+             key=/svc/a why=panicked: not an instance of mine"]
     );
 }
 

@@ -261,6 +261,38 @@ fn an_older_modification_on_a_dead_predecessors_lease_is_overwritten() {
     assert_eq!(held(answer).loss(), None);
 }
 
+/// Row 37: a rebuilt etcd counts anew, so that the entry of an older backup may have a larger modification.
+#[test]
+fn an_entry_on_a_lease_that_the_client_had_before_is_overwritten_whatever_its_modification() {
+    let [mut earlier, mut bench] = two_sessions();
+    let before = earlier.hold("a");
+    let former = earlier.state.lease().unwrap();
+    drop(before);
+    earlier.hear();
+    let removal = earlier.transaction();
+    earlier.carry_out(removal);
+    assert!(matches!(earlier.next(), Some(Action::Revoke(lease)) if lease == former));
+    let a = bench.hold("a");
+    let lost = bench.state.lease().unwrap();
+    bench.state.lease_lost(lost);
+    assert_eq!(a.loss(), Some(Lost::LeaseExpired));
+
+    let mut handles = vec![a];
+    for (number, from_before) in [(1, former), (2, lost)] {
+        let answer = bench.put(&service("a"), "v", Some(number));
+        if bench.state.lease().is_none() {
+            bench.grant();
+        }
+        let put = bench.transaction();
+        let restored = found("old", from_before, 10 * OURS);
+        let guard = restored.guard();
+        bench.answer(put, Ok(vec![Written::Refused(Some(restored))]));
+        bench.puts_over(guard);
+        handles.push(held(answer));
+    }
+    assert_eq!(handles.last().and_then(Registration::loss), None);
+}
+
 /// Row 33
 #[test]
 fn what_somebody_wrote_on_our_lease_is_kept_without_a_write_or_overwritten() {
