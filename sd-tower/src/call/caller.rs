@@ -282,7 +282,7 @@ where
         let late = async {
             tokio::select! {
                 () = sleep(per_try.unwrap_or_default()), if per_try.is_some() => per_try,
-                () = self.body.complete_for(answer.unwrap_or_default()), if answer.is_some() => answer,
+                () = self.body.complete_for(answer.unwrap_or_default(), P::KNOWS_STALLS_BY_TIME), if answer.is_some() => answer,
                 else => std::future::pending().await,
             }
         };

@@ -69,8 +69,12 @@ impl<Code> CallPolicy<Code> {
     }
 
     /// How long a server may take to begin its answer to a complete request, in a call without a
-    /// deadline. For as long as the caller still sends the request, the answer is not late. Default:
+    /// deadline. While the caller has nothing more to send yet, the answer is not late. Default:
     /// 10 s, so that no call hangs for ever at a server that has stopped working.
+    ///
+    /// With HTTP, also how long a server may take no more of an incomplete request. gRPC servers may
+    /// let a stream wait as long as they like: whether they are alive is asked by
+    /// [pings](crate::Http2Options::keep_alive_interval).
     #[must_use]
     pub fn answer_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.answer_timeout = timeout.into();

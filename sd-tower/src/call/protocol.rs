@@ -11,6 +11,9 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     type Code: PartialEq + Send + Sync + 'static;
     /// The answers that are tried again where the policy names none.
     const RETRY_ON: &'static [Self::Code];
+    /// Whether a server that takes no more of a request is known only by the time that passes. Over
+    /// HTTP/2 it can be asked for a sign of life.
+    const KNOWS_STALLS_BY_TIME: bool;
     /// Why there is no response.
     type Error: Send + 'static;
 

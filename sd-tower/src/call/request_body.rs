@@ -32,8 +32,10 @@ struct Recording {
     recorded_bytes: usize,
     limit: usize,
     state: RecordingState,
-    /// When the last frame was sent.
+    /// When the caller has given what was sent last: a frame, or the end.
     sent_at: Instant,
+    /// Whether the caller was asked for the next frame, and has not given it yet.
+    waits_for_caller: bool,
     has_ended: bool,
     /// The attempt that may read. 0 if none may any longer.
     attempt: u32,
@@ -73,6 +75,7 @@ impl RecordedBody {
             limit,
             state: RecordingState::Complete,
             sent_at: Instant::now(),
+            waits_for_caller: false,
             has_ended: false,
             attempt: 0,
             waker: noop_waker(),
@@ -105,13 +108,15 @@ impl RecordedBody {
         lock(&self.0).state == RecordingState::Failed
     }
 
-    /// Waits until the request has been complete for the time of `limit`, or nearly twice that.
-    pub(crate) async fn complete_for(&self, limit: Duration) {
+    /// Waits until the request has been complete for the time of `limit`, or nearly twice that. With
+    /// `or_stalled`, also until no more of it was taken for that time, though the caller has given
+    /// all that it was asked for.
+    pub(crate) async fn complete_for(&self, limit: Duration, or_stalled: bool) {
         let mut wake_at = Instant::now() + limit;
         loop {
             sleep_until(wake_at).await;
             let now = Instant::now();
-            wake_at = lock(&self.0).completed_at().unwrap_or(now) + limit;
+            wake_at = lock(&self.0).waits_since(or_stalled).unwrap_or(now) + limit;
             if wake_at <= now {
                 return;
             }
@@ -152,10 +157,12 @@ impl Recording {
         std::mem::replace(&mut self.waker, noop_waker())
     }
 
-    /// When all of the body had been sent; `None` before.
-    fn completed_at(&self) -> Option<Instant> {
+    /// Since when it is the server's turn to answer or, with `or_stalled`, to take more of the
+    /// request. `None` if it is not.
+    fn waits_since(&self, or_stalled: bool) -> Option<Instant> {
         let has_ended = self.has_ended || self.body.as_ref().is_some_and(Body::is_end_stream);
-        has_ended.then_some(self.sent_at)
+        let is_stalled = or_stalled && !self.waits_for_caller;
+        (has_ended || is_stalled).then_some(self.sent_at)
     }
 
     /// Whether the body has panicked.
@@ -164,7 +171,6 @@ impl Recording {
     }
 
     fn record(&mut self, frame: SentFrame) {
-        self.sent_at = Instant::now();
         if self.state != RecordingState::Complete {
             return;
         }
@@ -198,6 +204,10 @@ impl BodyPoll<'_> {
         let polled = Pin::new(body).poll_frame(cx).map_ok(sent);
         let mut recording = lock(self.recording);
         recording.body = self.body.take();
+        recording.waits_for_caller = polled.is_pending();
+        if polled.is_ready() {
+            recording.sent_at = Instant::now();
+        }
         match &polled {
             Poll::Ready(Some(Ok(Some(frame)))) => recording.record(frame.clone()),
             Poll::Ready(Some(Ok(None) | Err(_))) => recording.state = RecordingState::Failed,

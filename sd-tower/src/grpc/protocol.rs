@@ -22,6 +22,7 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 impl Protocol for Grpc {
     type Code = Code;
+    const KNOWS_STALLS_BY_TIME: bool = false;
     const RETRY_ON: &'static [Code] = &[];
     type Error = Status;
 

@@ -22,6 +22,7 @@ impl Protocol for Http {
         StatusCode::SERVICE_UNAVAILABLE,
         StatusCode::GATEWAY_TIMEOUT,
     ];
+    const KNOWS_STALLS_BY_TIME: bool = true;
     type Error = HttpError;
 
     fn method(request: &request::Parts) -> &str {

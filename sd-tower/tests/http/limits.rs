@@ -6,8 +6,8 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use sd_core::{BoxError, NoEndpoints, RetryError};
 use sd_memory::Registry;
@@ -73,6 +73,27 @@ async fn a_server_that_never_answers_is_given_up_without_a_deadline_too() {
         "a POST that was sent is not repeated"
     );
     assert!(begun.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_may_take_its_time_to_send() {
+    let builder = HttpService::builder(instances(["a:80"])).in_process(|_| {
+        Ok(service_fn(|request: Request<RequestBody>| async move {
+            let body = request.into_body().collect().await?;
+            Ok::<_, BoxError>(Response::new(Full::new(body.to_bytes())))
+        }))
+    });
+    let hello = ready(builder, 1).await;
+    let slowly = futures::stream::iter(["first ", "second ", "third"]).then(|text| async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok::<_, BoxError>(Frame::data(Bytes::from(text)))
+    });
+    let body = StreamBody::new(slowly).boxed_unsync();
+    let response = hello
+        .request(request(Method::POST, "/a", body))
+        .await
+        .unwrap();
+    assert_eq!(read(response).await.unwrap(), "first second third");
 }
 
 #[tokio::test]

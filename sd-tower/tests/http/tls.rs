@@ -2,8 +2,10 @@
 
 use crate::{
     client::*,
+    observed::Heard,
     server::{Server, empty},
 };
+use futures::FutureExt;
 use http::{Request, Version};
 use rcgen::CertifiedKey;
 use rustls::{
@@ -11,8 +13,13 @@ use rustls::{
     crypto::ring,
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
-use sd_tower::{ConnectError, ConnectErrorKind, ConnectOptions, HttpOptions, HttpVersions, Tls};
-use std::sync::Arc;
+use sd_core::Outcome;
+use sd_tower::{
+    CallPolicy, ConnectError, ConnectErrorKind, ConnectOptions, HttpOptions, HttpService,
+    HttpVersions, Tls,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// A server with a certificate for `name`, and what trusts it.
@@ -89,4 +96,33 @@ async fn the_name_expected_from_the_server_is_the_host_of_the_uri_or_one_for_all
     text(&hello, request).await.unwrap();
     let last = server.received().pop().unwrap();
     assert_eq!(last.scheme.as_deref(), Some("https"));
+}
+
+#[tokio::test]
+async fn who_waited_for_the_connect_of_somebody_who_went_away_blames_nobody() {
+    // Accepts connections, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_server, tls) = server("hello", &["h2"]).await;
+    let heard = Heard::default();
+    let minute = Duration::from_secs(60);
+    let builder = HttpService::builder(instances([silent.local_addr().unwrap()]))
+        .connect(ConnectOptions::new().tls(tls).timeout(minute))
+        .http(HttpOptions::new().versions(HttpVersions::Http2))
+        .policy(CallPolicy::new().answer_timeout(minute).max_attempts(1))
+        .balancer(heard.balancer());
+    let hello = builder.build();
+    in_time(hello.ready()).await.unwrap();
+    assert_eq!(heard.outcomes().await, [Outcome::Cancelled]);
+
+    let mut first = Box::pin(hello.request(https("hello")));
+    assert!((&mut first).now_or_never().is_none(), "it connects");
+    let mut second = Box::pin(hello.request(https("hello")));
+    assert!(
+        (&mut second).now_or_never().is_none(),
+        "it waits for the first"
+    );
+    drop(first);
+    let error = in_time(second).await.unwrap_err();
+    assert!(sd_tower::nothing_executed(&error), "{error}");
+    assert_eq!(heard.outcomes().await, [Outcome::Cancelled; 3]);
 }
