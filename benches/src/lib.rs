@@ -19,7 +19,7 @@ mod simulation;
 mod statistics;
 mod table;
 
-pub use calls::serve;
+pub use calls::{Kind, proxy, serve};
 pub use instructions::run_counted;
 pub use measure::{Measure, Measured, Options};
 pub use measures::{MEASURES, measure};

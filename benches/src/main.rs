@@ -2,7 +2,7 @@
 
 use lexopt::{Arg, Parser, ValueExt};
 use sd_benches::{
-    Format, MEASURES, Measure, Measured, Options, Output, measure, run_counted, serve,
+    Format, Kind, MEASURES, Measure, Measured, Options, Output, measure, proxy, run_counted, serve,
 };
 use std::{
     env,
@@ -95,9 +95,17 @@ fn parse(mut parser: Parser) -> Result<Option<Command>, Box<dyn Error>> {
                 run_counted();
                 return Ok(None);
             }
-            // How the measure of calls starts its servers.
-            Arg::Long("serve") => {
-                serve(parser.value()?.parse()?)?;
+            // How the measures of calls start their servers.
+            Arg::Long("serve-grpc") => {
+                serve(Kind::Grpc, parser.value()?.parse()?)?;
+                return Ok(None);
+            }
+            Arg::Long("serve-http") => {
+                serve(Kind::Http, parser.value()?.parse()?)?;
+                return Ok(None);
+            }
+            Arg::Long("proxy") => {
+                proxy(&parser.value()?.string()?)?;
                 return Ok(None);
             }
             Arg::Value(name) => {

@@ -3,7 +3,7 @@
 use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 5] = [
+pub const MEASURES: [Measure; 6] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -23,6 +23,11 @@ pub const MEASURES: [Measure; 5] = [
         name: "calls",
         about: "latency and throughput of gRPC calls, beside a plain channel of tonic's",
         run: calls::run,
+    },
+    Measure {
+        name: "gateway",
+        about: "latency and throughput through the gateway, beside the least proxy there can be",
+        run: calls::run_gateway,
     },
     Measure {
         name: "simulation",

@@ -1,10 +1,17 @@
 //! The clients that call.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{StatusCode, Uri};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use sd_core::{FixedInstancer, Instance, Key, RoundRobin};
 use sd_example_proto::{GreetRequest, greeter_client::GreeterClient};
 use sd_tower::Channel;
 use std::{error::Error, net::SocketAddr};
-use tonic::{Status, transport};
+use tonic::transport;
 
 /// One way to call.
 #[derive(Clone)]
@@ -17,16 +24,37 @@ pub(super) struct Client {
 enum Kind {
     Tonic(GreeterClient<transport::Channel>),
     Ours(GreeterClient<Channel>),
+    Http(Box<legacy::Client<HttpConnector, Empty<Bytes>>>, Uri),
 }
 
 impl Client {
-    pub(super) async fn call(&mut self) -> Result<(), Status> {
+    /// A client that gets this page.
+    pub(super) fn http(name: &'static str, uri: String) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Self {
+            name,
+            greeter: Kind::Http(Box::new(client), uri.parse().unwrap_or_default()),
+        }
+    }
+
+    pub(super) async fn call(&mut self) -> Result<(), Box<dyn Error>> {
         let request = GreetRequest {
             name: "Ada".to_owned(),
         };
         match &mut self.greeter {
             Kind::Tonic(greeter) => greeter.greet(request).await?,
             Kind::Ours(greeter) => greeter.greet(request).await?,
+            Kind::Http(client, uri) => {
+                let response = client.get(uri.clone()).await?;
+                let status = response.status();
+                response.into_body().collect().await?;
+                return match status {
+                    StatusCode::OK => Ok(()),
+                    other => Err(other.to_string().into()),
+                };
+            }
         };
         Ok(())
     }

@@ -3,9 +3,12 @@
 //! The servers are in a process of their own, so that their work is not measured as the clients'.
 
 mod clients;
+mod gateways;
+mod proxy;
 mod servers;
 
-pub use servers::serve;
+pub use proxy::proxy;
+pub use servers::{Kind, serve};
 
 use crate::{
     measure::{Measured, Options},
@@ -15,6 +18,7 @@ use crate::{
 };
 use clients::{Client, clients};
 use futures::{StreamExt, stream::FuturesUnordered};
+use gateways::Gateways;
 use servers::Servers;
 use std::{
     error::Error,
@@ -29,20 +33,45 @@ const TURN: Duration = Duration::from_millis(150);
 const CONCURRENT: usize = 64;
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let servers = Servers::start(SERVERS)?;
-        let mut clients = clients(servers.addresses()).await?;
-        let mut rounds = Vec::with_capacity(options.rounds);
-        for round in 0..options.rounds {
-            output.progress("calls", round, options.rounds);
-            rounds.push(measure_round(&mut clients, round).await?);
-        }
-        output.table(&table(&clients, &rounds))?;
-        Ok(())
+    runtime()?.block_on(async {
+        let servers = Servers::start(Kind::Grpc, SERVERS)?;
+        let clients = clients(servers.addresses()).await?;
+        let title =
+            format!("calls: unary gRPC over loopback, {SERVERS} servers in another process");
+        measure(&title, clients, options, output).await
     })
+}
+
+/// The gateway of the examples beside a proxy that knows its instances from the start.
+pub(crate) fn run_gateway(options: &Options, output: &Output) -> Measured {
+    runtime()?.block_on(async {
+        let servers = Servers::start(Kind::Http, SERVERS)?;
+        let gateways = Gateways::start(servers.addresses()).await?;
+        let clients = gateways.clients(servers.addresses());
+        let title = format!(
+            "gateway: GET over loopback through a proxy of one process to {SERVERS} servers"
+        );
+        measure(&title, clients, options, output).await
+    })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    (tokio::runtime::Builder::new_current_thread().enable_all()).build()
+}
+
+async fn measure(
+    title: &str,
+    mut clients: Vec<Client>,
+    options: &Options,
+    output: &Output,
+) -> Measured {
+    let mut rounds = Vec::with_capacity(options.rounds);
+    for round in 0..options.rounds {
+        output.progress("calls", round, options.rounds);
+        rounds.push(measure_round(&mut clients, round).await?);
+    }
+    output.table(&table(title, &clients, &rounds))?;
+    Ok(())
 }
 
 /// What the clients did in one round, in their order.
@@ -104,19 +133,19 @@ async fn throughput(client: &Client) -> Result<f64, Box<dyn Error>> {
     Ok(calls as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn table(clients: &[Client], rounds: &[Round]) -> Table {
+fn table(title: &str, clients: &[Client], rounds: &[Round]) -> Table {
     let title = format!(
-        "calls: unary gRPC over loopback, {SERVERS} servers in another process (median of {} rounds; \
-         latency with one call under way, throughput with {CONCURRENT})",
+        "{title} (median of {} rounds; latency with one call under way, throughput with \
+         {CONCURRENT})",
         rounds.len()
     );
     let columns = [
         ("client", "client"),
         ("µs", "latency_us"),
         ("±", "latency_us_spread"),
-        ("more than plain", "latency_us_more"),
+        ("more than the first", "latency_us_more"),
         ("calls/s", "calls_per_s"),
-        ("of plain", "of_plain"),
+        ("of the first", "of_first"),
     ];
     let mut table = Table::new(title, columns)
         .with("servers", SERVERS)

@@ -52,7 +52,7 @@ pub fn nothing_executed(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// The error and its sources.
-pub(crate) fn chain<'a>(error: &'a Source) -> impl Iterator<Item = &'a Source> {
+pub(crate) fn chain(error: &Source) -> impl Iterator<Item = &Source> {
     fn source<'a>(error: &&'a Source) -> Option<&'a Source> {
         (**error).source()
     }

@@ -77,10 +77,10 @@ pub(super) fn code_of_broken(error: &(dyn StdError + 'static)) -> Code {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
             return code_of_h2(error);
         }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            if error.is_user() {
-                return Code::Unknown;
-            }
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_user()
+        {
+            return Code::Unknown;
         }
     }
     Code::Unavailable
