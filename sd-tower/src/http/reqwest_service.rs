@@ -10,7 +10,10 @@ use super::{
     error::HttpError,
     protocol::{Http, RequestTimeout},
 };
-use crate::call::Caller;
+use crate::{
+    call::{Caller, CallerBuilder},
+    target::ResolvedTarget,
+};
 use futures::future::BoxFuture;
 use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
 use sd_core::{Balancer, EndpointSource, NoEndpoints, Pick, PickContext, Source};
@@ -82,7 +85,13 @@ impl ReqwestService {
 
     /// Calls the instances of `source`, with other options.
     pub fn builder(source: impl Source) -> ReqwestServiceBuilder {
-        ReqwestServiceBuilder::new(source)
+        ReqwestServiceBuilder::new(CallerBuilder::new(source))
+    }
+
+    /// Calls the service that a [target string](crate::Target) names, with its options. See
+    /// [`HttpService::of`](crate::HttpService::of).
+    pub fn of(target: ResolvedTarget) -> ReqwestServiceBuilder {
+        ReqwestServiceBuilder::new(CallerBuilder::of(target))
     }
 
     fn from_parts(caller: Caller<ReqwestTarget, Http>, endpoints: ReqwestEndpoints) -> Self {

@@ -1,4 +1,5 @@
 //! HTTP services, to real servers on real sockets.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod client;
 mod connections;

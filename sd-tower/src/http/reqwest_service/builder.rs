@@ -8,7 +8,7 @@ use crate::{
 };
 use http::StatusCode;
 use reqwest::ClientBuilder;
-use sd_core::{Balancer, EndpointerBuilder, Source, factory_fn};
+use sd_core::{Balancer, EndpointerBuilder, factory_fn};
 use std::fmt;
 
 /// The options of a [`ReqwestService`]: those of
@@ -23,9 +23,9 @@ pub struct ReqwestServiceBuilder {
 type Configure = dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync;
 
 impl ReqwestServiceBuilder {
-    pub(super) fn new(source: impl Source) -> Self {
+    pub(super) fn new(caller: CallerBuilder<ReqwestTarget, StatusCode>) -> Self {
         Self {
-            caller: CallerBuilder::new(source),
+            caller,
             client: Box::new(|client| client),
             connect: ConnectOptions::default(),
         }
