@@ -274,7 +274,15 @@ async fn answer(
         Behaviour::NeverAnswers => std::future::pending().await,
     }
     Ok(match path.as_str() {
-        "/echo" => Response::new(rest),
+        "/echo" => {
+            let mut response = Response::new(rest);
+            // HTTP/1 sends the trailers that are announced.
+            if let Some(trailer) = head.headers.get(header::TRAILER) {
+                let headers = response.headers_mut();
+                headers.insert(header::TRAILER, trailer.clone());
+            }
+            response
+        }
         "/endless" => {
             let first = futures::stream::once(async { Ok(Frame::data(Bytes::from("first"))) });
             let endless = futures::StreamExt::chain(first, futures::stream::pending());
