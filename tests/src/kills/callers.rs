@@ -7,7 +7,10 @@ use sd_etcd::EtcdClient;
 use sd_example_proto::{GreetRequest, greeter_client::GreeterClient};
 use sd_tower::{CallPolicy, Channel};
 use std::time::Duration;
-use tokio::{task::JoinHandle, time::interval};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, interval_at},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Request, Status,
@@ -15,7 +18,7 @@ use tonic::{
 };
 
 /// How many calls of a kind may be under way at a time. A caller makes one after the other.
-const CALLERS: u32 = 50;
+const CALLERS: u32 = 200;
 /// The deadline of a call, which is reached only by one that hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -99,7 +102,9 @@ struct Caller {
 impl Caller {
     async fn call_until(mut self, stop: CancellationToken, period: Duration) -> Vec<Call> {
         let mut calls = Vec::new();
-        let mut tick = interval(period);
+        // Spread, so that about as many calls are under way at any time.
+        let first = Instant::now() + period * self.number / CALLERS;
+        let mut tick = interval_at(first, period);
         loop {
             tokio::select! {
                 biased;

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 pub const PROVIDE: &str = "--provide";
 
 /// How long a call takes once it is written down: long enough for each kill to meet some.
-const WORK: Duration = Duration::from_millis(20);
+const WORK: Duration = Duration::from_millis(50);
 
 /// The main function of a provider's process. `arguments` are those after [`PROVIDE`]: etcd's
 /// endpoint, the address, and the file for the ids. Runs until it is killed.

@@ -2,7 +2,7 @@
 
 use super::{DOWN, EVERY, PROVIDERS, callers::Call, records::Records};
 use sd_tower::nothing_executed;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 use tonic::Status;
 
 /// How a call was made.
@@ -51,7 +51,7 @@ pub struct Tally {
     pub answered_unexecuted: u64,
     /// Those that were executed more than once.
     pub executed_twice: u64,
-    /// How often each error was seen.
+    /// How often each code and root cause was seen.
     pub errors: BTreeMap<String, u64>,
 }
 
@@ -65,10 +65,21 @@ impl Tally {
                 self.failed += 1;
                 self.failed_unsent += u64::from(nothing_executed(status));
                 self.failed_executed += u64::from(executions > 0);
-                let error = format!("{:?}: {}", status.code(), status.message());
+                let error = format!("{:?}: {}", status.code(), root_cause(status));
                 *self.errors.entry(error).or_default() += 1;
             }
         }
+    }
+}
+
+fn root_cause(status: &Status) -> String {
+    let mut root: &dyn Error = status;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    match root.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => root.to_string(),
     }
 }
 
