@@ -6,7 +6,7 @@
 //! ```text
 //! cargo run --bin grpc --features grpc
 //! cargo run --bin grpc --features grpc -- server --registry etcd://127.0.0.1:2379/hello --weight 3
-//! cargo run --bin grpc --features grpc -- client etcd://127.0.0.1:2379/hello?balancer=weighted
+//! cargo run --bin grpc --features grpc -- client 'etcd://127.0.0.1:2379/hello?balancer=weighted'
 //! ```
 //!
 //! The first command plays it all in one process, on sockets and a registry in memory. The others
@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! curl http://127.0.0.1:PORT/info
-//! curl -X PUT http://127.0.0.1:PORT/weight?value=5
+//! curl -X PUT 'http://127.0.0.1:PORT/weight?value=5'
 //! ```
 //!
 //! What to watch for:

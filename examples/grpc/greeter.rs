@@ -15,8 +15,8 @@ use tonic::{Request, Response, Result, Streaming};
 struct Named(String);
 
 /// The greeter called `name`, as a service of a tonic server.
-pub(crate) fn greeter(name: impl Into<String>) -> GreeterServer<impl Greeter + Clone> {
-    GreeterServer::new(Named(name.into()))
+pub(crate) fn greeter(name: String) -> GreeterServer<impl Greeter + Clone> {
+    GreeterServer::new(Named(name))
 }
 
 impl Named {
