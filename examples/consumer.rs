@@ -18,6 +18,7 @@
 //! - `RUST_LOG=debug` shows how it works.
 
 mod console;
+mod members;
 mod process;
 
 use axum::http::Uri;
@@ -31,7 +32,8 @@ use lexopt::{
     Arg::{Long, Short},
     ValueExt,
 };
-use process::{Diary, ETCD, endpoints, log, told_to_stop};
+use members::{ETCD, endpoints};
+use process::{Diary, log, told_to_stop};
 use sd_core::{
     BoxError, Bytes, Endpointer, Event, Health, InstanceChange, Instancer, Instances, Key, Prefix,
     Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,

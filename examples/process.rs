@@ -1,16 +1,8 @@
-//! What `provider` and `consumer` share: programs that run until they are told to stop.
+//! What `provider`, `consumer` and `grpc` share: programs that run until they are told to stop.
 
 use std::{fmt, io, io::Write};
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
-
-/// The default URL of etcd.
-pub(crate) const ETCD: &str = "http://127.0.0.1:2379";
-
-/// The endpoints in `URL[,URL]`.
-pub(crate) fn endpoints(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|url| !url.is_empty())
-}
 
 /// Prints the toolkit's log on stderr, at the level in `RUST_LOG`. Default: only errors, since the
 /// programs print what there is to see.

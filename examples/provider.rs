@@ -21,6 +21,7 @@
 //! - `RUST_LOG=debug` shows how it works.
 
 mod console;
+mod members;
 mod process;
 
 use axum::{Router, routing::get};
@@ -28,7 +29,8 @@ use lexopt::{
     Arg::{Long, Short},
     ValueExt,
 };
-use process::{Diary, ETCD, endpoints, log, told_to_stop};
+use members::{ETCD, endpoints};
+use process::{Diary, log, told_to_stop};
 use sd_core::{
     BoxError, Codec, DefaultCodec, Instance, Key, Registrar, RegistrarStatus, Service,
     StatusReceiver, Ttl,

@@ -19,6 +19,16 @@
 //! 2. It also takes the [`Factory`] for the services that it calls, so that a test can replace
 //!    them.
 //! 3. It uses tokio's clock for all waits, which a test can pause.
+//!
+//! `testing/grpc.rs` does the same for a service that calls by gRPC (`--features grpc`, which needs
+//! `protoc`).
+
+#[cfg(feature = "grpc")]
+#[path = "grpc/greeter.rs"]
+mod greeter;
+#[cfg(feature = "grpc")]
+#[path = "testing/grpc.rs"]
+mod grpc;
 
 use sd_core::{
     BoxError, Client, Codec, DefaultCodec, Deregistered, Endpointer, Factory, Instance, Instancer,
@@ -123,6 +133,8 @@ async fn main() -> Result<(), BoxError> {
         println!("{}", greeter.greet(name).await?);
     }
     greeter.stop().await?;
+    #[cfg(feature = "grpc")]
+    grpc::show().await?;
     println!("\nThe rest of the story is told by: cargo test --bin testing");
     Ok(())
 }

@@ -1,97 +1,28 @@
 //! Provider and consumer, side by side as processes, while things happen to both and to etcd.
 
-use rustix::process::{Pid, Signal, kill_process};
-use sd_tests::{Etcd, PATIENCE, eventually};
-use std::{
-    process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
+mod program;
 
-/// A running program, and what it has printed. Killed when dropped.
-struct Program {
-    name: &'static str,
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+use program::Program;
+use rustix::process::Signal;
+use sd_tests::{Etcd, PATIENCE, eventually};
+
+/// A provider with a short lease, and its address.
+async fn start_provider(etcd: &str) -> (Program, String) {
+    let arguments = ["--etcd", etcd, "--ttl", "3"];
+    let program = Program::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
+    program.prints("registered as /services/hello/").await;
+    let first = &program.lines()[0];
+    let address = first
+        .strip_prefix("provider at http://")
+        .and_then(|rest| rest.strip_suffix('/'))
+        .unwrap_or_else(|| panic!("not an address: {first}"));
+    let address = address.to_owned();
+    (program, address)
 }
 
-impl Program {
-    fn start(name: &'static str, binary: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program can be run");
-        let printed = child.stdout.take().expect("it has a pipe");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = lines.clone();
-        // Ends with the pipe.
-        tokio::spawn(async move {
-            let mut printed = BufReader::new(printed).lines();
-            while let Ok(Some(line)) = printed.next_line().await {
-                kept.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(line);
-            }
-        });
-        Self { name, child, lines }
-    }
-
-    /// A provider with a short lease, and its address.
-    async fn provider(etcd: &str) -> (Self, String) {
-        let arguments = ["--etcd", etcd, "--ttl", "3"];
-        let program = Self::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
-        program.prints("registered as /services/hello/").await;
-        let first = &program.lines()[0];
-        let address = first
-            .strip_prefix("provider at http://")
-            .and_then(|rest| rest.strip_suffix('/'))
-            .unwrap_or_else(|| panic!("not an address: {first}"));
-        let address = address.to_owned();
-        (program, address)
-    }
-
-    fn consumer(etcd: &str, more: &[&str]) -> Self {
-        let arguments = [&["--etcd", etcd], more].concat();
-        Self::start("consumer", env!("CARGO_BIN_EXE_consumer"), &arguments)
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let lines = self.lines.lock();
-        lines.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Waits for a line with `text` in it.
-    async fn prints(&self, text: &str) {
-        self.prints_after(0, text).await;
-    }
-
-    /// Waits for a line with `text` in it that is not one of the first `seen`.
-    async fn prints_after(&self, seen: usize, text: &str) {
-        let what = format!("the {} to print {text:?}", self.name);
-        let lines = async || self.lines();
-        let printed = |lines: &Vec<String>| lines.iter().skip(seen).any(|it| it.contains(text));
-        eventually(PATIENCE, &what, lines, printed).await;
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.expect("it can be killed");
-    }
-
-    async fn told(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
-        let id = self.child.id().expect("it runs");
-        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
-        kill_process(id.expect("it has an id"), signal).expect("a signal can be sent");
-        let status = timeout(PATIENCE, self.child.wait()).await;
-        let status = status.expect("it ends").expect("it can be waited for");
-        (status, self.lines())
-    }
+fn start_consumer(etcd: &str, more: &[&str]) -> Program {
+    let arguments = [&["--etcd", etcd], more].concat();
+    Program::start("consumer", env!("CARGO_BIN_EXE_consumer"), &arguments)
 }
 
 /// As somebody at three terminals would try it (faults row 4 among others).
@@ -99,9 +30,9 @@ impl Program {
 async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
     let etcd = Etcd::start().await;
     let url = &*etcd.endpoint();
-    let (one, at_one) = Program::provider(url).await;
-    let (two, at_two) = Program::provider(url).await;
-    let consumer = Program::consumer(url, &[]);
+    let (one, at_one) = start_provider(url).await;
+    let (two, at_two) = start_provider(url).await;
+    let consumer = start_consumer(url, &[]);
 
     consumer.prints(&format!("+ {at_one} joined")).await;
     consumer.prints(&format!("+ {at_two} joined")).await;
@@ -115,7 +46,7 @@ async fn a_consumer_keeps_going_while_providers_and_etcd_come_and_go() {
         .await;
     consumer.prints(&format!("- {at_two} left")).await;
 
-    let (_three, at_three) = Program::provider(url).await;
+    let (_three, at_three) = start_provider(url).await;
     consumer.prints(&format!("+ {at_three} joined")).await;
     consumer.prints(&format!("hello from {at_three}")).await;
 
@@ -160,7 +91,7 @@ async fn provider_and_consumer_wait_for_an_etcd_that_is_not_there_yet() {
     let etcd = Etcd::start().await;
     etcd.kill();
     let url = &*etcd.endpoint();
-    let consumer = Program::consumer(url, &[]);
+    let consumer = start_consumer(url, &[]);
     let arguments = ["--etcd", url];
     let provider = Program::start("provider", env!("CARGO_BIN_EXE_provider"), &arguments);
     consumer.prints("waiting for etcd").await;
@@ -171,7 +102,7 @@ async fn provider_and_consumer_wait_for_an_etcd_that_is_not_there_yet() {
     provider.prints("registered as").await;
     consumer.prints("joined").await;
     consumer.prints("hello from").await;
-    let another = Program::consumer(url, &["--count", "2"]);
+    let another = start_consumer(url, &["--count", "2"]);
     another.prints("2 of 2 calls were answered").await;
     let (status, lines) = provider.told(Signal::INT).await;
     assert!(status.success(), "{lines:#?}");

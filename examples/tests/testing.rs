@@ -8,6 +8,8 @@ use shown::shown;
 fn the_greeter_greets() {
     let output = shown(env!("CARGO_BIN_EXE_testing"), &[]);
 
+    #[cfg(feature = "grpc")]
+    assert!(output.contains("Hello, Barbara!\n"), "{output}");
     // Round robin begins at a random endpoint.
     for expected in ["bonjour, ", "guten Tag, ", " Ada!", " Grace!"] {
         assert!(output.contains(expected), "no {expected:?} in\n{output}");

@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! [`soak`] causes such faults one after the other, for minutes or days.
+//! [`soak`] causes such faults one after the other, for minutes or days. [`kills`] calls providers that
+//! are killed one after the other.
 //!
 //! Everything here panics on errors, since it is for tests. Processes need real time. Providers and
 //! consumers in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) are for paused time.
@@ -33,6 +34,7 @@ mod conformance;
 mod etcd;
 mod eventually;
 mod fleet;
+pub mod kills;
 mod network;
 mod process;
 pub mod simulation;

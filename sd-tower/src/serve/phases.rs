@@ -36,7 +36,7 @@ pub(super) type Check = Box<dyn FnMut() -> BoxFuture<'static, Result<(), BoxErro
 
 /// What a server does in its phases.
 pub(super) struct Phases {
-    pub(super) registrars: Vec<Registrar>,
+    pub(super) registrars: Vec<Arc<Registrar>>,
     pub(super) was_registered: bool,
     pub(super) check: Option<Check>,
     pub(super) check_limit: Duration,
@@ -148,7 +148,7 @@ impl Phases {
         self.enter(ServerStatus::Checking { error: None });
         self.pass_check().await?;
         self.enter(ServerStatus::Registering);
-        let registering = self.registrars.iter().map(Registrar::register);
+        let registering = self.registrars.iter().map(|registrar| registrar.register());
         try_join_all(registering)
             .await
             .map_err(ServeError::Register)?;
@@ -210,7 +210,7 @@ impl Phases {
 }
 
 /// What became of each registration.
-async fn deregister(registrars: &[Registrar], at_once: bool) -> Vec<Deregistered> {
+async fn deregister(registrars: &[Arc<Registrar>], at_once: bool) -> Vec<Deregistered> {
     let deregistering = registrars.iter().map(async |registrar| {
         let outcome = match at_once {
             true => registrar.deregister_now().await,

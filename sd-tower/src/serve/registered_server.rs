@@ -8,7 +8,7 @@ use super::{
     stop::Stop,
 };
 use sd_core::{BoxError, Registrar};
-use std::{fmt, future::IntoFuture, time::Duration};
+use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -105,12 +105,14 @@ impl RegisteredServer {
         }
     }
 
-    /// Registers with `registrar` too. A server of several services has one for each.
+    /// Registers with `registrar` too. A server of several services has one for each. A program that
+    /// [updates](Registrar::update) what is registered, or follows its [status](Registrar::status), keeps
+    /// a clone of an `Arc`.
     ///
     /// How long draining is announced is the registrar's option
     /// [`drain`](sd_core::RegistrarBuilder::drain).
-    pub fn registrar(mut self, registrar: Registrar) -> Self {
-        self.phases.registrars.push(registrar);
+    pub fn registrar(mut self, registrar: impl Into<Arc<Registrar>>) -> Self {
+        self.phases.registrars.push(registrar.into());
         self
     }
 
@@ -200,7 +202,8 @@ impl RegisteredServer {
     /// `server` is given the connections to serve, and a future that resolves when it is to accept no more
     /// and finish what is under way. What it returns is polled here, not in a task of its own.
     ///
-    /// Dropping the future cuts all connections. The registrars deregister in the background then.
+    /// Dropping the future cuts all connections. Registrars that nobody else holds deregister in the
+    /// background then.
     ///
     /// # Errors
     /// [`ServeError`] if it ended without having been told to.

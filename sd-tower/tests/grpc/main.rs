@@ -2,3 +2,4 @@
 
 mod fleet;
 mod kinds;
+mod ready;
