@@ -20,6 +20,7 @@ use tokio::sync::watch;
 /// | [`ZonePreference`](crate::ZonePreference) | those in the caller's zone, and what it lacks of others |
 /// | [`Subset`](crate::Subset) | a part for each client, where there are too many to connect to |
 /// | [`SlowStart`](crate::SlowStart) | all, new ones with a smaller weight |
+/// | [`Observed`](crate::Observed) | all, each with an observer of yours; anywhere among them |
 ///
 /// - Those three come first: they look at each endpoint once, whatever is above, and what they take
 ///   out is replaced by a zone preference and a subset. Only above them does a zone

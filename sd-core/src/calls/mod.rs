@@ -41,8 +41,8 @@ pub use adapters::TcpConnect;
 pub use adapters::{
     ActiveHealth, ActiveHealthBuilder, EjectedEndpoint, Ejection, EjectionBuilder, EjectionReason,
     EjectionStatus, FailurePercentageEjection, HealthCheck, HealthCheckError, HealthStatus, Lane,
-    LaneBalancer, LaneFallback, Lanes, LanesBuilder, Reachable, ReachableStatus, SlowStart,
-    SlowStartBuilder, Subset, SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint,
+    LaneBalancer, LaneFallback, Lanes, LanesBuilder, Observed, Reachable, ReachableStatus,
+    SlowStart, SlowStartBuilder, Subset, SubsetBuilder, SuccessRateEjection, UnhealthyEndpoint,
     UnreachableEndpoint, ZonePreference, ZonePreferenceBuilder,
 };
 pub use balancer::{

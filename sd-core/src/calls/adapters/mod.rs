@@ -11,6 +11,7 @@ mod active_health;
 mod ejection;
 mod fault_log;
 mod lanes;
+mod observed;
 mod panic_threshold;
 mod reachable;
 mod rendezvous;
@@ -31,6 +32,7 @@ pub use ejection::{
     FailurePercentageEjection, SuccessRateEjection,
 };
 pub use lanes::{Lane, LaneBalancer, LaneFallback, Lanes, LanesBuilder};
+pub use observed::Observed;
 pub use reachable::{Reachable, ReachableStatus, UnreachableEndpoint};
 pub use slow_start::{SlowStart, SlowStartBuilder};
 pub use subset::{Subset, SubsetBuilder};

@@ -12,6 +12,7 @@ use crate::{
         endpointer::FixedEndpointer,
         factory::BoxError,
         no_endpoints::NoEndpoints,
+        observer::{EndedCall, Observer},
         pick::PickContext,
     },
     instances::{Instance, testing::quiet},
@@ -94,6 +95,11 @@ const ADAPTERS: &[Adapter] = &[
         },
     },
     Adapter {
+        name: "observed",
+        keeps: Keeps::All,
+        over: |source| Arc::new(Observed::new(source, |_| Arc::new(Unheard))),
+    },
+    Adapter {
         name: "all lanes",
         keeps: Keeps::All,
         over: |source| Arc::new(Lanes::new(source, "version", LaneFallback::Error).all()),
@@ -105,6 +111,13 @@ impl Connectable for u64 {
     fn connectivity(&self) -> watch::Receiver<Connectivity> {
         watch::channel(Connectivity::Ready).1
     }
+}
+
+/// An observer that does nothing.
+struct Unheard;
+
+impl Observer for Unheard {
+    fn ended(&self, _: &EndedCall) {}
 }
 
 /// A check that all endpoints pass.
