@@ -4,7 +4,7 @@ use super::{caller::Caller, policy::CallPolicy, protocol::Protocol};
 use crate::target::{BalancerKind, ResolvedTarget, TargetOptions};
 use sd_core::{
     Balancer, Connectable, Ejection, EndpointSource, Endpointer, EndpointerBuilder, Factory,
-    Reachable, Source,
+    Reachable, ReachableStatus, Source, StatusReceiver,
 };
 use std::{fmt, sync::Arc};
 
@@ -21,6 +21,14 @@ pub(crate) struct CallerBuilder<T, Code> {
     endpointer: Configure<T>,
     pub(crate) policy: CallPolicy<Code>,
     policies: Vec<(Box<str>, CallPolicy<Code>)>,
+}
+
+/// A caller, and what it calls.
+pub(crate) struct Built<T, P: Protocol> {
+    pub(crate) caller: Caller<T, P>,
+    /// Those that can be reached.
+    pub(crate) endpoints: SharedEndpoints<T>,
+    pub(crate) reachable: StatusReceiver<ReachableStatus>,
 }
 
 type MakeBalancer<T> = Box<dyn FnOnce(SharedEndpoints<T>) -> Arc<dyn Balancer<Target = T>> + Send>;
@@ -70,17 +78,15 @@ where
         self.endpointer = Box::new(configure);
     }
 
-    /// Spawns the tasks. Returns the endpoints too.
-    pub(crate) fn build<P>(
-        self,
-        protocol: P,
-        factory: impl Factory<Target = T>,
-    ) -> (Caller<T, P>, SharedEndpoints<T>)
+    /// Spawns the tasks.
+    pub(crate) fn build<P>(self, protocol: P, factory: impl Factory<Target = T>) -> Built<T, P>
     where
         P: Protocol<Code = Code>,
     {
         let endpointer = (self.endpointer)(Endpointer::builder(self.source, factory)).build();
-        let endpoints: SharedEndpoints<T> = Arc::new(Reachable::new(endpointer));
+        let endpoints = Reachable::new(endpointer);
+        let reachable = endpoints.status();
+        let endpoints: SharedEndpoints<T> = Arc::new(endpoints);
         let selected: SharedEndpoints<T> = self.target.select(endpoints.clone()).into();
         let balancer = match self.balancer {
             Some(make) => make(selected),
@@ -90,7 +96,11 @@ where
             }
         };
         let caller = Caller::new(protocol, balancer, self.policy, self.policies);
-        (caller, endpoints)
+        Built {
+            caller,
+            endpoints,
+            reachable,
+        }
     }
 }
 

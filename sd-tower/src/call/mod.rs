@@ -21,8 +21,7 @@ pub use policy::CallPolicy;
 pub use request_body::RequestBody;
 pub use routing::Routing;
 
-pub(crate) use caller::Caller;
-pub(crate) use caller_builder::CallerBuilder;
+pub(crate) use caller_builder::{Built, CallerBuilder};
 #[cfg(feature = "tonic")]
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};

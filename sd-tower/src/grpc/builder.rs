@@ -153,8 +153,7 @@ impl ChannelBuilder {
                 http2.clone(),
             )?),
         });
-        let (caller, endpoints) = self.caller.build(Grpc::default(), factory);
-        Channel::new(caller, endpoints)
+        Channel::new(self.caller.build(Grpc::default(), factory))
     }
 }
 

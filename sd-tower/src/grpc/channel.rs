@@ -6,7 +6,7 @@ use super::{
     target::{GrpcTarget, TargetBody},
 };
 use crate::{
-    call::{Caller, CallerBuilder, ResponseBody},
+    call::{Built, CallerBuilder, ResponseBody},
     target::ResolvedTarget,
 };
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use sd_core::{Balancer, BoxError, EndpointSource, NoEndpoints, Pick, PickContext, Source};
+use sd_core::{
+    Balancer, BoxError, EndpointSource, NoEndpoints, Pick, PickContext, ReachableStatus, Source,
+    StatusReceiver,
+};
 use std::{
     fmt,
     pin::Pin,
@@ -77,12 +80,7 @@ use tower::Service;
 /// The channel follows its source, and keeps a connection to each endpoint, until the last clone and
 /// the last call are dropped. Streams go on after their instance is removed from the registry.
 #[derive(Clone)]
-pub struct Channel(Arc<Shared>);
-
-struct Shared {
-    caller: Caller<GrpcTarget, Grpc>,
-    endpoints: GrpcEndpoints,
-}
+pub struct Channel(Arc<Built<GrpcTarget, Grpc>>);
 
 /// The endpoints of a [`Channel`]: what its [balancer](ChannelBuilder::balancer) is made over.
 pub type GrpcEndpoints = Arc<dyn EndpointSource<Target = GrpcTarget>>;
@@ -117,13 +115,18 @@ impl Channel {
         ChannelBuilder::new(CallerBuilder::of(target))
     }
 
-    pub(super) fn new(caller: Caller<GrpcTarget, Grpc>, endpoints: GrpcEndpoints) -> Self {
-        Self(Arc::new(Shared { caller, endpoints }))
+    pub(super) fn new(called: Built<GrpcTarget, Grpc>) -> Self {
+        Self(Arc::new(called))
     }
 
     /// The endpoints whose connections stand, before what the balancer makes of them.
     pub fn endpoints(&self) -> &GrpcEndpoints {
         &self.0.endpoints
+    }
+
+    /// Follows which endpoints can be connected to, and why others cannot.
+    pub fn reachable(&self) -> StatusReceiver<ReachableStatus> {
+        self.0.reachable.clone()
     }
 
     /// Waits until there is an endpoint to call, without limit; `tokio::time::timeout` sets one.
@@ -164,9 +167,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = self.0.clone();
+        let called = self.0.clone();
         Box::pin(async move {
-            let response = shared.caller.call(request).await?;
+            let response = called.caller.call(request).await?;
             Ok(response.map(|body| GrpcBody { body }))
         })
     }

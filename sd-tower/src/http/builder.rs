@@ -182,8 +182,7 @@ impl HttpServiceBuilder {
             Some(make) => make(instance),
             None => HttpTarget::connect(instance.address(), connect.clone(), &http),
         });
-        let (caller, endpoints) = self.caller.build(Http, factory);
-        HttpService::from_parts(caller, endpoints, has_https)
+        HttpService::from_parts(self.caller.build(Http, factory), has_https)
     }
 }
 

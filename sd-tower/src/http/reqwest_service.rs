@@ -11,12 +11,15 @@ use super::{
     protocol::{Http, RequestTimeout},
 };
 use crate::{
-    call::{Caller, CallerBuilder},
+    call::{Built, CallerBuilder},
     target::ResolvedTarget,
 };
 use futures::future::BoxFuture;
 use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
-use sd_core::{Balancer, EndpointSource, NoEndpoints, Pick, PickContext, Source};
+use sd_core::{
+    Balancer, EndpointSource, NoEndpoints, Pick, PickContext, ReachableStatus, Source,
+    StatusReceiver,
+};
 use std::{
     fmt,
     sync::Arc,
@@ -63,12 +66,7 @@ use tower::Service;
 ///   attempt.
 /// - An endpoint that cannot be connected to is tried in the background by TCP only, without TLS.
 #[derive(Clone)]
-pub struct ReqwestService(Arc<Shared>);
-
-struct Shared {
-    caller: Caller<ReqwestTarget, Http>,
-    endpoints: ReqwestEndpoints,
-}
+pub struct ReqwestService(Arc<Built<ReqwestTarget, Http>>);
 
 /// The endpoints of a [`ReqwestService`]: what its [balancer](ReqwestServiceBuilder::balancer) is made
 /// over.
@@ -92,10 +90,6 @@ impl ReqwestService {
     /// [`HttpService::of`](crate::HttpService::of).
     pub fn of(target: ResolvedTarget) -> ReqwestServiceBuilder {
         ReqwestServiceBuilder::new(CallerBuilder::of(target))
-    }
-
-    fn from_parts(caller: Caller<ReqwestTarget, Http>, endpoints: ReqwestEndpoints) -> Self {
-        Self(Arc::new(Shared { caller, endpoints }))
     }
 
     /// Sends a request. Dropping the future ends it.
@@ -125,6 +119,11 @@ impl ReqwestService {
     /// The endpoints that can be connected to, before what the balancer makes of them.
     pub fn endpoints(&self) -> &ReqwestEndpoints {
         &self.0.endpoints
+    }
+
+    /// Follows which endpoints can be connected to, and why others cannot.
+    pub fn reachable(&self) -> StatusReceiver<ReachableStatus> {
+        self.0.reachable.clone()
     }
 
     /// Waits until there is an endpoint to call, without limit; `tokio::time::timeout` sets one.

@@ -7,7 +7,7 @@ use super::{
     target::{HttpTarget, TargetBody},
 };
 use crate::{
-    call::{Caller, CallerBuilder, ResponseBody},
+    call::{Built, CallerBuilder, ResponseBody},
     target::ResolvedTarget,
 };
 use bytes::Bytes;
@@ -15,7 +15,10 @@ use futures::future::BoxFuture;
 use http::{Request, Response, Uri, uri::Scheme};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use sd_core::{Balancer, BoxError, EndpointSource, NoEndpoints, Pick, PickContext, Source};
+use sd_core::{
+    Balancer, BoxError, EndpointSource, NoEndpoints, Pick, PickContext, ReachableStatus, Source,
+    StatusReceiver,
+};
 use std::{
     fmt,
     pin::Pin,
@@ -87,8 +90,7 @@ use tower::Service;
 pub struct HttpService(Arc<Shared>);
 
 struct Shared {
-    caller: Caller<HttpTarget, Http>,
-    endpoints: HttpEndpoints,
+    called: Built<HttpTarget, Http>,
     has_https: bool,
     is_known: AtomicBool,
 }
@@ -126,14 +128,9 @@ impl HttpService {
         HttpServiceBuilder::new(CallerBuilder::of(target))
     }
 
-    pub(super) fn from_parts(
-        caller: Caller<HttpTarget, Http>,
-        endpoints: HttpEndpoints,
-        has_https: bool,
-    ) -> Self {
+    pub(super) fn from_parts(called: Built<HttpTarget, Http>, has_https: bool) -> Self {
         Self(Arc::new(Shared {
-            caller,
-            endpoints,
+            called,
             has_https,
             is_known: AtomicBool::new(false),
         }))
@@ -149,13 +146,18 @@ impl HttpService {
         B::Error: Into<BoxError>,
     {
         self.0.check(request.uri())?;
-        let response = self.0.caller.call(request).await?;
+        let response = self.0.called.caller.call(request).await?;
         Ok(response.map(|body| HttpBody { body }))
     }
 
     /// The endpoints that can be connected to, before what the balancer makes of them.
     pub fn endpoints(&self) -> &HttpEndpoints {
-        &self.0.endpoints
+        &self.0.called.endpoints
+    }
+
+    /// Follows which endpoints can be connected to, and why others cannot.
+    pub fn reachable(&self) -> StatusReceiver<ReachableStatus> {
+        self.0.called.reachable.clone()
     }
 
     /// Waits until there is an endpoint to call, without limit; `tokio::time::timeout` sets one.
@@ -164,7 +166,7 @@ impl HttpService {
     /// # Errors
     /// Why there is none, if that [cannot pass](NoEndpoints::is_transient).
     pub async fn ready(&self) -> Result<(), NoEndpoints> {
-        self.0.caller.ready().await
+        self.0.called.caller.ready().await
     }
 
     /// Waits until something is known of its endpoints, for the first time.
@@ -177,7 +179,7 @@ impl HttpService {
             is_unknown || matches!(none, NoEndpoints::FactoryPending { why: None, .. })
         };
         // If there are none, calls say why.
-        let _ = self.0.caller.wait_while(is_unknown).await;
+        let _ = self.0.called.caller.wait_while(is_unknown).await;
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
@@ -211,11 +213,11 @@ impl Balancer for HttpService {
     type Target = HttpTarget;
 
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<HttpTarget>, NoEndpoints> {
-        self.0.caller.balancer().pick(context)
+        self.0.called.caller.balancer().pick(context)
     }
 
     fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.0.caller.balancer().versions()
+        self.0.called.caller.balancer().versions()
     }
 }
 
@@ -242,7 +244,7 @@ where
 impl fmt::Debug for HttpService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpService")
-            .field("endpoints", &self.0.endpoints.endpoints())
+            .field("endpoints", &self.0.called.endpoints.endpoints())
             .finish_non_exhaustive()
     }
 }

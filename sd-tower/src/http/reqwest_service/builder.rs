@@ -9,7 +9,7 @@ use crate::{
 use http::StatusCode;
 use reqwest::ClientBuilder;
 use sd_core::{Balancer, EndpointerBuilder, factory_fn};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The options of a [`ReqwestService`]: those of
 /// [`HttpServiceBuilder`](crate::HttpServiceBuilder), and those of reqwest's client.
@@ -90,8 +90,7 @@ impl ReqwestServiceBuilder {
         let factory = factory_fn(move |instance| {
             ReqwestTarget::new(instance.address(), connect.clone(), &client)
         });
-        let (caller, endpoints) = self.caller.build(Http, factory);
-        ReqwestService::from_parts(caller, endpoints)
+        ReqwestService(Arc::new(self.caller.build(Http, factory)))
     }
 }
 
