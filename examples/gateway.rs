@@ -104,7 +104,12 @@ async fn run() -> Result<(), BoxError> {
         #[cfg(feature = "etcd")]
         Fleet::Etcd { urls, prefix } => {
             let client = sd_etcd::EtcdClient::connect(process::endpoints(urls))?;
-            Directory::follow(client, prefix.clone(), options.answer_timeout, diary)
+            Directory::follow(
+                Arc::new(client),
+                prefix.clone(),
+                options.answer_timeout,
+                diary,
+            )
         }
         Fleet::Fixed(services) => Directory::fixed(services, options.answer_timeout)?,
     };

@@ -30,7 +30,7 @@ pub(crate) struct Directory {
 struct Registry {
     prefix: Prefix,
     names: Arc<Instancer>,
-    _task: AbortOnDropHandle<io::Result<()>>,
+    task: AbortOnDropHandle<io::Result<()>>,
 }
 
 impl Directory {
@@ -58,7 +58,7 @@ impl Directory {
             registry: Some(Registry {
                 prefix,
                 names,
-                _task: task,
+                task,
             }),
         }
     }
@@ -128,6 +128,7 @@ impl Directory {
     /// Stops following the registry. The services stay as they are.
     pub(crate) async fn stop(&self) {
         if let Some(registry) = &self.registry {
+            registry.task.abort();
             registry.names.stop().await;
         }
     }

@@ -1,5 +1,6 @@
 //! The options of the gateway.
 
+use crate::process::{ETCD, endpoints};
 use lexopt::{
     Arg::{Long, Short},
     ValueExt,
@@ -96,24 +97,17 @@ impl Options {
     }
 }
 
-#[cfg(feature = "etcd")]
+/// The services in the etcd at `urls`.
 fn etcd_fleet(urls: String, prefix: Prefix) -> Result<Fleet, BoxError> {
-    if process_has_no_endpoint(&urls) {
-        return Err("--etcd names no etcd, such as http://127.0.0.1:2379".into());
+    if endpoints(&urls).next().is_none() {
+        return Err(format!("--etcd names no etcd, such as {ETCD}").into());
     }
-    Ok(Fleet::Etcd { urls, prefix })
-}
-
-#[cfg(feature = "etcd")]
-fn process_has_no_endpoint(urls: &str) -> bool {
-    crate::process::endpoints(urls).next().is_none()
-}
-
-#[cfg(not(feature = "etcd"))]
-fn etcd_fleet(urls: String, _: Prefix) -> Result<Fleet, BoxError> {
+    #[cfg(feature = "etcd")]
+    return Ok(Fleet::Etcd { urls, prefix });
+    #[cfg(not(feature = "etcd"))]
     Err(format!(
         "this gateway was built without etcd. With it (building needs `protoc`):\n\n    \
-         cargo run --bin gateway --features gateway,etcd -- --etcd {urls}"
+         cargo run --bin gateway --features gateway,etcd -- --etcd {urls} --prefix {prefix}"
     )
     .into())
 }
