@@ -66,6 +66,8 @@ mod status;
 mod tasks;
 #[path = "gateway/upgrade.rs"]
 mod upgrade;
+#[path = "gateway/upstream.rs"]
+mod upstream;
 
 use demo::Demo;
 use directory::Directory;

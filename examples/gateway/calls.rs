@@ -62,6 +62,19 @@ pub(crate) struct EndpointCalls {
 const SMOOTHING: u64 = 16;
 
 impl EndpointCalls {
+    /// An answer came after this time.
+    fn measured(&self, latency: Duration) {
+        let micros = latency.as_micros().max(1);
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        let next = |mean: u64| match mean {
+            0 => micros,
+            mean => (mean - mean / SMOOTHING + micros / SMOOTHING).max(1),
+        };
+        let _ = self
+            .latency
+            .fetch_update(Relaxed, Relaxed, |mean| Some(next(mean)));
+    }
+
     fn shown(&self) -> CallsShown {
         let [succeeded, failed, overloaded, timed_out, cancelled] = [
             &self.succeeded,
@@ -92,14 +105,7 @@ impl Observer for EndpointCalls {
     }
 
     fn answered(&self, after: Duration) {
-        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
-        let mean = |mean: u64| match mean {
-            0 => micros,
-            mean => (mean - mean / SMOOTHING + micros / SMOOTHING).max(1),
-        };
-        let _ = self
-            .latency
-            .fetch_update(Relaxed, Relaxed, |it| Some(mean(it)));
+        self.measured(after);
     }
 
     fn ended(&self, call: &EndedCall) {
@@ -111,6 +117,11 @@ impl Observer for EndpointCalls {
             _ => &self.failed,
         };
         count.fetch_add(1, Relaxed);
+        // A short answer is told with its end.
+        let was_answered = matches!(call.outcome, Outcome::Success | Outcome::Failure);
+        if was_answered && call.answered_after.is_none() {
+            self.measured(call.duration);
+        }
     }
 }
 

@@ -1,10 +1,6 @@
 //! The status of the gateway, as JSON.
 
-use crate::{
-    calls::CallsShown,
-    directory::Directory,
-    service::{EndpointHealth, Service},
-};
+use crate::{calls::CallsShown, directory::Directory, service::Service, upstream::EndpointHealth};
 use sd_core::{ErrorChain, Event, Health, Instance, Status as InstanceStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;

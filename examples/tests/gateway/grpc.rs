@@ -18,11 +18,13 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::Code;
 
 /// A client of the gateway that calls it by this name.
-fn client(gateway: &Gateway, authority: &str) -> GreeterClient<Channel> {
+async fn client(gateway: &Gateway, authority: &str) -> GreeterClient<Channel> {
     let key = Key::new("gateway").expect("a key");
     let instances = FixedInstancer::new([Instance::new(key, gateway.address())]);
     let http2 = Http2Options::new().authority(authority.parse().expect("a host"));
-    GreeterClient::new(Channel::builder(instances).http2(http2).build())
+    let channel = Channel::builder(instances).http2(http2).build();
+    channel.ready().await.expect("the gateway");
+    GreeterClient::new(channel)
 }
 
 fn named(name: &str) -> GreetRequest {
@@ -34,7 +36,7 @@ async fn calls_of_every_kind_pass() {
     let server = Upstream::start(greeter::router("anna")).await;
     let gateway = Gateway::to(&server).await;
     // The service is the host of :authority.
-    let mut greeter = client(&gateway, "hello:80");
+    let mut greeter = client(&gateway, "hello:80").await;
 
     let reply = greeter
         .greet(named("you"))
@@ -87,7 +89,7 @@ async fn a_grpc_service_goes_to_the_service_that_an_option_names() {
     let fixed = format!("greeters={}", server.address());
     let options = ["--fixed", &fixed, "--grpc", "hello.v1.Greeter=greeters"];
     let gateway = Gateway::start(&options).await;
-    let mut greeter = client(&gateway, "somewhere");
+    let mut greeter = client(&gateway, "somewhere").await;
     let reply = greeter
         .greet(named("you"))
         .await
@@ -105,13 +107,14 @@ async fn what_cannot_be_passed_on_has_a_status() {
     gateway.knows("hello", 1).await;
 
     let status = client(&gateway, "nobody")
+        .await
         .greet(named("you"))
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert_eq!(status.message(), "there is no service nobody");
 
-    let mut greeter = client(&gateway, "hello");
+    let mut greeter = client(&gateway, "hello").await;
     greeter.greet(named("you")).await.expect("a reply");
     etcd.delete(&*key).await;
     let status = loop {
@@ -144,6 +147,7 @@ async fn a_stream_whose_server_crashes_ends_with_a_status() {
         .await
         .expect("it is read");
     let answer = Client::http2().send(request).await;
+    assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
     let mut body = answer.into_body();
     let first = timeout(PATIENCE, body.frame()).await.expect("in time");
     first.expect("a reply").expect("one");

@@ -64,7 +64,7 @@ async fn what_cannot_be_passed_on_is_answered_with_the_reason() {
     assert!(
         answer
             .body
-            .contains("left: no endpoints: no instance is registered"),
+            .contains("no endpoints: no instance is registered"),
         "{answer:?}"
     );
 
