@@ -5,6 +5,7 @@ use crate::{
     gateway::{Gateway, instances_of, register},
     upstream::Upstream,
 };
+use axum::Router;
 use http::StatusCode;
 use sd_tests::{Etcd, PATIENCE, eventually};
 use std::{
@@ -14,7 +15,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 #[tokio::test]
 async fn services_appear_and_vanish_while_the_gateway_runs() {
@@ -98,11 +99,21 @@ impl Load {
 async fn a_crashed_instance_costs_no_request_that_can_be_repeated() {
     let etcd = Etcd::start().await;
     let gateway = Gateway::on(&etcd).await;
-    let servers = ["anna", "ben", "clara"].map(Upstream::saying);
-    let [anna, ben, clara] = futures::future::join_all(servers)
-        .await
-        .try_into()
-        .unwrap_or_else(|_| panic!("three"));
+    let (anna, clara) = (
+        Upstream::saying("anna").await,
+        Upstream::saying("clara").await,
+    );
+    // Answers at first, and then holds what it gets.
+    let (holds, held) = (Arc::<AtomicBool>::default(), Arc::new(Notify::new()));
+    let (is_holding, holding) = (holds.clone(), held.clone());
+    let ben = Upstream::start(Router::new().fallback(async move || {
+        if is_holding.load(Relaxed) {
+            holding.notify_one();
+            std::future::pending::<()>().await;
+        }
+        "ben"
+    }))
+    .await;
     for server in [&anna, &ben, &clara] {
         register(&etcd, "hello", server).await;
     }
@@ -110,6 +121,9 @@ async fn a_crashed_instance_costs_no_request_that_can_be_repeated() {
 
     let load = Load::start(&gateway.uri("/hello/"));
     load.answers(300).await;
+    holds.store(true, Relaxed);
+    held.notified().await;
+    // It crashes with a request that has no answer yet.
     let address = ben.address();
     drop(ben);
     load.answers(1000).await;

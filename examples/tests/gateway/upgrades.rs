@@ -17,13 +17,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Upgrades to `echo`, and sends everything back.
+/// Upgrades to whatever is asked for, and sends everything back.
 async fn echo(mut request: Request) -> Response {
     let mut response = Response::new(Body::empty());
-    if request.headers().get(UPGRADE) != Some(&HeaderValue::from_static("echo")) {
+    let Some(protocol) = request.headers().get(UPGRADE).cloned() else {
         *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
         return response;
-    }
+    };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let (mut read, mut write) = split(TokioIo::new(upgraded.await.expect("an upgrade")));
@@ -32,11 +32,11 @@ async fn echo(mut request: Request) -> Response {
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("echo"));
+    headers.insert(UPGRADE, protocol);
     response
 }
 
-/// A server that upgrades to `echo`.
+/// A server that upgrades every connection.
 pub(crate) async fn echo_server() -> Upstream {
     Upstream::start(Router::new().fallback(echo)).await
 }
