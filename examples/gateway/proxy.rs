@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::body::Body;
 use http::{
-    Extensions, HeaderValue, Request, Response, StatusCode, Uri, Version,
+    Extensions, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, HOST, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -86,6 +86,9 @@ impl Proxy {
     }
 
     async fn pass_on(&self, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::not_allowed("the gateway is no tunnel"));
+        }
         let path = request.uri().path();
         let name = path
             .strip_prefix('/')

@@ -19,6 +19,12 @@ impl Refusal {
         Self { status, reason }
     }
 
+    /// No service may be asked for that.
+    pub(crate) fn not_allowed(reason: impl Into<String>) -> Self {
+        let (status, reason) = (StatusCode::METHOD_NOT_ALLOWED, reason.into());
+        Self { status, reason }
+    }
+
     /// It cannot be called now.
     pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         let (status, reason) = (StatusCode::SERVICE_UNAVAILABLE, reason.into());

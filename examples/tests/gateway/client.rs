@@ -9,7 +9,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use sd_tests::PATIENCE;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 /// A client of either version of HTTP. Without retries of its own.
 pub(crate) struct Client(legacy::Client<HttpConnector, Body>);
@@ -63,4 +67,19 @@ impl Client {
         let request = Request::get(uri).body(Body::empty());
         self.answer(request.expect("a request")).await
     }
+}
+
+/// Sends a request as it is written. Returns the connection, and the head of the answer.
+pub(crate) async fn send_raw(address: &str, request: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = timeout(PATIENCE, stream.read_u8()).await.expect("in time");
+        head.push(byte.expect("a head"));
+    }
+    (stream, String::from_utf8(head).expect("text"))
 }

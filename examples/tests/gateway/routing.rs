@@ -1,7 +1,7 @@
 //! Which service gets a request, and as what.
 
 use crate::{
-    client::Client,
+    client::{Answer, Client, send_raw},
     gateway::{Gateway, register},
     upstream::Upstream,
 };
@@ -58,7 +58,7 @@ async fn what_cannot_be_passed_on_is_answered_with_the_reason() {
     // Its instances may not be known to be gone in the same moment.
     let uri = gateway.uri("/left/x");
     let get = || client.get(&uri);
-    let is_refused = |answer: &crate::client::Answer| answer.status != StatusCode::OK;
+    let is_refused = |answer: &Answer| answer.status != StatusCode::OK;
     let answer = eventually(PATIENCE, "nobody to call", get, is_refused).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
@@ -91,8 +91,26 @@ async fn an_unknown_registry_is_no_unknown_service() {
     etcd.kill();
     let gateway = Gateway::on(&etcd).await;
     let get = || async { Client::http1().get(&gateway.uri("/hello/")).await };
-    let says_why = |answer: &crate::client::Answer| answer.body.contains("unavailable");
+    let says_why = |answer: &Answer| answer.body.contains("unavailable");
     let answer = eventually(PATIENCE, "the reason", get, says_why).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(gateway.status().await["registry"]["state"], "unknown");
+}
+
+#[tokio::test]
+async fn what_asks_for_no_path_reaches_nobody() {
+    let server = Upstream::saying("reached").await;
+    let gateway = Gateway::to(&server).await;
+    let address = server.address();
+    for (line, expected) in [
+        (format!("CONNECT {address} HTTP/1.1"), "405 "),
+        ("CONNECT /hello/ HTTP/1.1".into(), "405 "),
+        ("OPTIONS * HTTP/1.1".into(), "404 "),
+        (format!("GET http://{address}/ HTTP/1.1"), "307 "),
+        (format!("GET http://{address}/x HTTP/1.1"), "404 "),
+    ] {
+        let request = format!("{line}\r\nhost: {address}\r\n\r\n");
+        let (_, head) = send_raw(gateway.address(), &request).await;
+        assert_eq!(head.get(9..13), Some(expected), "{line}: {head}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Connections that stop speaking HTTP.
 
 use crate::{
+    client::send_raw,
     gateway::{Gateway, instances_of},
     upstream::Upstream,
 };
@@ -43,22 +44,12 @@ pub(crate) async fn echo_server() -> Upstream {
 
 /// Asks for an upgrade. Returns the connection, and the head of the answer.
 pub(crate) async fn upgrade(gateway: &Gateway, protocol: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(gateway.address())
-        .await
-        .expect("a connection");
-    let request = format!(
-        "GET /hello/ HTTP/1.1\r\nhost: gateway\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n\r\n"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("it is sent");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let byte = timeout(PATIENCE, stream.read_u8()).await.expect("in time");
-        head.push(byte.expect("a head"));
-    }
-    (stream, String::from_utf8(head).expect("text"))
+    let headers = format!("connection: Upgrade\r\nupgrade: {protocol}\r\n");
+    send_raw(
+        gateway.address(),
+        &format!("GET /hello/ HTTP/1.1\r\nhost: x\r\n{headers}\r\n"),
+    )
+    .await
 }
 
 #[tokio::test]
