@@ -45,6 +45,7 @@ mod greeter;
 mod grpc_body;
 #[path = "gateway/headers.rs"]
 mod headers;
+mod members;
 #[path = "gateway/names.rs"]
 mod names;
 #[path = "gateway/options.rs"]
@@ -105,7 +106,7 @@ async fn run() -> Result<(), BoxError> {
         }
         #[cfg(feature = "etcd")]
         Fleet::Etcd { urls, prefix } => {
-            let client = sd_etcd::EtcdClient::connect(process::endpoints(urls))?;
+            let client = sd_etcd::EtcdClient::connect(members::endpoints(urls))?;
             Directory::follow(
                 Arc::new(client),
                 prefix.clone(),

@@ -1,6 +1,6 @@
 //! The options of the gateway.
 
-use crate::process::{ETCD, endpoints};
+use crate::members::{ETCD, endpoints};
 use lexopt::{
     Arg::{Long, Short},
     ValueExt,
