@@ -39,7 +39,7 @@ mod demo;
 #[path = "gateway/directory.rs"]
 mod directory;
 #[cfg(feature = "grpc")]
-#[path = "gateway/greeter.rs"]
+#[path = "grpc/greeter.rs"]
 mod greeter;
 #[path = "gateway/grpc_body.rs"]
 mod grpc_body;

@@ -1,4 +1,4 @@
-//! What `provider`, `consumer` and `grpc` share: programs that run until they are told to stop.
+//! What `provider`, `consumer`, `grpc` and `gateway` share: programs that run until they are told to stop.
 
 use std::{fmt, io, io::Write};
 use tokio::time::Instant;

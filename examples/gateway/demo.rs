@@ -75,7 +75,8 @@ impl Demo {
         #[cfg(feature = "grpc")]
         {
             for name in ["dora", "emil"] {
-                let router = crate::greeter::router(name);
+                let greeter = crate::greeter::greeter(name.into());
+                let router = Router::new().fallback_service(greeter);
                 servers.push(serve(&registry, "greeter", name, router, Instance::new).await?);
             }
             diary.note(format!(

@@ -3,10 +3,13 @@
 use crate::{
     client::Client,
     gateway::{Gateway, register},
-    greeter,
+    greeter::greeter,
     upstream::Upstream,
 };
-use axum::body::{Body, Bytes};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
 use futures::{StreamExt, stream};
 use http::Request;
 use http_body_util::BodyExt;
@@ -16,6 +19,12 @@ use sd_tests::{Etcd, PATIENCE};
 use sd_tower::{Channel, Http2Options};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::Code;
+
+/// A greeter.
+async fn anna() -> Upstream {
+    let greeter = greeter("anna".into());
+    Upstream::start(Router::new().fallback_service(greeter)).await
+}
 
 /// A client of the gateway that calls it by this name.
 async fn client(gateway: &Gateway, authority: &str) -> GreeterClient<Channel> {
@@ -33,7 +42,7 @@ fn named(name: &str) -> GreetRequest {
 
 #[tokio::test]
 async fn calls_of_every_kind_pass() {
-    let server = Upstream::start(greeter::router("anna")).await;
+    let server = anna().await;
     let gateway = Gateway::to(&server).await;
     // The service is the host of :authority.
     let mut greeter = client(&gateway, "hello:80").await;
@@ -43,7 +52,7 @@ async fn calls_of_every_kind_pass() {
         .await
         .expect("a reply")
         .into_inner();
-    assert_eq!((&*reply.greeting, &*reply.from), ("hello you", "anna"));
+    assert_eq!((&*reply.greeting, &*reply.from), ("Hello, you!", "anna"));
 
     let often = GreetOftenRequest {
         name: "you".into(),
@@ -66,7 +75,7 @@ async fn calls_of_every_kind_pass() {
         .await
         .expect("a reply")
         .into_inner();
-    assert_eq!(reply.greeting, "hello a, b, c");
+    assert_eq!(reply.greeting, "Hello, a and b and c!");
 
     let (names, requests) = mpsc::channel(1);
     let requests = stream::unfold(requests, async |mut it| Some((it.recv().await?, it)));
@@ -77,7 +86,7 @@ async fn calls_of_every_kind_pass() {
         names.send(named(name)).await.expect("it is read");
         let reply = timeout(PATIENCE, replies.message()).await.expect("in time");
         let reply = reply.expect("a reply").expect("another one");
-        assert_eq!(reply.greeting, format!("hello {name}"));
+        assert_eq!(reply.greeting, format!("Hello, {name}!"));
     }
     drop(names);
     assert_eq!(replies.message().await.expect("a status"), None);
@@ -85,7 +94,7 @@ async fn calls_of_every_kind_pass() {
 
 #[tokio::test]
 async fn a_grpc_service_goes_to_the_service_that_an_option_names() {
-    let server = Upstream::start(greeter::router("anna")).await;
+    let server = anna().await;
     let fixed = format!("greeters={}", server.address());
     let options = ["--fixed", &fixed, "--grpc", "hello.v1.Greeter=greeters"];
     let gateway = Gateway::start(&options).await;
@@ -102,7 +111,7 @@ async fn a_grpc_service_goes_to_the_service_that_an_option_names() {
 async fn what_cannot_be_passed_on_has_a_status() {
     let etcd = Etcd::start().await;
     let gateway = Gateway::on(&etcd).await;
-    let server = Upstream::start(greeter::router("anna")).await;
+    let server = anna().await;
     let key = register(&etcd, "hello", &server).await;
     gateway.knows("hello", 1).await;
 
@@ -131,7 +140,7 @@ async fn what_cannot_be_passed_on_has_a_status() {
 
 #[tokio::test]
 async fn a_stream_whose_server_crashes_ends_with_a_status() {
-    let server = Upstream::start(greeter::router("anna")).await;
+    let server = anna().await;
     let fixed = format!("hello={}", server.address());
     let options = ["--fixed", &fixed, "--grpc", "hello.v1.Greeter=hello"];
     let gateway = Gateway::start(&options).await;

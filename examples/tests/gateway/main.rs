@@ -3,7 +3,7 @@
 mod changes;
 mod client;
 mod gateway;
-#[path = "../../gateway/greeter.rs"]
+#[path = "../../grpc/greeter.rs"]
 mod greeter;
 mod grpc;
 mod headers;
