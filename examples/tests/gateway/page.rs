@@ -68,9 +68,10 @@ async fn the_json_says_all_that_is_known_of_an_instance() {
 
     let has_ended = |status: &serde_json::Value| {
         let calls = &instances_of(status, "hello")[0]["calls"];
-        calls["in_flight"] == 0 && calls["failed"] == 1
+        let is_known = status["services"][0]["unreadable"] == 1;
+        is_known && calls["in_flight"] == 0 && calls["failed"] == 1
     };
-    let mut status = gateway.shows("the calls", has_ended).await;
+    let mut status = gateway.shows("the calls and all entries", has_ended).await;
     let latency = status["services"][0]["instances"][0]["calls"]["latency_ms"].take();
     assert!(latency.as_f64().is_some_and(|it| it > 0.0), "{latency}");
     let registry = json!({
