@@ -2,7 +2,10 @@
 
 #[cfg(feature = "hyper")]
 use super::nothing_executed::lost_its_connect;
-use super::{nothing_executed::nothing_executed, request_body::RecordedBody};
+use super::{
+    nothing_executed::nothing_executed,
+    request_body::{RecordedBody, RequestBodyError},
+};
 use sd_core::{BoxError, Outcome};
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -24,7 +27,7 @@ enum Fault {
     /// There was no answer.
     Broken(BoxError),
     /// The body of the request has failed.
-    RequestBody(BoxError),
+    RequestBody(RequestBodyError),
     /// There was no answer within this time of the end of the request.
     NoAnswer(Duration),
     /// The answer is one that is tried again. It was kept, to be handed on if no other one comes.
@@ -34,14 +37,14 @@ enum Fault {
 impl AttemptError {
     /// The attempt broke off.
     pub(super) fn broken(error: BoxError, body: &RecordedBody, is_idempotent: bool) -> Self {
-        if body.has_failed() {
+        if let Some(failure) = body.take_failure() {
             return Self {
                 // The caller's fault.
                 outcome: Outcome::Cancelled,
                 nothing_executed: false,
                 may_retry: false,
                 retry_after: None,
-                fault: Fault::RequestBody(error),
+                fault: Fault::RequestBody(failure),
             };
         }
         let not_executed = nothing_executed(&*error);
@@ -106,7 +109,8 @@ impl AttemptError {
     #[cfg(feature = "tonic")]
     pub(crate) fn broken_by(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &self.fault {
-            Fault::Broken(error) | Fault::RequestBody(error) => Some(&**error),
+            Fault::Broken(error) => Some(&**error),
+            Fault::RequestBody(error) => Some(error),
             Fault::NoAnswer(_) | Fault::Answered(_) => None,
         }
     }
@@ -116,10 +120,7 @@ impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.fault {
             Fault::Broken(error) => write!(f, "{}", sd_core::ErrorChain(&**error)),
-            Fault::RequestBody(error) => {
-                let error = sd_core::ErrorChain(&**error);
-                write!(f, "the body of the request has failed: {error}")
-            }
+            Fault::RequestBody(error) => write!(f, "{}", sd_core::ErrorChain(error)),
             Fault::NoAnswer(after) => write!(f, "no answer within {after:?}"),
             Fault::Answered(text) => f.write_str(text),
         }
@@ -129,7 +130,8 @@ impl fmt::Display for AttemptError {
 impl StdError for AttemptError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.fault {
-            Fault::Broken(error) | Fault::RequestBody(error) => Some(&**error),
+            Fault::Broken(error) => Some(&**error),
+            Fault::RequestBody(error) => Some(error),
             Fault::NoAnswer(_) | Fault::Answered(_) => None,
         }
     }

@@ -16,7 +16,10 @@ use sd_core::{Attempt, Balancer, BoxError, NoEndpoints, Outcome, Pick, Retry, Re
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -156,6 +159,9 @@ where
             None => self.route(P::method(&head)),
         };
         let after = timeout.or(route.policy.timeout);
+        if after.is_some_and(|after| after.is_zero()) {
+            return Err(P::timed_out(Duration::ZERO));
+        }
         let deadline = after.and_then(|after| Some((begun.checked_add(after)?, after)));
         let routing = head.extensions.get::<Routing>().cloned();
         let call = Call {
@@ -165,6 +171,7 @@ where
             body: RecordedBody::new(body, route.policy.replay_limit),
             head,
             deadline,
+            executed: AtomicU32::new(0),
             refused: Mutex::new(None),
         };
         let context = routing.as_ref().map(Routing::context).unwrap_or_default();
@@ -186,9 +193,11 @@ where
                 sd_core::AttemptError::Failed(error) => error.is_answer(),
                 _ => false,
             };
-            let was_answered = error.attempts().last().is_some_and(was_answered);
-            let refused = call.refused().take().filter(|_| was_answered);
-            refused.ok_or_else(|| P::call_error(error))
+            let refused = call.refused().take();
+            match refused {
+                Some(refused) if error.attempts().last().is_some_and(was_answered) => Ok(refused),
+                _ => Err(P::call_error(error, call.is_late())),
+            }
         })
     }
 }
@@ -201,6 +210,8 @@ struct Call<'a, P: Protocol, R> {
     head: request::Parts,
     body: RecordedBody,
     deadline: Option<(Instant, Duration)>,
+    /// How many attempts a server may have executed.
+    executed: AtomicU32,
     /// The last response that is tried again. It is handed on if there is no other one.
     refused: Mutex<Option<Response<ResponseBody<R, P>>>>,
 }
@@ -218,9 +229,29 @@ where
         T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
         T::Error: Into<BoxError>,
     {
+        let answered = self.send(number, pick).await;
+        if answered
+            .as_ref()
+            .is_err_and(|error| !error.nothing_executed())
+        {
+            self.executed.fetch_add(1, Ordering::Relaxed);
+        }
+        answered
+    }
+
+    async fn send<T>(
+        &self,
+        number: u32,
+        pick: Arc<Pick<T>>,
+    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
+    where
+        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        T::Error: Into<BoxError>,
+    {
         let (body, sent_request) = self.body.replay(number);
         let mut request = Request::from_parts(self.head.clone(), body);
-        P::prepare_attempt(request.headers_mut(), number, self.time_left());
+        let before = self.executed.load(Ordering::Relaxed);
+        P::prepare_attempt(request.headers_mut(), before, self.time_left());
         let sent = pick.target().clone().oneshot(request);
         let response = self
             .in_time(sent)
@@ -228,8 +259,7 @@ where
             .map_err(|error| AttemptError::broken(error.into(), &self.body, self.is_idempotent))?;
 
         let (mut head, body) = response.into_parts();
-        let is_late = self.deadline.is_some_and(|(at, _)| is_late(at));
-        P::repair(&mut head.headers, is_late);
+        P::repair(&mut head.headers, self.is_late());
         let is_complete = body.is_end_stream();
         let upgraded = head.extensions.remove::<UpgradedConnection>();
         let answer = self.protocol.judge(&self.head, &head, is_complete);
@@ -237,7 +267,7 @@ where
         let call = OpenCall {
             pick,
             outcome: answer.outcome,
-            _request: sent_request,
+            request: sent_request,
         };
         let call = match upgraded {
             Some(connection) => {
@@ -265,10 +295,14 @@ where
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much time an attempt has that begins now.
+    /// How much time is left for the whole call. An attempt that is answered in time may use it up,
+    /// so that its server is not told the limit of an attempt.
     fn time_left(&self) -> Option<Duration> {
-        let left = (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        left.into_iter().chain(self.policy.per_try_timeout).min()
+        (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|(at, _)| is_late(at))
     }
 
     /// Waits for the head of a response, no longer than one attempt may take. In a call without a

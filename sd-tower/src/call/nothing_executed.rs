@@ -1,5 +1,6 @@
 //! What proves that a request was not executed.
 
+use super::request_body::RequestBodyError;
 use std::{error::Error as StdError, iter::successors};
 
 /// Whether `error`, with which a request failed before the head of its response had come, proves
@@ -62,9 +63,8 @@ pub(crate) fn chain(error: &Source) -> impl Iterator<Item = &Source> {
 type Source = dyn StdError + 'static;
 
 fn is_of_the_request_body(error: &(dyn StdError + 'static)) -> bool {
-    error
-        .downcast_ref::<hyper::Error>()
-        .is_some_and(hyper::Error::is_user)
+    let error_of_hyper = error.downcast_ref::<hyper::Error>();
+    error.is::<RequestBodyError>() || error_of_hyper.is_some_and(hyper::Error::is_user)
 }
 
 /// Whether the request waited for a connection that somebody else was opening, who went away. Says

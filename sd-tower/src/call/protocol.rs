@@ -29,8 +29,9 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// Takes the caller's limit of time out of the headers.
     fn take_timeout(request: &mut request::Parts) -> Option<Duration>;
 
-    /// Writes into the headers of an attempt what number it has, from 1, and how much time it has.
-    fn prepare_attempt(headers: &mut HeaderMap, attempt: u32, left: Option<Duration>);
+    /// Writes into the headers of an attempt how many before it a server may have executed, and how
+    /// much time is left.
+    fn prepare_attempt(headers: &mut HeaderMap, executed: u32, left: Option<Duration>);
 
     /// What the head of a response says. `is_complete`: it has no body.
     fn judge(
@@ -50,11 +51,11 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// The error of a body that broke off, and what it says about the endpoint.
     fn body_error(error: BoxError) -> (Outcome, Self::Error);
 
-    /// The error of a body whose time is over.
-    fn body_timed_out(after: Duration) -> Self::Error;
+    /// The error of a call whose time was over before it began, or before its body had ended.
+    fn timed_out(after: Duration) -> Self::Error;
 
-    /// The error of a call without a response.
-    fn call_error(error: RetryError<AttemptError>) -> Self::Error;
+    /// The error of a call without a response. `is_late`: its time is over.
+    fn call_error(error: RetryError<AttemptError>, is_late: bool) -> Self::Error;
 }
 
 /// What the head of a response says.

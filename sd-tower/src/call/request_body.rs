@@ -1,16 +1,17 @@
 //! The body of a request that may be sent several times.
 
+mod recording;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
-use futures::task::noop_waker;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use recording::{RecordingState, SentFrame, SharedRecording, cancelled};
 use sd_core::BoxError;
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
@@ -22,43 +23,17 @@ use tokio::time::{Instant, sleep_until};
 /// and there can be no further attempt ([gRPC A6]).
 ///
 /// [gRPC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#when-retries-are-valid
-pub(crate) struct RecordedBody(Arc<Mutex<Recording>>);
+pub(crate) struct RecordedBody(SharedRecording);
 
-struct Recording {
-    /// `None` while it is polled, since no lock is held meanwhile: the body may end the call.
-    body: Option<CallerBody>,
-    /// Empty when they are too many.
-    frames: Vec<SentFrame>,
-    recorded_bytes: usize,
-    limit: usize,
-    state: RecordingState,
-    /// When the caller has given what was sent last: a frame, or the end.
-    sent_at: Instant,
-    /// Whether the caller was asked for the next frame, and has not given it yet.
-    waits_for_caller: bool,
-    has_ended: bool,
-    /// The attempt that may read. 0 if none may any longer.
-    attempt: u32,
-    /// Of the attempt that waits for the next frame.
-    waker: Waker,
-}
+/// The body of a request failed or panicked, which is the caller's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("the body of the request has failed")]
+pub(crate) struct RequestBodyError(#[source] BoxError);
 
-type CallerBody = UnsyncBoxBody<Bytes, BoxError>;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RecordingState {
-    /// All frames so far are recorded.
-    Complete,
-    /// More than the limit were sent.
-    Exceeded,
-    /// The body itself failed: the caller's fault.
-    Failed,
-}
-
-#[derive(Clone)]
-enum SentFrame {
-    Data(Bytes),
-    Trailers(HeaderMap),
+impl RequestBodyError {
+    pub(crate) fn new(cause: BoxError) -> Self {
+        Self(cause)
+    }
 }
 
 impl RecordedBody {
@@ -68,24 +43,13 @@ impl RecordedBody {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Arc::new(Mutex::new(Recording {
-            body: Some(UnsyncBoxBody::new(body.map_err(Into::into))),
-            frames: Vec::new(),
-            recorded_bytes: 0,
-            limit,
-            state: RecordingState::Complete,
-            sent_at: Instant::now(),
-            waits_for_caller: false,
-            has_ended: false,
-            attempt: 0,
-            waker: noop_waker(),
-        })))
+        Self(SharedRecording::new(body, limit))
     }
 
     /// The body for the next attempt, from the start, and what ends it. Ends those of earlier
     /// attempts. `attempt` is the number of the attempt, at least 1.
     pub(crate) fn replay(&self, attempt: u32) -> (RequestBody, SentRequest) {
-        hand_to(lock(&self.0), attempt);
+        self.0.hand_to(attempt);
         let body = RequestBody {
             recording: self.0.clone(),
             attempt,
@@ -100,23 +64,24 @@ impl RecordedBody {
 
     /// Whether a further attempt can send all of the body.
     pub(crate) fn can_replay(&self) -> bool {
-        lock(&self.0).state == RecordingState::Complete
+        self.0.lock().state == RecordingState::Complete
     }
 
-    /// Whether the caller's body has failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        lock(&self.0).state == RecordingState::Failed
+    /// Why the caller's body has failed, if it has. Says so once.
+    pub(crate) fn take_failure(&self) -> Option<RequestBodyError> {
+        self.0.take_failure()
     }
 
-    /// Waits until the request has been complete for the time of `limit`, or nearly twice that. With
-    /// `or_stalled`, also until no more of it was taken for that time, though the caller has given
-    /// all that it was asked for.
+    /// Waits until the request has been complete for the time of `limit`, and at least for that
+    /// time. With `or_stalled`, also until no more of it was taken for that time, though the caller
+    /// has given all that it was asked for.
     pub(crate) async fn complete_for(&self, limit: Duration, or_stalled: bool) {
         let mut wake_at = Instant::now() + limit;
         loop {
             sleep_until(wake_at).await;
             let now = Instant::now();
-            wake_at = lock(&self.0).waits_since(or_stalled).unwrap_or(now) + limit;
+            let since = self.0.lock().waits_since(or_stalled);
+            wake_at = since.unwrap_or(now) + limit;
             if wake_at <= now {
                 return;
             }
@@ -127,136 +92,28 @@ impl RecordedBody {
 /// A request of an attempt. When it is dropped, nobody wants an answer any longer: if the body is
 /// still being sent, its stream is reset.
 pub(crate) struct SentRequest {
-    recording: Arc<Mutex<Recording>>,
+    recording: SharedRecording,
     attempt: u32,
+}
+
+impl SentRequest {
+    /// Why the body failed, if it has. Says so once.
+    pub(crate) fn take_failure(&self) -> Option<RequestBodyError> {
+        self.recording.take_failure()
+    }
 }
 
 impl Drop for SentRequest {
     fn drop(&mut self) {
-        let recording = lock(&self.recording);
-        if recording.attempt == self.attempt {
-            hand_to(recording, 0);
-        }
+        self.recording.end(self.attempt);
     }
-}
-
-fn hand_to(mut recording: MutexGuard<'_, Recording>, attempt: u32) {
-    recording.attempt = attempt;
-    let waiting = recording.take_waker();
-    drop(recording);
-    waiting.wake();
-}
-
-fn lock(recording: &Mutex<Recording>) -> MutexGuard<'_, Recording> {
-    // Nothing panics under the lock.
-    recording.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Recording {
-    fn take_waker(&mut self) -> Waker {
-        std::mem::replace(&mut self.waker, noop_waker())
-    }
-
-    /// Since when it is the server's turn to answer or, with `or_stalled`, to take more of the
-    /// request. `None` if it is not.
-    fn waits_since(&self, or_stalled: bool) -> Option<Instant> {
-        let has_ended = self.has_ended || self.body.as_ref().is_some_and(Body::is_end_stream);
-        let is_stalled = or_stalled && !self.waits_for_caller;
-        (has_ended || is_stalled).then_some(self.sent_at)
-    }
-
-    /// Whether the body has panicked.
-    fn is_lost(&self) -> bool {
-        self.body.is_none() && self.state == RecordingState::Failed
-    }
-
-    fn record(&mut self, frame: SentFrame) {
-        if self.state != RecordingState::Complete {
-            return;
-        }
-        if let SentFrame::Data(data) = &frame {
-            self.recorded_bytes += data.len();
-        }
-        if self.recorded_bytes > self.limit {
-            self.state = RecordingState::Exceeded;
-            self.frames = Vec::new();
-        } else {
-            self.frames.push(frame);
-        }
-    }
-}
-
-/// Polls the caller's body for its next frame, without the lock.
-struct BodyPoll<'a> {
-    recording: &'a Mutex<Recording>,
-    body: Option<CallerBody>,
-}
-
-impl BodyPoll<'_> {
-    fn poll(
-        mut self,
-        attempt: u32,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<SentFrame, BoxError>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let polled = Pin::new(body).poll_frame(cx).map_ok(sent);
-        let mut recording = lock(self.recording);
-        recording.body = self.body.take();
-        recording.waits_for_caller = polled.is_pending();
-        if polled.is_ready() {
-            recording.sent_at = Instant::now();
-        }
-        match &polled {
-            Poll::Ready(Some(Ok(Some(frame)))) => recording.record(frame.clone()),
-            Poll::Ready(Some(Ok(None) | Err(_))) => recording.state = RecordingState::Failed,
-            Poll::Ready(None) => recording.has_ended = true,
-            Poll::Pending => {}
-        }
-        if recording.attempt != attempt {
-            // Another attempt began meanwhile, and waits for the body.
-            let waiting = recording.take_waker();
-            drop(recording);
-            waiting.wake();
-            return Poll::Ready(Some(Err(cancelled())));
-        }
-        polled.map(|frame| {
-            frame.map(|frame| frame?.ok_or_else(|| "the body has frames of an unknown kind".into()))
-        })
-    }
-}
-
-/// A body that panicked is not polled again.
-impl Drop for BodyPoll<'_> {
-    fn drop(&mut self) {
-        if self.body.is_some() {
-            let mut recording = lock(self.recording);
-            recording.state = RecordingState::Failed;
-            let waiting = recording.take_waker();
-            drop(recording);
-            waiting.wake();
-        }
-    }
-}
-
-fn sent(frame: Frame<Bytes>) -> Option<SentFrame> {
-    match frame.into_data() {
-        Ok(data) => Some(SentFrame::Data(data)),
-        Err(other) => other.into_trailers().ok().map(SentFrame::Trailers),
-    }
-}
-
-/// hyper resets the stream with this reason.
-fn cancelled() -> BoxError {
-    h2::Error::from(h2::Reason::CANCEL).into()
 }
 
 /// The body of one attempt of a call: what the endpoints of a call get as the body of the request.
 ///
 /// It gives what earlier attempts have sent, then what the caller still sends.
 pub struct RequestBody {
-    recording: Arc<Mutex<Recording>>,
+    recording: SharedRecording,
     attempt: u32,
     /// How many of the recorded frames it has given.
     next: usize,
@@ -271,25 +128,26 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let mut recording = lock(&this.recording);
+        let mut recording = this.recording.lock();
         if recording.attempt != this.attempt {
             return Poll::Ready(Some(Err(cancelled())));
         }
         let frame = match recording.frames.get(this.next) {
             Some(frame) => frame.clone(),
-            None if recording.is_lost() => return Poll::Ready(Some(Err(cancelled()))),
+            None if recording.state == RecordingState::Failed => {
+                return Poll::Ready(Some(Err(cancelled())));
+            }
+            None if recording.has_ended => return Poll::Ready(None),
             None => {
-                recording.waker.clone_from(cx.waker());
-                let Some(body) = recording.body.take() else {
+                let before = recording.set_waker(cx.waker());
+                let body = recording.body.take();
+                drop(recording);
+                drop(before);
+                let Some(body) = body else {
                     // An earlier attempt polls it, and wakes this one.
                     return Poll::Pending;
                 };
-                drop(recording);
-                let body = BodyPoll {
-                    recording: &this.recording,
-                    body: Some(body),
-                };
-                match body.poll(this.attempt, cx) {
+                match this.recording.poll_body(body, this.attempt, cx) {
                     Poll::Ready(Some(Ok(frame))) => frame,
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                     Poll::Ready(None) => return Poll::Ready(None),
@@ -305,14 +163,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let recording = lock(&self.recording);
+        let recording = self.recording.lock();
         recording.attempt == self.attempt
+            && recording.state != RecordingState::Failed
+            && recording.has_ended
             && self.next >= recording.frames.len()
-            && (recording.body.as_ref()).is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let recording = lock(&self.recording);
+        let recording = self.recording.lock();
         let replayed = recording.frames.iter().skip(self.next);
         let replayed: usize = replayed
             .map(|frame| match frame {
@@ -320,12 +179,11 @@ impl Body for RequestBody {
                 SentFrame::Trailers(_) => 0,
             })
             .sum();
-        let rest = (recording.body.as_ref()).map_or_else(SizeHint::default, Body::size_hint);
         let replayed = replayed as u64;
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + replayed);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + replayed);
+        hint.set_lower(recording.rest.lower().saturating_add(replayed));
+        if let Some(upper) = recording.rest.upper() {
+            hint.set_upper(upper.saturating_add(replayed));
         }
         hint
     }

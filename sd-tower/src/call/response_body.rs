@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pin_project! {
     /// The body of a response. The call lasts until it has ended or was dropped.
+    #[project = Projection]
     pub(crate) struct ResponseBody<B, P> {
         #[pin]
         body: Option<B>,
@@ -31,8 +32,8 @@ pub(super) struct OpenCall {
     pub(super) pick: Arc<dyn EndedPick>,
     /// What the head of the response says about the endpoint, if the end does not tell that.
     pub(super) outcome: Option<Outcome>,
-    /// After the end, nothing more of the request is sent.
-    pub(super) _request: SentRequest,
+    /// After the end, nothing more of it is sent.
+    pub(super) request: SentRequest,
 }
 
 impl OpenCall {
@@ -87,6 +88,22 @@ pub(super) fn is_late(deadline: Instant) -> bool {
     Instant::now() + Duration::from_millis(5) >= deadline
 }
 
+impl Deadline {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.sleep.deadline()
+    }
+}
+
+impl<B, P: Protocol> Projection<'_, B, P> {
+    /// Ends the call, and resets its stream.
+    fn time_out(&mut self) -> P::Error {
+        let after = self.deadline.as_ref().map(|deadline| deadline.after);
+        end(self.call, Outcome::TimedOut);
+        self.body.set(None);
+        P::timed_out(after.unwrap_or_default())
+    }
+}
+
 /// Ends the call.
 fn end(call: &mut Option<OpenCall>, outcome: Outcome) {
     if let Some(call) = call.take() {
@@ -116,11 +133,7 @@ where
                 return Poll::Pending;
             };
             ready!(deadline.sleep.as_mut().poll(cx));
-            let error = P::body_timed_out(deadline.after);
-            end(this.call, Outcome::TimedOut);
-            // Resets the stream.
-            this.body.set(None);
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(this.time_out())));
         };
         let frame = match polled {
             None => {
@@ -128,7 +141,11 @@ where
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                let (outcome, error) = P::body_error(error.into());
+                let request = this.call.as_ref().map(|call| &call.request);
+                let (outcome, error) = match request.and_then(SentRequest::take_failure) {
+                    Some(failure) => (Outcome::Cancelled, P::body_error(failure.into()).1),
+                    None => P::body_error(error.into()),
+                };
                 end(this.call, outcome);
                 this.body.set(None);
                 return Poll::Ready(Some(Err(error)));
@@ -142,6 +159,10 @@ where
                 P::repair(&mut trailers, is_late);
                 end(this.call, P::judge_end(Some(&trailers)));
                 Frame::trailers(trailers)
+            }
+            // A server that sends faster than the caller reads never lets it wait.
+            Err(_) if this.deadline.as_ref().is_some_and(Deadline::is_over) => {
+                return Poll::Ready(Some(Err(this.time_out())));
             }
             Err(frame) => frame,
         };

@@ -9,7 +9,7 @@ use crate::call::{Answer, AttemptError, Protocol, Pushback};
 use http::{HeaderMap, HeaderName, HeaderValue, request, response};
 use sd_core::{AttemptError as Failed, BoxError, Outcome, RetryError};
 use std::{sync::Arc, time::Duration};
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 #[derive(Default)]
 pub(crate) struct Grpc {
@@ -42,12 +42,12 @@ impl Protocol for Grpc {
         timeout_header::parse(&request.headers.remove(timeout_header::NAME)?)
     }
 
-    fn prepare_attempt(headers: &mut HeaderMap, attempt: u32, left: Option<Duration>) {
+    fn prepare_attempt(headers: &mut HeaderMap, executed: u32, left: Option<Duration>) {
         if let Some(left) = left {
             headers.insert(timeout_header::NAME, timeout_header::format(left));
         }
-        if attempt > 1 {
-            headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(attempt - 1));
+        if executed > 0 {
+            headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(executed));
         }
     }
 
@@ -109,13 +109,15 @@ impl Protocol for Grpc {
         (outcome, status)
     }
 
-    fn body_timed_out(after: Duration) -> Status {
+    fn timed_out(after: Duration) -> Status {
         Status::deadline_exceeded(format!("the call has not ended within {after:?}"))
     }
 
-    fn call_error(error: RetryError<AttemptError>) -> Status {
+    fn call_error(error: RetryError<AttemptError>, is_late: bool) -> Status {
         let code = match error.attempts().last().map(|last| &last.error) {
             Some(Failed::TimedOut { .. }) => Code::DeadlineExceeded,
+            // It waited for one as long as it could.
+            Some(Failed::NoEndpoints(_)) if is_late => Code::DeadlineExceeded,
             Some(Failed::Failed(failed)) => match failed.broken_by() {
                 Some(error) => code_of_broken(error),
                 None => Code::DeadlineExceeded,
@@ -142,17 +144,151 @@ fn pushback(headers: &HeaderMap) -> Pushback {
     })
 }
 
-/// Whether tonic can decode it: the alphabet, at most two characters of padding, and a length that
-/// whole bytes have.
+/// Whether tonic can decode it.
 fn is_base64(value: &HeaderValue) -> bool {
-    let text = value.as_bytes();
-    let unpadded = text
-        .iter()
-        .rposition(|byte| *byte != b'=')
-        .map_or(0, |last| last + 1);
-    let padding = text.len() - unpadded;
-    let is_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    text[..unpadded].iter().all(is_alphabet)
-        && unpadded % 4 != 1
-        && (padding == 0 || padding + unpadded % 4 == 4)
+    let header = (DETAILS, value.clone());
+    let metadata = MetadataMap::from_headers(HeaderMap::from_iter([header]));
+    let value = metadata.get_bin(DETAILS.as_str());
+    value.is_some_and(|value| value.to_bytes().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use std::panic::catch_unwind;
+
+    fn headers<const N: usize>(of: [(&str, &str); N]) -> HeaderMap {
+        let header = |(name, value): (&str, &str)| {
+            let name = HeaderName::try_from(name).unwrap();
+            (name, HeaderValue::try_from(value).unwrap())
+        };
+        of.map(header).into_iter().collect()
+    }
+
+    fn answer(status: u16, headers: HeaderMap, is_complete: bool) -> Answer<Code> {
+        let (request, ()) = Request::new(()).into_parts();
+        let (mut response, ()) = Response::new(()).into_parts();
+        response.status = status.try_into().unwrap();
+        response.headers = headers;
+        Grpc::default().judge(&request, &response, is_complete)
+    }
+
+    #[test]
+    fn a_status_is_read_from_the_head_or_else_from_the_trailers() {
+        let unavailable = || headers([("grpc-status", "14")]);
+        let trailers_only = answer(200, unavailable(), true);
+        assert_eq!(trailers_only.code, Some(Code::Unavailable));
+        assert_eq!(trailers_only.outcome, Some(Outcome::Failure));
+
+        let of_a_stream = answer(200, HeaderMap::new(), false);
+        assert_eq!((of_a_stream.code, of_a_stream.outcome), (None, None));
+        assert_eq!(Grpc::judge_end(Some(&unavailable())), Outcome::Failure);
+        let ok = headers([("grpc-status", "0")]);
+        assert_eq!(Grpc::judge_end(Some(&ok)), Outcome::Success);
+
+        let without = answer(200, HeaderMap::new(), true);
+        assert_eq!(
+            (without.code, without.outcome),
+            (None, Some(Outcome::Failure))
+        );
+        assert_eq!(Grpc::judge_end(Some(&HeaderMap::new())), Outcome::Failure);
+        assert_eq!(Grpc::judge_end(None), Outcome::Failure);
+    }
+
+    #[test]
+    fn pushback_is_a_number_of_milliseconds_or_means_never() {
+        use Pushback::{After, Never};
+        for (text, expected) in [
+            ("0", After(Duration::ZERO)),
+            ("1500", After(Duration::from_millis(1500))),
+            ("-1", Never),
+            ("", Never),
+            ("soon", Never),
+            ("4294967296", Never),
+            ("1.5", Never),
+        ] {
+            let headers = headers([("grpc-status", "14"), (PUSHBACK.as_str(), text)]);
+            assert_eq!(answer(200, headers, true).pushback, expected, "{text}");
+        }
+        let silent = headers([("grpc-status", "14")]);
+        assert_eq!(answer(200, silent, true).pushback, Pushback::None);
+    }
+
+    #[test]
+    fn a_call_that_a_server_cancels_at_the_deadline_has_exceeded_it() {
+        for (code, is_late, expected) in [
+            (Code::Cancelled, true, Code::DeadlineExceeded),
+            (Code::Cancelled, false, Code::Cancelled),
+            (Code::Ok, true, Code::Ok),
+            (Code::Internal, true, Code::Internal),
+        ] {
+            let number = (code as i32).to_string();
+            let mut trailers = headers([("grpc-status", &number), ("grpc-message", "x")]);
+            Grpc::repair(&mut trailers, is_late);
+            let status = Status::from_header_map(&trailers).unwrap();
+            assert_eq!(status.code(), expected, "{code:?} {is_late}");
+            assert_eq!(status.message() == "x", code == expected);
+        }
+    }
+
+    #[test]
+    fn details_that_tonic_would_panic_at_are_removed_and_others_kept() {
+        let details = |text: &str| {
+            let mut trailers = headers([("grpc-status", "3"), (DETAILS.as_str(), text)]);
+            Grpc::repair(&mut trailers, false);
+            trailers
+        };
+        for kept in ["", "QQ", "QQ==", "QUI", "QUI=", "QUJD", "+/+/"] {
+            let trailers = details(kept);
+            assert_eq!(trailers.get(DETAILS).unwrap(), kept);
+            Status::from_header_map(&trailers).unwrap();
+        }
+        // Of the last one the last bits belong to no byte.
+        for removed in [
+            "Q",
+            "Q===",
+            "QQ!",
+            "not base64",
+            "-_-_",
+            "QUJDR",
+            "QR",
+            "QR==",
+        ] {
+            let hostile = headers([("grpc-status", "3"), (DETAILS.as_str(), removed)]);
+            catch_unwind(|| Status::from_header_map(&hostile)).unwrap_err();
+            let trailers = details(removed);
+            assert_eq!(trailers.get(DETAILS), None, "{removed}");
+            let status = Status::from_header_map(&trailers).unwrap();
+            assert_eq!(status.code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn attempts_say_how_many_servers_have_seen_before_them_and_what_time_is_left() {
+        let mut attempt = HeaderMap::new();
+        Grpc::prepare_attempt(&mut attempt, 0, None);
+        assert_eq!(attempt, HeaderMap::new());
+        Grpc::prepare_attempt(&mut attempt, 2, Some(Duration::from_millis(250)));
+        let expected = headers([
+            (PREVIOUS_ATTEMPTS.as_str(), "2"),
+            ("grpc-timeout", "250000u"),
+        ]);
+        assert_eq!(attempt, expected);
+    }
+
+    #[test]
+    fn a_stream_that_a_server_resets_is_its_failure() {
+        let broken = |reason: h2::Reason| Grpc::body_error(h2::Error::from(reason).into());
+        let (outcome, status) = broken(h2::Reason::CANCEL);
+        assert_eq!(
+            (outcome, status.code()),
+            (Outcome::Failure, Code::Cancelled)
+        );
+        let (outcome, status) = broken(h2::Reason::ENHANCE_YOUR_CALM);
+        assert_eq!(
+            (outcome, status.code()),
+            (Outcome::Overloaded, Code::ResourceExhausted)
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Why there is no response, or not all of it.
 
-use crate::call::AttemptError;
+use crate::call::{AttemptError, RequestBodyError};
 use sd_core::{AttemptError as Failed, BoxError, ErrorChain, Escaped, RetryError};
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -49,7 +49,7 @@ pub enum HttpErrorKind {
 enum Fault {
     Call(Box<RetryError<AttemptError>>),
     Body(BoxError),
-    BodyTimedOut(Duration),
+    TimedOut(Duration),
     InvalidRequest(BoxError),
     UnknownService(Box<str>, BoxError),
 }
@@ -63,8 +63,8 @@ impl HttpError {
         Self(Fault::Body(error))
     }
 
-    pub(super) fn body_timed_out(after: Duration) -> Self {
-        Self(Fault::BodyTimedOut(after))
+    pub(super) fn timed_out(after: Duration) -> Self {
+        Self(Fault::TimedOut(after))
     }
 
     pub(super) fn invalid_request(error: impl Into<BoxError>) -> Self {
@@ -87,8 +87,9 @@ impl HttpError {
                 }
                 _ => HttpErrorKind::Connection,
             },
+            Fault::Body(error) if error.is::<RequestBodyError>() => HttpErrorKind::InvalidRequest,
             Fault::Body(_) => HttpErrorKind::Connection,
-            Fault::BodyTimedOut(_) => HttpErrorKind::TimedOut,
+            Fault::TimedOut(_) => HttpErrorKind::TimedOut,
             Fault::InvalidRequest(_) => HttpErrorKind::InvalidRequest,
             Fault::UnknownService(..) => HttpErrorKind::UnknownService,
         }
@@ -102,7 +103,7 @@ impl fmt::Display for HttpError {
             Fault::Body(error) => {
                 write!(f, "the response has broken off: {}", ErrorChain(&**error))
             }
-            Fault::BodyTimedOut(after) => write!(f, "the call has not ended within {after:?}"),
+            Fault::TimedOut(after) => write!(f, "the call has not ended within {after:?}"),
             Fault::InvalidRequest(error) => {
                 write!(f, "the request cannot be sent: {}", ErrorChain(&**error))
             }
@@ -121,7 +122,7 @@ impl StdError for HttpError {
             Fault::Body(error) | Fault::InvalidRequest(error) | Fault::UnknownService(_, error) => {
                 Some(&**error)
             }
-            Fault::BodyTimedOut(_) => None,
+            Fault::TimedOut(_) => None,
         }
     }
 }

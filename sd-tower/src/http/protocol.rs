@@ -69,11 +69,11 @@ impl Protocol for Http {
         (Outcome::Failure, HttpError::body(error))
     }
 
-    fn body_timed_out(after: Duration) -> HttpError {
-        HttpError::body_timed_out(after)
+    fn timed_out(after: Duration) -> HttpError {
+        HttpError::timed_out(after)
     }
 
-    fn call_error(error: RetryError<AttemptError>) -> HttpError {
+    fn call_error(error: RetryError<AttemptError>, _: bool) -> HttpError {
         HttpError::call(error)
     }
 }

@@ -1,25 +1,15 @@
 //! All kinds of calls.
 
-use crate::fleet::{TestServer, instancer};
-use sd_example_proto::{GreetOftenRequest, GreetRequest, greeter_client::GreeterClient};
-use sd_memory::Registry;
+use crate::fleet::{connected, fleet, greeter, named};
+use sd_example_proto::GreetOftenRequest;
 use std::collections::BTreeSet;
 use tokio_stream::StreamExt;
 
-fn named(name: &str) -> GreetRequest {
-    GreetRequest { name: name.into() }
-}
-
 #[tokio::test]
 async fn every_kind_of_call_is_made_and_shared_by_all_instances() {
-    let registry = Registry::new();
-    let servers = [
-        TestServer::start(&registry).await,
-        TestServer::start(&registry).await,
-    ];
-    let channel = sd_tower::channel(instancer(&registry));
-    channel.ready().await.unwrap();
-    let mut greeter = GreeterClient::new(channel);
+    let (registry, servers) = fleet::<2>().await;
+    let channel = connected(&registry, 2, |channel| channel).await;
+    let mut greeter = greeter(&channel);
 
     let mut by = BTreeSet::new();
     for _ in 0..50 {

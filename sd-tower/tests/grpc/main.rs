@@ -1,5 +1,15 @@
 //! Clients that tonic generated, through a channel, to real servers.
 
+mod clients;
+mod deadlines;
+mod endpoints;
 mod fleet;
 mod kinds;
+mod nothing_executed;
+mod observed;
+mod once;
+mod outcomes;
+mod raw_server;
 mod ready;
+mod restarts;
+mod retries;
