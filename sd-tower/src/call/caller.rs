@@ -2,6 +2,7 @@
 
 use super::{
     attempt_error::AttemptError,
+    classifier::Classifier,
     policy::CallPolicy,
     protocol::{Answer, Protocol, Pushback},
     request_body::{RecordedBody, RequestBody},
@@ -12,7 +13,10 @@ use super::{
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body::Body;
-use sd_core::{Attempt, Balancer, BoxError, NoEndpoints, Outcome, Pick, Retry, RetryBudget};
+use sd_core::{
+    Attempt, Balancer, BoxError, NoEndpoints, Outcome, Pick, PickContext, Retry, RetryBudget,
+    RetryError,
+};
 use std::{
     collections::HashMap,
     future::Future,
@@ -22,7 +26,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower::{Service, ServiceExt};
 
 /// Makes calls to targets of type `T`, each through one pick of a balancer and, if it may, through
@@ -34,7 +38,13 @@ pub(crate) struct Caller<T, P: Protocol> {
     default: Route<T, P>,
     /// By what [`Protocol::method`] says, or a beginning of it that ends with a slash.
     routes: HashMap<Box<str>, Route<T, P>>,
+    classifier: Option<Classifier<P::Code>>,
+    /// Until when a call waits for the first answer of the registry.
+    known_by: Instant,
 }
+
+/// How long after its start a client waits for what it does not know yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// A policy, and the retry that keeps it.
 struct Route<T, P: Protocol> {
@@ -64,6 +74,23 @@ impl<T: Send + Sync + 'static, P: Protocol> Route<T, P> {
             retry: retry.build(),
         }
     }
+
+    /// Makes attempts until one succeeds or there must be no further one.
+    async fn call<A, F, Fut>(
+        &self,
+        context: &PickContext<'_>,
+        deadline: Option<Instant>,
+        attempt: F,
+    ) -> Result<A, RetryError<AttemptError>>
+    where
+        F: FnMut(Arc<Pick<T>>) -> Fut,
+        Fut: Future<Output = Result<A, AttemptError>>,
+    {
+        match deadline {
+            Some(deadline) => (self.retry.until(deadline).call_with_pick(context, attempt)).await,
+            None => self.retry.call_with_pick(context, attempt).await,
+        }
+    }
 }
 
 impl<T, P> Caller<T, P>
@@ -76,6 +103,7 @@ where
         balancer: Arc<dyn Balancer<Target = T>>,
         policy: CallPolicy<P::Code>,
         routes: impl IntoIterator<Item = (Box<str>, CallPolicy<P::Code>)>,
+        classifier: Option<Classifier<P::Code>>,
     ) -> Self {
         let budget = Arc::<RetryBudget>::default();
         let route = |policy| Route::new(policy, balancer.clone(), &budget);
@@ -87,6 +115,8 @@ where
                 .collect(),
             balancer,
             budget,
+            classifier,
+            known_by: Instant::now() + FIRST_ANSWER,
         }
     }
 
@@ -116,6 +146,29 @@ where
             if !is_awaited(&none) || versions.changed().await.is_err() {
                 return Err(none);
             }
+        }
+    }
+
+    /// Whether a call failed because it is not known yet whether there are endpoints. Just after the
+    /// start a program does not want to hear of that: waits until it is known.
+    async fn has_to_know(
+        &self,
+        error: &RetryError<AttemptError>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let until = deadline.map_or(self.known_by, |at| at.min(self.known_by));
+        let last = error.attempts().last().map(|last| &last.error);
+        let is_unknown = |none: &NoEndpoints| {
+            matches!(
+                none,
+                NoEndpoints::Unknown | NoEndpoints::FactoryPending { why: None, .. }
+            )
+        };
+        match last {
+            Some(sd_core::AttemptError::NoEndpoints(none)) if is_unknown(none) => {
+                timeout_at(until, self.wait_while(is_unknown)).await.is_ok()
+            }
+            _ => false,
         }
     }
 
@@ -166,6 +219,7 @@ where
         let routing = head.extensions.get::<Routing>().cloned();
         let call = Call {
             protocol: &self.protocol,
+            classifier: self.classifier.as_ref(),
             policy: &route.policy,
             is_idempotent: route.policy.idempotent || P::is_idempotent(&head),
             body: RecordedBody::new(body, route.policy.replay_limit),
@@ -176,18 +230,18 @@ where
         };
         let context = routing.as_ref().map(Routing::context).unwrap_or_default();
         let mut number = 0;
-        let attempt = |pick: Arc<Pick<T>>| {
+        let mut attempt = |pick: Arc<Pick<T>>| {
             number += 1;
             // Boxed, since it is large, and handed on several times before it runs.
             Box::pin(call.attempt(number, pick))
         };
-        let answered = match deadline {
-            Some((at, _)) => {
-                let retry = route.retry.until(at);
-                retry.call_with_pick(&context, attempt).await
-            }
-            None => route.retry.call_with_pick(&context, attempt).await,
-        };
+        let at = deadline.map(|(at, _)| at);
+        let mut answered = route.call(&context, at, &mut attempt).await;
+        if let Err(error) = &answered
+            && Box::pin(self.has_to_know(error, at)).await
+        {
+            answered = route.call(&context, at, &mut attempt).await;
+        }
         answered.or_else(|error| {
             let was_answered = |last: &Attempt<AttemptError>| match &last.error {
                 sd_core::AttemptError::Failed(error) => error.is_answer(),
@@ -205,6 +259,7 @@ where
 /// A call under way.
 struct Call<'a, P: Protocol, R> {
     protocol: &'a P,
+    classifier: Option<&'a Classifier<P::Code>>,
     policy: &'a CallPolicy<P::Code>,
     is_idempotent: bool,
     head: request::Parts,
@@ -262,11 +317,18 @@ where
         P::repair(&mut head.headers, self.is_late());
         let is_complete = body.is_end_stream();
         let upgraded = head.extensions.remove::<UpgradedConnection>();
-        let answer = self.protocol.judge(&self.head, &head, is_complete);
+        let mut answer = self.protocol.judge(&self.head, &head, is_complete);
+        if let (Some(classifier), Some(code)) = (self.classifier, &answer.code) {
+            let outcome = (classifier.of_code)(code);
+            // A body that breaks off is no success, whatever its head says.
+            let is_final = is_complete || outcome != Outcome::Success;
+            answer.outcome = is_final.then_some(outcome);
+        }
         let refusal = self.refusal(&head, &answer);
         let call = OpenCall {
             pick,
             outcome: answer.outcome,
+            of_end: self.classifier.map(|classifier| classifier.of_end.clone()),
             request: sent_request,
         };
         let call = match upgraded {

@@ -1,6 +1,6 @@
 //! What the builders of channels and services have in common.
 
-use super::{caller::Caller, policy::CallPolicy, protocol::Protocol};
+use super::{caller::Caller, classifier::Classifier, policy::CallPolicy, protocol::Protocol};
 use crate::target::{BalancerKind, ResolvedTarget, TargetOptions};
 use sd_core::{
     Balancer, Connectable, Ejection, EndpointSource, Endpointer, EndpointerBuilder, Factory,
@@ -21,6 +21,7 @@ pub(crate) struct CallerBuilder<T, Code> {
     endpointer: Configure<T>,
     pub(crate) policy: CallPolicy<Code>,
     policies: Vec<(Box<str>, CallPolicy<Code>)>,
+    pub(crate) classifier: Option<Classifier<Code>>,
 }
 
 /// A caller, and what it calls.
@@ -46,6 +47,7 @@ where
             endpointer: Box::new(|endpointer| endpointer),
             policy: CallPolicy::default(),
             policies: Vec::new(),
+            classifier: None,
         }
     }
 
@@ -95,7 +97,13 @@ where
                 kind.over(Ejection::new(selected)).into()
             }
         };
-        let caller = Caller::new(protocol, balancer, self.policy, self.policies);
+        let caller = Caller::new(
+            protocol,
+            balancer,
+            self.policy,
+            self.policies,
+            self.classifier,
+        );
         Built {
             caller,
             endpoints,

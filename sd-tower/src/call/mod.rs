@@ -7,6 +7,7 @@
 mod attempt_error;
 mod caller;
 mod caller_builder;
+mod classifier;
 mod nothing_executed;
 mod policy;
 mod protocol;
@@ -23,6 +24,7 @@ pub use routing::Routing;
 
 pub(crate) use caller_builder::{Built, CallerBuilder};
 #[cfg(feature = "tonic")]
+pub(crate) use classifier::Classifier;
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
 pub(crate) use request_body::RequestBodyError;

@@ -92,6 +92,9 @@ impl<Code> CallPolicy<Code> {
     /// How long a call waits while there is no endpoint, within its other limits (gRPC's [wait for
     /// ready]). Default: not at all, it fails at once and says why.
     ///
+    /// In the first two seconds of a client it is not known yet whether there are endpoints. A call
+    /// then waits for that in any case.
+    ///
     /// [wait for ready]: https://grpc.io/docs/guides/wait-for-ready/
     #[must_use]
     pub fn wait_for_endpoints(mut self, longest: Duration) -> Self {

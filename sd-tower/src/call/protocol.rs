@@ -44,6 +44,9 @@ pub(crate) trait Protocol: Send + Sync + Sized + 'static {
     /// What the end of the body says about the endpoint.
     fn judge_end(trailers: Option<&HeaderMap>) -> Outcome;
 
+    /// What the server has answered, as the end of the body says.
+    fn code_of_end(trailers: &HeaderMap) -> Option<Self::Code>;
+
     /// Mends trailers, or a head that may be one: what clients cannot cope with, and what is untrue
     /// since the deadline has passed.
     fn repair(trailers: &mut HeaderMap, is_late: bool);

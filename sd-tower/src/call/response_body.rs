@@ -1,7 +1,8 @@
 //! The body of a response, which ends the call.
 
-use super::{protocol::Protocol, request_body::SentRequest};
+use super::{classifier::OfEnd, protocol::Protocol, request_body::SentRequest};
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sd_core::{BoxError, Outcome, Pick};
@@ -32,11 +33,19 @@ pub(super) struct OpenCall {
     pub(super) pick: Arc<dyn EndedPick>,
     /// What the head of the response says about the endpoint, if the end does not tell that.
     pub(super) outcome: Option<Outcome>,
+    /// What the caller says about the end.
+    pub(super) of_end: Option<OfEnd>,
     /// After the end, nothing more of it is sent.
     pub(super) request: SentRequest,
 }
 
 impl OpenCall {
+    /// What these trailers say about the endpoint.
+    fn judge<P: Protocol>(&self, trailers: &HeaderMap) -> Outcome {
+        let classified = self.of_end.as_ref().and_then(|of_end| of_end(trailers));
+        classified.unwrap_or_else(|| P::judge_end(Some(trailers)))
+    }
+
     /// Ends the call. `outcome`: what its end says, if the head of the response did not tell.
     pub(super) fn end(self, outcome: Outcome) {
         self.pick.report(self.outcome.unwrap_or(outcome));
@@ -157,7 +166,10 @@ where
                 let is_late = (this.deadline.as_ref())
                     .is_some_and(|deadline| is_late(deadline.sleep.deadline()));
                 P::repair(&mut trailers, is_late);
-                end(this.call, P::judge_end(Some(&trailers)));
+                if let Some(call) = this.call.take() {
+                    let outcome = call.judge::<P>(&trailers);
+                    call.end(outcome);
+                }
                 Frame::trailers(trailers)
             }
             // A server that sends faster than the caller reads never lets it wait.

@@ -6,11 +6,11 @@ use super::{
     target::GrpcTarget,
 };
 use crate::{
-    call::{CallPolicy, CallerBuilder},
+    call::{CallPolicy, CallerBuilder, Classifier},
     connection::{ConnectOptions, Http2Options},
 };
 use http::{Request, Response};
-use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, factory_fn};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, Outcome, factory_fn};
 use std::fmt;
 use tonic::{Code, body::Body};
 use tower::Service;
@@ -93,6 +93,32 @@ impl ChannelBuilder {
     /// [`CallPolicy`] in the extensions of its request.
     pub fn policy_of(mut self, method: &str, policy: CallPolicy<Code>) -> Self {
         self.caller.policy_of(method, policy);
+        self
+    }
+
+    /// What the answers of servers say about them, for balancers and adapters that look at failures.
+    /// It does not decide what is tried again; see [`CallPolicy::retry_on`]. Default: `UNAVAILABLE`, `INTERNAL`,
+    /// `UNKNOWN` and `DATA_LOSS` are failures, `RESOURCE_EXHAUSTED` is overload, and
+    /// `DEADLINE_EXCEEDED` is a timeout; so is `UNIMPLEMENTED` a failure if others serve the method.
+    ///
+    /// ```
+    /// # use sd_core::Source;
+    /// # use sd_tower::Channel;
+    /// use sd_core::Outcome;
+    /// use tonic::Code;
+    ///
+    /// # fn greeters(source: impl Source) -> Channel {
+    /// Channel::builder(source)
+    ///     .outcome(|code| match code {
+    ///         Code::Unavailable => Outcome::Failure,
+    ///         Code::ResourceExhausted => Outcome::Overloaded,
+    ///         _ => Outcome::Success,
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn outcome(mut self, classify: impl Fn(&Code) -> Outcome + Send + Sync + 'static) -> Self {
+        self.caller.classifier = Some(Classifier::new::<Grpc>(classify));
         self
     }
 

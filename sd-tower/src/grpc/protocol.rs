@@ -84,6 +84,10 @@ impl Protocol for Grpc {
             .map_or(Outcome::Failure, outcome_of)
     }
 
+    fn code_of_end(trailers: &HeaderMap) -> Option<Code> {
+        code_of(trailers)
+    }
+
     fn repair(trailers: &mut HeaderMap, is_late: bool) {
         // A server that keeps the deadline itself says that the call was cancelled, as tonic's does.
         if is_late && code_of(trailers) == Some(Code::Cancelled) {

@@ -7,13 +7,13 @@ use super::{
     target::HttpTarget,
 };
 use crate::{
-    call::{CallPolicy, CallerBuilder, RequestBody},
+    call::{CallPolicy, CallerBuilder, Classifier, RequestBody},
     connection::ConnectOptions,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, factory_fn};
+use sd_core::{Balancer, BoxError, EndpointerBuilder, Instance, Outcome, factory_fn};
 use std::fmt;
 use tower::Service;
 
@@ -93,6 +93,34 @@ impl HttpServiceBuilder {
     /// [`StatusCode`] in its extensions.
     pub fn policy_of(mut self, path: &str, policy: CallPolicy<StatusCode>) -> Self {
         self.caller.policy_of(path, policy);
+        self
+    }
+
+    /// What the answers of servers say about them, for balancers and adapters that look at failures.
+    /// It does not decide what is tried again; see [`CallPolicy::retry_on`]. Default: 429 is overload, and all from
+    /// 500 on are failures but 501 and 505.
+    ///
+    /// ```
+    /// # use sd_core::Source;
+    /// # use sd_tower::HttpService;
+    /// use http::StatusCode;
+    /// use sd_core::Outcome;
+    ///
+    /// # fn hello(source: impl Source) -> HttpService {
+    /// HttpService::builder(source)
+    ///     .outcome(|status| match *status {
+    ///         StatusCode::NOT_FOUND => Outcome::Failure,
+    ///         status if status.is_server_error() => Outcome::Failure,
+    ///         _ => Outcome::Success,
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn outcome(
+        mut self,
+        classify: impl Fn(&StatusCode) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        self.caller.classifier = Some(Classifier::new::<Http>(classify));
         self
     }
 

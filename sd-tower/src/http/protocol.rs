@@ -63,6 +63,11 @@ impl Protocol for Http {
         Outcome::Success
     }
 
+    /// It is in the head.
+    fn code_of_end(_: &HeaderMap) -> Option<StatusCode> {
+        None
+    }
+
     fn repair(_: &mut HeaderMap, _: bool) {}
 
     fn body_error(error: BoxError) -> (Outcome, HttpError) {

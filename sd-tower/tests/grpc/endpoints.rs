@@ -8,7 +8,8 @@ use sd_core::{
 };
 use sd_memory::Registry;
 use sd_tower::{CallPolicy, Channel, ConnectError, Routing};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 #[tokio::test]
@@ -23,6 +24,30 @@ async fn a_call_to_nobody_fails_at_once_and_says_why() {
         // The second one after the registry has answered.
         let state = instancer(&registry);
         state.ready().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_right_after_the_start_waits_for_the_first_answer() {
+    let (registry, [server]) = fleet().await;
+    for _ in 0..20 {
+        let channel = sd_tower::channel(instancer(&registry));
+        let reply = greeter(&channel).greet(named("Ada")).await.unwrap();
+        assert_eq!(reply.into_inner().from, server.greeter.from);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_does_not_wait_for_long() {
+    let unknown = Arc::new(FixedInstancer::unknown());
+    let channel = sd_tower::channel(unknown.clone());
+    for most in [Duration::from_secs(2), Duration::ZERO] {
+        let begun = Instant::now();
+        let status = greeter(&channel).greet(named("Ada")).await.unwrap_err();
+        assert!(has_source::<NoEndpoints>(&status), "{status:?}");
+        // Paused time moves by milliseconds.
+        let late = begun.elapsed().saturating_sub(most);
+        assert!(late <= Duration::from_millis(1), "{late:?}");
     }
 }
 

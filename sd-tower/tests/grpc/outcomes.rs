@@ -157,7 +157,11 @@ async fn a_request_that_fails_or_panics_says_nothing_about_the_endpoint() {
     let status = limited.greet(named("a name that is too long")).await;
     let status = status.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
-    assert!(status.message().contains("the body of the request has failed"));
+    assert!(
+        status
+            .message()
+            .contains("the body of the request has failed")
+    );
 
     let panics = || {
         let names = tokio_stream::iter(0..2);
@@ -189,4 +193,31 @@ async fn a_request_that_fails_or_panics_says_nothing_about_the_endpoint() {
         server.greeter.under_way() == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_caller_may_judge_the_answers_otherwise() {
+    let (registry, [server]) = fleet().await;
+    let outcomes = Outcomes::default();
+    let channel = connected(&registry, 1, |channel| {
+        outcomes.observe(channel).outcome(|code| match code {
+            Code::NotFound => Failure,
+            _ => Success,
+        })
+    });
+    let channel = channel.await;
+    forget_picks(&channel, &outcomes);
+    for code in [Code::NotFound, Code::Internal] {
+        server
+            .greeter
+            .behave(Behaviour::Fails(Status::new(code, "no")));
+        greeter(&channel).greet(named("Ada")).await.unwrap_err();
+    }
+    assert_eq!(outcomes.so_far(), [Failure, Success]);
+    // Also in trailers.
+    server.greeter.behave(Behaviour::Greets);
+    let replies = greeter(&channel).greet_often(often(2)).await.unwrap();
+    let replies: Vec<_> = replies.into_inner().collect().await;
+    assert_eq!(replies.len(), 2);
+    assert_eq!(outcomes.so_far(), [Failure, Success, Success]);
 }

@@ -2,13 +2,13 @@
 
 use super::{ReqwestEndpoints, ReqwestService, target::ReqwestTarget};
 use crate::{
-    call::{CallPolicy, CallerBuilder},
+    call::{CallPolicy, CallerBuilder, Classifier},
     connection::ConnectOptions,
     http::protocol::Http,
 };
 use http::StatusCode;
 use reqwest::ClientBuilder;
-use sd_core::{Balancer, EndpointerBuilder, factory_fn};
+use sd_core::{Balancer, EndpointerBuilder, Outcome, factory_fn};
 use std::{fmt, sync::Arc};
 
 /// The options of a [`ReqwestService`]: those of
@@ -66,6 +66,15 @@ impl ReqwestServiceBuilder {
     /// See [`HttpServiceBuilder::policy_of`](crate::HttpServiceBuilder::policy_of).
     pub fn policy_of(mut self, path: &str, policy: CallPolicy<StatusCode>) -> Self {
         self.caller.policy_of(path, policy);
+        self
+    }
+
+    /// See [`HttpServiceBuilder::outcome`](crate::HttpServiceBuilder::outcome).
+    pub fn outcome(
+        mut self,
+        classify: impl Fn(&StatusCode) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        self.caller.classifier = Some(Classifier::new::<Http>(classify));
         self
     }
 
