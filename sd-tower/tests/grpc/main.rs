@@ -1,4 +1,5 @@
 //! Clients that tonic generated, through a channel, to real servers.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod clients;
 mod deadlines;

@@ -2,7 +2,7 @@
 
 use crate::{
     fleet::{Behaviour, ENDLESS, TestServer, connected, eventually, fleet, greeter, named},
-    observed::{Outcomes, forget_picks},
+    observed::Outcomes,
 };
 use sd_core::Outcome::{Cancelled, Failure, Overloaded, Success, TimedOut};
 use sd_example_proto::GreetOftenRequest;
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status, service::Routes};
 async fn observed<const N: usize>(registry: &Registry) -> (Channel, Outcomes) {
     let outcomes = Outcomes::default();
     let channel = connected(registry, N, |channel| outcomes.observe(channel)).await;
-    forget_picks(&channel, &outcomes);
+    outcomes.forget();
     (channel, outcomes)
 }
 
@@ -157,7 +157,11 @@ async fn a_request_that_fails_or_panics_says_nothing_about_the_endpoint() {
     let status = limited.greet(named("a name that is too long")).await;
     let status = status.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
-    assert!(status.message().contains("the body of the request has failed"));
+    assert!(
+        status
+            .message()
+            .contains("the body of the request has failed")
+    );
 
     let panics = || {
         let names = tokio_stream::iter(0..2);
