@@ -5,6 +5,7 @@ mod clients;
 mod deadlines;
 mod endpoints;
 mod fleet;
+mod health;
 mod kinds;
 mod nothing_executed;
 mod observed;
