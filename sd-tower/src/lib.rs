@@ -32,6 +32,8 @@ pub use connection::{Connector, HttpVersions};
 #[cfg(all(feature = "tls", any(feature = "hyper", feature = "tonic")))]
 pub use connection::{Tls, TlsBuilder, TlsError};
 pub use discover::DiscoverEndpoints;
+#[cfg(feature = "grpc-health")]
+pub use grpc::GrpcHealth;
 #[cfg(feature = "tonic")]
 pub use grpc::{Channel, ChannelBuilder, GrpcBody, GrpcEndpoints, GrpcTarget, channel};
 #[cfg(feature = "serve")]

@@ -27,6 +27,8 @@ pub(crate) use caller_builder::{Built, CallerBuilder};
 pub(crate) use classifier::Classifier;
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
+#[cfg(feature = "grpc-health")]
+pub(crate) use request_body::RecordedBody;
 pub(crate) use request_body::RequestBodyError;
 pub(crate) use response_body::ResponseBody;
 #[cfg(feature = "hyper")]

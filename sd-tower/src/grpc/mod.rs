@@ -6,6 +6,8 @@
 mod builder;
 mod channel;
 mod classify;
+#[cfg(feature = "grpc-health")]
+mod health;
 mod protocol;
 mod target;
 mod timeout_header;
@@ -13,4 +15,6 @@ mod unimplemented;
 
 pub use builder::ChannelBuilder;
 pub use channel::{Channel, GrpcBody, GrpcEndpoints, channel};
+#[cfg(feature = "grpc-health")]
+pub use health::GrpcHealth;
 pub use target::GrpcTarget;

@@ -1,9 +1,8 @@
-//! A balancer whose calls are observed.
+//! Calls as observers hear of them.
 
-use sd_core::{Balancer, EndedCall, NoEndpoints, Observer, Outcome, Pick, PickContext, RoundRobin};
-use sd_tower::{Channel, ChannelBuilder, GrpcEndpoints, GrpcTarget};
+use sd_core::{EndedCall, Observed, Observer, Outcome, RoundRobin};
+use sd_tower::ChannelBuilder;
 use std::sync::{Arc, Mutex};
-use tokio::sync::watch;
 
 /// The outcomes of calls, each beside the address that was called.
 #[derive(Clone, Default)]
@@ -13,9 +12,13 @@ impl Outcomes {
     /// Observes the calls of a channel that calls its endpoints in turn.
     pub(crate) fn observe(&self, channel: ChannelBuilder) -> ChannelBuilder {
         let outcomes = self.clone();
-        channel.balancer(move |endpoints| Observed {
-            balancer: RoundRobin::new(endpoints),
-            outcomes,
+        channel.balancer(move |endpoints| {
+            RoundRobin::new(Observed::new(endpoints, move |endpoint| {
+                Arc::new(OfOne {
+                    address: endpoint.address().to_owned(),
+                    outcomes: outcomes.clone(),
+                })
+            }))
         })
     }
 
@@ -30,28 +33,10 @@ impl Outcomes {
         let own = outcomes.iter().filter(|(called, _)| called == address);
         own.map(|(_, outcome)| *outcome).collect()
     }
-}
 
-struct Observed {
-    balancer: RoundRobin<GrpcEndpoints>,
-    outcomes: Outcomes,
-}
-
-impl Balancer for Observed {
-    type Target = GrpcTarget;
-
-    fn pick(&self, context: &PickContext<'_>) -> Result<Pick<GrpcTarget>, NoEndpoints> {
-        let pick = self.balancer.pick(context)?;
-        let observer = OfOne {
-            address: pick.address().to_owned(),
-            outcomes: self.outcomes.clone(),
-        };
-        let observed = pick.endpoint().observed_by(Arc::new(observer));
-        Ok(Pick::new(Arc::new(observed)))
-    }
-
-    fn versions(&self) -> watch::Receiver<u64> {
-        self.balancer.versions()
+    /// Forgets the calls so far, such as picks that look whether there is an endpoint.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap().clear();
     }
 }
 
@@ -65,10 +50,4 @@ impl Observer for OfOne {
         let mut outcomes = self.outcomes.0.lock().unwrap();
         outcomes.push((self.address.clone(), call.outcome));
     }
-}
-
-/// Picks once, as an unobserved look at the endpoints would, and forgets it.
-pub(crate) fn forget_picks(channel: &Channel, outcomes: &Outcomes) {
-    let _ = channel.endpoint();
-    outcomes.0.lock().unwrap().clear();
 }

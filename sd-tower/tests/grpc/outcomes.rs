@@ -2,7 +2,7 @@
 
 use crate::{
     fleet::{Behaviour, ENDLESS, TestServer, connected, eventually, fleet, greeter, named},
-    observed::{Outcomes, forget_picks},
+    observed::Outcomes,
 };
 use sd_core::Outcome::{Cancelled, Failure, Overloaded, Success, TimedOut};
 use sd_example_proto::GreetOftenRequest;
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status, service::Routes};
 async fn observed<const N: usize>(registry: &Registry) -> (Channel, Outcomes) {
     let outcomes = Outcomes::default();
     let channel = connected(registry, N, |channel| outcomes.observe(channel)).await;
-    forget_picks(&channel, &outcomes);
+    outcomes.forget();
     (channel, outcomes)
 }
 

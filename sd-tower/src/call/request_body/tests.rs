@@ -38,10 +38,15 @@ impl Body for Steps {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         assert!(!self.has_ended, "polled after its end");
-        let step = self.steps.pop_front();
+        let step = loop {
+            match self.steps.pop_front() {
+                Some(Does(it)) => it(),
+                step => break step,
+            }
+        };
         self.has_ended = matches!(step, None | Some(Fails | Trailers));
         match step {
             None => Poll::Ready(None),
@@ -49,11 +54,7 @@ impl Body for Steps {
             Some(Trailers) => Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new())))),
             Some(Waits) => Poll::Pending,
             Some(Fails) => Poll::Ready(Some(Err("out of ink".into()))),
-            Some(Panics) => panic!("no paper"),
-            Some(Does(it)) => {
-                it();
-                self.poll_frame(cx)
-            }
+            Some(Panics | Does(_)) => panic!("no paper"),
         }
     }
 }
