@@ -14,6 +14,8 @@
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
 //! | [`sd_etcd_rollbacks_total`](ROLLBACKS) | counter | | watches that did not resume because etcd was wiped or rolled back |
+//! | [`sd_etcd_lists_over_limit_total`](LISTS_OVER_LIMIT) | counter | | lists that were given up at the limits of a list |
+//! | [`sd_etcd_watches_over_limit_total`](WATCHES_OVER_LIMIT) | counter | | watches that ended because more had changed at once than is held |
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
 //! | [`sd_etcd_leases_lost_total`](LEASES_LOST) | counter | | leases that etcd reported as gone |
 //! | [`sd_etcd_keepalive_failures_total`](KEEPALIVE_FAILURES) | counter | | keep-alive streams that broke or could not be opened |
@@ -38,4 +40,6 @@ pub use crate::registering::meters::{
     KEEPALIVE_FAILURES, KEEPALIVES_REFUSED, LEASES, LEASES_LOST, ROLLED_BACK_KEYS, STRAY_KEYS,
     VERIFICATIONS_DENIED,
 };
-pub use crate::watching::meters::{ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES};
+pub use crate::watching::meters::{
+    LISTS_OVER_LIMIT, ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES, WATCHES_OVER_LIMIT,
+};

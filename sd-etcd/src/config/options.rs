@@ -37,6 +37,9 @@ pub(crate) struct Options {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) page_size: i64,
+    pub(crate) max_list_entries: usize,
+    pub(crate) max_list_bytes: usize,
+    pub(crate) list_timeout: Duration,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_message_bytes: usize,
     /// Whether connections are encrypted; set by [`check`](Self::check).
@@ -62,6 +65,9 @@ impl Options {
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             page_size: 1000,
+            max_list_entries: 500_000,
+            max_list_bytes: 256 * 1024 * 1024,
+            list_timeout: Duration::from_secs(120),
             max_request_bytes: 3 * 512 * 1024,
             max_message_bytes: 64 * 1024 * 1024,
             is_encrypted: false,
@@ -108,14 +114,20 @@ impl Options {
         if self.page_size < 1 {
             return Err(invalid_config("a page has at least one entry"));
         }
-        if self.max_request_bytes == 0 || self.max_message_bytes == 0 {
-            return Err(invalid_config("a limit of zero bytes lets nothing through"));
+        let bytes = [
+            self.max_request_bytes,
+            self.max_message_bytes,
+            self.max_list_bytes,
+        ];
+        if bytes.contains(&0) || self.max_list_entries == 0 {
+            return Err(invalid_config("a limit of zero lets nothing through"));
         }
         let durations = [
             &mut self.dial_timeout,
             &mut self.authentication_timeout,
             &mut self.request_timeout,
             &mut self.deregister_timeout,
+            &mut self.list_timeout,
             &mut self.probe_interval,
             &mut self.probe_timeout,
             &mut self.ping_interval,

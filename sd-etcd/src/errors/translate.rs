@@ -64,6 +64,20 @@ pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
     }
 }
 
+/// Returns the error for what no etcd sends, such as `what`.
+pub(crate) fn broken(what: &str) -> Error {
+    transient(says_broken(what), None)
+}
+
+/// The same in answer to a request. It is a fault of the member.
+pub(crate) fn broken_answer(what: &str) -> EtcdError {
+    EtcdError::GRpcStatus(tonic::Status::data_loss(says_broken(what)))
+}
+
+fn says_broken(what: &str) -> String {
+    format!("broken: etcd sent {what}")
+}
+
 /// Returns the error for a key that somebody else changes again and again. The registry is not
 /// unavailable, so other users of the client are not affected.
 pub(crate) fn contended(message: &str) -> Error {
