@@ -14,6 +14,20 @@ use std::{fmt, sync::Arc, time::Duration};
 /// The defaults suit a registry in the same data centre: a member that does not answer is given up
 /// after three to five seconds.
 ///
+/// # Limits
+/// Whoever may write below a prefix, and an etcd that lies, cost a client no more than this:
+///
+/// | limit | option | default | past it |
+/// |---|---|---|---|
+/// | one answer | [`max_message_bytes`](Self::max_message_bytes) | 64 MiB; 8 MiB for several entries | smaller pages; an error for one entry |
+/// | one list | [`list_limits`](Self::list_limits) | 500,000 entries, 256 MiB | an error; what is known stays |
+/// | one list, in time | [`list_timeout`](Self::list_timeout) | 2 min | the connection is given up |
+/// | what has changed and is not handed over, of one watch | [`max_message_bytes`](Self::max_message_bytes) | 64 MiB | the watch ends, and resumes or lists again |
+/// | one request | [`max_request_bytes`](Self::max_request_bytes) | 1.5 MiB | refused before it is sent |
+///
+/// So a client holds at most `lists * 256 MiB + watches * 2 * 64 MiB + 64 MiB` of what it has not handed
+/// over, where `lists` is how many run at once.
+///
 /// ```
 /// use sd_etcd::EtcdClient;
 /// use std::time::Duration;
@@ -181,8 +195,8 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Sets how many entries one request lists. Default 1,000. The client halves it by itself where
-    /// the answers are too large.
+    /// Sets how many entries one request lists. Default 1,000. The client asks for fewer by itself
+    /// where the answers are too large.
     pub fn page_size(mut self, entries: u32) -> Self {
         self.options.page_size = i64::from(entries);
         self
@@ -195,9 +209,33 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Sets the size of the largest answer that is read. Default 64 MiB.
+    /// Sets the size of the largest answer that is read, and how much is held of what has changed and
+    /// a watch has not handed over, in bytes. Default 64 MiB.
+    ///
+    /// Of a key that changes again and again only the last values are held. A reader that lets this much
+    /// wait is interrupted. Where more has changed at once than that, the watch ends with
+    /// [`Gap::Overflow`](sd_core::Gap::Overflow), and its instancer lists again.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.options.max_message_bytes = bytes;
+        self
+    }
+
+    /// Sets how large the list of one prefix may become: in entries, and in bytes of keys, values and
+    /// about 100 for each entry. Default 500,000 entries and 256 MiB, which is 20 times what 100,000
+    /// entries of 130 bytes take.
+    ///
+    /// A prefix with more is not listed: the error is transient, an instancer keeps what it knows, and
+    /// the lists that were given up are [counted](crate::telemetry::LISTS_OVER_LIMIT).
+    pub fn list_limits(mut self, entries: usize, bytes: usize) -> Self {
+        self.options.max_list_entries = entries;
+        self.options.max_list_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a list, or the fragments of one change, may take with all their parts. Default 2
+    /// minutes. Each request has its own [timeout](Self::request_timeout) beside it.
+    pub fn list_timeout(mut self, timeout: Duration) -> Self {
+        self.options.list_timeout = timeout;
         self
     }
 
@@ -249,6 +287,9 @@ mod tests {
             builder().follow_members(Duration::ZERO),
             builder().max_request_bytes(0),
             builder().max_message_bytes(0),
+            builder().list_limits(0, 1),
+            builder().list_limits(1, 0),
+            builder().list_timeout(Duration::ZERO),
         ] {
             assert!(matches!(bad.build(), Err(Error::Invalid(_))));
         }

@@ -22,6 +22,8 @@
 //! | [`sd_etcd_keepalives_refused_total`](KEEPALIVES_REFUSED) | counter | | attempts at one that etcd refused: credentials that do not fit any more |
 //! | [`sd_etcd_verifications_denied_total`](VERIFICATIONS_DENIED) | counter | | looks at the keys on a lease that etcd did not allow |
 //! | [`sd_etcd_stray_keys_total`](STRAY_KEYS) | counter | | keys on a lease of ours that nobody held, and that were removed |
+//! | [`sd_etcd_stray_keys_left_total`](STRAY_KEYS_LEFT) | counter | | such keys that came again and again or cannot be removed, and are left |
+//! | [`sd_etcd_lease_keys_too_large_total`](LEASE_KEYS_TOO_LARGE) | counter | | looks at the keys on a lease of ours that were too large to be read; our own keys are looked at one by one |
 //! | [`sd_etcd_rolled_back_keys_total`](ROLLED_BACK_KEYS) | counter | | keys with an older entry than the one that was put: the history of etcd went back |
 //!
 //! Gauges are sums over the clients of the process.
@@ -37,8 +39,8 @@
 
 pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUTHENTICATED};
 pub use crate::registering::meters::{
-    KEEPALIVE_FAILURES, KEEPALIVES_REFUSED, LEASES, LEASES_LOST, ROLLED_BACK_KEYS, STRAY_KEYS,
-    VERIFICATIONS_DENIED,
+    KEEPALIVE_FAILURES, KEEPALIVES_REFUSED, LEASE_KEYS_TOO_LARGE, LEASES, LEASES_LOST,
+    ROLLED_BACK_KEYS, STRAY_KEYS, STRAY_KEYS_LEFT, VERIFICATIONS_DENIED,
 };
 pub use crate::watching::meters::{
     LISTS_OVER_LIMIT, ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES, WATCHES_OVER_LIMIT,

@@ -1,0 +1,324 @@
+//! An etcd that lies: `docs/hostile.md`, row 13.
+
+use etcd_client::proto::{
+    PbEvent, PbKeyValue, PbRangeRequest, PbRangeResponse, PbWatchRequest, PbWatchRequestUnion,
+    PbWatchResponse,
+};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use sd_core::{Client, Error, Gap, Instancer, Prefix, Watch, WatchError};
+use sd_etcd::{EtcdClient, EtcdClientBuilder};
+use sd_tests::{Answers, FakeEtcd, Log, PATIENCE, eventually, header, honest_watch};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::timeout;
+
+fn prefix() -> Prefix {
+    Prefix::new("/svc/").unwrap()
+}
+
+fn builder(etcd: &FakeEtcd) -> EtcdClientBuilder {
+    EtcdClient::builder([etcd.endpoint()])
+}
+
+fn entry(key: impl Into<Vec<u8>>, bytes: usize) -> PbKeyValue {
+    PbKeyValue {
+        key: key.into(),
+        value: vec![b'x'; bytes],
+        create_revision: 1,
+        mod_revision: 1,
+        version: 1,
+        lease: 0,
+    }
+}
+
+fn page(kvs: Vec<PbKeyValue>, more: bool) -> PbRangeResponse {
+    PbRangeResponse {
+        header: Some(header(1)),
+        count: kvs.len() as i64,
+        kvs,
+        more,
+    }
+}
+
+/// Answers each read by a function of it.
+struct Lists<F>(F);
+
+impl<F> Answers for Lists<F>
+where
+    F: Fn(&PbRangeRequest) -> PbRangeResponse + Send + Sync + 'static,
+{
+    fn range(&self, request: &PbRangeRequest) -> PbRangeResponse {
+        (self.0)(request)
+    }
+}
+
+/// Lists from an etcd that answers so. Returns why it failed, and after how many reads.
+async fn list(
+    answer: impl Fn(&PbRangeRequest) -> PbRangeResponse + Send + Sync + 'static,
+) -> (Error, usize) {
+    let etcd = FakeEtcd::start(Lists(answer)).await;
+    let client = builder(&etcd)
+        .list_limits(1000, 4 << 20)
+        .build()
+        .unwrap();
+    let listed = timeout(PATIENCE, client.get_entries(&prefix())).await;
+    let error = listed.expect("an answer").expect_err("a lie");
+    client.close().await;
+    (error, etcd.reads())
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn a_page_that_no_etcd_answers_is_not_believed() {
+    let lies: [fn(&PbRangeRequest) -> PbRangeResponse; 5] = [
+        // The same page again and again.
+        |_| page(vec![entry("/svc/a", 1), entry("/svc/b", 1)], true),
+        |_| page(vec![entry("/svc/b", 1), entry("/svc/a", 1)], false),
+        |_| page(Vec::new(), true),
+        |_| page(vec![entry("/other/a", 1)], false),
+        |asked| {
+            let more_than_asked = 0..=asked.limit;
+            let keys = more_than_asked.map(|n| entry(format!("/svc/{n:06}"), 1));
+            page(keys.collect(), false)
+        },
+    ];
+    for lie in lies {
+        let (error, reads) = list(lie).await;
+        assert!(error.to_string().contains("broken"), "{error}");
+        assert!(error.is_transient() && reads <= 2, "{error}, {reads} reads");
+    }
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn a_list_that_never_ends_is_given_up_at_its_limits() {
+    // Keys that ascend for ever, of which etcd says that there are more.
+    let ascending = |bytes| {
+        let number = AtomicUsize::new(0);
+        move |_: &PbRangeRequest| {
+            let n = number.fetch_add(1, Ordering::Relaxed);
+            page(vec![entry(format!("/svc/{n:06}"), bytes)], true)
+        }
+    };
+    let (error, reads) = list(ascending(1)).await;
+    assert!(error.to_string().contains("limits of a list"), "{error}");
+    assert_eq!(reads, 1001);
+
+    let (error, reads) = list(ascending(1 << 20)).await;
+    assert!(error.to_string().contains("limits of a list"), "{error}");
+    assert!(error.is_transient() && reads == 4, "{reads}");
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn a_list_that_drips_ends_at_its_deadline() {
+    let number = AtomicUsize::new(0);
+    let etcd = FakeEtcd::start(Lists(move |_: &PbRangeRequest| {
+        let n = number.fetch_add(1, Ordering::Relaxed);
+        page(vec![entry(format!("/svc/{n:09}"), 1)], true)
+    }))
+    .await;
+    let client = builder(&etcd)
+        .list_timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let log = Log::capture();
+    let listed = timeout(PATIENCE, client.get_entries(&prefix())).await;
+    let error = listed.expect("an answer").expect_err("it never ends");
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    let lines = log.lines();
+    let is_said = |line: &sd_tests::Line| line.message.contains("given up");
+    assert!(lines.iter().any(is_said), "{lines:?}");
+}
+
+/// Answers each request on a watch stream by a function of the watch that it creates.
+struct Watches<F>(F);
+
+impl<F> Answers for Watches<F>
+where
+    F: Fn(i64) -> BoxStream<'static, PbWatchResponse> + Send + Sync + 'static,
+{
+    fn watch(&self, request: &PbWatchRequest) -> BoxStream<'static, PbWatchResponse> {
+        let honest = stream::iter(honest_watch(request));
+        match &request.request_union {
+            Some(PbWatchRequestUnion::CreateRequest(create)) => {
+                honest.chain((self.0)(create.watch_id)).boxed()
+            }
+            _ => honest.boxed(),
+        }
+    }
+}
+
+fn events(watch_id: i64, entries: Vec<PbKeyValue>, fragment: bool) -> PbWatchResponse {
+    let events = entries.into_iter().map(|kv| PbEvent {
+        r#type: 0,
+        kv: Some(kv),
+        prev_kv: None,
+    });
+    PbWatchResponse {
+        header: Some(header(2)),
+        watch_id,
+        fragment,
+        events: events.collect(),
+        ..PbWatchResponse::default()
+    }
+}
+
+fn changed(key: impl Into<Vec<u8>>, bytes: usize) -> PbKeyValue {
+    PbKeyValue {
+        mod_revision: 2,
+        ..entry(key, bytes)
+    }
+}
+
+async fn watch(client: &EtcdClient) -> Watch {
+    let listed = client.get_entries(&prefix()).await.unwrap();
+    client
+        .watch_prefix(&prefix(), &listed.revision)
+        .await
+        .unwrap()
+}
+
+/// The items of a watch until its end.
+async fn end(mut watch: Watch) -> WatchError {
+    let ends = async {
+        loop {
+            match watch.next().await {
+                Some(Ok(batch)) => assert!(batch.changes.is_empty(), "{batch:?}"),
+                Some(Err(WatchError::Disrupted(_))) => {}
+                Some(Err(error)) => return error,
+                None => panic!("ended without a word"),
+            }
+        }
+    };
+    timeout(PATIENCE, ends).await.expect("the watch ends")
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn fragments_without_end_are_given_up_with_their_connection() {
+    let etcd = FakeEtcd::start(Watches(|id| {
+        let parts = (0_u64..).map(move |n| {
+            let key = format!("/svc/{n}");
+            events(id, vec![changed(key, 100_000)], true)
+        });
+        // The fake's other answers have their turn too.
+        let parts = stream::iter(parts).then(|part| async {
+            tokio::task::yield_now().await;
+            part
+        });
+        parts.boxed()
+    }))
+    .await;
+    let client = builder(&etcd).max_message_bytes(2_000_000).build().unwrap();
+    let log = Log::capture();
+    let error = match client.get_entries(&prefix()).await {
+        Ok(listed) => match client.watch_prefix(&prefix(), &listed.revision).await {
+            Ok(watch) => end(watch).await,
+            Err(error) => error,
+        },
+        Err(error) => panic!("{error}"),
+    };
+    // It may come before the watch is handed over.
+    let is_over = matches!(error, WatchError::Gap(Gap::Overflow) | WatchError::Interrupted(_));
+    assert!(is_over, "{error:?}");
+    let lines = log.lines();
+    let is_said = |line: &sd_tests::Line| line.message.contains("given up");
+    assert!(lines.iter().any(is_said), "{lines:?}");
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn a_key_outside_of_what_is_watched_is_never_shown() {
+    let etcd = FakeEtcd::start(Watches(|id| {
+        let foreign = async move { events(id, vec![changed("/other/a", 1)], false) };
+        stream::once(foreign).boxed()
+    }))
+    .await;
+    let client = builder(&etcd).build().unwrap();
+    let listed = client.get_entries(&prefix()).await.unwrap();
+    let error = match client.watch_prefix(&prefix(), &listed.revision).await {
+        Ok(watch) => end(watch).await,
+        Err(error) => error,
+    };
+    assert!(matches!(error, WatchError::Interrupted(_)), "{error:?}");
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn a_watch_whose_id_is_given_to_another_ends() {
+    struct OneId;
+    impl Answers for OneId {
+        fn watch(&self, request: &PbWatchRequest) -> BoxStream<'static, PbWatchResponse> {
+            let answer = honest_watch(request).map(|answer| PbWatchResponse {
+                watch_id: answer.watch_id.min(1),
+                ..answer
+            });
+            stream::iter(answer).boxed()
+        }
+    }
+    let etcd = FakeEtcd::start(OneId).await;
+    let client = builder(&etcd).build().unwrap();
+    let first = watch(&client).await;
+    let listed = client.get_entries(&prefix()).await.unwrap();
+    let second = client.watch_prefix(&prefix(), &listed.revision).await;
+    assert!(matches!(second, Err(WatchError::Interrupted(_))), "{second:?}");
+    assert!(matches!(end(first).await, WatchError::Interrupted(_)));
+}
+
+/// hostile row 13
+#[tokio::test]
+async fn an_etcd_that_begins_to_lie_empties_nobody_and_is_asked_no_faster() {
+    struct Turncoat(Arc<AtomicBool>);
+    fn honest_entry() -> PbKeyValue {
+        let value = b"10.0.0.1:80".to_vec();
+        PbKeyValue {
+            value,
+            ..entry("/svc/a", 0)
+        }
+    }
+    impl Answers for Turncoat {
+        fn range(&self, asked: &PbRangeRequest) -> PbRangeResponse {
+            match self.0.load(Ordering::Relaxed) && asked.limit > 1 {
+                true => page(vec![entry("/other/a", 1)], true),
+                false => page(vec![honest_entry()], false),
+            }
+        }
+
+        fn watch(&self, request: &PbWatchRequest) -> BoxStream<'static, PbWatchResponse> {
+            let honest = stream::iter(honest_watch(request));
+            match self.0.load(Ordering::Relaxed) {
+                true => {
+                    let lies = |honest: PbWatchResponse| {
+                        let foreign = events(1, vec![changed("/other/a", 1)], false);
+                        [honest, foreign]
+                    };
+                    honest.map(lies).flat_map(stream::iter).boxed()
+                }
+                false => honest.boxed(),
+            }
+        }
+    }
+    let lies = Arc::new(AtomicBool::new(false));
+    let etcd = FakeEtcd::start(Turncoat(lies.clone())).await;
+    let client = builder(&etcd)
+        .liveness(Duration::from_millis(100), Duration::from_secs(3))
+        .build()
+        .unwrap();
+    let instancer = Instancer::new(client, prefix());
+    let log = Log::capture();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    lies.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    eprintln!("{:?} {}", instancer.state(), etcd.reads());
+    for line in log.lines() { eprintln!("{line}"); }
+    panic!();
+}
