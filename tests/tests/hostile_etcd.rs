@@ -276,49 +276,58 @@ async fn a_watch_whose_id_is_given_to_another_ends() {
 
 /// hostile row 13
 #[tokio::test]
-async fn an_etcd_that_begins_to_lie_empties_nobody_and_is_asked_no_faster() {
-    struct Turncoat(Arc<AtomicBool>);
-    fn honest_entry() -> PbKeyValue {
-        let value = b"10.0.0.1:80".to_vec();
-        PbKeyValue {
-            value,
-            ..entry("/svc/a", 0)
+async fn an_etcd_that_begins_to_lie_empties_nobody_and_is_said_to_few_times() {
+    /// Whether it lies, and how often it has.
+    #[derive(Clone, Default)]
+    struct Turncoat(Arc<AtomicBool>, Arc<AtomicUsize>);
+    impl Turncoat {
+        fn lies(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn lied(&self) -> usize {
+            self.1.load(Ordering::Relaxed)
         }
     }
     impl Answers for Turncoat {
         fn range(&self, asked: &PbRangeRequest) -> PbRangeResponse {
-            match self.0.load(Ordering::Relaxed) && asked.limit > 1 {
-                true => page(vec![entry("/other/a", 1)], true),
-                false => page(vec![honest_entry()], false),
+            if self.lies() && asked.limit > 1 {
+                return page(vec![entry("/other/a", 1)], true);
             }
+            let honest = PbKeyValue {
+                value: b"10.0.0.1:80".to_vec(),
+                ..entry("/svc/a", 0)
+            };
+            page(vec![honest], false)
         }
 
         fn watch(&self, request: &PbWatchRequest) -> BoxStream<'static, PbWatchResponse> {
             let honest = stream::iter(honest_watch(request));
-            match self.0.load(Ordering::Relaxed) {
-                true => {
-                    let lies = |honest: PbWatchResponse| {
-                        let foreign = events(1, vec![changed("/other/a", 1)], false);
-                        [honest, foreign]
-                    };
-                    honest.map(lies).flat_map(stream::iter).boxed()
-                }
-                false => honest.boxed(),
+            if !self.lies() {
+                return honest.boxed();
             }
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let foreign = events(1, vec![changed("/other/a", 1)], false);
+            honest.chain(stream::iter([foreign])).boxed()
         }
     }
-    let lies = Arc::new(AtomicBool::new(false));
-    let etcd = FakeEtcd::start(Turncoat(lies.clone())).await;
+    let turncoat = Turncoat::default();
+    let etcd = FakeEtcd::start(turncoat.clone()).await;
     let client = builder(&etcd)
         .liveness(Duration::from_millis(100), Duration::from_secs(3))
         .build()
         .unwrap();
     let instancer = Instancer::new(client, prefix());
+    instancer.ready().await.unwrap();
     let log = Log::capture();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    lies.store(true, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    eprintln!("{:?} {}", instancer.state(), etcd.reads());
-    for line in log.lines() { eprintln!("{line}"); }
-    panic!();
+
+    turncoat.0.store(true, Ordering::Relaxed);
+
+    let lied = async || turncoat.lied();
+    eventually(PATIENCE, "lies", lied, |lied| *lied > 8).await;
+    let shown = instancer.state().expect("it was ready");
+    let shown: Vec<_> = shown.instances().iter().map(|it| it.address().to_owned()).collect();
+    assert_eq!(shown, ["10.0.0.1:80"]);
+    let lines = log.lines();
+    assert!((1..=8).contains(&lines.len()), "{lines:?}");
 }
