@@ -4,7 +4,7 @@
 use crate::config::Tls;
 use crate::{
     client::EtcdClient,
-    config::{Credentials, Namespace, Options, Resolve, User},
+    config::{Credentials, Namespace, Options, Resolve, User, without_credentials},
 };
 use sd_core::Result;
 use std::{fmt, sync::Arc, time::Duration};
@@ -74,7 +74,10 @@ impl EtcdClientBuilder {
     /// Authenticates as this user. Default: no user.
     ///
     /// An etcd without authentication serves every user, which is logged. So authentication can be
-    /// turned on and off while programs run.
+    /// turned on and off while programs run. [`require_auth`](Self::require_auth) refuses such an etcd.
+    ///
+    /// Without TLS the password can be read on the network, which is logged unless etcd is on this
+    /// machine. [`require_tls`](Self::require_tls) refuses that.
     ///
     /// An authentication costs etcd about 90 ms of one of its cores. So a client authenticates once for
     /// both of its connections, and again only when etcd refuses the token.
@@ -89,6 +92,27 @@ impl EtcdClientBuilder {
     /// after a pause of 1 s, and ever more rarely up to 30 s.
     pub fn credentials(mut self, source: impl Credentials) -> Self {
         self.options.credentials = Some(Arc::new(source));
+        self
+    }
+
+    /// Refuses endpoints without TLS, also those of [`set_endpoints`](EtcdClient::set_endpoints) and
+    /// of [`follow_members`](Self::follow_members). Default: both are taken, as long as all are alike.
+    ///
+    /// So no mistake in a configuration sends entries or a password in plain text.
+    pub fn require_tls(mut self) -> Self {
+        self.options.requires_tls = true;
+        self
+    }
+
+    /// Refuses an etcd that says that it has authentication turned off. Default: it is taken, with a
+    /// warning.
+    ///
+    /// Whoever serves in etcd's place cannot make a client go on without its user then: calls return
+    /// [`Error::Unauthenticated`](sd_core::Error::Unauthenticated), and the client asks again after a
+    /// pause of at most 30 s. That is logged and counted like credentials that etcd refuses. Needs a
+    /// [`user`](Self::user).
+    pub fn require_auth(mut self) -> Self {
+        self.options.requires_auth = true;
         self
     }
 
@@ -250,7 +274,7 @@ impl EtcdClientBuilder {
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, an endpoint is not a
-    /// URL, a certificate cannot be read, or the options contradict each other.
+    /// URL or has a password in it, a certificate cannot be read, or the options contradict each other.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -262,8 +286,10 @@ impl EtcdClientBuilder {
 
 impl fmt::Debug for EtcdClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints = self.options.endpoints.iter();
+        let endpoints = endpoints.map(|endpoint| without_credentials(endpoint));
         f.debug_struct("EtcdClientBuilder")
-            .field("endpoints", &self.options.endpoints)
+            .field("endpoints", &endpoints.collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -272,6 +298,17 @@ impl fmt::Debug for EtcdClientBuilder {
 mod tests {
     use super::*;
     use sd_core::Error;
+
+    /// hostile row 11
+    #[test]
+    fn a_builder_shows_no_password_of_an_endpoint() {
+        let builder = EtcdClient::builder(["http://root:secret@10.0.0.1:2379", "10.0.0.2:2379"]);
+        let shown = format!("{builder:?}");
+        assert!(
+            shown.contains("10.0.0.2:2379") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn contradictions_are_refused() {
@@ -290,6 +327,10 @@ mod tests {
             builder().list_limits(0, 1),
             builder().list_limits(1, 0),
             builder().list_timeout(Duration::ZERO),
+            builder().require_auth(),
+            // hostile row 10
+            builder().require_tls(),
+            builder().user("discovery", "secret").require_tls(),
         ] {
             assert!(matches!(bad.build(), Err(Error::Invalid(_))));
         }

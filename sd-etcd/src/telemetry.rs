@@ -8,8 +8,9 @@
 //! | name | kind | labels | what it says |
 //! |---|---|---|---|
 //! | [`sd_etcd_connections_given_up_total`](CONNECTIONS_GIVEN_UP) | counter | `purpose`: `watches`, `leases` | connections that stopped working, or never worked |
-//! | [`sd_etcd_authentications_total`](AUTHENTICATIONS) | counter | `outcome`: `granted`, `refused`, `failed`, `disabled` | authentications by outcome; `failed` if there was no answer |
+//! | [`sd_etcd_authentications_total`](AUTHENTICATIONS) | counter | `outcome`: `granted`, `refused`, `failed`, `disabled` | authentications by outcome; `failed` if there was no answer, `disabled` if etcd has no users |
 //! | [`sd_etcd_unauthenticated`](UNAUTHENTICATED) | gauge | | clients that wait for a token, or whose credentials are refused |
+//! | [`sd_etcd_plain_text_passwords_total`](PLAIN_TEXT_PASSWORDS) | counter | | times that a client began to send a password over the network without TLS |
 //! | [`sd_etcd_silences_total`](SILENCES) | counter | | times that etcd did not answer in time |
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
@@ -37,7 +38,9 @@
 //! assert_eq!(alert, "increase(sd_etcd_leases_lost_total[5m]) > 0");
 //! ```
 
-pub use crate::connection::meters::{AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, UNAUTHENTICATED};
+pub use crate::connection::meters::{
+    AUTHENTICATIONS, CONNECTIONS_GIVEN_UP, PLAIN_TEXT_PASSWORDS, UNAUTHENTICATED,
+};
 pub use crate::registering::meters::{
     KEEPALIVE_FAILURES, KEEPALIVES_REFUSED, LEASE_KEYS_TOO_LARGE, LEASES, LEASES_LOST,
     ROLLED_BACK_KEYS, STRAY_KEYS, STRAY_KEYS_LEFT, VERIFICATIONS_DENIED,

@@ -65,10 +65,7 @@ async fn list(
     answer: impl Fn(&PbRangeRequest) -> PbRangeResponse + Send + Sync + 'static,
 ) -> (Error, usize) {
     let etcd = FakeEtcd::start(Lists(answer)).await;
-    let client = builder(&etcd)
-        .list_limits(1000, 4 << 20)
-        .build()
-        .unwrap();
+    let client = builder(&etcd).list_limits(1000, 4 << 20).build().unwrap();
     let listed = timeout(PATIENCE, client.get_entries(&prefix())).await;
     let error = listed.expect("an answer").expect_err("a lie");
     client.close().await;
@@ -228,7 +225,10 @@ async fn fragments_without_end_are_given_up_with_their_connection() {
         Err(error) => panic!("{error}"),
     };
     // It may come before the watch is handed over.
-    let is_over = matches!(error, WatchError::Gap(Gap::Overflow) | WatchError::Interrupted(_));
+    let is_over = matches!(
+        error,
+        WatchError::Gap(Gap::Overflow) | WatchError::Interrupted(_)
+    );
     assert!(is_over, "{error:?}");
     let lines = log.lines();
     let is_said = |line: &sd_tests::Line| line.message.contains("given up");
@@ -270,7 +270,10 @@ async fn a_watch_whose_id_is_given_to_another_ends() {
     let first = watch(&client).await;
     let listed = client.get_entries(&prefix()).await.unwrap();
     let second = client.watch_prefix(&prefix(), &listed.revision).await;
-    assert!(matches!(second, Err(WatchError::Interrupted(_))), "{second:?}");
+    assert!(
+        matches!(second, Err(WatchError::Interrupted(_))),
+        "{second:?}"
+    );
     assert!(matches!(end(first).await, WatchError::Interrupted(_)));
 }
 
@@ -326,7 +329,11 @@ async fn an_etcd_that_begins_to_lie_empties_nobody_and_is_said_to_few_times() {
     let lied = async || turncoat.lied();
     eventually(PATIENCE, "lies", lied, |lied| *lied > 8).await;
     let shown = instancer.state().expect("it was ready");
-    let shown: Vec<_> = shown.instances().iter().map(|it| it.address().to_owned()).collect();
+    let shown: Vec<_> = shown
+        .instances()
+        .iter()
+        .map(|it| it.address().to_owned())
+        .collect();
     assert_eq!(shown, ["10.0.0.1:80"]);
     let lines = log.lines();
     assert!((1..=8).contains(&lines.len()), "{lines:?}");

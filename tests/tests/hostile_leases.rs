@@ -26,7 +26,9 @@ async fn looks(etcd: &Etcd, looks: u64) {
 
 fn warnings(log: &Log) -> Vec<Line> {
     let lines = log.lines().into_iter();
-    let lines: Vec<_> = lines.filter(|line| line.level <= tracing::Level::WARN).collect();
+    let lines: Vec<_> = lines
+        .filter(|line| line.level <= tracing::Level::WARN)
+        .collect();
     for line in &lines {
         let length = line.to_string().len();
         assert!(length < 1000, "a line of {length} bytes");
@@ -84,6 +86,10 @@ async fn what_others_hang_on_the_lease_is_reported_once_and_not_fought() {
     let sent = etcd.metrics().await.since(&before);
     // At most a comparison of our own keys with each look.
     assert!(sent.calls("LeaseRevoke") == 0, "{sent:?}");
-    assert_eq!(etcd.keys("/other/").await.len(), 2, "they end with the lease");
+    assert_eq!(
+        etcd.keys("/other/").await.len(),
+        2,
+        "they end with the lease"
+    );
     comes_back(&etcd, &provider, lease).await;
 }

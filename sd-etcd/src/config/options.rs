@@ -23,6 +23,10 @@ pub(crate) struct Options {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    /// Endpoints without TLS are refused.
+    pub(crate) requires_tls: bool,
+    /// An etcd without users is refused.
+    pub(crate) requires_auth: bool,
     /// The system's if there is none.
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     /// How often the cluster is asked for its members, if at all.
@@ -53,6 +57,8 @@ impl Options {
             #[cfg(feature = "tls")]
             tls: None,
             credentials: None,
+            requires_tls: false,
+            requires_auth: false,
             resolver: None,
             member_refresh: None,
             namespace: Namespace::default(),
@@ -82,6 +88,16 @@ impl Options {
     pub(crate) fn check(mut self) -> Result<(Self, Vec<Endpoint>)> {
         self.is_encrypted = self.is_encrypted();
         let endpoints = self.members(&self.endpoints)?;
+        if self.requires_tls && !self.is_encrypted {
+            return Err(invalid_config(
+                "TLS is required, and the endpoints are plain text: use https://",
+            ));
+        }
+        if self.requires_auth && self.credentials.is_none() {
+            return Err(invalid_config(
+                "authentication is required, and there is no user: use `EtcdClientBuilder::user`",
+            ));
+        }
         self.check_limits()?;
         #[cfg(feature = "tls")]
         if self.is_encrypted {

@@ -92,7 +92,10 @@ impl Failover {
 
     fn may_warn(&mut self, now: Instant) -> bool {
         let warnings = &mut self.warnings;
-        while warnings.front().is_some_and(|at| now - *at >= WARNING_PERIOD) {
+        while warnings
+            .front()
+            .is_some_and(|at| now - *at >= WARNING_PERIOD)
+        {
             warnings.pop_front();
         }
         let may_warn = warnings.len() < MAX_WARNINGS;

@@ -165,6 +165,19 @@ mod tests {
         );
     }
 
+    /// hostile row 4
+    #[tokio::test]
+    async fn a_key_that_is_overwritten_unread_is_kept_once() {
+        let buffer = WatchBuffer::new(5000);
+        for n in 1..300 {
+            let mut changes = put("k", 1000);
+            changes.append(put("other", 1000));
+            assert!(buffer.push(changes, at(n), 0), "{n}");
+        }
+        let batch = buffer.next().await.unwrap().unwrap();
+        assert_eq!((batch.changes.len(), batch.resume), (2, at(299)));
+    }
+
     #[tokio::test]
     async fn a_disruption_keeps_its_place() {
         let buffer = WatchBuffer::new(1000);
@@ -182,8 +195,14 @@ mod tests {
     #[tokio::test]
     async fn an_unread_feed_is_bounded_and_says_so() {
         let buffer = WatchBuffer::new(1000);
-        assert!(buffer.push(Changes::default(), at(0), 0), "the watch stands");
-        assert!(buffer.push(put("a", 5000), at(1), 0), "one batch always fits");
+        assert!(
+            buffer.push(Changes::default(), at(0), 0),
+            "the watch stands"
+        );
+        assert!(
+            buffer.push(put("a", 5000), at(1), 0),
+            "one batch always fits"
+        );
         assert!(!buffer.push(put("b", 1), at(2), 0));
         assert_eq!(buffer.next().await.unwrap().unwrap().resume, at(1));
         assert!(matches!(
