@@ -252,6 +252,44 @@ async fn a_key_outside_of_what_is_watched_is_never_shown() {
     assert!(matches!(error, WatchError::Interrupted(_)), "{error:?}");
 }
 
+/// hostile row 6
+#[tokio::test]
+async fn a_reason_that_etcd_gives_forges_no_line() {
+    let etcd = FakeEtcd::start(Watches(|watch_id| {
+        let cancelled = PbWatchResponse {
+            header: Some(header(1)),
+            watch_id,
+            canceled: true,
+            cancel_reason: "no\n2026-01-01 ERROR all is lost\u{1b}[2J\u{202e}".repeat(1000),
+            ..PbWatchResponse::default()
+        };
+        stream::iter([cancelled]).boxed()
+    }))
+    .await;
+    let client = builder(&etcd).build().unwrap();
+    let log = Log::capture();
+    let instancer = Instancer::new(client.clone(), prefix());
+    let listed = client.get_entries(&prefix()).await.unwrap();
+    let error = match client.watch_prefix(&prefix(), &listed.revision).await {
+        Ok(watch) => end(watch).await,
+        Err(error) => error,
+    };
+    let WatchError::Interrupted(error) = error else {
+        panic!("{error:?}");
+    };
+    let warned = async || log.lines().len();
+    eventually(PATIENCE, "a line", warned, |lines| *lines > 0).await;
+    drop(instancer);
+
+    let mut texts = vec![error.to_string(), format!("{error:?}")];
+    texts.extend(log.lines().iter().map(ToString::to_string));
+    for text in texts {
+        let is_clean = !text.contains(['\n', '\u{1b}', '\u{202e}']);
+        let length = text.chars().count();
+        assert!(is_clean && length < 1000, "{length}: {}", &text[..200]);
+    }
+}
+
 /// hostile row 13
 #[tokio::test]
 async fn a_watch_whose_id_is_given_to_another_ends() {

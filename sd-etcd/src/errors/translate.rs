@@ -52,7 +52,7 @@ pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: Etcd
 }
 
 pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
-    let message = reason.to_owned();
+    let message = Escaped(reason).to_string();
     let source = None;
     if says_denied(reason) {
         Error::PermissionDenied { message, source }
