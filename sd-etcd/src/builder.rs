@@ -4,7 +4,7 @@
 use crate::config::Tls;
 use crate::{
     client::EtcdClient,
-    config::{Credentials, Namespace, Options, Resolve, User},
+    config::{Credentials, Namespace, Options, Resolve, User, without_credentials},
 };
 use sd_core::Result;
 use std::{fmt, sync::Arc, time::Duration};
@@ -13,6 +13,20 @@ use std::{fmt, sync::Arc, time::Duration};
 ///
 /// The defaults suit a registry in the same data centre: a member that does not answer is given up
 /// after three to five seconds.
+///
+/// # Limits
+/// Whoever may write below a prefix, and an etcd that lies, cost a client no more than this:
+///
+/// | limit | option | default | past it |
+/// |---|---|---|---|
+/// | one answer | [`max_message_bytes`](Self::max_message_bytes) | 64 MiB; 8 MiB for several entries | smaller pages; an error for one entry |
+/// | one list | [`list_limits`](Self::list_limits) | 500,000 entries, 256 MiB | an error; what is known stays |
+/// | one list, in time | [`list_timeout`](Self::list_timeout) | 2 min | the connection is given up |
+/// | what has changed and is not handed over, of one watch | [`max_message_bytes`](Self::max_message_bytes) | 64 MiB | the watch ends, and resumes or lists again |
+/// | one request | [`max_request_bytes`](Self::max_request_bytes) | 1.5 MiB | refused before it is sent |
+///
+/// So a client holds at most `lists * 256 MiB + watches * 2 * 64 MiB + 64 MiB` of what it has not handed
+/// over, where `lists` is how many run at once.
 ///
 /// ```
 /// use sd_etcd::EtcdClient;
@@ -60,7 +74,10 @@ impl EtcdClientBuilder {
     /// Authenticates as this user. Default: no user.
     ///
     /// An etcd without authentication serves every user, which is logged. So authentication can be
-    /// turned on and off while programs run.
+    /// turned on and off while programs run. [`require_auth`](Self::require_auth) refuses such an etcd.
+    ///
+    /// Without TLS the password can be read on the network, which is logged unless etcd is on this
+    /// machine. [`require_tls`](Self::require_tls) refuses that.
     ///
     /// An authentication costs etcd about 90 ms of one of its cores. So a client authenticates once for
     /// both of its connections, and again only when etcd refuses the token.
@@ -75,6 +92,27 @@ impl EtcdClientBuilder {
     /// after a pause of 1 s, and ever more rarely up to 30 s.
     pub fn credentials(mut self, source: impl Credentials) -> Self {
         self.options.credentials = Some(Arc::new(source));
+        self
+    }
+
+    /// Refuses endpoints without TLS, also those of [`set_endpoints`](EtcdClient::set_endpoints) and
+    /// of [`follow_members`](Self::follow_members). Default: both are taken, as long as all are alike.
+    ///
+    /// So no mistake in a configuration sends entries or a password in plain text.
+    pub fn require_tls(mut self) -> Self {
+        self.options.requires_tls = true;
+        self
+    }
+
+    /// Refuses an etcd that says that it has authentication turned off. Default: it is taken, with a
+    /// warning.
+    ///
+    /// Whoever serves in etcd's place cannot make a client go on without its user then: calls return
+    /// [`Error::Unauthenticated`](sd_core::Error::Unauthenticated), and the client asks again after a
+    /// pause of at most 30 s. That is logged and counted like credentials that etcd refuses. Needs a
+    /// [`user`](Self::user).
+    pub fn require_auth(mut self) -> Self {
+        self.options.requires_auth = true;
         self
     }
 
@@ -181,8 +219,8 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Sets how many entries one request lists. Default 1,000. The client halves it by itself where
-    /// the answers are too large.
+    /// Sets how many entries one request lists. Default 1,000. The client asks for fewer by itself
+    /// where the answers are too large.
     pub fn page_size(mut self, entries: u32) -> Self {
         self.options.page_size = i64::from(entries);
         self
@@ -195,9 +233,33 @@ impl EtcdClientBuilder {
         self
     }
 
-    /// Sets the size of the largest answer that is read. Default 64 MiB.
+    /// Sets the size of the largest answer that is read, and how much is held of what has changed and
+    /// a watch has not handed over, in bytes. Default 64 MiB.
+    ///
+    /// Of a key that changes again and again only the last values are held. A reader that lets this much
+    /// wait is interrupted. Where more has changed at once than that, the watch ends with
+    /// [`Gap::Overflow`](sd_core::Gap::Overflow), and its instancer lists again.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.options.max_message_bytes = bytes;
+        self
+    }
+
+    /// Sets how large the list of one prefix may become: in entries, and in bytes of keys, values and
+    /// about 100 for each entry. Default 500,000 entries and 256 MiB, which is 20 times what 100,000
+    /// entries of 130 bytes take.
+    ///
+    /// A prefix with more is not listed: the error is transient, an instancer keeps what it knows, and
+    /// the lists that were given up are [counted](crate::telemetry::LISTS_OVER_LIMIT).
+    pub fn list_limits(mut self, entries: usize, bytes: usize) -> Self {
+        self.options.max_list_entries = entries;
+        self.options.max_list_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a list, or the fragments of one change, may take with all their parts. Default 2
+    /// minutes. Each request has its own [timeout](Self::request_timeout) beside it.
+    pub fn list_timeout(mut self, timeout: Duration) -> Self {
+        self.options.list_timeout = timeout;
         self
     }
 
@@ -212,7 +274,7 @@ impl EtcdClientBuilder {
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config) if there is no endpoint, an endpoint is not a
-    /// URL, a certificate cannot be read, or the options contradict each other.
+    /// URL or has a password in it, a certificate cannot be read, or the options contradict each other.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -224,8 +286,10 @@ impl EtcdClientBuilder {
 
 impl fmt::Debug for EtcdClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints = self.options.endpoints.iter();
+        let endpoints = endpoints.map(|endpoint| without_credentials(endpoint));
         f.debug_struct("EtcdClientBuilder")
-            .field("endpoints", &self.options.endpoints)
+            .field("endpoints", &endpoints.collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -234,6 +298,17 @@ impl fmt::Debug for EtcdClientBuilder {
 mod tests {
     use super::*;
     use sd_core::Error;
+
+    /// hostile row 11
+    #[test]
+    fn a_builder_shows_no_password_of_an_endpoint() {
+        let builder = EtcdClient::builder(["http://root:secret@10.0.0.1:2379", "10.0.0.2:2379"]);
+        let shown = format!("{builder:?}");
+        assert!(
+            shown.contains("10.0.0.2:2379") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn contradictions_are_refused() {
@@ -249,6 +324,13 @@ mod tests {
             builder().follow_members(Duration::ZERO),
             builder().max_request_bytes(0),
             builder().max_message_bytes(0),
+            builder().list_limits(0, 1),
+            builder().list_limits(1, 0),
+            builder().list_timeout(Duration::ZERO),
+            builder().require_auth(),
+            // hostile row 10
+            builder().require_tls(),
+            builder().user("discovery", "secret").require_tls(),
         ] {
             assert!(matches!(bad.build(), Err(Error::Invalid(_))));
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Endpoint, Options},
-    connection::{Authenticator, Connector, Dialer, Members, follow_members},
+    connection::{Authenticator, Connector, Dialer, Members, follow_members, warn_of_plain_text},
     errors,
     registering::{self, Shared, session},
     support,
@@ -80,10 +80,12 @@ impl EtcdClient {
     /// Starts a client with options that were checked.
     pub(crate) fn start(options: Options, endpoints: Vec<Endpoint>) -> Self {
         let options = Arc::new(options);
+        warn_of_plain_text(&options, &endpoints);
         let members = Arc::new(Members::new(endpoints));
         let authenticator = options.credentials.clone().map(|credentials| {
             Arc::new(Authenticator::new(
                 credentials,
+                options.requires_auth,
                 options.authentication_timeout,
                 options.dial_timeout,
             ))
@@ -186,7 +188,9 @@ impl EtcdClient {
     ) -> Result<()> {
         let inner = self.open()?;
         let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
-        inner.members.set(inner.options.members(&endpoints)?);
+        let endpoints = inner.options.members(&endpoints)?;
+        warn_of_plain_text(&inner.options, &endpoints);
+        inner.members.set(endpoints);
         tracing::info!(endpoints = %Escaped(format_args!("{:?}", inner.members.get())), "endpoints replaced");
         inner.reads.members_changed();
         inner.leases.members_changed();

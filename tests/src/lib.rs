@@ -3,7 +3,7 @@
 //! A test of the toolkit should also check what etcd says. [`Etcd`] is an etcd process for one
 //! test; its methods cause every fault, and read what etcd holds and which requests it has counted.
 //! [`Cluster`] is three of them. [`Proxy`] is a network with faults, [`GrpcProxy`] is etcd's own
-//! proxy. [`eventually`] and [`throughout`] wait for a condition, never for a time. A test of a new
+//! proxy, [`FakeEtcd`] an etcd that lies. [`eventually`] and [`throughout`] wait for a condition, never for a time. A test of a new
 //! fault takes about twenty lines:
 //!
 //! ```no_run
@@ -41,7 +41,10 @@ pub mod simulation;
 pub mod soak;
 
 pub use conformance::{EtcdHarness, MemoryHarness, wrong_clients};
-pub use etcd::{Backup, Ca, Certificate, Cluster, Etcd, GrpcProxy, Metrics, Setup};
+pub use etcd::{
+    Answers, Backup, Ca, Certificate, Cluster, Etcd, FakeEtcd, GrpcProxy, Metrics, Setup, header,
+    honest_watch,
+};
 pub use eventually::{PATIENCE, eventually, throughout};
 pub use fleet::{Consumer, Provider, RemoteProvider, View};
 pub use network::{Proxy, Traffic};

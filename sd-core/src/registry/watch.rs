@@ -114,6 +114,10 @@ pub enum Gap {
     #[error("the registry was rebuilt ({})", Message(.0))]
     Rebuilt(String),
 
+    /// More has changed at once than the client holds.
+    #[error("more has changed at once than is held")]
+    Overflow,
+
     /// Another backend made the resume token.
     #[error("the resume token is not of this backend")]
     ForeignToken,

@@ -21,8 +21,13 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Invalid::Config`](sd_core::Invalid::Config) if it is not `host:port`, with or without a
-    /// scheme that fits.
+    /// scheme that fits. An endpoint with a user or a password in it is not repeated.
     pub(crate) fn new(endpoint: &str, encrypted: bool) -> Result<Self> {
+        if holds_credentials(endpoint) {
+            return Err(invalid_config(
+                "an endpoint has a user or a password in it: use `EtcdClientBuilder::user`",
+            ));
+        }
         let (scheme, authority) = match endpoint.split_once("://") {
             Some((scheme, rest)) => (scheme, rest.trim_end_matches('/')),
             None if encrypted => ("https", endpoint),
@@ -85,9 +90,30 @@ impl Endpoint {
         self.0.port
     }
 
+    /// Whether what is sent there does not leave this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.ip() {
+            Some(ip) => ip.is_loopback(),
+            None => self.0.host == "localhost",
+        }
+    }
+
     /// Returns the address, unless the host is a name.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.host.parse().ok()
+    }
+}
+
+/// Whether `endpoint`, as a user writes it, may have a user or a password in it.
+fn holds_credentials(endpoint: &str) -> bool {
+    endpoint.contains('@')
+}
+
+/// An endpoint as a user writes it, for `Debug`: without a password.
+pub(crate) fn without_credentials(endpoint: &str) -> &str {
+    match holds_credentials(endpoint) {
+        true => "(an endpoint with credentials)",
+        false => endpoint,
     }
 }
 
@@ -95,9 +121,9 @@ fn host_and_port(authority: &str) -> Option<(String, u16)> {
     let (host, port) = authority.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     let is_graphic = authority.bytes().all(|byte| byte.is_ascii_graphic());
-    // The authority has to be one for the HTTP client, too: no user, no path, no stray characters.
+    // The authority has to be one for the HTTP client, too: no path, no stray characters.
     let is_uri = format!("http://{authority}").parse::<http::Uri>().is_ok();
-    if host.is_empty() || !is_graphic || !is_uri || authority.contains(['/', '@', '?', '#']) {
+    if host.is_empty() || !is_graphic || !is_uri || authority.contains(['/', '?', '#']) {
         return None;
     }
     let host = host.strip_prefix('[').unwrap_or(host);
@@ -142,6 +168,42 @@ mod tests {
             let endpoint = Endpoint::new(given, false).ok();
             assert_eq!(endpoint.as_ref().map(Endpoint::url), expected, "{given:?}");
         }
+    }
+
+    /// hostile row 11
+    #[test]
+    fn an_endpoint_with_a_password_is_refused_and_not_repeated() {
+        for given in [
+            "http://root:secret@etcd.local:2379",
+            "https://root:secret@etcd.local:2379",
+            "root:secret@etcd.local:2379",
+            "http://secret@etcd.local:2379",
+            "ftp://root:secret@etcd.local",
+            "http://etcd.local:2379/?password=secret@",
+        ] {
+            for encrypted in [false, true] {
+                let error = Endpoint::new(given, encrypted).unwrap_err();
+                let texts = [error.to_string(), format!("{error:?}")];
+                assert!(texts.iter().all(|text| !text.contains("secret")), "{error}");
+                assert!(texts[0].contains("EtcdClientBuilder::user"), "{error}");
+            }
+            assert!(!without_credentials(given).contains("secret"));
+        }
+    }
+
+    #[test]
+    fn what_stays_on_this_machine_is_known() {
+        let is_loopback = |endpoint| Endpoint::new(endpoint, false).unwrap().is_loopback();
+        assert!(
+            ["127.0.0.2:1", "[::1]:1", "localhost:1"]
+                .into_iter()
+                .all(is_loopback)
+        );
+        assert!(
+            !["10.0.0.1:1", "[fe80::1]:1", "etcd.local:1"]
+                .into_iter()
+                .any(is_loopback)
+        );
     }
 
     #[test]

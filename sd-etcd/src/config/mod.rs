@@ -15,7 +15,7 @@ mod resolve;
 mod tls;
 
 pub use credentials::{Credentials, User};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, without_credentials};
 pub(crate) use namespace::Namespace;
 pub(crate) use options::Options;
 pub use resolve::Resolve;

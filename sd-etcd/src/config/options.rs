@@ -23,6 +23,10 @@ pub(crate) struct Options {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
     pub(crate) credentials: Option<Arc<dyn Credentials>>,
+    /// Endpoints without TLS are refused.
+    pub(crate) requires_tls: bool,
+    /// An etcd without users is refused.
+    pub(crate) requires_auth: bool,
     /// The system's if there is none.
     pub(crate) resolver: Option<Arc<dyn Resolve>>,
     /// How often the cluster is asked for its members, if at all.
@@ -37,6 +41,9 @@ pub(crate) struct Options {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) page_size: i64,
+    pub(crate) max_list_entries: usize,
+    pub(crate) max_list_bytes: usize,
+    pub(crate) list_timeout: Duration,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_message_bytes: usize,
     /// Whether connections are encrypted; set by [`check`](Self::check).
@@ -50,6 +57,8 @@ impl Options {
             #[cfg(feature = "tls")]
             tls: None,
             credentials: None,
+            requires_tls: false,
+            requires_auth: false,
             resolver: None,
             member_refresh: None,
             namespace: Namespace::default(),
@@ -62,6 +71,9 @@ impl Options {
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             page_size: 1000,
+            max_list_entries: 500_000,
+            max_list_bytes: 256 * 1024 * 1024,
+            list_timeout: Duration::from_secs(120),
             max_request_bytes: 3 * 512 * 1024,
             max_message_bytes: 64 * 1024 * 1024,
             is_encrypted: false,
@@ -76,6 +88,16 @@ impl Options {
     pub(crate) fn check(mut self) -> Result<(Self, Vec<Endpoint>)> {
         self.is_encrypted = self.is_encrypted();
         let endpoints = self.members(&self.endpoints)?;
+        if self.requires_tls && !self.is_encrypted {
+            return Err(invalid_config(
+                "TLS is required, and the endpoints are plain text: use https://",
+            ));
+        }
+        if self.requires_auth && self.credentials.is_none() {
+            return Err(invalid_config(
+                "authentication is required, and there is no user: use `EtcdClientBuilder::user`",
+            ));
+        }
         self.check_limits()?;
         #[cfg(feature = "tls")]
         if self.is_encrypted {
@@ -108,14 +130,20 @@ impl Options {
         if self.page_size < 1 {
             return Err(invalid_config("a page has at least one entry"));
         }
-        if self.max_request_bytes == 0 || self.max_message_bytes == 0 {
-            return Err(invalid_config("a limit of zero bytes lets nothing through"));
+        let bytes = [
+            self.max_request_bytes,
+            self.max_message_bytes,
+            self.max_list_bytes,
+        ];
+        if bytes.contains(&0) || self.max_list_entries == 0 {
+            return Err(invalid_config("a limit of zero lets nothing through"));
         }
         let durations = [
             &mut self.dial_timeout,
             &mut self.authentication_timeout,
             &mut self.request_timeout,
             &mut self.deregister_timeout,
+            &mut self.list_timeout,
             &mut self.probe_interval,
             &mut self.probe_timeout,
             &mut self.ping_interval,

@@ -89,6 +89,8 @@ enum Next {
 /// Authenticates a client.
 pub(crate) struct Authenticator {
     credentials: Arc<dyn Credentials>,
+    /// An etcd without users is refused.
+    is_required: bool,
     dial_timeout: Duration,
     token: Arc<Token>,
     state: Mutex<Inner>,
@@ -103,11 +105,13 @@ struct Inner {
 impl Authenticator {
     pub(crate) fn new(
         credentials: Arc<dyn Credentials>,
+        is_required: bool,
         timeout: Duration,
         dial_timeout: Duration,
     ) -> Self {
         Self {
             credentials,
+            is_required,
             dial_timeout,
             token: Arc::default(),
             state: Mutex::new(Inner {
@@ -212,6 +216,7 @@ impl Authenticator {
             self.credentials.clone(),
             member.client.clone(),
             member.endpoint.to_owned(),
+            self.is_required,
             probe,
             within,
         );
@@ -245,6 +250,7 @@ async fn authenticate(
     credentials: Arc<dyn Credentials>,
     client: Client,
     endpoint: String,
+    is_required: bool,
     probe: Option<Duration>,
     within: Duration,
 ) -> Outcome {
@@ -287,6 +293,12 @@ async fn authenticate(
                 was_asked: true,
             },
         },
+        Ok(Err(error)) if errors::is_auth_disabled(&error) && is_required => {
+            let message =
+                format!("{endpoint}: etcd says that it has no users, and one is required");
+            let source = None;
+            Outcome::Refused(user, Error::Unauthenticated { message, source })
+        }
         Ok(Err(error)) if errors::is_auth_disabled(&error) => {
             tracing::warn!(
                 member = %Escaped(&endpoint),

@@ -1,6 +1,6 @@
 //! Members that are learnt from the cluster.
 
-use super::{Connector, Members};
+use super::{Connector, Members, plain_text::warn_of_plain_text};
 use crate::config::{Endpoint, Options};
 use sd_core::{Error, ErrorChain, Escaped, Result};
 use std::{sync::Arc, time::Duration};
@@ -29,6 +29,7 @@ pub(crate) async fn follow_members(
                 has_failed = false;
                 if members.learn(learnt) {
                     tracing::info!(members = %Escaped(format_args!("{:?}", members.get())), "members of the cluster changed");
+                    warn_of_plain_text(&options, &members.get());
                     for connector in &connectors {
                         connector.members_changed();
                     }

@@ -7,11 +7,15 @@
 
 use crate::config::Endpoint;
 use sd_core::Backoff;
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 /// The longest pause between two rounds of all members.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// How many warnings there are within a minute. An etcd that answers a little and then fails again has
+/// more to be warned of.
+const MAX_WARNINGS: usize = 3;
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
 pub(super) struct Failover {
     pub(super) member: Endpoint,
@@ -26,13 +30,15 @@ pub(super) struct Failover {
     backoff: Backoff,
     /// When the warning was logged that no connection works. An answer resets it.
     warned_at: Option<Instant>,
+    /// The last warnings, oldest first.
+    warnings: VecDeque<Instant>,
 }
 
 /// A connection that was given up.
 pub(super) struct GivenUp {
     pub(super) member: Endpoint,
     pub(super) next: Endpoint,
-    /// It is the first since the last answer, and worth a warning.
+    /// It is the first since the last answer, and worth a warning: there were few in the last minute.
     pub(super) is_first: bool,
 }
 
@@ -47,6 +53,7 @@ impl Failover {
             failures: 0,
             backoff: Backoff::new(Duration::from_millis(20), MAX_PAUSE),
             warned_at: None,
+            warnings: VecDeque::new(),
         }
     }
 
@@ -72,13 +79,30 @@ impl Failover {
             self.failures += 1;
             self.move_on(members);
         }
-        let is_first = self.warned_at.is_none();
-        self.warned_at.get_or_insert(now);
+        let is_first = self.warned_at.is_none() && self.may_warn(now);
+        if is_first {
+            self.warned_at = Some(now);
+        }
         Some(GivenUp {
             member,
             next: self.member.clone(),
             is_first,
         })
+    }
+
+    fn may_warn(&mut self, now: Instant) -> bool {
+        let warnings = &mut self.warnings;
+        while warnings
+            .front()
+            .is_some_and(|at| now - *at >= WARNING_PERIOD)
+        {
+            warnings.pop_front();
+        }
+        let may_warn = warnings.len() < MAX_WARNINGS;
+        if may_warn {
+            warnings.push_back(now);
+        }
+        may_warn
     }
 
     /// Moves on to the member behind the current one; to any, if that is none of them any more.
@@ -134,6 +158,22 @@ mod tests {
         failover
             .give_up(epoch, rest.to_vec(), members, now)
             .unwrap()
+    }
+
+    /// hostile row 13
+    #[test]
+    fn an_etcd_that_answers_and_fails_again_and_again_is_warned_of_few_times_a_minute() {
+        let members = members(&["a"]);
+        let mut failover = Failover::new(&members);
+        let now = Instant::now();
+        let mut fail = |at| {
+            let given_up = failover.give_up(failover.epoch, Vec::new(), &members, at);
+            failover.answered(failover.epoch);
+            given_up.unwrap().is_first
+        };
+        let warned = (0..100).filter(|_| fail(now)).count();
+        assert_eq!(warned, MAX_WARNINGS);
+        assert!(fail(now + WARNING_PERIOD));
     }
 
     #[test]

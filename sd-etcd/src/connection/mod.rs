@@ -30,6 +30,7 @@ mod latency;
 mod limit;
 mod members;
 pub(crate) mod meters;
+mod plain_text;
 mod resolver;
 
 pub(crate) use authenticator::Authenticator;
@@ -38,3 +39,4 @@ pub(crate) use dialer::Dialer;
 pub(crate) use discovery::follow_members;
 pub(crate) use limit::Limit;
 pub(crate) use members::Members;
+pub(crate) use plain_text::warn_of_plain_text;

@@ -25,5 +25,6 @@ pub(crate) use classify::{
 #[cfg(feature = "tls")]
 pub(crate) use translate::with_all_causes;
 pub(crate) use translate::{
-    contended, invalid_config, translate, translate_at, translate_cancel_reason, translate_refused,
+    broken, broken_answer, contended, invalid_config, translate, translate_at,
+    translate_cancel_reason, translate_refused,
 };

@@ -52,7 +52,7 @@ pub(crate) fn translate_refused(user: Option<&str>, operation: &str, error: Etcd
 }
 
 pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
-    let message = reason.to_owned();
+    let message = Escaped(reason).to_string();
     let source = None;
     if says_denied(reason) {
         Error::PermissionDenied { message, source }
@@ -62,6 +62,20 @@ pub(crate) fn translate_cancel_reason(reason: &str) -> Error {
         // The connection works, and the other watches may too.
         transient(message, source)
     }
+}
+
+/// Returns the error for what no etcd sends, such as `what`.
+pub(crate) fn broken(what: &str) -> Error {
+    transient(says_broken(what), None)
+}
+
+/// The same in answer to a request. It is a fault of the member.
+pub(crate) fn broken_answer(what: &str) -> EtcdError {
+    EtcdError::GRpcStatus(tonic::Status::data_loss(says_broken(what)))
+}
+
+fn says_broken(what: &str) -> String {
+    format!("broken: etcd sent {what}")
 }
 
 /// Returns the error for a key that somebody else changes again and again. The registry is not

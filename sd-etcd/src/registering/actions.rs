@@ -11,7 +11,7 @@ use crate::{
     connection::{CallError, Connector, Limit},
     errors,
 };
-use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions};
+use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions, LeaseTimeToLiveResponse};
 use sd_core::{Error, ErrorChain, Ttl};
 use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
@@ -54,8 +54,16 @@ pub(super) enum Listing {
 pub(super) struct LeaseState {
     /// The revision of the registry.
     pub(super) revision: i64,
-    /// All keys on the lease, if they were asked for.
-    pub(super) keys: Option<HashSet<Vec<u8>>>,
+    pub(super) keys: LeaseKeys,
+}
+
+/// The keys on a lease.
+#[derive(Debug)]
+pub(super) enum LeaseKeys {
+    All(HashSet<Vec<u8>>),
+    NotAsked,
+    /// They were asked for, and are more than this client reads.
+    TooLarge,
 }
 
 /// What is written in one transaction. Keys include the namespace.
@@ -210,29 +218,48 @@ pub(super) async fn revoke(
     revoked.map(drop).map_err(LeaseError::from)
 }
 
+/// Asks for the lease, and for it alone if the keys on it are too large an answer: others may hang what
+/// they like on it.
 async fn verify(
     connector: &Connector,
     lease: i64,
     listing: Listing,
 ) -> Result<Option<LeaseState>, LeaseError> {
-    let answer = connector
+    let mut answer = ask_for_lease(connector, lease, listing).await;
+    let is_too_large =
+        matches!(&answer, Err(CallError::Etcd(error)) if errors::is_too_large(error));
+    if is_too_large {
+        answer = ask_for_lease(connector, lease, Listing::Nothing).await;
+    }
+    match answer.map_err(LeaseError::from) {
+        // A lease that is gone has a TTL of -1.
+        Ok(answer) if answer.ttl() < 0 => Ok(None),
+        Ok(answer) => Ok(Some(LeaseState {
+            revision: answer.header().map_or(0, |header| header.revision()),
+            keys: match listing {
+                _ if is_too_large => LeaseKeys::TooLarge,
+                Listing::Keys => LeaseKeys::All(answer.0.keys.into_iter().collect()),
+                Listing::Nothing => LeaseKeys::NotAsked,
+            },
+        })),
+        Err(LeaseError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask_for_lease(
+    connector: &Connector,
+    lease: i64,
+    listing: Listing,
+) -> Result<LeaseTimeToLiveResponse, CallError> {
+    connector
         .call("lease time to live", |connection| async move {
             let keys = LeaseTimeToLiveOptions::new().with_keys();
             let mut leases = connection.client.lease_client();
             let options = (listing == Listing::Keys).then_some(keys);
             leases.time_to_live(lease, options).await
         })
-        .await;
-    match answer.map_err(LeaseError::from) {
-        // A lease that is gone has a TTL of -1.
-        Ok(answer) if answer.ttl() < 0 => Ok(None),
-        Ok(answer) => Ok(Some(LeaseState {
-            revision: answer.header().map_or(0, |header| header.revision()),
-            keys: (listing == Listing::Keys).then(|| answer.0.keys.into_iter().collect()),
-        })),
-        Err(LeaseError::NotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
+        .await
 }
 
 /// Returns which of `keys` have another modification than ours, or none. Reads no values.

@@ -8,6 +8,7 @@
 //! - The session's task performs one `Action` at a time and hands its `Completion` back. Meanwhile it
 //!   renews the lease through `KeepAlive`.
 //! - Every write is guarded by what is believed to stand under its key.
+//! - `Strays` decides about keys on the lease that nobody holds.
 //! - Through `Contenders`, sessions know of each other's registrations of one service.
 //!
 //! This room imports `connection`, `config`, `errors` and `support`, and nothing of `watching`.
@@ -22,6 +23,7 @@ mod requests;
 pub(crate) mod session;
 mod shared;
 mod state;
+mod strays;
 mod transaction;
 mod write;
 

@@ -35,6 +35,7 @@ use super::{
     removals::PendingRemovals,
     requests::{RemovalReply, Request, Requests},
     shared::Shared,
+    strays::Strays,
 };
 use crate::{config::Options, support::retry_backoff};
 use sd_core::{Backoff, Deregistered, Error, LeaseId, Lost, LostLeases, ServiceKey, Ttl};
@@ -67,6 +68,7 @@ pub(super) struct SessionState {
     uncompared: Vec<HeldKey>,
     /// What was not as we wrote it, and is to be read.
     changed: Vec<HeldKey>,
+    strays: Strays,
     /// When a log line last said that the registry's history went back.
     rollback_logged_at: Option<Instant>,
     in_flight: InFlight,
@@ -113,6 +115,7 @@ impl SessionState {
             revocations: VecDeque::new(),
             uncompared: Vec::new(),
             changed: Vec::new(),
+            strays: Strays::default(),
             rollback_logged_at: None,
             in_flight: InFlight::Nothing,
             started_at: now,

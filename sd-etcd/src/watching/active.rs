@@ -3,11 +3,12 @@
 #[cfg(test)]
 mod history;
 
-use super::{buffer::WatchBuffer, entry, meters, token::ResumeToken};
+use super::{buffer::WatchBuffer, changes::Changes, entry, meters, token::ResumeToken};
 use crate::{config::Options, support::GaugeGuard};
 use etcd_client::{KeyValue, proto::PbEvent};
 use sd_core::{Change, Error, WatchError};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(super) struct ActiveWatch {
     /// Identifies it among the watches of this client.
@@ -16,9 +17,27 @@ pub(super) struct ActiveWatch {
     /// The revision that it was started from. Events up to it are known already.
     started_from: i64,
     token: ResumeToken,
-    /// Events of a response of which more is to come.
-    fragments: Vec<PbEvent>,
+    /// What was collected of a response, and is not applied yet.
+    collected: Option<Collected>,
     _gauge: GaugeGuard,
+}
+
+/// The events of one response, which may come in fragments.
+struct Collected {
+    since: Instant,
+    changes: Changes,
+    skipped: u64,
+    /// Where they lead to.
+    token: ResumeToken,
+}
+
+/// What is wrong with events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// No etcd sends them.
+    Broken(&'static str),
+    /// They are more than is held at once.
+    TooLarge,
 }
 
 impl ActiveWatch {
@@ -29,7 +48,7 @@ impl ActiveWatch {
             buffer,
             started_from: token.revision,
             token,
-            fragments: Vec::new(),
+            collected: None,
             _gauge: GaugeGuard::new(meters::WATCHES),
         }
     }
@@ -41,7 +60,7 @@ impl ActiveWatch {
     /// Tells the reader that the watch is healthy, without changes.
     pub(super) fn progress(&self) {
         let resume = self.token.clone().into_revision();
-        self.buffer.push(Vec::new(), resume, 0);
+        self.buffer.push(Changes::default(), resume, 0);
     }
 
     pub(super) fn disrupt(&self, error: Error) {
@@ -52,18 +71,9 @@ impl ActiveWatch {
         self.buffer.end(error);
     }
 
-    /// Takes events of a response of which more may come.
-    pub(super) fn collect(&mut self, events: Vec<PbEvent>) {
-        if self.fragments.is_empty() {
-            self.fragments = events;
-        } else {
-            self.fragments.extend(events);
-        }
-    }
-
     /// Whether events were collected and not applied yet.
     pub(super) fn has_fragments(&self) -> bool {
-        !self.fragments.is_empty()
+        self.collected.is_some()
     }
 
     /// Handles etcd's own notice that there is nothing up to `revision`.
@@ -74,53 +84,84 @@ impl ActiveWatch {
         }
     }
 
-    /// Applies the collected events. Returns `false` if that ended the buffer.
-    pub(super) fn apply(&mut self, options: &Options) -> bool {
-        let mut skipped = 0;
-        let token = &mut self.token;
-        let events = std::mem::take(&mut self.fragments);
-        let mut changes = Vec::with_capacity(events.len());
+    /// Takes events of a response of which more may come.
+    pub(super) fn collect(
+        &mut self,
+        options: &Options,
+        events: Vec<PbEvent>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let token = &self.token;
+        let collected = self.collected.get_or_insert_with(|| Collected {
+            since: now,
+            changes: Changes::default(),
+            skipped: 0,
+            token: token.clone(),
+        });
         for event in events {
-            let Some(entry) = event.kv.map(KeyValue) else {
-                return self.reject("an event without a key");
-            };
-            let modified = entry.mod_revision();
-            if modified <= self.started_from {
-                continue;
-            }
-            if modified < token.revision {
-                return self.reject("an event of the past");
-            }
-            let change = match event.r#type {
-                0 => {
-                    token.witness.put(&entry);
-                    entry::entry(options, entry).map(Change::Put)
-                }
-                1 => {
-                    token.witness.deleted(entry.key(), modified);
-                    entry::key(options, entry.key()).map(Change::Delete)
-                }
-                _ => return self.reject("an event of an unknown kind"),
-            };
-            token.revision = modified;
-            match change {
-                Some(change) => changes.push(change),
-                None => skipped += 1,
+            collected.take(options, event, self.started_from)?;
+            if collected.changes.bytes() > options.max_message_bytes {
+                return Err(Refused::TooLarge);
             }
         }
-        if changes.is_empty() && skipped == 0 {
+        match now - collected.since > options.list_timeout {
+            true => Err(Refused::Broken("fragments of one response for too long")),
+            false => Ok(()),
+        }
+    }
+
+    /// Applies the collected events. Returns `false` if that ended the buffer.
+    pub(super) fn apply(&mut self) -> bool {
+        let Some(collected) = self.collected.take() else {
+            return true;
+        };
+        self.token = collected.token;
+        if collected.changes.is_empty() && collected.skipped == 0 {
             return true;
         }
         let resume = self.token.clone().into_revision();
-        self.buffer.push(changes, resume, skipped)
+        self.buffer
+            .push(collected.changes, resume, collected.skipped)
     }
+}
 
-    fn reject(&self, what: &str) -> bool {
-        self.end(WatchError::Interrupted(Error::Backend {
-            message: format!("etcd sent {what}"),
-            transient: true,
-            source: None,
-        }));
-        false
+impl Collected {
+    fn take(
+        &mut self,
+        options: &Options,
+        event: PbEvent,
+        started_from: i64,
+    ) -> Result<(), Refused> {
+        let Some(entry) = event.kv.map(KeyValue) else {
+            return Err(Refused::Broken("an event without a key"));
+        };
+        let token = &mut self.token;
+        if !entry.key().starts_with(&token.prefix) {
+            return Err(Refused::Broken("an event of a key that is not watched"));
+        }
+        let modified = entry.mod_revision();
+        if modified <= started_from {
+            return Ok(());
+        }
+        if modified < token.revision {
+            return Err(Refused::Broken("an event of the past"));
+        }
+        let change = match event.r#type {
+            0 => {
+                token.witness.put(&entry);
+                entry::entry(options, entry).map(Change::Put)
+            }
+            1 => {
+                token.witness.deleted(entry.key(), modified);
+                entry::key(options, entry.key()).map(Change::Delete)
+            }
+            _ => return Err(Refused::Broken("an event of an unknown kind")),
+        };
+        token.revision = modified;
+        match change {
+            Some(change) => self.changes.push(change),
+            None => self.skipped += 1,
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,8 @@
 //! each, hang every call on their connection. So unread changes are kept here, coalesced and bounded.
 //! A reader that lets its buffer overflow is interrupted, and resumes from where it was.
 
-use sd_core::{Batch, Change, Error, Revision, WatchError};
+use super::changes::Changes;
+use sd_core::{Batch, Error, Revision, WatchError};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,8 +14,6 @@ use tokio::sync::Notify;
 
 /// More items than this, which are alternating disruptions and batches, count as an overflow.
 const MAX_ITEMS: usize = 16;
-/// The size of a change without its key and value, in bytes.
-const CHANGE_BYTES: usize = size_of::<Change>();
 
 pub(super) struct WatchBuffer {
     unread: Mutex<Unread>,
@@ -24,10 +23,16 @@ pub(super) struct WatchBuffer {
 
 #[derive(Default)]
 struct Unread {
-    /// The items, with their size in bytes.
-    items: VecDeque<(Result<Batch, WatchError>, usize)>,
+    items: VecDeque<Result<UnreadBatch, WatchError>>,
+    /// Of all batches.
     bytes: usize,
     has_ended: bool,
+}
+
+struct UnreadBatch {
+    changes: Changes,
+    resume: Revision,
+    skipped: u64,
 }
 
 impl WatchBuffer {
@@ -45,23 +50,16 @@ impl WatchBuffer {
     }
 
     /// Adds a batch. Returns `false` if it does not fit, which ends the buffer.
-    pub(super) fn push(&self, changes: Vec<Change>, resume: Revision, skipped: u64) -> bool {
-        let bytes: usize = changes.iter().map(size).sum();
+    pub(super) fn push(&self, changes: Changes, resume: Revision, skipped: u64) -> bool {
         let fits = {
             let mut unread = self.unread();
-            let fits = unread.bytes == 0 || unread.bytes + bytes <= self.max_bytes;
+            let fits = unread.bytes == 0 || unread.bytes + changes.bytes() <= self.max_bytes;
             if fits && !unread.has_ended {
-                unread.bytes += bytes;
-                if let Some((Ok(last), last_bytes)) = unread.items.back_mut() {
-                    last.changes.extend(changes);
-                    last.resume = resume;
-                    last.skipped += skipped;
-                    *last_bytes += bytes;
-                } else {
-                    let mut batch = Batch::new(changes, resume);
-                    batch.skipped = skipped;
-                    unread.items.push_back((Ok(batch), bytes));
-                }
+                unread.push(UnreadBatch {
+                    changes,
+                    resume,
+                    skipped,
+                });
             }
             fits && unread.items.len() <= MAX_ITEMS
         };
@@ -91,7 +89,7 @@ impl WatchBuffer {
         let mut unread = self.unread();
         if !unread.has_ended {
             unread.has_ended = is_last;
-            unread.items.push_back((Err(error), 0));
+            unread.items.push_back(Err(error));
             drop(unread);
             self.readable.notify_one();
         }
@@ -102,9 +100,12 @@ impl WatchBuffer {
         loop {
             {
                 let mut unread = self.unread();
-                if let Some((item, bytes)) = unread.items.pop_front() {
-                    unread.bytes -= bytes;
-                    return Some(item);
+                if let Some(item) = unread.items.pop_front() {
+                    if let Ok(batch) = &item {
+                        unread.bytes -= batch.changes.bytes();
+                    }
+                    drop(unread);
+                    return Some(item.map(UnreadBatch::into_batch));
                 }
                 if unread.has_ended {
                     return None;
@@ -115,19 +116,37 @@ impl WatchBuffer {
     }
 }
 
-fn size(change: &Change) -> usize {
-    let value = change.value().map_or(0, |value| value.len());
-    CHANGE_BYTES + change.key().as_str().len() + value
+impl Unread {
+    fn push(&mut self, batch: UnreadBatch) {
+        if let Some(Ok(last)) = self.items.back_mut() {
+            self.bytes -= last.changes.bytes();
+            last.changes.append(batch.changes);
+            last.resume = batch.resume;
+            last.skipped += batch.skipped;
+            self.bytes += last.changes.bytes();
+        } else {
+            self.bytes += batch.changes.bytes();
+            self.items.push_back(Ok(batch));
+        }
+    }
+}
+
+impl UnreadBatch {
+    fn into_batch(self) -> Batch {
+        Batch::new(self.changes.into_list(), self.resume).with_skipped(self.skipped)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{Entry, Key};
+    use sd_core::{Change, Entry, Key};
 
-    fn put(bytes: usize) -> Vec<Change> {
-        let key = Key::new("k").unwrap();
-        vec![Change::Put(Entry::new(key, vec![0; bytes]))]
+    fn put(key: &str, bytes: usize) -> Changes {
+        let mut changes = Changes::default();
+        let key = Key::new(key).unwrap();
+        changes.push(Change::Put(Entry::new(key, vec![0; bytes])));
+        changes
     }
 
     fn at(revision: u64) -> Revision {
@@ -137,8 +156,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_read_is_coalesced() {
         let buffer = WatchBuffer::new(1000);
-        assert!(buffer.push(put(1), at(1), 1));
-        assert!(buffer.push(put(2), at(2), 1));
+        assert!(buffer.push(put("a", 1), at(1), 1));
+        assert!(buffer.push(put("b", 2), at(2), 1));
         let batch = buffer.next().await.unwrap().unwrap();
         assert_eq!(
             (batch.changes.len(), batch.resume, batch.skipped),
@@ -146,12 +165,25 @@ mod tests {
         );
     }
 
+    /// hostile row 4
+    #[tokio::test]
+    async fn a_key_that_is_overwritten_unread_is_kept_once() {
+        let buffer = WatchBuffer::new(5000);
+        for n in 1..300 {
+            let mut changes = put("k", 1000);
+            changes.append(put("other", 1000));
+            assert!(buffer.push(changes, at(n), 0), "{n}");
+        }
+        let batch = buffer.next().await.unwrap().unwrap();
+        assert_eq!((batch.changes.len(), batch.resume), (2, at(299)));
+    }
+
     #[tokio::test]
     async fn a_disruption_keeps_its_place() {
         let buffer = WatchBuffer::new(1000);
-        buffer.push(put(1), at(1), 0);
+        buffer.push(put("a", 1), at(1), 0);
         buffer.disrupt(Error::unavailable("silence"));
-        buffer.push(Vec::new(), at(1), 0);
+        buffer.push(Changes::default(), at(1), 0);
         assert!(buffer.next().await.unwrap().is_ok());
         assert!(matches!(
             buffer.next().await,
@@ -163,9 +195,15 @@ mod tests {
     #[tokio::test]
     async fn an_unread_feed_is_bounded_and_says_so() {
         let buffer = WatchBuffer::new(1000);
-        assert!(buffer.push(Vec::new(), at(0), 0), "the watch stands");
-        assert!(buffer.push(put(5000), at(1), 0), "one batch always fits");
-        assert!(!buffer.push(put(1), at(2), 0));
+        assert!(
+            buffer.push(Changes::default(), at(0), 0),
+            "the watch stands"
+        );
+        assert!(
+            buffer.push(put("a", 5000), at(1), 0),
+            "one batch always fits"
+        );
+        assert!(!buffer.push(put("b", 1), at(2), 0));
         assert_eq!(buffer.next().await.unwrap().unwrap().resume, at(1));
         assert!(matches!(
             buffer.next().await,

@@ -1,13 +1,15 @@
 //! Lists: all entries under a prefix at one revision, page by page.
 
-use super::{entry::entry, token::ResumeToken, witness::Witness};
+use super::{entry::entry, meters, page::check_page, token::ResumeToken, witness::Witness};
 use crate::{
     config::Options,
     connection::{CallError, Connector},
     errors,
+    support::count,
 };
 use etcd_client::{GetOptions, KeyValue};
 use sd_core::{Entry, Error, Escaped, Gap, Prefix, Result, Snapshot, WatchError};
+use tokio::time::Instant;
 
 /// How often a list starts again because its revision was compacted meanwhile.
 const MAX_STARTS: usize = 5;
@@ -18,9 +20,10 @@ pub(crate) async fn list(
     prefix: &Prefix,
 ) -> Result<Snapshot> {
     let start = options.namespace.full(prefix.as_str());
+    let started_at = Instant::now();
     let mut page_size = options.page_size;
     for _ in 0..MAX_STARTS {
-        match read_pages(connector, options, &start, &mut page_size).await {
+        match read_pages(connector, options, &start, &mut page_size, started_at).await {
             Ok((entries, cluster, revision)) => {
                 let token = ResumeToken {
                     cluster,
@@ -69,41 +72,52 @@ pub(super) async fn check_access(
 }
 
 /// Returns the entries, the id of the cluster, and the revision that they were read at.
+///
+/// A page that is too large to be read is asked for again with a quarter of its entries. Pages grow again
+/// with each one that is read, so that a few large entries make no more than a few pages small.
 async fn read_pages(
     connector: &Connector,
     options: &Options,
     start: &[u8],
     page_size: &mut i64,
+    started_at: Instant,
 ) -> Result<(Vec<KeyValue>, u64, i64), CallError> {
     let end = range_end(start);
     let mut entries: Vec<KeyValue> = Vec::new();
+    let mut bytes = 0;
     let mut read_at: Option<(u64, i64)> = None;
     loop {
         let from = match entries.last() {
             None => start.to_vec(),
             Some(last) => [last.key(), &[0]].concat(),
         };
+        let asked = *page_size;
         let get = GetOptions::new()
             .with_range(end.clone())
-            .with_limit(*page_size)
+            .with_limit(asked)
             .with_revision(read_at.map_or(0, |(_, revision)| revision));
-        let limit = options.answer_limit(*page_size as usize);
+        let limit = options.answer_limit(asked as usize);
         let answer = connector
             .call("get", |connection| {
-                let (from, get) = (from.clone(), get.clone());
+                let (from, end, get) = (from.clone(), &end, get.clone());
                 let kv = connection.client.kv_client();
                 let mut kv = kv.max_decoding_message_size(limit);
-                async move { kv.get(from, Some(get)).await }
+                async move {
+                    let page = kv.get(from.clone(), Some(get)).await?;
+                    check_page(&page, &from, end, asked).map_err(errors::broken_answer)?;
+                    Ok((connection.epoch, page))
+                }
             })
             .await;
-        let mut answer = match answer {
-            Err(CallError::Etcd(error)) if errors::is_too_large(&error) && *page_size > 1 => {
-                *page_size = (*page_size / 2).max(1);
-                tracing::debug!(page = *page_size, "halved the page, as it was too large");
+        let (epoch, mut answer) = match answer {
+            Err(CallError::Etcd(error)) if errors::is_too_large(&error) && asked > 1 => {
+                *page_size = (asked / 4).max(1);
+                tracing::debug!(page = *page_size, "shrank the page, as it was too large");
                 continue;
             }
             answer => answer?,
         };
+        *page_size = (asked * 2).min(options.page_size);
         let unavailable = |message| Err(CallError::Other(Error::unavailable(message)));
         let Some(header) = answer.header() else {
             return unavailable("etcd answered without a header");
@@ -115,11 +129,39 @@ async fn read_pages(
         }
         let has_more = answer.more();
         let page = answer.take_kvs();
-        let is_empty = page.is_empty();
+        bytes += page.iter().map(size).sum::<usize>();
         entries.extend(page);
-        if !has_more || is_empty {
+        if bytes > options.max_list_bytes || entries.len() > options.max_list_entries {
+            count(meters::LISTS_OVER_LIMIT, None, 1);
+            return Err(CallError::Other(over_limit(options)));
+        }
+        if !has_more {
             return Ok((entries, cluster, revision));
         }
+        if started_at.elapsed() >= options.list_timeout {
+            let error = Error::Timeout {
+                operation: "list",
+                after: options.list_timeout,
+            };
+            connector.give_up(epoch, &error);
+            return Err(CallError::Other(error));
+        }
+    }
+}
+
+/// The size of an entry in memory, in bytes.
+fn size(entry: &KeyValue) -> usize {
+    size_of::<KeyValue>() + entry.key().len() + entry.value().len()
+}
+
+fn over_limit(options: &Options) -> Error {
+    Error::Backend {
+        message: format!(
+            "there is more under the prefix than {} entries or {} bytes, the limits of a list",
+            options.max_list_entries, options.max_list_bytes
+        ),
+        transient: true,
+        source: None,
     }
 }
 

@@ -12,11 +12,13 @@
 
 mod active;
 mod buffer;
+mod changes;
 mod entry;
 mod list;
 mod liveness;
 pub(crate) mod meters;
 pub(crate) mod multiplexer;
+mod page;
 mod requests;
 mod stream;
 mod token;

@@ -4,12 +4,19 @@
 //! without ever waiting for a reader, and notices when etcd falls silent.
 
 use super::{
+    active::Refused,
     liveness::Action,
+    meters,
     requests::{Opened, Request, Requests, closed, expired},
     stream::{OpenStream, Stream, StreamEvent, open, send},
     watches::Watches,
 };
-use crate::{config::Options, connection::Connector, errors, support::sleep_until_some};
+use crate::{
+    config::Options,
+    connection::Connector,
+    errors,
+    support::{count, sleep_until_some},
+};
 use etcd_client::{WatchResponse, proto::PbWatchResponse};
 use sd_core::{Error, Gap, WatchError};
 use std::sync::Arc;
@@ -175,6 +182,12 @@ impl Multiplexer {
             if response.compact_revision > 0 {
                 self.cancel_at_etcd(response.watch_id).await;
             }
+        } else if self.watches.active.contains_key(&response.watch_id) {
+            // The watch that has the id would hear nothing more.
+            let error = errors::broken("one id for two watches");
+            let interrupted = WatchError::Interrupted(error.clone());
+            let _ = creating.watch.opened.send(Err(interrupted));
+            self.break_off(error);
         } else if creating.is_cancelled {
             self.cancel_at_etcd(response.watch_id).await;
         } else {
@@ -205,16 +218,18 @@ impl Multiplexer {
             return;
         };
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
-        let is_progress = response.events.is_empty() && !active.has_fragments();
-        active.collect(response.events);
-        if response.fragment {
-            return;
-        }
+        let is_progress =
+            response.events.is_empty() && !response.fragment && !active.has_fragments();
         let is_alive = if is_progress {
             active.advance(revision);
             true
         } else {
-            active.apply(&self.options)
+            let collected = active.collect(&self.options, response.events, Instant::now());
+            match collected {
+                Err(refused) => return self.refused(response.watch_id, refused),
+                Ok(()) if response.fragment => return,
+                Ok(()) => active.apply(),
+            }
         };
         if let Stream::Open(stream) = &mut self.stream {
             stream.learn(active.token());
@@ -223,6 +238,21 @@ impl Multiplexer {
             self.watches.active.remove(&response.watch_id);
             self.cancel_at_etcd(response.watch_id).await;
         }
+    }
+
+    /// Gives up a connection on which etcd sends what is not to be held, and with it the rest of that.
+    fn refused(&mut self, watch_id: i64, refused: Refused) {
+        let error = match refused {
+            Refused::Broken(what) => errors::broken(what),
+            Refused::TooLarge => {
+                count(meters::WATCHES_OVER_LIMIT, None, 1);
+                if let Some(active) = self.watches.active.remove(&watch_id) {
+                    active.end(WatchError::Gap(Gap::Overflow));
+                }
+                Error::unavailable("etcd sent more changes at once than are held")
+            }
+        };
+        self.break_off(error);
     }
 
     /// Ends a stream that has denied a watch. The next one is opened with the current token.

@@ -2,7 +2,7 @@
 //!
 //! [`Setup`] starts an [`Etcd`] (`server`), the type that everything here is about. `entries`,
 //! `auth`, `backup` and `quota` are further methods of it, one file for each subject. [`Cluster`] is three of
-//! them, [`GrpcProxy`] etcd's own proxy in front of one. A test's own calls go through `admin`, which
+//! them, [`GrpcProxy`] etcd's own proxy in front of one. [`FakeEtcd`] is none: it lies. A test's own calls go through `admin`, which
 //! keeps them out of [`Metrics`].
 //!
 //! Uses `network` and `process`; knows nothing of providers and consumers.
@@ -12,6 +12,7 @@ mod auth;
 mod backup;
 mod cluster;
 mod entries;
+mod fake;
 mod grpc_proxy;
 mod http;
 mod member;
@@ -23,6 +24,7 @@ mod tls;
 
 pub use backup::Backup;
 pub use cluster::Cluster;
+pub use fake::{Answers, FakeEtcd, header, honest_watch};
 pub use grpc_proxy::GrpcProxy;
 pub use metrics::Metrics;
 pub use server::Etcd;

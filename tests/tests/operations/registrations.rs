@@ -188,3 +188,35 @@ async fn a_key_stands_that_was_given_up() {
     let keys = || etcd.keys("/services/hello/");
     eventually(PATIENCE, "the stray gone", keys, |keys| keys == &[KEY]).await;
 }
+
+/// Puts keys of 1.4 MB on a lease.
+async fn hang(etcd: &Etcd, lease: i64, keys: std::ops::Range<usize>) {
+    let mut others = etcd.client().await;
+    for n in keys {
+        let key = format!("/other/{n}/{}", "k".repeat(1_400_000));
+        let options = PutOptions::new().with_lease(lease);
+        others.put(key, "", Some(options)).await.unwrap();
+    }
+}
+
+/// hostile rows 1 and 2
+#[tokio::test]
+async fn others_hang_keys_on_a_lease() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let provider = Provider::start(etcd.endpoint(), KEY, ADDRESS).await;
+    let lease = provider.stands(&etcd).await;
+
+    monitor.reset();
+    hang(&etcd, lease, 0..2).await;
+    monitor
+        .shows("others hang keys on a provider's lease")
+        .await;
+
+    monitor.reset();
+    hang(&etcd, lease, 2..4).await;
+    monitor
+        .shows("others hang more on a provider's lease than is read")
+        .await;
+    provider.stands(&etcd).await;
+}

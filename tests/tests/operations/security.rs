@@ -1,7 +1,7 @@
 //! Wrong credentials, rights and certificates.
 
 use crate::*;
-use sd_core::RegistrarStatus;
+use sd_core::{Client, RegistrarStatus};
 use sd_etcd::Tls;
 use sd_tests::Ca;
 
@@ -164,4 +164,58 @@ async fn a_user_is_given_to_an_etcd_without_users() {
     monitor
         .shows("a user is given to an etcd without users")
         .await;
+}
+
+/// hostile row 10: an etcd, or whoever answers in its place, says that it has no users.
+#[tokio::test]
+async fn an_etcd_has_no_users_although_they_are_required() {
+    let monitor = Monitor::start();
+    let etcd = Etcd::start().await;
+    let builder = EtcdClient::builder([etcd.endpoint()]).user("discovery", "secret");
+    let client = builder.require_auth().build().unwrap();
+
+    monitor.reset();
+    let refused = client.get_entries(&prefix()).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Unauthenticated { .. }),
+        "{refused}"
+    );
+    let refused = client.register(&service()).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Unauthenticated { .. }),
+        "{refused}"
+    );
+    assert_eq!(etcd.keys("/services/").await, [] as [&str; 0]);
+
+    monitor
+        .shows("users are required of an etcd that has none")
+        .await;
+
+    // It has users from now on.
+    etcd.enable_auth().await;
+    etcd.add_user("discovery", "secret", "/services/").await;
+    let listed = async || client.get_entries(&prefix()).await.is_ok();
+    eventually(PATIENCE, "a list", listed, |it| *it).await;
+}
+
+/// hostile row 10
+#[tokio::test]
+async fn a_password_goes_over_the_network_in_plain_text() {
+    let monitor = Monitor::start();
+    let local = EtcdClient::builder(["http://127.0.0.1:1", "http://localhost:1"]);
+    let local = local.user("discovery", "secret").build().unwrap();
+    let nobody = EtcdClient::connect(["http://10.0.0.1:1"]).unwrap();
+    assert!(monitor.log.lines().is_empty(), "{:?}", monitor.log.lines());
+
+    let client = EtcdClient::builder(["http://127.0.0.1:1", "http://10.0.0.1:1"]);
+    let client = client.user("discovery", "secret").build().unwrap();
+    monitor
+        .shows("a password goes over the network in plain text")
+        .await;
+    monitor.reset();
+    client.set_endpoints(["http://10.0.0.2:1"]).unwrap();
+    monitor
+        .shows("a password goes over the network in plain text")
+        .await;
+    drop((local, nobody));
 }

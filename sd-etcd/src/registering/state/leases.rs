@@ -31,6 +31,8 @@ pub(super) struct Lease {
     pub(super) compared_at: Option<i64>,
     /// The revision before the comparison that goes on.
     pub(super) comparing_at: i64,
+    /// When to look again for keys on it that nobody holds. What hangs on it was too large to be read.
+    pub(super) list_at: Instant,
     pub(super) proof: ProofSender,
     _gauge: GaugeGuard,
 }
@@ -98,6 +100,7 @@ impl SessionState {
             compare_at: now + COMPARISON_PAUSE,
             compared_at: None,
             comparing_at: 0,
+            list_at: now,
             proof: ProofSender::new(LeaseId::from(lease), self.ttl.duration(), self.started_at),
             _gauge: GaugeGuard::new(meters::LEASES),
         });

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::registering::{
-    actions::{LeaseError, LeaseState, Listing},
+    actions::{LeaseError, LeaseKeys, LeaseState, Listing},
     requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };
@@ -168,7 +168,10 @@ impl Model {
 
     fn lease(&self, lease: i64, listing: Listing) -> Option<LeaseState> {
         let keys = self.entries.iter().filter(|(_, it)| it.lease == lease);
-        let keys = (listing == Listing::Keys).then(|| keys.map(|(key, _)| key.clone()).collect());
+        let keys = match listing {
+            Listing::Keys => LeaseKeys::All(keys.map(|(key, _)| key.clone()).collect()),
+            Listing::Nothing => LeaseKeys::NotAsked,
+        };
         let revision = self.revision;
         let state = LeaseState { revision, keys };
         self.leases.contains(&lease).then_some(state)

@@ -1,10 +1,14 @@
 //! Removals: sent until etcd confirms them.
 
 use super::{InFlight, MAX_WRITES, SessionState};
-use crate::registering::{
-    actions::{Action, LeaseError, WriteBatch},
-    requests::RemovalReply,
-    write::{Guard, Written},
+use crate::{
+    registering::{
+        actions::{Action, LeaseError, WriteBatch},
+        meters,
+        requests::RemovalReply,
+        write::{Guard, Written},
+    },
+    support::count,
 };
 use sd_core::{Deregistered, Error, ErrorChain, Escaped, Owner, Result};
 use std::collections::HashSet;
@@ -71,7 +75,13 @@ impl SessionState {
             self.removals.separate(keys);
         } else {
             for key in keys {
-                tracing::warn!(key = %Escaped(String::from_utf8_lossy(&key)), error = %ErrorChain(&error), "key not removed");
+                if self.strays.not_removed(&key) {
+                    count(meters::STRAY_KEYS_LEFT, None, 1);
+                    let lease = self.removals.lease_of(&key).unwrap_or_default();
+                    self.left(lease, &key, 1, now);
+                } else {
+                    tracing::warn!(key = %Escaped(String::from_utf8_lossy(&key)), error = %ErrorChain(&error), "key not removed");
+                }
                 self.removals.fail(&key, &error);
             }
         }

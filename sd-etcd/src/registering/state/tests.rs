@@ -2,7 +2,7 @@ mod ownership;
 
 use super::*;
 use crate::registering::{
-    actions::{LeaseError, LeaseState},
+    actions::{LeaseError, LeaseKeys, LeaseState},
     requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };
@@ -150,7 +150,10 @@ impl Bench {
     fn verified(&mut self, revision: i64, keys: Option<&[&str]>) {
         let lease = self.state.lease().unwrap();
         let to_bytes = |key: &&str| key.as_bytes().to_vec();
-        let keys = keys.map(|keys| keys.iter().map(to_bytes).collect());
+        let keys = match keys {
+            Some(keys) => LeaseKeys::All(keys.iter().map(to_bytes).collect()),
+            None => LeaseKeys::NotAsked,
+        };
         let answer = LeaseState { revision, keys };
         self.complete(Completion::Verified(lease, Ok(Some(answer))));
     }

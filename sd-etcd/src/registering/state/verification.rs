@@ -8,9 +8,10 @@
 use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     registering::{
-        actions::{Action, LeaseError, LeaseState, Listing},
+        actions::{Action, LeaseError, LeaseKeys, LeaseState, Listing},
         ledger::{Finding, HeldKey},
         meters,
+        strays::Judged,
         write::{Found, Guard},
     },
     support::count,
@@ -26,6 +27,8 @@ const DENIED_PAUSE: Duration = Duration::from_secs(30);
 /// With more on a lease, puts of ours that were given up and took effect are not looked for. Their
 /// own removals and the end of the lease are left for that.
 const MAX_LISTING: usize = 3 * 1024 * 1024;
+/// How long to leave it at that after the answer was larger than our own keys.
+const LISTING_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// Beside its bytes, what a key takes in the answer.
 const KEY_OVERHEAD: usize = 8;
 /// The shortest time between comparisons on one connection. Leases of a few seconds are verified more
@@ -39,6 +42,7 @@ impl SessionState {
     /// one when it is due.
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action> {
         let lease = self.lease.as_ref()?;
+        let may_list = now >= lease.list_at;
         let (lease, is_due) = (lease.id, now >= lease.verify_at);
         let action = if !self.changed.is_empty() {
             Action::Examine(lease, first(&mut self.changed, usize::MAX))
@@ -48,14 +52,11 @@ impl SessionState {
         } else if is_due {
             let overhead = self.ledger.len() * KEY_OVERHEAD;
             let fits = self.ledger.size_of_keys() + overhead <= MAX_LISTING;
-            Action::Verify(
-                lease,
-                if fits {
-                    Listing::Keys
-                } else {
-                    Listing::Nothing
-                },
-            )
+            let listing = match fits && may_list {
+                true => Listing::Keys,
+                false => Listing::Nothing,
+            };
+            Action::Verify(lease, listing)
         } else {
             return None;
         };
@@ -115,16 +116,26 @@ impl SessionState {
         if is_due {
             current.compare_at = now + COMPARISON_PAUSE;
         }
+        if matches!(answer.keys, LeaseKeys::TooLarge) {
+            current.list_at = now + LISTING_PAUSE;
+            count(meters::LEASE_KEYS_TOO_LARGE, None, 1);
+            tracing::warn!(
+                lease,
+                "the keys on a lease of ours are too large to be read: others have put some there"
+            );
+        }
         if is_older {
             self.rolled_back(0);
         }
-        let is_listed =
-            |held: &HeldKey| answer.keys.as_ref().is_none_or(|it| it.contains(&held.key));
+        let is_listed = |held: &HeldKey| match &answer.keys {
+            LeaseKeys::All(keys) => keys.contains(&held.key),
+            LeaseKeys::NotAsked | LeaseKeys::TooLarge => true,
+        };
         let (listed, missing) = self.ledger.held_on(lease).partition(is_listed);
         self.changed = missing;
         self.uncompared = if is_due { listed } else { Vec::new() };
-        if let Some(keys) = &answer.keys {
-            self.remove_strays(lease, keys);
+        if let LeaseKeys::All(keys) = &answer.keys {
+            self.remove_strays(lease, keys, now);
         }
         match self.uncompared.is_empty() {
             true if is_due => self.compared_all(),
@@ -159,17 +170,38 @@ impl SessionState {
         current.verify_at = now + interval.max(DENIED_PAUSE);
     }
 
-    fn remove_strays(&mut self, lease: i64, keys: &HashSet<Vec<u8>>) {
-        for stray in self.ledger.strays(keys) {
-            if !self.removals.contains(&stray) {
-                tracing::warn!(
-                    key = %Escaped(String::from_utf8_lossy(&stray)),
-                    lease,
-                    "removing a key of ours that nobody holds"
-                );
-                count(meters::STRAY_KEYS, None, 1);
-                self.remove_key(stray, lease, Guard::Absent, None, None);
-            }
+    fn remove_strays(&mut self, lease: i64, keys: &HashSet<Vec<u8>>, now: Instant) {
+        let mut strays = self.ledger.strays(keys);
+        strays.retain(|key| !self.removals.contains(key));
+        let max_bytes = self.options.max_request_bytes;
+        let Judged {
+            to_remove,
+            newly_left,
+        } = self.strays.judge(strays, max_bytes, now);
+        count(meters::STRAY_KEYS, None, to_remove.len());
+        count(meters::STRAY_KEYS_LEFT, None, newly_left.len());
+        if let Some(keys) = self.strays.removed.add(to_remove.len(), now) {
+            let key = to_remove.first().map(|key| String::from_utf8_lossy(key));
+            tracing::warn!(
+                key = %Escaped(key.unwrap_or_default()), keys, lease,
+                "removing a key of ours that nobody holds"
+            );
+        }
+        if let Some(first) = newly_left.first() {
+            self.left(lease, first, newly_left.len(), now);
+        }
+        for stray in to_remove {
+            self.remove_key(stray, lease, Guard::Absent, None, None);
+        }
+    }
+
+    /// Logs that keys are left on a lease, `first` among them.
+    pub(super) fn left(&mut self, lease: i64, first: &[u8], keys: usize, now: Instant) {
+        if let Some(keys) = self.strays.left.add(keys, now) {
+            tracing::warn!(
+                key = %Escaped(String::from_utf8_lossy(first)), keys, lease,
+                "leaving a key on a lease of ours that nobody holds: somebody else puts it there"
+            );
         }
     }
 

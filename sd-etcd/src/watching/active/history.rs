@@ -252,7 +252,7 @@ proptest! {
         is_elsewhere in any::<bool>(),
     ) {
         let history = History::of(&revisions);
-        let options = Options::unchecked();
+        let (options, now) = (Options::unchecked(), Instant::now());
         let last = history.states.len() - 1;
         let start = start.index(last) + 1;
         let listed = history.list(start as i64);
@@ -281,9 +281,9 @@ proptest! {
                     }
                     for part in events.chunks(events.len().div_ceil(parts)) {
                         prop_assert!(unread(&active.buffer).is_empty(), "split");
-                        active.collect(part.to_vec());
+                        active.collect(&options, part.to_vec(), now).unwrap();
                     }
-                    prop_assert!(active.apply(&options));
+                    prop_assert!(active.apply());
                 }
                 Heard::Notice => {
                     // At the last revision that was sent.
@@ -326,8 +326,9 @@ proptest! {
             witness: Witness::among(&old.list(start as i64)),
         });
         let until = (start + heard).min(last);
-        active.collect(old.events[start + 1..=until].concat());
-        prop_assert!(active.apply(&Options::unchecked()));
+        let events = old.events[start + 1..=until].concat();
+        active.collect(&Options::unchecked(), events, Instant::now()).unwrap();
+        prop_assert!(active.apply());
         active.advance(until as i64);
 
         let token = &active.token;
@@ -352,31 +353,100 @@ proptest! {
             let newest = revisions.map(|entry| entry.mod_revision).max().unwrap_or(before);
             let unknown = events.iter().filter_map(|event| event.kv.as_ref());
             let unknown = unknown.filter(|entry| entry.mod_revision > 5).count();
-            active.collect(events);
-            let alive = active.apply(&options);
-            let items = unread(&active.buffer);
-            for item in &items {
-                match item {
-                    Ok(batch) => {
-                        let token = ResumeToken::of(&batch.resume).unwrap();
-                        prop_assert!(token.revision >= resume && token.revision <= newest);
-                        resume = token.revision;
-                        prop_assert_eq!(batch.changes.len() + batch.skipped as usize, unknown);
-                    }
-                    Err(error) => {
-                        prop_assert!(!alive);
-                        prop_assert!(matches!(error, WatchError::Interrupted(_)));
-                    }
-                }
-            }
-            prop_assert_eq!(items.iter().filter(|item| item.is_ok()).count(), usize::from(alive && unknown > 0));
-            if !alive {
-                prop_assert!(!items.is_empty(), "ended without a word");
+            let collected = active.collect(&options, events, Instant::now());
+            if collected.is_err() {
+                prop_assert!(unread(&active.buffer).is_empty());
+                prop_assert_eq!(active.token.revision, before);
                 return Ok(());
             }
+            prop_assert!(active.apply());
+            let items = unread(&active.buffer);
+            for item in &items {
+                let batch = item.as_ref().unwrap();
+                let token = ResumeToken::of(&batch.resume).unwrap();
+                prop_assert!(token.revision >= resume && token.revision <= newest);
+                resume = token.revision;
+                let handed_over = batch.changes.len() + batch.skipped as usize;
+                prop_assert!(handed_over > 0 && handed_over <= unknown);
+            }
+            prop_assert_eq!(items.len(), usize::from(unknown > 0));
             prop_assert_eq!(resume, active.token.revision);
         }
     }
+}
+
+fn large_put(key: &[u8], bytes: usize, modified: i64) -> PbEvent {
+    PbEvent {
+        r#type: 0,
+        kv: Some(PbKeyValue {
+            key: key.to_vec(),
+            value: vec![b'x'; bytes],
+            mod_revision: modified,
+            ..PbKeyValue::default()
+        }),
+        prev_kv: None,
+    }
+}
+
+fn watch_of(prefix: &[u8]) -> ActiveWatch {
+    active(ResumeToken {
+        cluster: 1,
+        revision: 5,
+        prefix: prefix.into(),
+        witness: Witness::among(&[]),
+    })
+}
+
+/// hostile rows 4 and 13
+#[test]
+fn one_key_that_was_overwritten_while_the_watch_was_away_is_held_once() {
+    let mut options = Options::unchecked();
+    options.max_message_bytes = 10_000;
+    let mut active = watch_of(b"/a");
+    for modified in 6..306 {
+        let events = vec![large_put(b"/a/x", 1000, modified)];
+        let collected = active.collect(&options, events, Instant::now());
+        assert_eq!(collected, Ok(()));
+    }
+    assert!(active.apply());
+    let batch = unread(&active.buffer).remove(0).unwrap();
+    assert_eq!(batch.changes.len(), 1);
+    assert_eq!(ResumeToken::of(&batch.resume).unwrap().revision, 305);
+}
+
+/// hostile row 13
+#[test]
+fn fragments_without_end_are_refused() {
+    let mut options = Options::unchecked();
+    options.max_message_bytes = 10_000;
+    let now = Instant::now();
+    let mut active = watch_of(b"/a");
+    let mut modified = 5;
+    let refused = loop {
+        modified += 1;
+        let key = format!("/a/{modified}");
+        let events = vec![large_put(key.as_bytes(), 1000, modified)];
+        if let Err(refused) = active.collect(&options, events, now) {
+            break refused;
+        }
+    };
+    assert_eq!(refused, Refused::TooLarge);
+    assert!(modified < 20);
+
+    let mut active = watch_of(b"/a");
+    assert_eq!(active.collect(&options, Vec::new(), now), Ok(()));
+    let later = now + options.list_timeout * 2;
+    let refused = active.collect(&options, Vec::new(), later);
+    assert!(matches!(refused, Err(Refused::Broken(_))));
+}
+
+/// hostile row 13
+#[test]
+fn a_key_that_is_not_watched_is_refused() {
+    let mut active = watch_of(b"/a/");
+    let events = vec![large_put(b"/b/x", 1, 6)];
+    let refused = active.collect(&Options::unchecked(), events, Instant::now());
+    assert!(matches!(refused, Err(Refused::Broken(_))));
 }
 
 fn event() -> impl Strategy<Value = PbEvent> {
