@@ -68,9 +68,9 @@ pub use calls::{
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
 pub use instances::{
-    Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader, EventSummary, Events,
-    Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source, SourceEnded, Status,
-    Trouble,
+    AddressPolicy, Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader,
+    EventSummary, Events, Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source,
+    SourceEnded, Status, Trouble,
 };
 pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]

@@ -11,6 +11,7 @@
 //! Changes that a resumed watch has yet to deliver arrive within the grace period, which begins at
 //! that moment.
 
+mod entry_decoder;
 mod loss_window;
 #[cfg(test)]
 mod model;
@@ -22,15 +23,16 @@ mod tests;
 mod unreadable;
 
 use crate::{
-    instances::{Codec, Event, Trouble},
+    instances::{Event, Trouble},
     registry::{Batch, Error, Prefix, Revision, Snapshot, WatchError},
     support::Backoff,
 };
+pub(super) use entry_decoder::EntryDecoder;
 use pending_removals::PendingRemovals;
 pub(super) use pending_removals::RemovalRules;
 use shown::ShownInstances;
 use source_health::{SourceHealth, can_pass};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first pause after trouble that can pass is at most this long.
@@ -86,7 +88,7 @@ impl<W> Mirror<W> {
     /// A mirror that knows nothing yet. Removals are doubted by `rules`; `longest_pause` is the longest time between two attempts while the registry is down.
     pub(super) fn new(
         prefix: Prefix,
-        codec: Arc<dyn Codec>,
+        decoder: EntryDecoder,
         rules: RemovalRules,
         longest_pause: Duration,
     ) -> Self {
@@ -95,7 +97,7 @@ impl<W> Mirror<W> {
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {
             phase: Phase::Empty,
-            shown: ShownInstances::new(prefix.clone(), codec, removals),
+            shown: ShownInstances::new(prefix.clone(), decoder, removals),
             health: SourceHealth::new(prefix),
             pauses: Backoff::new(FIRST_PAUSE.min(longest), longest),
             hopeless_pauses: Backoff::new(FIRST_HOPELESS_PAUSE, longest_hopeless),

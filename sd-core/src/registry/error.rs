@@ -269,8 +269,9 @@ pub enum Invalid {
         reason: String,
     },
 
-    /// A provider's value with an address that nobody can call, as `0.0.0.0:80`.
-    #[error("nobody can call \"{address}\": {reason}")]
+    /// An address that nobody can call, as `0.0.0.0:80`, or that the [`AddressPolicy`](crate::AddressPolicy)
+    /// refuses.
+    #[error("no consumer calls \"{address}\": {reason}")]
     UncallableAddress {
         /// The address, shortened if it is long.
         address: String,

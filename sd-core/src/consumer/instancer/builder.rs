@@ -2,8 +2,8 @@
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
 use crate::{
-    consumer::mirror::{Mirror, RemovalRules},
-    instances::{Codec, DefaultCodec, EventPublisher},
+    consumer::mirror::{EntryDecoder, Mirror, RemovalRules},
+    instances::{AddressPolicy, Codec, EventPublisher},
     registry::{Client, Prefix, Ttl},
     support::BackgroundTask,
 };
@@ -34,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct InstancerBuilder {
     client: Box<dyn Client>,
     prefix: Prefix,
-    codec: Arc<dyn Codec>,
+    decoder: EntryDecoder,
     removals: RemovalRules,
     longest_pause: Duration,
 }
@@ -44,15 +44,25 @@ impl InstancerBuilder {
         Self {
             client,
             prefix,
-            codec: Arc::new(DefaultCodec),
+            decoder: EntryDecoder::default(),
             removals: RemovalRules::default(),
             longest_pause: LONGEST_PAUSE,
         }
     }
 
-    /// How entries are read. Default: [`DefaultCodec`].
+    /// How entries are read. Default: [`DefaultCodec`](crate::DefaultCodec).
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.codec = Arc::new(codec);
+        self.decoder.codec = Arc::new(codec);
+        self
+    }
+
+    /// Which addresses are called. An entry with any other address is left out, as one that cannot be
+    /// read. Default: [`AddressPolicy::default`]: hosts and ports, and no link-local addresses.
+    ///
+    /// Providers need the same policy
+    /// ([`RegistrarBuilder::address_policy`](crate::RegistrarBuilder::address_policy)).
+    pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
+        self.decoder.addresses = policy;
         self
     }
 
@@ -110,7 +120,7 @@ impl InstancerBuilder {
         let (progress, receiver) = watch::channel(Progress::default());
         let mirror = Mirror::new(
             self.prefix.clone(),
-            self.codec,
+            self.decoder,
             self.removals,
             self.longest_pause,
         );

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     consumer::testing::{entry as raw_entry, key as raw_key, prefix},
-    instances::{DefaultCodec, Health, Instance, Instances, Status},
+    instances::{Health, Instance, Instances, Status},
     registry::{Change, Entry, Gap, Key},
     support::{cases, denied, down},
 };
@@ -414,7 +414,7 @@ impl World {
         let registry = Registry::default();
         let now = Instant::now();
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules(grace), LONGEST),
+            mirror: Mirror::new(prefix(), EntryDecoder::default(), rules(grace), LONGEST),
             told: registry.at(),
             registry,
             promise: Promise {

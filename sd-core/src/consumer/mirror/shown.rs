@@ -1,13 +1,15 @@
 //! The instances that a mirror shows.
 
-use super::{loss_window::Loss, pending_removals::PendingRemovals, unreadable::UnreadableEntries};
+use super::{
+    entry_decoder::EntryDecoder, loss_window::Loss, pending_removals::PendingRemovals,
+    unreadable::UnreadableEntries,
+};
 use crate::{
     consumer::meters::InstanceMeters,
-    instances::{Codec, CodecError, Event, Instance, Instances, Status},
+    instances::{Event, Instances, Status},
     registry::{Change, Entry, Escaped, Key, Prefix},
-    support::catch,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 /// The instances as they are shown: the entries of the registry, decoded, and those whose removal
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 /// Methods that return a `bool` say whether what is shown has changed.
 pub(super) struct ShownInstances {
     prefix: Prefix,
-    codec: Arc<dyn Codec>,
+    decoder: EntryDecoder,
     instances: Instances,
     pub(super) removals: PendingRemovals,
     /// Removed by the changes that are being applied, and still shown. Whether they are held is
@@ -31,11 +33,11 @@ pub(super) struct ShownInstances {
 
 impl ShownInstances {
     /// Shows nothing yet.
-    pub(super) fn new(prefix: Prefix, codec: Arc<dyn Codec>, removals: PendingRemovals) -> Self {
+    pub(super) fn new(prefix: Prefix, decoder: EntryDecoder, removals: PendingRemovals) -> Self {
         Self {
             meters: InstanceMeters::new(prefix.as_str()),
             prefix,
-            codec,
+            decoder,
             instances: Instances::default(),
             removals,
             leaving: BTreeSet::new(),
@@ -135,7 +137,7 @@ impl ShownInstances {
     }
 
     fn put(&mut self, entry: &Entry, now: Instant) -> bool {
-        let (instance, ignored) = match self.decode(entry) {
+        let (instance, ignored) = match self.decoder.decode(entry) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
@@ -158,23 +160,6 @@ impl ShownInstances {
             self.instances.insert(instance);
         }
         was_held || is_new
-    }
-
-    /// Decodes `entry`, and says what of it was left out. A codec that panics could not read it.
-    fn decode(&self, entry: &Entry) -> Result<(Instance, Option<CodecError>), CodecError> {
-        let codec = &self.codec;
-        let decoded = catch(|| Ok((codec.decode(entry)?, codec.ignored(entry))));
-        let (instance, ignored) = decoded
-            .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
-        // An instance under another key would never be removed again.
-        if *instance.key() != entry.key {
-            return Err(CodecError::new("the codec gave the instance another key"));
-        }
-        let instance = match &entry.lease {
-            Some(lease) => instance.with_lease(lease.clone()),
-            None => instance,
-        };
-        Ok((instance, ignored))
     }
 
     /// Removes the instance under `key`, or notes that it is leaving.
@@ -256,7 +241,7 @@ impl ShownInstances {
     }
 
     #[cfg(test)]
-    pub(super) fn set_codec(&mut self, codec: impl Codec) {
-        self.codec = Arc::new(codec);
+    pub(super) fn set_codec(&mut self, codec: impl crate::instances::Codec) {
+        self.decoder.codec = std::sync::Arc::new(codec);
     }
 }

@@ -28,6 +28,25 @@ fn what_cannot_be_read_is_counted_and_hides_nobody() {
     assert_eq!(fixture.mirror.shown.unreadable(), 0);
 }
 
+/// Hostile row 8: whatever codec has read it, an address that the policy refuses is no instance.
+#[test]
+fn an_address_that_the_policy_refuses_is_left_out_and_hides_nobody() {
+    let log = Log::capture();
+    let mut fixture = Fixture::with_grace(GRACE);
+    fixture.mirror.shown.set_codec(Careless);
+    let event = fixture
+        .list_entries(vec![
+            entry("a", "169.254.169.254:80"),
+            entry("b", "h:1"),
+            entry("c", "unix:///run/docker.sock"),
+        ])
+        .unwrap();
+    assert_eq!((names(&event), event.unreadable()), (vec!["b"], 2));
+    let said = log.text();
+    let is_said = |part: &str| said.iter().any(|line| line.contains(part));
+    assert!(is_said("link-local") && is_said("no host"), "{said:?}");
+}
+
 #[test]
 fn keys_that_are_not_text_are_counted() {
     let mut fixture = Fixture::watching(&["a"]);

@@ -1,0 +1,49 @@
+//! Reading entries: what an entry has to be like to become an instance.
+
+use crate::{
+    instances::{AddressPolicy, Codec, CodecError, DefaultCodec, Instance},
+    registry::Entry,
+    support::catch,
+};
+use std::sync::Arc;
+
+/// Makes instances of entries.
+pub(in crate::consumer) struct EntryDecoder {
+    pub(in crate::consumer) codec: Arc<dyn Codec>,
+    pub(in crate::consumer) addresses: AddressPolicy,
+}
+
+impl Default for EntryDecoder {
+    fn default() -> Self {
+        Self {
+            codec: Arc::new(DefaultCodec),
+            addresses: AddressPolicy::default(),
+        }
+    }
+}
+
+impl EntryDecoder {
+    /// The instance that `entry` is, on the entry's lease, and what of it was left out. A codec that
+    /// panics could not read it.
+    pub(super) fn decode(
+        &self,
+        entry: &Entry,
+    ) -> Result<(Instance, Option<CodecError>), CodecError> {
+        let codec = &self.codec;
+        let decoded = catch(|| Ok((codec.decode(entry)?, codec.ignored(entry))));
+        let (instance, ignored) = decoded
+            .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
+        // An instance under another key would never be removed again.
+        if *instance.key() != entry.key {
+            return Err(CodecError::new("the codec gave the instance another key"));
+        }
+        self.addresses
+            .check(&instance)
+            .map_err(|why| CodecError::new("the address is refused").with_source(why))?;
+        let instance = match &entry.lease {
+            Some(lease) => instance.with_lease(lease.clone()),
+            None => instance,
+        };
+        Ok((instance, ignored))
+    }
+}
