@@ -166,7 +166,7 @@ impl<W> Mirror<W> {
         if !self.is_ready() {
             self.health.listed(now);
             let why = Trouble::Unanswered;
-            self.shown.removals.doubt(&why, Some(now), now);
+            self.shown.doubt(&why, Some(now), now);
             self.changed = true;
         }
         self.phase = Phase::Listed {
@@ -271,7 +271,7 @@ impl<W> Mirror<W> {
     fn note(&mut self, why: Trouble, silent_since: Option<Instant>, now: Instant) {
         let is_ready = self.is_ready();
         if is_ready {
-            self.shown.removals.doubt(&why, silent_since, now);
+            self.shown.doubt(&why, silent_since, now);
         }
         self.changed |= self.health.failed(why, is_ready, self.pause, now);
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     consumer::meters::InstanceMeters,
-    instances::{Event, Instances, Status},
+    instances::{Event, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
 };
 use std::collections::BTreeSet;
@@ -130,6 +130,12 @@ impl ShownInstances {
         true
     }
 
+    /// There is trouble: removals of what is shown are doubted. If it is no more than a silence,
+    /// `silent_since` says since when.
+    pub(super) fn doubt(&mut self, why: &Trouble, silent_since: Option<Instant>, now: Instant) {
+        self.removals.doubt(why, silent_since, &self.instances, now);
+    }
+
     /// So many entries could not be read.
     pub(super) fn skip(&mut self, entries: u64) {
         self.skipped = self.skipped.saturating_add(entries);
@@ -180,21 +186,18 @@ impl ShownInstances {
 
     /// Removes those that are leaving, or holds their removals.
     fn settle(&mut self, now: Instant) -> bool {
-        let leaving = std::mem::take(&mut self.leaving);
+        let mut leaving = std::mem::take(&mut self.leaving);
         let held = self.removals.held().len();
         let left = self.instances.len() - held - leaving.len();
-        let (is_held, loss) = self.removals.hold(&leaving, left, now);
-        if leaving.is_empty() {
-            return false;
-        }
-        if is_held {
+        let changed = !leaving.is_empty();
+        let loss = self.removals.hold(&mut leaving, left, now);
+        if self.removals.held().len() > held {
             self.log_held(loss);
-            return true;
         }
         for key in &leaving {
             self.instances.remove(key);
         }
-        true
+        changed
     }
 
     fn forget(&mut self, key: &Key) {
