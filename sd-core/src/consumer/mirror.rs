@@ -23,6 +23,7 @@ mod tests;
 mod unreadable;
 
 use crate::{
+    consumer::prefix_limits::PrefixLimits,
     instances::{Event, Trouble},
     registry::{Batch, Error, Prefix, Revision, Snapshot, WatchError},
     support::Backoff,
@@ -52,6 +53,8 @@ pub(super) struct Mirror<W> {
     pauses: Backoff,
     hopeless_pauses: Backoff,
     pause: Duration,
+    /// When to list again, since there is room for entries that were left out.
+    relist_at: Option<Instant>,
     version: u64,
     changed: bool,
 }
@@ -85,11 +88,13 @@ pub(super) enum Next<'a, W> {
 }
 
 impl<W> Mirror<W> {
-    /// A mirror that knows nothing yet. Removals are doubted by `rules`; `longest_pause` is the longest time between two attempts while the registry is down.
+    /// A mirror that knows nothing yet. Removals are doubted by `rules`, and what is kept is bounded by
+    /// `limits`; `longest_pause` is the longest time between two attempts while the registry is down.
     pub(super) fn new(
         prefix: Prefix,
         decoder: EntryDecoder,
         rules: RemovalRules,
+        limits: PrefixLimits,
         longest_pause: Duration,
     ) -> Self {
         let removals = PendingRemovals::new(rules);
@@ -97,11 +102,12 @@ impl<W> Mirror<W> {
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {
             phase: Phase::Empty,
-            shown: ShownInstances::new(prefix.clone(), decoder, removals),
+            shown: ShownInstances::new(prefix.clone(), decoder, removals, limits),
             health: SourceHealth::new(prefix),
             pauses: Backoff::new(FIRST_PAUSE.min(longest), longest),
             hopeless_pauses: Backoff::new(FIRST_HOPELESS_PAUSE, longest_hopeless),
             pause: Duration::ZERO,
+            relist_at: None,
             version: 0,
             changed: false,
         }
@@ -144,7 +150,8 @@ impl<W> Mirror<W> {
 
     /// When [`tick`](Self::tick) is due, if at all.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.shown.removals.deadline()
+        let removals = self.shown.removals.deadline();
+        [removals, self.relist_at].into_iter().flatten().min()
     }
 
     /// The new state, if it has changed since the last call. Mere progress is no change.
@@ -169,6 +176,7 @@ impl<W> Mirror<W> {
             self.shown.doubt(&why, Some(now), now);
             self.changed = true;
         }
+        self.relist_at = None;
         self.phase = Phase::Listed {
             resume: snapshot.revision,
         };
@@ -198,9 +206,10 @@ impl<W> Mirror<W> {
         };
         *resume = batch.resume;
         since.get_or_insert(now);
-        self.answered(now);
+        self.shown.removals.answered(now);
         self.changed |= self.shown.apply(batch.changes, now);
         self.shown.skip(batch.skipped);
+        self.answered(now);
     }
 
     /// The watch could not be opened, or yielded an error. An open watch is dropped, unless it was
@@ -246,14 +255,30 @@ impl<W> Mirror<W> {
     /// is already known keeps the removals it makes doubtful from being applied.
     pub(super) fn tick(&mut self, now: Instant) {
         self.changed |= self.shown.apply_due(now);
+        self.note_room(now);
+        if self.relist_at.is_some_and(|at| at <= now) && self.is_ready() {
+            self.relist_at = None;
+            self.phase = Phase::Outdated;
+        }
     }
 
     // === Health ===
 
     /// The registry has answered about the open watch: the one place that makes a source live.
     fn answered(&mut self, now: Instant) {
-        self.shown.removals.answered(now);
-        self.changed |= self.health.answered(now);
+        self.changed |= match self.shown.over_limits() {
+            None => self.health.answered(now),
+            Some(why) => self.health.over_limits(why, now),
+        };
+        self.note_room(now);
+    }
+
+    /// Sees to it that what was left out is listed, if there is room for it. Not often: a list of many
+    /// entries is work for the registry.
+    fn note_room(&mut self, now: Instant) {
+        if self.relist_at.is_none() && self.shown.has_room() {
+            self.relist_at = Some(now + self.hopeless_pauses.next_delay());
+        }
     }
 
     /// An attempt has failed, so that the next one has to wait.

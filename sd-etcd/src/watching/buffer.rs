@@ -1,12 +1,13 @@
 //! What the reader of a watch has not read yet.
 //!
 //! The stream that all watches share never waits for a reader: three watches that nobody reads, 6 MiB
-//! each, hang every call on their connection. So unread changes are kept here, coalesced and bounded.
+//! each, hang every call on their connection. So unread changes are kept here, coalesced and bounded: a put
+//! replaces what came before it under its key.
 //! A reader that lets its buffer overflow is interrupted, and resumes from where it was.
 
-use sd_core::{Batch, Change, Error, Revision, WatchError};
+use sd_core::{Batch, Change, Error, Key, Revision, WatchError};
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
@@ -45,11 +46,17 @@ impl WatchBuffer {
     }
 
     /// Adds a batch. Returns `false` if it does not fit, which ends the buffer.
-    pub(super) fn push(&self, changes: Vec<Change>, resume: Revision, skipped: u64) -> bool {
+    pub(super) fn push(&self, mut changes: Vec<Change>, resume: Revision, skipped: u64) -> bool {
+        coalesce(&mut changes);
         let bytes: usize = changes.iter().map(size).sum();
         let fits = {
             let mut unread = self.unread();
-            let fits = unread.bytes == 0 || unread.bytes + bytes <= self.max_bytes;
+            let mut fits = unread.bytes == 0 || unread.bytes + bytes <= self.max_bytes;
+            if !fits {
+                unread.coalesce();
+                // Less, so that it is not done again for the next change.
+                fits = unread.bytes + bytes <= self.max_bytes / 2;
+            }
             if fits && !unread.has_ended {
                 unread.bytes += bytes;
                 if let Some((Ok(last), last_bytes)) = unread.items.back_mut() {
@@ -115,6 +122,33 @@ impl WatchBuffer {
     }
 }
 
+impl Unread {
+    fn coalesce(&mut self) {
+        for (item, bytes) in &mut self.items {
+            if let Ok(batch) = item {
+                coalesce(&mut batch.changes);
+                self.bytes -= *bytes;
+                *bytes = batch.changes.iter().map(size).sum();
+                self.bytes += *bytes;
+            }
+        }
+    }
+}
+
+/// Leaves out what a later put replaces. What was put before a deletion stays: it may have announced it.
+fn coalesce(changes: &mut Vec<Change>) {
+    if changes.len() < 2 {
+        return;
+    }
+    let (mut put, mut deleted) = (HashSet::<Key>::new(), HashSet::<Key>::new());
+    let is_last = |change: &Change| match change {
+        Change::Put(entry) => put.insert(entry.key.clone()),
+        Change::Delete(key) => !put.contains(key) && deleted.insert(key.clone()),
+    };
+    let mut kept: Vec<bool> = changes.iter().rev().map(is_last).collect();
+    changes.retain(|_| kept.pop().unwrap_or(true));
+}
+
 fn size(change: &Change) -> usize {
     let value = change.value().map_or(0, |value| value.len());
     CHANGE_BYTES + change.key().as_str().len() + value
@@ -123,7 +157,7 @@ fn size(change: &Change) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{Entry, Key};
+    use sd_core::Entry;
 
     fn put(bytes: usize) -> Vec<Change> {
         let key = Key::new("k").unwrap();
@@ -144,6 +178,25 @@ mod tests {
             (batch.changes.len(), batch.resume, batch.skipped),
             (2, at(2), 2)
         );
+    }
+
+    /// Hostile row 4: in one message and in many.
+    #[tokio::test]
+    async fn a_key_that_is_overwritten_unread_is_kept_once() {
+        let buffer = WatchBuffer::new(5000);
+        let other = || Change::Delete(Key::new("other").unwrap());
+        for n in 1..300 {
+            let mut changes = [put(1000), put(1000)].concat();
+            changes.insert(1, other());
+            assert!(buffer.push(changes, at(n), 0), "{n}");
+        }
+        let batch = buffer.next().await.unwrap().unwrap();
+        assert!(batch.changes.len() < 10 && batch.resume == at(299));
+
+        let [put, delete] = [put(1), vec![Change::Delete(Key::new("k").unwrap())]];
+        let mut changes = [put.clone(), delete.clone(), put.clone(), delete.clone()].concat();
+        coalesce(&mut changes);
+        assert_eq!(changes, [put, delete].concat());
     }
 
     #[tokio::test]

@@ -2,7 +2,10 @@
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
 use crate::{
-    consumer::mirror::{EntryDecoder, Mirror, RemovalRules},
+    consumer::{
+        mirror::{EntryDecoder, Mirror, RemovalRules},
+        prefix_limits::PrefixLimits,
+    },
     instances::{AddressPolicy, Codec, EventPublisher},
     registry::{Client, Prefix, Ttl},
     support::BackgroundTask,
@@ -36,6 +39,7 @@ pub struct InstancerBuilder {
     prefix: Prefix,
     decoder: EntryDecoder,
     removals: RemovalRules,
+    limits: PrefixLimits,
     longest_pause: Duration,
 }
 
@@ -46,6 +50,7 @@ impl InstancerBuilder {
             prefix,
             decoder: EntryDecoder::default(),
             removals: RemovalRules::default(),
+            limits: PrefixLimits::default(),
             longest_pause: LONGEST_PAUSE,
         }
     }
@@ -63,6 +68,14 @@ impl InstancerBuilder {
     /// ([`RegistrarBuilder::address_policy`](crate::RegistrarBuilder::address_policy)).
     pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
         self.decoder.addresses = policy;
+        self
+    }
+
+    /// How much of the prefix is kept at most. Default: [`PrefixLimits::default`], for a fleet of 100,000
+    /// small entries.
+    pub fn limits(mut self, limits: PrefixLimits) -> Self {
+        self.limits = limits;
+        self.decoder.most_bytes = limits.entry_bytes;
         self
     }
 
@@ -122,6 +135,7 @@ impl InstancerBuilder {
             self.prefix.clone(),
             self.decoder,
             self.removals,
+            self.limits,
             self.longest_pause,
         );
         let task = InstancerTask {

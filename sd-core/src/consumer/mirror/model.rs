@@ -420,7 +420,13 @@ impl World {
         let registry = Registry::default();
         let now = Instant::now();
         Self {
-            mirror: Mirror::new(prefix(), EntryDecoder::default(), rules(grace), LONGEST),
+            mirror: Mirror::new(
+                prefix(),
+                EntryDecoder::default(),
+                rules(grace),
+                PrefixLimits::default(),
+                LONGEST,
+            ),
             told: registry.at(),
             registry,
             promise: Promise {

@@ -1,12 +1,14 @@
 //! The instances that a mirror shows.
 
 use super::{
-    entry_decoder::EntryDecoder, loss_window::Loss, pending_removals::PendingRemovals,
-    unreadable::UnreadableEntries,
+    entry_decoder::EntryDecoder,
+    loss_window::Loss,
+    pending_removals::PendingRemovals,
+    unreadable::{EntryLog, UnreadableEntries},
 };
 use crate::{
-    consumer::meters::InstanceMeters,
-    instances::{Event, Instances, Status, Trouble},
+    consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
+    instances::{Event, Instance, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
 };
 use std::collections::BTreeSet;
@@ -27,13 +29,26 @@ pub(super) struct ShownInstances {
     unreadable: UnreadableEntries,
     /// Entries of which only some attributes could not be read.
     strange: UnreadableEntries,
+    log: EntryLog,
+    limits: PrefixLimits,
+    /// What the instances take in memory.
+    bytes: usize,
+    /// Whether entries of the last list, or later ones, did not fit.
+    has_left_out: bool,
+    /// Whether something went since.
+    has_room: bool,
     skipped: u64,
     meters: InstanceMeters,
 }
 
 impl ShownInstances {
     /// Shows nothing yet.
-    pub(super) fn new(prefix: Prefix, decoder: EntryDecoder, removals: PendingRemovals) -> Self {
+    pub(super) fn new(
+        prefix: Prefix,
+        decoder: EntryDecoder,
+        removals: PendingRemovals,
+        limits: PrefixLimits,
+    ) -> Self {
         Self {
             meters: InstanceMeters::new(prefix.as_str()),
             prefix,
@@ -43,6 +58,11 @@ impl ShownInstances {
             leaving: BTreeSet::new(),
             unreadable: UnreadableEntries::new(["entry skipped", "more entries skipped"]),
             strange: UnreadableEntries::new(["attribute ignored", "more attributes ignored"]),
+            log: EntryLog::new(),
+            limits,
+            bytes: 0,
+            has_left_out: false,
+            has_room: false,
             skipped: 0,
         }
     }
@@ -55,7 +75,8 @@ impl ShownInstances {
     /// A live state of this version.
     pub(super) fn event(&mut self, version: u64) -> Event {
         let held = self.removals.held();
-        self.meters.shows(self.instances.len(), held.len());
+        self.meters
+            .shows(self.instances.len(), self.bytes, held.len());
         Event::new(version, self.instances.clone())
             .with_held_map(held.clone())
             .with_unreadable(self.unreadable.len())
@@ -69,8 +90,10 @@ impl ShownInstances {
         let known = self.instances.iter().map(|instance| instance.key());
         let gone: Vec<Key> = known.filter(|key| !is_listed(key)).cloned().collect();
         let unreadable = self.unreadable.len();
-        self.unreadable.retain(is_listed);
-        self.strange.retain(is_listed);
+        let keys = || entries.iter().map(|entry| &entry.key);
+        self.unreadable.retain(keys());
+        self.strange.retain(keys());
+        (self.has_left_out, self.has_room) = (false, false);
 
         let mut changed = false;
         for key in gone {
@@ -100,6 +123,7 @@ impl ShownInstances {
                 Change::Put(entry) => self.put(&entry, now),
                 Change::Delete(key) => {
                     self.forget(&key);
+                    self.has_room |= self.instances.get(&key).is_none();
                     self.remove(&key, now)
                 }
             };
@@ -116,7 +140,10 @@ impl ShownInstances {
             return false;
         }
         for key in due.keys() {
-            self.instances.remove(key);
+            self.take(key);
+        }
+        if !self.log.removals.allows(now) {
+            return true;
         }
         let held_for = due
             .values()
@@ -143,18 +170,24 @@ impl ShownInstances {
     }
 
     fn put(&mut self, entry: &Entry, now: Instant) -> bool {
+        if !self.decoder.is_small(entry) {
+            self.meters.over_limit("entry");
+        }
         let (instance, ignored) = match self.decoder.decode(entry) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
-                self.unreadable.note(&self.prefix, entry, &error, now);
+                self.unreadable
+                    .note(&self.prefix, entry, &error, &mut self.log, now);
                 self.strange.forget(&entry.key);
                 return self.remove(&entry.key, now);
             }
         };
         self.unreadable.forget(&entry.key);
         match ignored {
-            Some(error) => self.strange.note(&self.prefix, entry, &error, now),
+            Some(error) => self
+                .strange
+                .note(&self.prefix, entry, &error, &mut self.log, now),
             None => self.strange.forget(&entry.key),
         }
         self.leaving.remove(&entry.key);
@@ -162,10 +195,50 @@ impl ShownInstances {
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
         let old = self.instances.get(&entry.key);
         let is_new = old.is_none_or(|old| **old != instance);
-        if is_new {
-            self.instances.insert(instance);
+        if is_new && !self.insert(instance) {
+            self.meters.over_limit("prefix");
+            self.has_left_out = true;
+            return was_held;
         }
         was_held || is_new
+    }
+
+    /// Shows `instance`, in place of the one with its key. Returns `false` if there is no room for it.
+    fn insert(&mut self, instance: Instance) -> bool {
+        let old = self.instances.get(instance.key());
+        let is_more = old.is_none();
+        let before = old.map_or(0, |old| old.memory());
+        let bytes = self.bytes - before + instance.memory();
+        let grows = bytes > self.bytes;
+        if is_more && self.instances.len() >= self.limits.instances
+            || grows && bytes > self.limits.bytes
+        {
+            return false;
+        }
+        self.bytes = bytes;
+        self.instances.insert(instance);
+        true
+    }
+
+    /// Shows the instance under `key` no longer.
+    fn take(&mut self, key: &Key) {
+        if let Some(instance) = self.instances.remove(key) {
+            self.bytes -= instance.memory();
+            self.has_room = true;
+        }
+    }
+
+    /// Why the source is stale, if entries were left out since the last list.
+    pub(super) fn over_limits(&self) -> Option<Trouble> {
+        self.has_left_out.then(|| Trouble::OverLimits {
+            instances: self.instances.len(),
+            bytes: self.bytes,
+        })
+    }
+
+    /// Whether entries that were left out may fit now.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_left_out && self.has_room
     }
 
     /// Removes the instance under `key`, or notes that it is leaving.
@@ -175,7 +248,7 @@ impl ShownInstances {
         };
         if instance.status() == Status::Draining {
             self.removals.announced(key, now);
-            self.instances.remove(key);
+            self.take(key);
             return true;
         }
         if !self.removals.held().contains_key(key) {
@@ -192,10 +265,10 @@ impl ShownInstances {
         let changed = !leaving.is_empty();
         let loss = self.removals.hold(&mut leaving, left, now);
         if self.removals.held().len() > held {
-            self.log_held(loss);
+            self.log_held(loss, now);
         }
         for key in &leaving {
-            self.instances.remove(key);
+            self.take(key);
         }
         changed
     }
@@ -206,11 +279,17 @@ impl ShownInstances {
     }
 
     fn log_rest(&mut self, now: Instant) {
-        self.unreadable.log_rest(&self.prefix, now);
-        self.strange.log_rest(&self.prefix, now);
+        self.unreadable.log_rest(&self.prefix, &mut self.log, now);
+        self.strange.log_rest(&self.prefix, &mut self.log, now);
     }
 
-    fn log_held(&self, loss: Option<Loss>) {
+    fn log_held(&mut self, loss: Option<Loss>, now: Instant) {
+        if loss.is_some() {
+            self.meters.lost_many();
+        }
+        if !self.log.removals.allows(now) {
+            return;
+        }
         let grace = self.removals.grace();
         let held = self.removals.held().len();
         let Some(Loss { removed, of }) = loss else {
@@ -222,7 +301,6 @@ impl ShownInstances {
             );
             return;
         };
-        self.meters.lost_many();
         tracing::warn!(
             prefix = %Escaped(&self.prefix),
             removed,
