@@ -238,6 +238,15 @@ pub enum Invalid {
     #[error("a prefix must not be empty")]
     EmptyPrefix,
 
+    /// A name from outside that is not one segment of a path.
+    #[error(
+        "\"{name}\" is not a name: it is empty, a dot segment or too long, or has a `/` or hidden characters"
+    )]
+    Name {
+        /// The name, escaped and shortened.
+        name: String,
+    },
+
     /// A time to live is outside of the range of [`Ttl`](crate::Ttl).
     #[error("a TTL of {given:?} is not between 2 s and 24 h")]
     Ttl {

@@ -141,9 +141,9 @@ fn coalesce(changes: &mut Vec<Change>) {
         return;
     }
     let (mut put, mut deleted) = (HashSet::<Key>::new(), HashSet::<Key>::new());
-    let is_last = |change: &Change| match change {
-        Change::Put(entry) => put.insert(entry.key.clone()),
-        Change::Delete(key) => !put.contains(key) && deleted.insert(key.clone()),
+    let is_last = |change: &Change| match change.value() {
+        Some(_) => put.insert(change.key().clone()),
+        None => !put.contains(change.key()) && deleted.insert(change.key().clone()),
     };
     let mut kept: Vec<bool> = changes.iter().rev().map(is_last).collect();
     changes.retain(|_| kept.pop().unwrap_or(true));
