@@ -117,7 +117,7 @@ async fn write_everywhere(texts: &[String]) -> Vec<String> {
     shown
 }
 
-/// faults row 43
+/// faults row 43, hostile row 6
 #[tokio::test(start_paused = true)]
 async fn what_others_wrote_is_a_line_and_no_label() {
     let harmless: Vec<_> = (0..hostile().len()).map(|n| format!("text-{n}")).collect();
@@ -137,7 +137,7 @@ async fn what_others_wrote_is_a_line_and_no_label() {
     assert_eq!(labels[0], labels[1]);
 }
 
-/// faults row 43
+/// faults row 43, hostile row 6
 #[tokio::test]
 async fn what_others_wrote_into_etcd_is_a_line_and_no_label() {
     let monitor = Monitor::start();
