@@ -49,7 +49,7 @@ async fn reads_until(events: &mut Events, last: &str) -> usize {
 async fn whoever_reads_slowly_or_never_has_the_newest_and_holds_nobody_up() {
     const CHANGES: usize = 500;
     let etcd = Etcd::start().await;
-    etcd.put("/svc/a", "10.0.0.1:0").await;
+    etcd.put("/svc/a", "10.0.0.2:1").await;
     let instancer = Instancer::new(client(etcd.endpoint()), prefix());
     in_time(instancer.ready()).await.unwrap();
     let last = format!("10.0.0.1:{CHANGES}");

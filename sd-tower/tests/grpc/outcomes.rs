@@ -157,7 +157,11 @@ async fn a_request_that_fails_or_panics_says_nothing_about_the_endpoint() {
     let status = limited.greet(named("a name that is too long")).await;
     let status = status.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
-    assert!(status.message().contains("the body of the request has failed"));
+    assert!(
+        status
+            .message()
+            .contains("the body of the request has failed")
+    );
 
     let panics = || {
         let names = tokio_stream::iter(0..2);

@@ -134,6 +134,8 @@ async fn what_others_wrote_is_a_line_and_no_label() {
         }
         labels.push(monitor.meters.names());
     }
+    // One of the texts is larger than an entry may be.
+    labels[1].retain(|it| it.name != telemetry::ENTRIES_OVER_LIMIT);
     assert_eq!(labels[0], labels[1]);
 }
 

@@ -197,6 +197,7 @@ impl ShownInstances {
         let is_new = old.is_none_or(|old| **old != instance);
         if is_new && !self.insert(instance) {
             self.meters.over_limit("prefix");
+            self.has_room &= self.has_left_out;
             self.has_left_out = true;
             return was_held;
         }

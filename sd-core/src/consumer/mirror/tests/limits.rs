@@ -53,8 +53,11 @@ fn more_instances_than_the_limit_are_left_out_and_none_is_taken_away() {
 #[test]
 fn what_was_left_out_is_listed_when_there_is_room() {
     let mut fixture = limited(PrefixLimits::default().instances(2));
-    fixture.list(&["a", "evil", "z"]);
-    let event = fixture.open().unwrap();
+    fixture.list(&["a", "b"]);
+    fixture.open();
+    fixture.wait(GRACE);
+    fixture.batch([delete("b")]);
+    let event = fixture.batch([put("evil"), put("z")]).unwrap();
     assert!(is_over_limits(&event), "{event}");
     assert_eq!(names(&event), ["a", "evil"]);
     fixture.wait(RELIST);
