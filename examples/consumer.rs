@@ -21,9 +21,9 @@ mod console;
 mod members;
 mod process;
 
-use axum::http::Uri;
+use axum::{body::HttpBody, http::Uri};
 use futures::StreamExt;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -35,8 +35,8 @@ use lexopt::{
 use members::{ETCD, endpoints};
 use process::{Diary, log, told_to_stop};
 use sd_core::{
-    BoxError, Bytes, Endpointer, Event, Health, InstanceChange, Instancer, Instances, Key, Prefix,
-    Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,
+    BoxError, Bytes, Endpointer, Escaped, Event, Health, InstanceChange, Instancer, Instances, Key,
+    Prefix, Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
@@ -62,7 +62,7 @@ async fn run() -> Result<(), BoxError> {
         println!("{USAGE}");
         return Ok(());
     };
-    let prefix = Prefix::new(format!("/services/{}", options.name))?;
+    let prefix = Prefix::new("/services")?.child(&options.name)?;
     let client = EtcdClient::connect(endpoints(&options.etcd))?;
     let diary = Diary::begin(format!("consumer of {prefix}"))?;
 
@@ -100,6 +100,9 @@ async fn run() -> Result<(), BoxError> {
     Ok(())
 }
 
+/// A body without end is an error.
+const LONGEST_ANSWER: usize = 4096;
+
 /// The client that the factory makes for an instance.
 struct Hello {
     uri: Uri,
@@ -113,10 +116,16 @@ impl Hello {
         if !status.is_success() {
             return Err(io::Error::other(format!("HTTP status {status}")));
         }
-        let body = answer.into_body().collect().await;
-        let body = body.map_err(io::Error::other)?.to_bytes();
-        Ok(String::from_utf8_lossy(&body).trim_end().to_owned())
+        printable(answer.into_body()).await
     }
+}
+
+/// What a body says, in one line for a terminal, whoever wrote it.
+async fn printable<B: HttpBody<Error: Into<BoxError>>>(body: B) -> io::Result<String> {
+    let body = Limited::new(body, LONGEST_ANSWER).collect();
+    let body = body.await.map_err(io::Error::other)?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    Ok(Escaped(text.trim_end()).to_string())
 }
 
 /// The root cause of an error, such as a refused connection.
@@ -230,7 +239,7 @@ fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
     }
     let was_held = |key: &Key| previous.is_some_and(|it| it.held().any(|(held, _)| held == key));
     for (key, held) in event.held().filter(|(key, _)| !was_held(key)) {
-        let why = whole(&held.why);
+        let (key, why) = (Escaped(key), whole(&held.why));
         news.push(format!(
             "? {key} held: etcd does not know it any more, after: {why}"
         ));
@@ -292,5 +301,20 @@ impl Options {
             }
         }
         Ok(Some(options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+
+    /// Hostile row 15: a body is one short line, and one without end is an error.
+    #[tokio::test]
+    async fn whatever_is_called_says_one_line() {
+        let said = printable(Full::<Bytes>::from("hi\u{1b}[2J\nforged\n")).await;
+        assert_eq!(said.expect("a body"), r"hi\u{1b}[2J\nforged");
+        let endless = vec![b'x'; 10 * LONGEST_ANSWER];
+        assert!(printable(Full::<Bytes>::from(endless)).await.is_err());
     }
 }

@@ -22,8 +22,8 @@ mod registry;
 use futures::StreamExt;
 use registry::Registry;
 use sd_core::{
-    BoxError, Events, InstanceChange, Instancer, Instances, Key, LeaseId, Prefix, Registrar,
-    RegistrarStatus, Service, Ttl,
+    BoxError, Escaped, Events, InstanceChange, Instancer, Instances, Key, LeaseId, Prefix,
+    Registrar, RegistrarStatus, Service, Ttl,
 };
 use std::{
     fmt,
@@ -119,11 +119,17 @@ impl View {
                 for change in self.seen.diff(event.instances()) {
                     match change {
                         InstanceChange::Added(it) => {
-                            say(format_args!("  + {}  {}", it.key(), it.address()))?;
+                            say(format_args!("  + {}  {}", Escaped(it.key()), it.address()))?;
                         }
-                        InstanceChange::Removed(it) => say(format_args!("  - {}", it.key()))?,
+                        InstanceChange::Removed(it) => {
+                            say(format_args!("  - {}", Escaped(it.key())))?
+                        }
                         InstanceChange::Updated { new, .. } => {
-                            say(format_args!("  ~ {}  {}", new.key(), new.address()))?;
+                            say(format_args!(
+                                "  ~ {}  {}",
+                                Escaped(new.key()),
+                                new.address()
+                            ))?;
                         }
                     }
                 }

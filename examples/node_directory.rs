@@ -21,8 +21,8 @@ mod registry;
 use futures::StreamExt;
 use registry::Registry;
 use sd_core::{
-    BoxError, Bytes, Client, Codec, CodecError, Entry, Instance, Instancer, LeaseId, Prefix,
-    Registrar, RegistrarStatus, Service, Ttl,
+    BoxError, Bytes, Client, Codec, CodecError, Entry, Escaped, Instance, Instancer, LeaseId,
+    Prefix, Registrar, RegistrarStatus, Service, Ttl,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -223,6 +223,7 @@ async fn on_another_lease(node: &Registrar, but: &LeaseId) -> Result<(), BoxErro
 fn dump(directory: &Directory) -> io::Result<()> {
     for (name, nodes) in directory.names() {
         let nodes: Vec<_> = nodes.iter().map(|node| node.address()).collect();
+        let name = Escaped(name).to_string();
         say(format_args!("  {name:<8} {}", nodes.join("  ")))?;
     }
     Ok(())

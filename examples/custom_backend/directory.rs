@@ -6,13 +6,19 @@
 //!   expired file does not count. A file without such a line has no owner and no lease: an operator
 //!   can write entries with an editor.
 //! - **`.lock`** is locked while a process reads or writes, so that changes are atomic.
+//!
+//! Whoever may write into the directory may do all that. So it has to be private: one that others than its
+//! owner may write is refused. Links, FIFOs and directories in it are no entries and are not followed,
+//! since they may lead anywhere, and neither are files of more than a mebibyte.
 
 use fs4::fs_std::FileExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rustix::{fs::OFlags, io::Errno};
 use sd_core::{Bytes, Entry, Error, Key, LeaseId, Lost, Prefix, Result, Service, Ttl};
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,6 +30,8 @@ use tokio::{
 
 /// How long an expired entry is kept, so that its owner can find out.
 const LINGER: Duration = Duration::from_secs(60);
+/// No entry is longer.
+const LONGEST: u64 = 1 << 20;
 /// Which characters are percent-encoded: all but letters, digits, `-` and `_`. The dot is encoded,
 /// so no key is the name of a hidden file.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
@@ -68,7 +76,16 @@ impl Directory {
     }
 
     fn try_lock(root: &Path) -> Result<Option<File>> {
-        let lock = File::create(root.join(".lock")).map_err(failed)?;
+        if fs::metadata(root).map_err(failed)?.mode() & 0o022 != 0 {
+            return Err(Error::permanent("others may write into the directory"));
+        }
+        let lock = open(
+            File::options().write(true).create(true),
+            &root.join(".lock"),
+        );
+        let lock = lock
+            .map_err(failed)?
+            .ok_or_else(|| Error::permanent("the lock is no file"))?;
         let locked = FileExt::try_lock_exclusive(&lock).map_err(failed)?;
         Ok(locked.then_some(lock))
     }
@@ -91,18 +108,20 @@ impl Directory {
 
     /// The first line of the entry under `key`, empty if it has no owner, and the value.
     pub(crate) fn read(&self, key: &Key) -> Result<Option<(String, Bytes)>> {
-        let content = match fs::read(self.file(key)) {
-            // A directory is not an entry.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-                return Ok(None);
-            }
-            content => Bytes::from(content.map_err(failed)?),
+        let Some(file) = open(File::options().read(true), &self.file(key)).map_err(failed)? else {
+            return Ok(None);
         };
+        let until = file.metadata().and_then(|file| file.modified());
+        let mut content = Vec::new();
+        let read = file.take(LONGEST + 1).read_to_end(&mut content);
+        if read.map_err(failed)? as u64 > LONGEST {
+            return Ok(None);
+        }
+        let content = Bytes::from(content);
         let line = content.iter().position(|byte| *byte == b'\n');
         let Some(line) = line.filter(|_| content.starts_with(b"lease ")) else {
             return Ok(Some((String::new(), content)));
         };
-        let until = fs::metadata(self.file(key)).and_then(|file| file.modified());
         let until = until.map_err(failed)?;
         if until + LINGER < self.now {
             self.remove(key)?;
@@ -129,10 +148,18 @@ impl Directory {
         // here.
         let draft = self.root.join(".draft");
         let content = [placed.owner.as_bytes(), b"\n", &service.value].concat();
-        fs::write(&draft, content)
-            .and_then(|()| self.keep_file(&draft, placed.ttl))
-            .and_then(|()| fs::rename(&draft, self.file(&placed.key)))
-            .map_err(failed)?;
+        let write = || {
+            // A new file, never what a link of that name leads to.
+            match fs::remove_file(&draft) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = File::create_new(&draft)?;
+            file.write_all(&content)?;
+            file.set_modified(self.now + placed.ttl.duration())?;
+            fs::rename(&draft, self.file(&placed.key))
+        };
+        write().map_err(failed)?;
         Ok(placed)
     }
 
@@ -141,7 +168,9 @@ impl Directory {
     pub(crate) fn keep(&self, placed: &Placed) -> Result<Option<Lost>> {
         Ok(match self.read(&placed.key)? {
             Some((owner, _)) if owner == placed.owner => {
-                let kept = self.keep_file(&self.file(&placed.key), placed.ttl);
+                let file = open(File::options().append(true), &self.file(&placed.key));
+                let until = self.now + placed.ttl.duration();
+                let kept = file.and_then(|file| file.map_or(Ok(()), |it| it.set_modified(until)));
                 kept.map(|()| None).map_err(failed)?
             }
             Some((_, value)) => Some(Lost::taken(value)),
@@ -167,13 +196,21 @@ impl Directory {
         }
     }
 
-    fn keep_file(&self, file: &Path, ttl: Ttl) -> io::Result<()> {
-        let file = File::options().append(true).open(file)?;
-        file.set_modified(self.now + ttl.duration())
-    }
-
     fn file(&self, key: &Key) -> PathBuf {
         self.root.join(file_name(key))
+    }
+}
+
+/// Opens a file. `None` if there is none, or something else: a link, a FIFO, a directory.
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    match options.custom_flags(flags).open(path) {
+        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
@@ -190,4 +227,64 @@ fn failed(error: io::Error) -> Error {
         false => Error::transient(error.to_string()),
     };
     told.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    async fn lock(root: &Path) -> Result<Directory> {
+        Directory::lock(root, &Arc::default()).await
+    }
+
+    fn service(key: &str) -> Service {
+        Service::new(key, "127.0.0.1:80").expect("a key")
+    }
+
+    /// Hostile row 14: what lies in the directory leads nowhere else.
+    #[tokio::test]
+    async fn links_fifos_and_large_files_are_no_entries_and_nothing_else_is_written() {
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = other.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let key = |name: &str| Key::new(format!("/svc/{name}")).unwrap();
+        let path = |name: &str| root.path().join(file_name(&key(name)));
+        symlink(&victim, root.path().join(".draft")).unwrap();
+        symlink(&victim, path("link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("fifo"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        fs::write(path("large"), vec![b'x'; 2 << 20]).unwrap();
+        fs::write(path("good"), "127.0.0.1:81").unwrap();
+
+        let directory = lock(root.path()).await.unwrap();
+        let listed = directory.list(&Prefix::new("/svc").unwrap()).unwrap();
+        let keys: Vec<_> = listed.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(keys, ["/svc/good"]);
+        for name in ["/svc/link", "/svc/../../escape"] {
+            let placed = directory
+                .put(&service(name), directory.new_lease())
+                .unwrap();
+            assert!(directory.keep(&placed).unwrap().is_none());
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1);
+    }
+
+    /// Hostile row 14: a directory that others may write, or whose lock is a link, is refused.
+    #[tokio::test]
+    async fn a_directory_that_is_not_private_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        symlink("/dev/null", root.path().join(".lock")).unwrap();
+        assert!(lock(root.path()).await.is_err());
+        fs::remove_file(root.path().join(".lock")).unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(lock(root.path()).await.is_err());
+    }
 }

@@ -21,7 +21,7 @@ mod directory;
 use backend::DirectoryClient;
 use directory::file_name;
 use futures::StreamExt;
-use sd_core::{BoxError, Event, Events, Instancer, Key, Prefix, Registrar, Service, Ttl};
+use sd_core::{BoxError, Escaped, Event, Events, Instancer, Key, Prefix, Registrar, Service, Ttl};
 use std::{
     env, fmt, fs,
     io::{self, Write},
@@ -144,8 +144,9 @@ fn list(root: &Path) -> Result<(), BoxError> {
     files.sort_by_key(fs::DirEntry::file_name);
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') {
-            let content = fs::read_to_string(file.path())?;
+        // Not what a link leads to, and a FIFO would be waited for.
+        if !name.starts_with('.') && file.file_type()?.is_file() {
+            let content = String::from_utf8_lossy(&fs::read(file.path())?).into_owned();
             let since_kept = file.metadata()?.modified()?.elapsed();
             let over = content.starts_with("lease ") && since_kept.is_ok();
             let over = if over {
@@ -153,7 +154,10 @@ fn list(root: &Path) -> Result<(), BoxError> {
             } else {
                 ""
             };
-            say(format_args!("==> {name} <=={over}\n{content}"))?;
+            say(format_args!("==> {} <=={over}", Escaped(name)))?;
+            for line in content.lines().take(10) {
+                say(Escaped(line))?;
+            }
         }
     }
     Ok(())

@@ -66,11 +66,11 @@ pub use calls::{
     TableIndex, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom, ZonePreference,
     ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
-pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer};
+pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer, PrefixLimits};
 pub use instances::{
-    Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader, EventSummary, Events,
-    Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source, SourceEnded, Status,
-    Trouble,
+    AddressPolicy, Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader,
+    EventSummary, Events, Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source,
+    SourceEnded, Status, Trouble,
 };
 pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]

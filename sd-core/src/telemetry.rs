@@ -7,12 +7,14 @@
 //! | name | kind | labels | what it says |
 //! |---|---|---|---|
 //! | [`sd_instances`](INSTANCES) | gauge | `prefix` | instances shown, those held included |
+//! | [`sd_instance_bytes`](INSTANCE_BYTES) | gauge | `prefix` | what the instances shown take in memory, by the formula of [`PrefixLimits`](crate::PrefixLimits) |
 //! | [`sd_instances_held`](INSTANCES_HELD) | gauge | `prefix` | of those, the ones whose removal is held back |
 //! | [`sd_mass_removals_total`](MASS_REMOVALS) | counter | `prefix` | removals of many instances at once that were held back |
 //! | [`sd_sources_stale`](SOURCES_STALE) | gauge | `prefix` | instancers that do not follow the registry at the moment, or cannot list it at first; at the start until the registry has answered about the watch |
 //! | [`sd_source_disruptions_total`](SOURCE_DISRUPTIONS) | counter | `prefix`, `cause`: `list`, `disrupted`, `interrupted`, `gap` | failures to follow, every attempt counted |
 //! | [`sd_lists_total`](LISTS) | counter | `prefix` | successful lists: one at the start, one per gap |
 //! | [`sd_entries_skipped_total`](ENTRIES_SKIPPED) | counter | `prefix` | entries that could not be read |
+//! | [`sd_entries_over_limit_total`](ENTRIES_OVER_LIMIT) | counter | `prefix`, `limit`: `entry`, `prefix` | entries left out because of one of the [limits](crate::PrefixLimits); those of `entry` count as skipped too |
 //! | [`sd_registrations`](REGISTRATIONS) | gauge | `state`: `registering`, `registered`, `unproven`, `reclaiming`, `taken`, `deregistering`, `superseded`, `failed` | registrars in this state |
 //! | [`sd_registration_failures_total`](REGISTRATION_FAILURES) | counter | `phase`: `register`, `update`, `reclaim` | attempts that failed |
 //! | [`sd_registration_lost_total`](REGISTRATION_LOST) | counter | `reason`: `lease_expired`, `key_deleted`, `rolled_back` | registrations lost that are to be put back |
@@ -53,8 +55,8 @@ pub use crate::calls::meters::{
     HEALTH_CHECK_FAILURES, RETRIES, RETRY_FAILURES,
 };
 pub use crate::consumer::meters::{
-    ENTRIES_SKIPPED, INSTANCES, INSTANCES_HELD, LISTS, MASS_REMOVALS, SOURCE_DISRUPTIONS,
-    SOURCES_STALE,
+    ENTRIES_OVER_LIMIT, ENTRIES_SKIPPED, INSTANCE_BYTES, INSTANCES, INSTANCES_HELD, LISTS,
+    MASS_REMOVALS, SOURCE_DISRUPTIONS, SOURCES_STALE,
 };
 pub use crate::provider::meters::{
     DEREGISTRATIONS, REGISTRATION_EDITED, REGISTRATION_FAILURES, REGISTRATION_LOST,

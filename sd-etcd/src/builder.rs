@@ -148,7 +148,12 @@ impl EtcdClientBuilder {
     /// Prefixes every key of this client, unseen by its users. Default: none.
     ///
     /// The path is used as it is: in the namespace `/production`, the key `/svc/a` is etcd's
-    /// `/production/svc/a`. No `/` is added.
+    /// `/production/svc/a`. No `/` is added: in a namespace that does not end in one, a key or prefix that
+    /// does not begin with one is refused ([`Invalid::Config`](sd_core::Invalid::Config)), since `uction/a`
+    /// in `/prod` would be a key of `/production`.
+    ///
+    /// A namespace keeps programs from disturbing each other by mistake. It isolates nobody: only roles of
+    /// etcd, granted for the namespace with its `/`, keep a client from the keys of others.
     pub fn namespace(mut self, path: impl Into<String>) -> Self {
         self.options.namespace = Namespace::new(path.into());
         self

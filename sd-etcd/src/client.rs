@@ -239,6 +239,7 @@ impl Inner {
 impl Client for EtcdClient {
     async fn get_entries(&self, prefix: &Prefix) -> Result<Snapshot> {
         let inner = self.open()?;
+        inner.options.namespace.check(prefix.as_str())?;
         tokio::select! {
             () = inner.stop.cancelled() => Err(Error::Closed),
             snapshot = watching::list(&inner.reads, &inner.options, prefix) => snapshot,
@@ -247,6 +248,8 @@ impl Client for EtcdClient {
 
     async fn watch_prefix(&self, prefix: &Prefix, after: &Revision) -> Result<Watch, WatchError> {
         let inner = self.open().map_err(WatchError::Interrupted)?;
+        let checked = inner.options.namespace.check(prefix.as_str());
+        checked.map_err(|why| WatchError::Interrupted(why.into()))?;
         tokio::select! {
             () = inner.stop.cancelled() => Err(WatchError::Interrupted(Error::Closed)),
             watch = inner.watches.watch(prefix, after) => watch,
@@ -255,6 +258,7 @@ impl Client for EtcdClient {
 
     async fn register(&self, service: &Service) -> Result<Registration> {
         let inner = self.open()?;
+        inner.options.namespace.check(service.key.stem().as_str())?;
         let session = inner.session(service.ttl);
         let generation = service.generation().unwrap_or_else(Generation::new);
         let id = inner.shared.next_id(generation);

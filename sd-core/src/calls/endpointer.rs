@@ -44,7 +44,8 @@ use tokio::{sync::watch, time::timeout};
 ///   then the one with the least key. If it goes, the next speaks, and the endpoint goes on.
 /// - **Factories** run on the endpointer's own task, many at once. A factory that waits or fails
 ///   delays neither readers nor other addresses. After a failure it is retried with growing,
-///   jittered pauses, and [`status`](Self::status) shows the failure. A caller whose target is dead
+///   jittered pauses, and [`status`](Self::status) shows the failure. A key whose address changes again
+///   and again has to wait, up to 15 s. A caller whose target is dead
 ///   [asks for another](crate::Endpoint::replace_target). Where targets belong to one registration,
 ///   another is made when somebody registers at the address
 ///   [again](Factory::is_per_registration).

@@ -53,8 +53,11 @@ use tokio::{sync::watch, time};
 ///   [many removals at once](InstancerBuilder::mass_removal_percent) on a healthy registry.
 ///   [`Event::held`] shows the removals that wait. An instance that is
 ///   [`Draining`](crate::Status::Draining) is removed at once.
-/// - **Entries that cannot be read**, because the codec fails or panics, are left out,
-///   [counted](Self::skipped) and logged once. They affect no other entry.
+/// - **Entries that cannot be read**, because the codec fails or panics, are left out, and so are those
+///   whose address the [policy](InstancerBuilder::address_policy) refuses and those that are too large.
+///   They are [counted](Self::skipped), and the first of them logged, each once. They affect no other entry.
+/// - **Limits.** Of a prefix that somebody fills, so much is kept as the
+///   [limits](InstancerBuilder::limits) allow. What is shown stays shown.
 ///
 /// It is not `Clone`; share it in an [`Arc`](std::sync::Arc). It owns one task, which ends with
 /// [`stop`](Self::stop), when the instancer is dropped, or when its runtime ends. Subscribers then

@@ -8,6 +8,8 @@ use crate::{
 
 /// Instances shown, those held included.
 pub const INSTANCES: &str = "sd_instances";
+/// What the instances shown take in memory.
+pub const INSTANCE_BYTES: &str = "sd_instance_bytes";
 /// Instances whose removal is held back.
 pub const INSTANCES_HELD: &str = "sd_instances_held";
 /// Removals of many instances at once that were held back.
@@ -21,10 +23,14 @@ pub const LISTS: &str = "sd_lists_total";
 /// Entries that could not be read.
 pub const ENTRIES_SKIPPED: &str = "sd_entries_skipped_total";
 
+/// Entries left out because of a limit.
+pub const ENTRIES_OVER_LIMIT: &str = "sd_entries_over_limit_total";
+
 /// The metrics of the instances that an instancer shows.
 pub(crate) struct InstanceMeters {
     prefix: String,
     instances: Share,
+    bytes: Share,
     held: Share,
 }
 
@@ -34,13 +40,24 @@ impl InstanceMeters {
         Self {
             prefix: prefix.to_owned(),
             instances: Share::new(INSTANCES, &labels),
+            bytes: Share::new(INSTANCE_BYTES, &labels),
             held: Share::new(INSTANCES_HELD, &labels),
         }
     }
 
-    pub(crate) fn shows(&mut self, instances: usize, held: usize) {
+    pub(crate) fn shows(&mut self, instances: usize, bytes: usize, held: usize) {
         self.instances.set(instances);
+        self.bytes.set(bytes);
         self.held.set(held);
+    }
+
+    /// An entry was left out because of the limit for one `entry` or for the `prefix`.
+    pub(crate) fn over_limit(&self, limit: &'static str) {
+        count(
+            ENTRIES_OVER_LIMIT,
+            &[("prefix", &self.prefix), ("limit", limit)],
+            1,
+        );
     }
 
     pub(crate) fn listed(&self) {
@@ -85,6 +102,7 @@ impl HealthMeters {
             Trouble::Watch(WatchError::Gap(_)) => "gap",
             Trouble::Unanswered
             | Trouble::ManyRemoved { .. }
+            | Trouble::OverLimits { .. }
             | Trouble::Stopped
             | Trouble::Panicked { .. } => return,
         };

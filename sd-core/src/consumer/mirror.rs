@@ -11,6 +11,7 @@
 //! Changes that a resumed watch has yet to deliver arrive within the grace period, which begins at
 //! that moment.
 
+mod entry_decoder;
 mod loss_window;
 #[cfg(test)]
 mod model;
@@ -22,15 +23,17 @@ mod tests;
 mod unreadable;
 
 use crate::{
-    instances::{Codec, Event, Trouble},
+    consumer::prefix_limits::PrefixLimits,
+    instances::{Event, Trouble},
     registry::{Batch, Error, Prefix, Revision, Snapshot, WatchError},
     support::Backoff,
 };
+pub(super) use entry_decoder::EntryDecoder;
 use pending_removals::PendingRemovals;
 pub(super) use pending_removals::RemovalRules;
 use shown::ShownInstances;
 use source_health::{SourceHealth, can_pass};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The first pause after trouble that can pass is at most this long.
@@ -50,6 +53,8 @@ pub(super) struct Mirror<W> {
     pauses: Backoff,
     hopeless_pauses: Backoff,
     pause: Duration,
+    /// When to list again, since there is room for entries that were left out.
+    relist_at: Option<Instant>,
     version: u64,
     changed: bool,
 }
@@ -83,11 +88,13 @@ pub(super) enum Next<'a, W> {
 }
 
 impl<W> Mirror<W> {
-    /// A mirror that knows nothing yet. Removals are doubted by `rules`; `longest_pause` is the longest time between two attempts while the registry is down.
+    /// A mirror that knows nothing yet. Removals are doubted by `rules`, and what is kept is bounded by
+    /// `limits`; `longest_pause` is the longest time between two attempts while the registry is down.
     pub(super) fn new(
         prefix: Prefix,
-        codec: Arc<dyn Codec>,
+        decoder: EntryDecoder,
         rules: RemovalRules,
+        limits: PrefixLimits,
         longest_pause: Duration,
     ) -> Self {
         let removals = PendingRemovals::new(rules);
@@ -95,11 +102,12 @@ impl<W> Mirror<W> {
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
         Self {
             phase: Phase::Empty,
-            shown: ShownInstances::new(prefix.clone(), codec, removals),
+            shown: ShownInstances::new(prefix.clone(), decoder, removals, limits),
             health: SourceHealth::new(prefix),
             pauses: Backoff::new(FIRST_PAUSE.min(longest), longest),
             hopeless_pauses: Backoff::new(FIRST_HOPELESS_PAUSE, longest_hopeless),
             pause: Duration::ZERO,
+            relist_at: None,
             version: 0,
             changed: false,
         }
@@ -142,7 +150,8 @@ impl<W> Mirror<W> {
 
     /// When [`tick`](Self::tick) is due, if at all.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.shown.removals.deadline()
+        let removals = self.shown.removals.deadline();
+        [removals, self.relist_at].into_iter().flatten().min()
     }
 
     /// The new state, if it has changed since the last call. Mere progress is no change.
@@ -164,9 +173,10 @@ impl<W> Mirror<W> {
         if !self.is_ready() {
             self.health.listed(now);
             let why = Trouble::Unanswered;
-            self.shown.removals.doubt(&why, Some(now), now);
+            self.shown.doubt(&why, Some(now), now);
             self.changed = true;
         }
+        self.relist_at = None;
         self.phase = Phase::Listed {
             resume: snapshot.revision,
         };
@@ -196,9 +206,10 @@ impl<W> Mirror<W> {
         };
         *resume = batch.resume;
         since.get_or_insert(now);
-        self.answered(now);
+        self.shown.removals.answered(now);
         self.changed |= self.shown.apply(batch.changes, now);
         self.shown.skip(batch.skipped);
+        self.answered(now);
     }
 
     /// The watch could not be opened, or yielded an error. An open watch is dropped, unless it was
@@ -244,14 +255,30 @@ impl<W> Mirror<W> {
     /// is already known keeps the removals it makes doubtful from being applied.
     pub(super) fn tick(&mut self, now: Instant) {
         self.changed |= self.shown.apply_due(now);
+        self.note_room(now);
+        if self.relist_at.is_some_and(|at| at <= now) && self.is_ready() {
+            self.relist_at = None;
+            self.phase = Phase::Outdated;
+        }
     }
 
     // === Health ===
 
     /// The registry has answered about the open watch: the one place that makes a source live.
     fn answered(&mut self, now: Instant) {
-        self.shown.removals.answered(now);
-        self.changed |= self.health.answered(now);
+        self.changed |= match self.shown.over_limits() {
+            None => self.health.answered(now),
+            Some(why) => self.health.over_limits(why, now),
+        };
+        self.note_room(now);
+    }
+
+    /// Sees to it that what was left out is listed, if there is room for it. Not often: a list of many
+    /// entries is work for the registry.
+    fn note_room(&mut self, now: Instant) {
+        if self.relist_at.is_none() && self.shown.has_room() {
+            self.relist_at = Some(now + self.hopeless_pauses.next_delay());
+        }
     }
 
     /// An attempt has failed, so that the next one has to wait.
@@ -269,7 +296,7 @@ impl<W> Mirror<W> {
     fn note(&mut self, why: Trouble, silent_since: Option<Instant>, now: Instant) {
         let is_ready = self.is_ready();
         if is_ready {
-            self.shown.removals.doubt(&why, silent_since, now);
+            self.shown.doubt(&why, silent_since, now);
         }
         self.changed |= self.health.failed(why, is_ready, self.pause, now);
     }

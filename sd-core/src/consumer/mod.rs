@@ -3,7 +3,7 @@
 //! An [`Instancer`] lists a prefix once, watches from there, and publishes each state through an
 //! [`EventPublisher`](crate::instances::EventPublisher). `mirror`, a state machine without I/O,
 //! decides what to do next (list, watch or wait, for example after a gap), which instances are
-//! shown, and which removals are held back. [`MergedInstancer`] is the union of other sources, and
+//! shown, and which removals are held back; [`PrefixLimits`] bound what is kept. [`MergedInstancer`] is the union of other sources, and
 //! [`FixedInstancer`] a source whose states the program sets.
 //!
 //! This room imports `registry`, `instances` and `support`, and nothing of `provider` or `calls`.
@@ -13,9 +13,11 @@ mod instancer;
 mod merge;
 pub(crate) mod meters;
 mod mirror;
+mod prefix_limits;
 #[cfg(test)]
 mod testing;
 
 pub use fixed::FixedInstancer;
 pub use instancer::{Instancer, InstancerBuilder};
 pub use merge::MergedInstancer;
+pub use prefix_limits::PrefixLimits;

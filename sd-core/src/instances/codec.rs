@@ -4,14 +4,15 @@
 mod tests;
 
 use super::{
+    address::{Address, SCHEMES},
     instance::Instance,
     json::{Attributes, RawAttributes},
     status::Status,
 };
-use crate::registry::{Entry, Key, Message};
+use crate::registry::{Entry, Escaped, Invalid, Key, Message};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
-use std::{collections::BTreeMap, error::Error as StdError, sync::Arc};
+use std::{collections::BTreeMap, error::Error as StdError, net::IpAddr, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
@@ -131,11 +132,19 @@ impl CodecError {
         self.source = Some(Arc::new(source));
         self
     }
+
+    /// What is wrong with the address, if that is why.
+    pub(crate) fn uncallable(&self) -> Option<&Invalid> {
+        let why = self.source.as_ref()?.downcast_ref()?;
+        matches!(why, Invalid::UncallableAddress { .. }).then_some(why)
+    }
 }
 
 /// Reads what go-kit registers and what this toolkit registers: plain addresses and JSON.
 ///
-/// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, `http://10.0.0.1:8080/path`.
+/// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, or a URL with a host and one of the
+///   schemes `http`, `https`, `grpc`, `grpcs` and `tcp`: `http://10.0.0.1:8080/path`. What else it has to
+///   be like is said by the default [`AddressPolicy`](crate::AddressPolicy).
 /// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining",
 ///   "metadata":{"version":"1.4.2"}}`, of which only the address is required. Unknown fields are
 ///   ignored. An attribute that cannot be read costs that attribute only: a weight that is no whole
@@ -163,19 +172,19 @@ impl CodecError {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DefaultCodec;
 
-/// A longer text is not an address.
-const LONGEST_ADDRESS: usize = 2048;
 /// Longer JSON is not an instance, and parsing it would delay the other entries.
 const LONGEST_JSON: usize = 64 * 1024;
 
 impl Codec for DefaultCodec {
     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
         if !entry.value.starts_with(b"{") {
-            return std::str::from_utf8(&entry.value)
-                .ok()
-                .filter(|text| is_address(text))
-                .map(|address| Instance::new(entry.key.clone(), address))
-                .ok_or_else(|| CodecError::new("the value is neither an address nor JSON"));
+            let unreadable = || CodecError::new("the value is neither an address nor JSON");
+            let text = std::str::from_utf8(&entry.value).map_err(|_| unreadable())?;
+            return match check_address(text) {
+                Ok(()) => Ok(Instance::new(entry.key.clone(), text)),
+                Err(why) if is_like_an_address(text) => Err(unreadable().with_source(why)),
+                Err(_) => Err(unreadable()),
+            };
         }
         let (attributes, _) = read_json(&entry.value)?;
         Ok(attributes.into_instance(entry.key.clone()))
@@ -190,9 +199,7 @@ impl Codec for DefaultCodec {
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
-        if !is_address(instance.address()) {
-            return Err(CodecError::new("the instance's address is not an address"));
-        }
+        check_address(instance.address()).map_err(no_address)?;
         let plain = Instance::new(instance.key().clone(), instance.address())
             .with_lease(instance.lease().cloned());
         if *instance == plain {
@@ -235,36 +242,34 @@ fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<String>), CodecError> {
         CodecError::new("the value is not an instance in JSON").with_source(error)
     })?;
     let (attributes, ignored) = fields.read();
-    if !is_address(&attributes.address) {
-        return Err(CodecError::new("the instance's address is not an address"));
-    }
+    check_address(&attributes.address).map_err(no_address)?;
     Ok((attributes, ignored))
 }
 
-/// Whether `text` is `host:port` or a URL with a host.
-fn is_address(text: &str) -> bool {
-    let graphic = |text: &str| text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    if text.is_empty() || text.len() > LONGEST_ADDRESS || !graphic(text) {
-        return false;
-    }
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let host_or_path = !rest.is_empty() && !rest.starts_with(':');
-        let mut letters = scheme.bytes();
-        return host_or_path
-            && letters
-                .next()
-                .is_some_and(|first| first.is_ascii_alphabetic())
-            && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
+/// Refuses what is not `host:port`, or a URL with a host and one of the schemes that are called.
+fn check_address(text: &str) -> Result<(), Invalid> {
+    let is_called = |scheme: &str| {
+        let mut known = SCHEMES.iter();
+        known.any(|(known, _)| known.eq_ignore_ascii_case(scheme))
     };
-    let host_is_fine = match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(v6) => v6.contains(':'),
-        None => !host.is_empty() && !host.contains(|c: char| r#":/\"'[]{}<>,;=@?#"#.contains(c)),
+    let reason = match Address::parse(text) {
+        Ok(address) if address.scheme.is_none_or(is_called) => return Ok(()),
+        Ok(_) => "its scheme is none of http, https, grpc, grpcs and tcp",
+        Err(reason) => reason,
     };
-    host_is_fine && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    Err(Invalid::UncallableAddress {
+        address: Escaped(text).to_string(),
+        reason,
+    })
+}
+
+fn no_address(why: Invalid) -> CodecError {
+    CodecError::new("the instance's address is not an address").with_source(why)
+}
+
+/// Whether `text`, which is not an address, was meant to be one.
+fn is_like_an_address(text: &str) -> bool {
+    let is_graphic = text.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    let is_ip = || text.parse::<IpAddr>().is_ok();
+    text.is_empty() || is_graphic && (text.contains(':') || is_ip())
 }

@@ -41,6 +41,18 @@ pub enum Trouble {
         /// Of how many.
         of: usize,
     },
+    /// There are more entries under the prefix than the [limits](crate::PrefixLimits) allow. What is shown
+    /// is followed, others are left out.
+    #[error(
+        "more entries than the limits allow: {instances} instances of {bytes} bytes are shown, others are left out"
+    )]
+    #[non_exhaustive]
+    OverLimits {
+        /// How many are shown.
+        instances: usize,
+        /// What they take in memory.
+        bytes: usize,
+    },
     /// The source was stopped or dropped, or its runtime has ended. It publishes nothing more.
     #[error("stopped")]
     Stopped,

@@ -128,6 +128,18 @@ impl Instance {
         self.lease.as_ref()
     }
 
+    /// About what it takes in memory, in bytes, with its place in a set. The page of
+    /// [`PrefixLimits`](crate::PrefixLimits) has the formula.
+    pub(crate) fn memory(&self) -> usize {
+        const PIECE: usize = 96;
+        let pieces = self.metadata.iter();
+        let metadata: usize = pieces
+            .map(|(name, value)| PIECE + name.len() + value.len())
+            .sum();
+        let zone = self.zone.as_ref().map_or(0, |zone| zone.len());
+        300 + self.key.as_str().len() + self.address.len() + zone + metadata
+    }
+
     /// All metadata, in the order of their names.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata

@@ -1,7 +1,7 @@
 //! Instances: what is known about a service.
 //!
 //! A [`Codec`] turns an entry of the registry into an [`Instance`] (key, address, weight, status)
-//! and back. A [`Source`] knows a set of instances, [`Instances`], and publishes each new state as
+//! and back, and an [`AddressPolicy`] says which addresses are called. A [`Source`] knows a set of instances, [`Instances`], and publishes each new state as
 //! an [`Event`], together with its [`Health`]: whether it follows its registry. All sources in this
 //! crate publish with an [`EventPublisher`].
 //!
@@ -9,6 +9,7 @@
 //! `consumer` and `calls` import it.
 
 mod address;
+mod address_policy;
 mod codec;
 mod event;
 mod events;
@@ -24,7 +25,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use address::why_uncallable;
+pub use address_policy::AddressPolicy;
 pub use codec::{Codec, CodecError, DefaultCodec};
 pub use event::{Event, EventSummary};
 pub use events::Events;

@@ -1,7 +1,7 @@
 //! What the values of a service mean to its consumers.
 
 use crate::{
-    instances::{Codec, why_uncallable},
+    instances::{AddressPolicy, Codec},
     registry::{Entry, ErrorChain, Escaped, Invalid, Key, LeaseId, ServiceKey},
     support::{Panicked, catch},
 };
@@ -16,40 +16,28 @@ pub(crate) struct ValueFormat {
     pub(crate) key: ServiceKey,
     /// What consumers read the values with; `None` if no codec does, and nothing is known of them.
     pub(crate) codec: Option<Arc<dyn Codec>>,
+    /// Which addresses consumers call.
+    pub(crate) addresses: AddressPolicy,
 }
 
 impl ValueFormat {
-    /// Refuses what no consumer could read, in part or at all, and an address that nobody can call.
+    /// Refuses what no consumer could read, in part or at all, and an address that none would call.
     pub(crate) fn check(&self, value: &Bytes) -> Result<(), Invalid> {
         let Some(codec) = &self.codec else {
             return Ok(());
         };
         // A codec may look at the key. Which lease it will end in does not matter.
         let entry = Entry::new(self.key.under(&LeaseId::from(1)), value.clone());
-        let decoded = catch(|| match (codec.decode(&entry), codec.ignored(&entry)) {
-            (Ok(instance), None) => Ok(instance),
-            (Ok(_), Some(error)) | (Err(error), _) => Err(ErrorChain(&error).to_string()),
-        });
-        let shown = || Escaped(&String::from_utf8_lossy(value)).to_string();
         let unreadable = |reason| Invalid::UnreadableValue {
-            value: shown(),
+            value: Escaped(&String::from_utf8_lossy(value)).to_string(),
             reason,
         };
+        let decoded = catch(|| (codec.decode(&entry), codec.ignored(&entry)));
         match decoded {
-            Ok(Ok(instance)) => match why_uncallable(instance.address()) {
-                Some(reason) => Err(Invalid::UncallableAddress {
-                    address: Escaped(instance.address()).to_string(),
-                    reason,
-                }),
-                None => Ok(()),
-            },
-            // A plain address says more than the codec does.
-            Ok(Err(reason)) => match std::str::from_utf8(value).ok().and_then(why_uncallable) {
-                Some(reason) => Err(Invalid::UncallableAddress {
-                    address: shown(),
-                    reason,
-                }),
-                None => Err(unreadable(reason)),
+            Ok((Ok(instance), None)) => self.addresses.check(&instance),
+            Ok((Ok(_), Some(error)) | (Err(error), _)) => match error.uncallable() {
+                Some(why) => Err(why.clone()),
+                None => Err(unreadable(ErrorChain(&error).to_string())),
             },
             Err(why @ Panicked(_)) => Err(unreadable(ErrorChain(&why).to_string())),
         }
@@ -135,7 +123,11 @@ mod tests {
 
     fn format(codec: Option<Arc<dyn Codec>>) -> ValueFormat {
         let key = Key::lease_suffixed("/hello/").unwrap();
-        ValueFormat { key, codec }
+        ValueFormat {
+            key,
+            codec,
+            addresses: AddressPolicy::default(),
+        }
     }
 
     fn refusal(format: &ValueFormat, value: &'static str) -> String {
@@ -157,10 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_of_ones_own_says_what_an_address_is() {
-        let named = format(Some(Arc::new(NameCodec)));
+    fn a_codec_of_ones_own_keeps_to_the_address_policy() {
+        let mut named = format(Some(Arc::new(NameCodec)));
+        assert!(refusal(&named, "node-7").contains("no port"));
+        assert!(refusal(&named, "169.254.169.254:80").contains("link-local"));
+        named.addresses = AddressPolicy::any();
         named.check(&"node-7".into()).unwrap();
-        assert!(refusal(&named, "10.0.0.1").contains("no port"));
         assert!(refusal(&named, "a bug").contains("panicked"));
         format(None).check(&"10.0.0.1".into()).unwrap();
     }

@@ -238,6 +238,15 @@ pub enum Invalid {
     #[error("a prefix must not be empty")]
     EmptyPrefix,
 
+    /// A name from outside that is not one segment of a path.
+    #[error(
+        "\"{name}\" is not a name: it is empty, a dot segment or too long, or has a `/` or hidden characters"
+    )]
+    Name {
+        /// The name, escaped and shortened.
+        name: String,
+    },
+
     /// A time to live is outside of the range of [`Ttl`](crate::Ttl).
     #[error("a TTL of {given:?} is not between 2 s and 24 h")]
     Ttl {
@@ -269,8 +278,9 @@ pub enum Invalid {
         reason: String,
     },
 
-    /// A provider's value with an address that nobody can call, as `0.0.0.0:80`.
-    #[error("nobody can call \"{address}\": {reason}")]
+    /// An address that nobody can call, as `0.0.0.0:80`, or that the [`AddressPolicy`](crate::AddressPolicy)
+    /// refuses.
+    #[error("no consumer calls \"{address}\": {reason}")]
     UncallableAddress {
         /// The address, shortened if it is long.
         address: String,

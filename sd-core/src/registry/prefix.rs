@@ -1,6 +1,6 @@
 //! Prefixes: which keys to list and watch.
 
-use super::{error::Invalid, key::Key};
+use super::{error::Invalid, escaped::Escaped, key::Key};
 use std::{fmt, sync::Arc};
 
 /// The beginning of all keys to list or watch.
@@ -45,6 +45,34 @@ impl Prefix {
             "" => Err(Invalid::EmptyPrefix),
             text => Ok(Self(text.into())),
         }
+    }
+
+    /// The prefix of what is called `name` below this one, for a name that comes from outside: that of a
+    /// service in a URL, or in a request.
+    ///
+    /// ```
+    /// use sd_core::Prefix;
+    ///
+    /// let services = Prefix::new("/services")?;
+    /// assert_eq!(services.child("hello")?.as_str(), "/services/hello/");
+    /// for name in ["", "..", "hello/../admin", "hello\n"] {
+    ///     assert!(services.child(name).is_err());
+    /// }
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid::Name`] if `name` is empty, `.` or `..`, longer than 256 characters, or has a `/` or a
+    /// character that is not seen.
+    pub fn child(&self, name: impl AsRef<str>) -> Result<Self, Invalid> {
+        let name = name.as_ref();
+        let shown = Escaped(name).to_string();
+        let is_name = !matches!(name, "" | "." | "..") && !name.contains('/') && shown == name;
+        if !is_name {
+            return Err(Invalid::Name { name: shown });
+        }
+        let boundary = if self.0.ends_with('/') { "" } else { "/" };
+        Self::new(format!("{self}{boundary}{name}"))
     }
 
     /// The text that all matching keys begin with.
@@ -131,6 +159,33 @@ mod tests {
         let prefix = Prefix::raw("/svc/foo").unwrap();
         assert!(prefix.matches("/svc/foobar"));
         assert!(prefix.matches("/svc/foo"));
+    }
+
+    /// Hostile row 12: a name from outside leads to no other service.
+    #[test]
+    fn a_name_with_separators_or_hidden_characters_is_none() {
+        let services = Prefix::new("/services").unwrap();
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/",
+            "a/../b",
+            "x\0y",
+            "a\n",
+            "\u{202e}a",
+            &"x".repeat(257),
+        ] {
+            let refused = services.child(name);
+            assert!(matches!(refused, Err(Invalid::Name { .. })), "{name:?}");
+        }
+        for name in ["hello", "h.e-l_l:o", "...", "größe"] {
+            let prefix = services.child(name).unwrap();
+            assert_eq!(prefix.as_str(), format!("/services/{name}/"));
+        }
+        let raw = Prefix::raw("Hello").unwrap();
+        assert_eq!(raw.child("a").unwrap().as_str(), "Hello/a/");
     }
 
     #[test]

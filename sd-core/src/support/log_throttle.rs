@@ -3,7 +3,7 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pause after the first lines. Each line doubles it.
+/// The pause after the first lines, unless another is set. Each line doubles it.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest pause. After such a time without a line, it begins anew.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
@@ -15,6 +15,7 @@ pub(crate) struct LogThrottle {
     burst: u32,
     /// Lines that may be logged without a pause.
     left: u32,
+    first: Duration,
     pause: Duration,
     last: Option<Instant>,
 }
@@ -25,16 +26,23 @@ impl LogThrottle {
         Self {
             burst,
             left: burst,
+            first: FIRST,
             pause: FIRST,
             last: None,
         }
+    }
+
+    /// With another pause than a second after the first lines.
+    pub(crate) fn with_first_pause(mut self, first: Duration) -> Self {
+        (self.first, self.pause) = (first, first);
+        self
     }
 
     /// Whether a line may be logged now. If so, it counts as logged.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let quiet = self.last.map(|last| now.saturating_duration_since(last));
         if quiet.is_some_and(|quiet| quiet > LONGEST) {
-            *self = Self::new(self.burst);
+            *self = Self::new(self.burst).with_first_pause(self.first);
         }
         if self.left > 0 {
             self.left -= 1;

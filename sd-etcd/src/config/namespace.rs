@@ -1,5 +1,7 @@
 //! The namespace of a client.
 
+use sd_core::{Escaped, Invalid};
+
 /// A prefix of every key that a client reads and writes. Users of the client never see it.
 #[derive(Clone, Default)]
 pub(crate) struct Namespace(Vec<u8>);
@@ -7,6 +9,19 @@ pub(crate) struct Namespace(Vec<u8>);
 impl Namespace {
     pub(crate) fn new(prefix: impl Into<Vec<u8>>) -> Self {
         Self(prefix.into())
+    }
+
+    /// Refuses a key or prefix that the namespace and it do not part from each other: `uction/a` in
+    /// `/prod` is `/production/a`, and so in another namespace.
+    pub(crate) fn check(&self, key: &str) -> Result<(), Invalid> {
+        if self.0.is_empty() || self.0.ends_with(b"/") || key.starts_with('/') {
+            return Ok(());
+        }
+        Err(Invalid::Config(format!(
+            "{} is not below the namespace {}: begin it with a slash, or end the namespace in one",
+            Escaped(key),
+            Escaped(String::from_utf8_lossy(&self.0)),
+        )))
     }
 
     /// Returns the key as etcd knows it.
@@ -23,6 +38,21 @@ impl Namespace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Hostile row 12: a namespace ends at a boundary.
+    #[test]
+    fn no_key_reaches_into_a_namespace_whose_name_begins_alike() {
+        for (namespace, key, is_fine) in [
+            ("/prod", "/svc/a", true),
+            ("/prod", "uction/svc/a", false),
+            ("/prod", "Hello", false),
+            ("/prod/", "uction/svc/a", true),
+            ("", "Hello", true),
+        ] {
+            let checked = Namespace::new(namespace).check(key);
+            assert_eq!(checked.is_ok(), is_fine, "{namespace} {key}");
+        }
+    }
 
     #[test]
     fn a_namespace_is_put_before_and_taken_off() {

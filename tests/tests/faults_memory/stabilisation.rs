@@ -39,7 +39,9 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
     let registry = Registry::new();
     let (_provider, _other, consumer) = fleet(&registry).await;
     registry.put("/svc/c", "10.0.0.3:80").unwrap();
-    consumer.settles_on(&[ADDRESS, OTHER, "10.0.0.3:80"]).await;
+    registry.put("/svc/d", "10.0.0.4:80").unwrap();
+    let all = [ADDRESS, OTHER, "10.0.0.3:80", "10.0.0.4:80"];
+    consumer.settles_on(&all).await;
 
     let fault = async {
         // In trouble: stale, since the moment of the disruption, and why.
@@ -72,9 +74,15 @@ async fn a_removal_after_trouble_is_held_and_its_state_is_told() {
         // A removal that is reported later in the grace period is held since then, until the same
         // end.
         sleep(seconds(5)).await;
-        registry.put("/svc/d", "10.0.0.4:80").unwrap();
+        registry.put("/svc/e", "10.0.0.5:80").unwrap();
         sleep(millis(1)).await;
-        assert!(consumer.view().has("10.0.0.4:80"), "additions never wait");
+        assert!(consumer.view().has("10.0.0.5:80"), "additions never wait");
+        assert!(registry.delete("/svc/e"));
+        sleep(millis(1)).await;
+        assert!(
+            !consumer.view().has("10.0.0.5:80"),
+            "it came after the trouble"
+        );
         assert!(registry.delete("/svc/d"));
         let told = Instant::now();
         sleep(millis(1)).await;

@@ -2,7 +2,7 @@
 
 use crate::*;
 use futures::StreamExt;
-use sd_core::{Endpoint, FixedEndpointer, Instance, Key, LaneFallback, Lanes};
+use sd_core::{Endpoint, FixedEndpointer, Instance, Key, LaneFallback, Lanes, PrefixLimits};
 use sd_memory::ClientOptions;
 
 #[tokio::test]
@@ -80,6 +80,40 @@ async fn an_entry_cannot_be_read() {
     registry.put(KEY, "{").unwrap();
 
     monitor.shows("an entry cannot be read").await;
+}
+
+/// Hostile row 4, as an operator sees it.
+#[tokio::test(start_paused = true)]
+async fn a_prefix_holds_too_much() {
+    let monitor = Monitor::start();
+    let registry = Registry::new();
+    let instancer = Instancer::builder(registry.client(), prefix());
+    let instancer = instancer
+        .limits(PrefixLimits::default().instances(1))
+        .build();
+    instancer.ready().await.unwrap();
+
+    monitor.reset();
+    registry.put(KEY, ADDRESS).unwrap();
+    registry.put("/services/hello/b", "10.0.0.2:80").unwrap();
+
+    monitor
+        .shows("a prefix holds more than a consumer keeps")
+        .await;
+    assert_eq!(instancer.state().unwrap().instances().len(), 1);
+
+    registry.delete(KEY);
+    let shown = async || {
+        let state = instancer.state().unwrap();
+        let addresses: Vec<_> = state
+            .instances()
+            .iter()
+            .map(|it| it.address().to_owned())
+            .collect();
+        (state.health().is_live(), addresses)
+    };
+    let is_well = |(live, addresses): &(bool, Vec<String>)| *live && *addresses == ["10.0.0.2:80"];
+    eventually(Duration::from_secs(600), "the other", shown, is_well).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +195,7 @@ async fn many_entries_cannot_be_read() {
     let lines = monitor.log.lines();
     let more = lines.iter().filter_map(|line| line.field("entries"));
     let more: Vec<_> = more.collect();
-    assert_eq!(more, ["1000", "984"], "{lines:?}");
+    assert_eq!(more, ["1000", "997"], "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //! endpoint, and which factory runs when. A state machine without I/O;
 //! [`FactoryRuns`](super::factory_runs::FactoryRuns) runs the factories.
 
+mod address_pace;
 mod address_slot;
 #[cfg(test)]
 mod model;
@@ -24,6 +25,7 @@ use crate::{
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
 };
+use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
 use address_slot::{AddressSlot, Rank, Speaker};
 use imbl::OrdMap;
@@ -44,6 +46,7 @@ pub(super) struct EndpointSet<E> {
     endpoints: BTreeMap<Key, (Rank, Arc<Endpoint<E>>)>,
     queue: RunQueue<Address>,
     rules: FactoryRules,
+    pace: AddressPace,
     /// Where the hosts ask for other targets.
     replacements: Arc<Replacements>,
     failures: OrdMap<Address, FactoryFailure>,
@@ -69,6 +72,7 @@ impl<E> EndpointSet<E> {
             endpoints: BTreeMap::new(),
             queue: RunQueue::new(limit),
             rules,
+            pace: AddressPace::new(),
             replacements,
             failures: OrdMap::new(),
             log: FailureLog::new(),
@@ -182,8 +186,15 @@ impl<E> EndpointSet<E> {
                 self.failures.remove(&address);
                 let run = slot.run.take();
                 abandoned.extend(run.and_then(|run| self.queue.cancel(run)));
-            } else if let Some(run_at) = slot.run_at(&self.rules, now) {
-                slot.run = Some(self.queue.schedule(address.clone(), run_at));
+            } else {
+                let paced = slot.instances().map(|it| self.pace.from(it.key(), now));
+                let paced = paced.min().unwrap_or(now);
+                if let Some(run) = slot.take_paced_run(paced) {
+                    self.queue.cancel(run);
+                }
+                if let Some(run_at) = slot.run_at(&self.rules, paced, now) {
+                    slot.run = Some(self.queue.schedule(address.clone(), run_at));
+                }
             }
             match (speaker, &mut slot.endpoint) {
                 (Some(Speaker { instance, rank, .. }), Some(endpoint)) => {
@@ -212,7 +223,7 @@ impl<E> EndpointSet<E> {
         for instance in self.replacements.take() {
             // Its host may have another target by now.
             if let Some(slot) = self.slots.get_mut(instance.address())
-                && let Some(run_at) = slot.run_at(&self.rules, now)
+                && let Some(run_at) = slot.run_at(&self.rules, now, now)
             {
                 slot.run = Some(self.queue.schedule(slot.address.clone(), run_at));
             }
@@ -224,6 +235,9 @@ impl<E> EndpointSet<E> {
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, address) = self.queue.start(now)?;
         let slot = self.slots.get_mut(&address)?;
+        if slot.is_first_run() {
+            self.pace.ran(&slot.speaker, now);
+        }
         slot.started(id, &self.rules);
         Some((id, slot.speaking()?.clone()))
     }

@@ -165,6 +165,11 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
     /// When the endpoints are invalidated, unless the source recovers.
     fn invalidate_at(&self) -> Option<Instant> {
         match &self.health {
+            // What is shown is followed. Whoever fills a prefix must not take it away.
+            Some(Health::Stale {
+                why: Trouble::OverLimits { .. },
+                ..
+            }) => None,
             Some(Health::Stale { since, .. }) => since.checked_add(self.invalidate_after?),
             Some(Health::Live) | None => None,
         }

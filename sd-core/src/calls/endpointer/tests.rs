@@ -62,7 +62,11 @@ impl Scripted {
     }
 
     fn stale(&self) {
-        let why = Trouble::Watch(WatchError::Disrupted(Error::unavailable("frozen")));
+        let why = WatchError::Disrupted(Error::unavailable("frozen"));
+        self.stale_because(Trouble::Watch(why));
+    }
+
+    fn stale_because(&self, why: Trouble) {
         self.publish(self.instances(), Health::stale(Instant::now(), why));
     }
 
@@ -270,6 +274,25 @@ async fn endpoints_are_invalidated_after_so_long_of_trouble_and_restored() {
     source.set([instance("a", "h:1")]);
     until_table(&endpointer, [("a", "h:1")]).await;
     assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
+/// Hostile row 4: whoever fills a prefix does not take the endpoints away.
+#[tokio::test(start_paused = true)]
+async fn a_full_prefix_invalidates_no_endpoints() {
+    let source = Scripted::of([instance("a", "h:1")]);
+    let endpointer = Endpointer::builder(source.clone(), addresses())
+        .invalidate_on_error(Duration::from_secs(10))
+        .build();
+    ready(&endpointer).await.unwrap();
+    source.stale_because(Trouble::OverLimits {
+        instances: 1,
+        bytes: 400,
+    });
+    tokio::time::sleep(Duration::from_secs(1_000)).await;
+    assert_eq!(table(&endpointer), pairs([("a", "h:1")]));
+    source.stale();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(table(&endpointer), pairs([]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,11 @@
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
 use crate::{
-    consumer::mirror::{Mirror, RemovalRules},
-    instances::{Codec, DefaultCodec, EventPublisher},
+    consumer::{
+        mirror::{EntryDecoder, Mirror, RemovalRules},
+        prefix_limits::PrefixLimits,
+    },
+    instances::{AddressPolicy, Codec, EventPublisher},
     registry::{Client, Prefix, Ttl},
     support::BackgroundTask,
 };
@@ -34,8 +37,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct InstancerBuilder {
     client: Box<dyn Client>,
     prefix: Prefix,
-    codec: Arc<dyn Codec>,
+    decoder: EntryDecoder,
     removals: RemovalRules,
+    limits: PrefixLimits,
     longest_pause: Duration,
 }
 
@@ -44,15 +48,34 @@ impl InstancerBuilder {
         Self {
             client,
             prefix,
-            codec: Arc::new(DefaultCodec),
+            decoder: EntryDecoder::default(),
             removals: RemovalRules::default(),
+            limits: PrefixLimits::default(),
             longest_pause: LONGEST_PAUSE,
         }
     }
 
-    /// How entries are read. Default: [`DefaultCodec`].
+    /// How entries are read. Default: [`DefaultCodec`](crate::DefaultCodec).
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.codec = Arc::new(codec);
+        self.decoder.codec = Arc::new(codec);
+        self
+    }
+
+    /// Which addresses are called. An entry with any other address is left out, as one that cannot be
+    /// read. Default: [`AddressPolicy::default`]: hosts and ports, and no link-local addresses.
+    ///
+    /// Providers need the same policy
+    /// ([`RegistrarBuilder::address_policy`](crate::RegistrarBuilder::address_policy)).
+    pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
+        self.decoder.addresses = policy;
+        self
+    }
+
+    /// How much of the prefix is kept at most. Default: [`PrefixLimits::default`], for a fleet of 100,000
+    /// small entries.
+    pub fn limits(mut self, limits: PrefixLimits) -> Self {
+        self.limits = limits;
+        self.decoder.most_bytes = limits.entry_bytes;
         self
     }
 
@@ -110,8 +133,9 @@ impl InstancerBuilder {
         let (progress, receiver) = watch::channel(Progress::default());
         let mirror = Mirror::new(
             self.prefix.clone(),
-            self.codec,
+            self.decoder,
             self.removals,
+            self.limits,
             self.longest_pause,
         );
         let task = InstancerTask {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     consumer::testing::{entry as raw_entry, key as raw_key, prefix},
-    instances::{DefaultCodec, Health, Instance, Instances, Status},
+    instances::{Health, Instance, Instances, Status},
     registry::{Change, Entry, Gap, Key},
     support::{cases, denied, down},
 };
@@ -196,6 +196,8 @@ struct Promise {
     skipped: u64,
     is_live: bool,
     trust: Trust,
+    /// What was shown when the trouble began.
+    before: BTreeSet<Name>,
     /// For how long the registry has answered in all, until it last ceased to, and since when it does.
     answered: Duration,
     answers_since: Option<Instant>,
@@ -270,10 +272,11 @@ impl Promise {
         let is_many = most >= 3 && most.saturating_sub(left) * 2 > most;
         self.levels.push((now, left + self.announced));
         let leaving = std::mem::take(&mut self.leaving);
-        let is_believed = matches!(self.trust, Trust::Full) && !is_many;
         let reported = self.answered(now);
         for name in leaving {
-            if self.grace.is_zero() || is_believed {
+            let is_doubted = self.before.contains(&name) && !matches!(self.trust, Trust::Full);
+            let is_one_of_many = is_many && self.held.len() < most;
+            if self.grace.is_zero() || !is_doubted && !is_one_of_many {
                 self.shown.remove(&name);
                 continue;
             }
@@ -307,6 +310,9 @@ impl Promise {
         self.is_live = false;
         self.answered = self.answered(now);
         self.answers_since = None;
+        if let Trust::Full | Trust::From(_) = self.trust {
+            self.before = self.shown.keys().copied().collect();
+        }
         self.trust = match (self.trust, silent_since) {
             (Trust::Full, Some(since)) => Trust::Silence(since, None),
             (Trust::From(from), Some(since)) => Trust::Silence(since, Some(from)),
@@ -414,7 +420,13 @@ impl World {
         let registry = Registry::default();
         let now = Instant::now();
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules(grace), LONGEST),
+            mirror: Mirror::new(
+                prefix(),
+                EntryDecoder::default(),
+                rules(grace),
+                PrefixLimits::default(),
+                LONGEST,
+            ),
             told: registry.at(),
             registry,
             promise: Promise {
@@ -427,6 +439,7 @@ impl World {
                 skipped: 0,
                 is_live: true,
                 trust: Trust::Full,
+                before: BTreeSet::new(),
                 answered: Duration::ZERO,
                 answers_since: None,
                 levels: vec![(now, 0)],

@@ -5,6 +5,11 @@
 //! after trouble applies only when the registry has been healthy for a grace period. Many removals
 //! at once are doubted without any trouble: the providers may have been cut off from the registry.
 //!
+//! # What is held
+//! After trouble, what was there before it: an instance that came later and went again was seen by a
+//! registry that answered. Of many removals at once, no more than there were at once within the grace
+//! period. So whoever puts and deletes keys in a loop makes no phantoms of them.
+//!
 //! # When a held removal applies
 //! Only while the registry answers, and
 //! - when the registry has been healthy for the grace period, and, if it is one of many, that long
@@ -16,7 +21,7 @@
 
 use super::loss_window::{Loss, LossWindow};
 use crate::{
-    instances::{Held, Trouble},
+    instances::{Held, Instances, Trouble},
     registry::{Key, Ttl},
 };
 use imbl::OrdMap;
@@ -59,6 +64,8 @@ pub(super) struct PendingRemovals {
     /// A silence shorter than this has cost no lease.
     harmless_silence: Duration,
     trust: Trust,
+    /// What was shown when the trouble began that trust is not full for.
+    before: Instances,
     answering: AnsweringTime,
     window: LossWindow,
     held: OrdMap<Key, Held>,
@@ -147,6 +154,7 @@ impl PendingRemovals {
             grace,
             harmless_silence: shortest_ttl.keep_alive_interval() * 2,
             trust: Trust::Full,
+            before: Instances::default(),
             answering: AnsweringTime {
                 before: Duration::ZERO,
                 since: None,
@@ -172,8 +180,15 @@ impl PendingRemovals {
 
     /// There is trouble. If it is no more than a silence, `silent_since` says since when.
     ///
-    /// The grace period begins anew with the next answer, unless that ends a harmless silence.
-    pub(super) fn doubt(&mut self, why: &Trouble, silent_since: Option<Instant>, now: Instant) {
+    /// The grace period begins anew with the next answer, unless that ends a harmless silence. Until it
+    /// is over, removals of what is `shown` are doubted.
+    pub(super) fn doubt(
+        &mut self,
+        why: &Trouble,
+        silent_since: Option<Instant>,
+        shown: &Instances,
+        now: Instant,
+    ) {
         self.answering.stop(now);
         if let Trust::Lost { silence, .. } = &mut self.trust {
             if silent_since.is_none() {
@@ -181,6 +196,7 @@ impl PendingRemovals {
             }
             return;
         }
+        self.before = shown.clone();
         let before = std::mem::replace(&mut self.trust, Trust::Full);
         self.trust = Trust::Lost {
             why: why.clone(),
@@ -205,6 +221,9 @@ impl PendingRemovals {
             },
             trust => trust,
         };
+        if matches!(self.trust, Trust::Full) {
+            self.before = Instances::default();
+        }
     }
 
     // === Removals ===
@@ -215,14 +234,14 @@ impl PendingRemovals {
     }
 
     /// The registry reports that `leaving` are gone, so that `left` others are left that it has.
-    /// Returns `true` if the removals are held, `false` if they apply now, and the loss if it is
-    /// doubted because of their number.
+    /// Holds the removals that are doubted and leaves those that apply now in `leaving`. Returns the
+    /// loss if there is doubt because of their number.
     pub(super) fn hold(
         &mut self,
-        leaving: &BTreeSet<Key>,
+        leaving: &mut BTreeSet<Key>,
         left: usize,
         now: Instant,
-    ) -> (bool, Option<Loss>) {
+    ) -> Option<Loss> {
         let loss = self.window.many(left, now);
         let loss = loss.filter(|_| !self.grace.is_zero() && !leaving.is_empty());
         self.window.record(left, now);
@@ -232,9 +251,7 @@ impl PendingRemovals {
             Trust::Full => loss.map(many),
             Trust::Lost { why, .. } | Trust::Returning { why, .. } => Some(why.clone()),
         };
-        let Some(why) = why else {
-            return (false, None);
-        };
+        let why = why?;
         let since = self.answering.at(now);
         let wait = Wait {
             earliest: match loss {
@@ -243,14 +260,17 @@ impl PendingRemovals {
             },
             latest: since.saturating_add(self.grace.saturating_mul(MOST_GRACES)),
         };
-        for key in leaving {
-            self.held.insert(key.clone(), Held::new(now, why.clone()));
-            self.waits.insert(key.clone(), wait);
-        }
-        if !leaving.is_empty() {
-            self.note(wait);
-        }
-        (true, loss)
+        let most = loss.map_or(0, |Loss { of, .. }| of);
+        leaving.retain(|key| {
+            let is_held = self.before.get(key.as_str()).is_some() || self.held.len() < most;
+            if is_held {
+                self.held.insert(key.clone(), Held::new(now, why.clone()));
+                self.waits.insert(key.clone(), wait);
+                self.note(wait);
+            }
+            !is_held
+        });
+        loss
     }
 
     /// The registry has the instance, perhaps again. Returns `true` if its removal was held.
@@ -286,6 +306,7 @@ impl PendingRemovals {
         let total = self.answering.at(now);
         if matches!(self.trust, Trust::Returning { until, .. } if until <= total) {
             self.trust = Trust::Full;
+            self.before = Instances::default();
         }
         let trusted_from = self.trusted_from();
         self.next_wait = Wait::NONE;

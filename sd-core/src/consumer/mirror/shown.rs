@@ -1,13 +1,17 @@
 //! The instances that a mirror shows.
 
-use super::{loss_window::Loss, pending_removals::PendingRemovals, unreadable::UnreadableEntries};
-use crate::{
-    consumer::meters::InstanceMeters,
-    instances::{Codec, CodecError, Event, Instance, Instances, Status},
-    registry::{Change, Entry, Escaped, Key, Prefix},
-    support::catch,
+use super::{
+    entry_decoder::EntryDecoder,
+    loss_window::Loss,
+    pending_removals::PendingRemovals,
+    unreadable::{EntryLog, UnreadableEntries},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use crate::{
+    consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
+    instances::{Event, Instance, Instances, Status, Trouble},
+    registry::{Change, Entry, Escaped, Key, Prefix},
+};
+use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 /// The instances as they are shown: the entries of the registry, decoded, and those whose removal
@@ -16,7 +20,7 @@ use tokio::time::Instant;
 /// Methods that return a `bool` say whether what is shown has changed.
 pub(super) struct ShownInstances {
     prefix: Prefix,
-    codec: Arc<dyn Codec>,
+    decoder: EntryDecoder,
     instances: Instances,
     pub(super) removals: PendingRemovals,
     /// Removed by the changes that are being applied, and still shown. Whether they are held is
@@ -25,22 +29,40 @@ pub(super) struct ShownInstances {
     unreadable: UnreadableEntries,
     /// Entries of which only some attributes could not be read.
     strange: UnreadableEntries,
+    log: EntryLog,
+    limits: PrefixLimits,
+    /// What the instances take in memory.
+    bytes: usize,
+    /// Whether entries of the last list, or later ones, did not fit.
+    has_left_out: bool,
+    /// Whether something went since.
+    has_room: bool,
     skipped: u64,
     meters: InstanceMeters,
 }
 
 impl ShownInstances {
     /// Shows nothing yet.
-    pub(super) fn new(prefix: Prefix, codec: Arc<dyn Codec>, removals: PendingRemovals) -> Self {
+    pub(super) fn new(
+        prefix: Prefix,
+        decoder: EntryDecoder,
+        removals: PendingRemovals,
+        limits: PrefixLimits,
+    ) -> Self {
         Self {
             meters: InstanceMeters::new(prefix.as_str()),
             prefix,
-            codec,
+            decoder,
             instances: Instances::default(),
             removals,
             leaving: BTreeSet::new(),
             unreadable: UnreadableEntries::new(["entry skipped", "more entries skipped"]),
             strange: UnreadableEntries::new(["attribute ignored", "more attributes ignored"]),
+            log: EntryLog::new(),
+            limits,
+            bytes: 0,
+            has_left_out: false,
+            has_room: false,
             skipped: 0,
         }
     }
@@ -53,7 +75,8 @@ impl ShownInstances {
     /// A live state of this version.
     pub(super) fn event(&mut self, version: u64) -> Event {
         let held = self.removals.held();
-        self.meters.shows(self.instances.len(), held.len());
+        self.meters
+            .shows(self.instances.len(), self.bytes, held.len());
         Event::new(version, self.instances.clone())
             .with_held_map(held.clone())
             .with_unreadable(self.unreadable.len())
@@ -67,8 +90,10 @@ impl ShownInstances {
         let known = self.instances.iter().map(|instance| instance.key());
         let gone: Vec<Key> = known.filter(|key| !is_listed(key)).cloned().collect();
         let unreadable = self.unreadable.len();
-        self.unreadable.retain(is_listed);
-        self.strange.retain(is_listed);
+        let keys = || entries.iter().map(|entry| &entry.key);
+        self.unreadable.retain(keys());
+        self.strange.retain(keys());
+        (self.has_left_out, self.has_room) = (false, false);
 
         let mut changed = false;
         for key in gone {
@@ -98,6 +123,7 @@ impl ShownInstances {
                 Change::Put(entry) => self.put(&entry, now),
                 Change::Delete(key) => {
                     self.forget(&key);
+                    self.has_room |= self.instances.get(&key).is_none();
                     self.remove(&key, now)
                 }
             };
@@ -114,7 +140,10 @@ impl ShownInstances {
             return false;
         }
         for key in due.keys() {
-            self.instances.remove(key);
+            self.take(key);
+        }
+        if !self.log.removals.allows(now) {
+            return true;
         }
         let held_for = due
             .values()
@@ -128,6 +157,12 @@ impl ShownInstances {
         true
     }
 
+    /// There is trouble: removals of what is shown are doubted. If it is no more than a silence,
+    /// `silent_since` says since when.
+    pub(super) fn doubt(&mut self, why: &Trouble, silent_since: Option<Instant>, now: Instant) {
+        self.removals.doubt(why, silent_since, &self.instances, now);
+    }
+
     /// So many entries could not be read.
     pub(super) fn skip(&mut self, entries: u64) {
         self.skipped = self.skipped.saturating_add(entries);
@@ -135,18 +170,24 @@ impl ShownInstances {
     }
 
     fn put(&mut self, entry: &Entry, now: Instant) -> bool {
-        let (instance, ignored) = match self.decode(entry) {
+        if !self.decoder.is_small(entry) {
+            self.meters.over_limit("entry");
+        }
+        let (instance, ignored) = match self.decoder.decode(entry) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
-                self.unreadable.note(&self.prefix, entry, &error, now);
+                self.unreadable
+                    .note(&self.prefix, entry, &error, &mut self.log, now);
                 self.strange.forget(&entry.key);
                 return self.remove(&entry.key, now);
             }
         };
         self.unreadable.forget(&entry.key);
         match ignored {
-            Some(error) => self.strange.note(&self.prefix, entry, &error, now),
+            Some(error) => self
+                .strange
+                .note(&self.prefix, entry, &error, &mut self.log, now),
             None => self.strange.forget(&entry.key),
         }
         self.leaving.remove(&entry.key);
@@ -154,27 +195,51 @@ impl ShownInstances {
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
         let old = self.instances.get(&entry.key);
         let is_new = old.is_none_or(|old| **old != instance);
-        if is_new {
-            self.instances.insert(instance);
+        if is_new && !self.insert(instance) {
+            self.meters.over_limit("prefix");
+            self.has_room &= self.has_left_out;
+            self.has_left_out = true;
+            return was_held;
         }
         was_held || is_new
     }
 
-    /// Decodes `entry`, and says what of it was left out. A codec that panics could not read it.
-    fn decode(&self, entry: &Entry) -> Result<(Instance, Option<CodecError>), CodecError> {
-        let codec = &self.codec;
-        let decoded = catch(|| Ok((codec.decode(entry)?, codec.ignored(entry))));
-        let (instance, ignored) = decoded
-            .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
-        // An instance under another key would never be removed again.
-        if *instance.key() != entry.key {
-            return Err(CodecError::new("the codec gave the instance another key"));
+    /// Shows `instance`, in place of the one with its key. Returns `false` if there is no room for it.
+    fn insert(&mut self, instance: Instance) -> bool {
+        let old = self.instances.get(instance.key());
+        let is_more = old.is_none();
+        let before = old.map_or(0, |old| old.memory());
+        let bytes = self.bytes - before + instance.memory();
+        let grows = bytes > self.bytes;
+        if is_more && self.instances.len() >= self.limits.instances
+            || grows && bytes > self.limits.bytes
+        {
+            return false;
         }
-        let instance = match &entry.lease {
-            Some(lease) => instance.with_lease(lease.clone()),
-            None => instance,
-        };
-        Ok((instance, ignored))
+        self.bytes = bytes;
+        self.instances.insert(instance);
+        true
+    }
+
+    /// Shows the instance under `key` no longer.
+    fn take(&mut self, key: &Key) {
+        if let Some(instance) = self.instances.remove(key) {
+            self.bytes -= instance.memory();
+            self.has_room = true;
+        }
+    }
+
+    /// Why the source is stale, if entries were left out since the last list.
+    pub(super) fn over_limits(&self) -> Option<Trouble> {
+        self.has_left_out.then(|| Trouble::OverLimits {
+            instances: self.instances.len(),
+            bytes: self.bytes,
+        })
+    }
+
+    /// Whether entries that were left out may fit now.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_left_out && self.has_room
     }
 
     /// Removes the instance under `key`, or notes that it is leaving.
@@ -184,7 +249,7 @@ impl ShownInstances {
         };
         if instance.status() == Status::Draining {
             self.removals.announced(key, now);
-            self.instances.remove(key);
+            self.take(key);
             return true;
         }
         if !self.removals.held().contains_key(key) {
@@ -195,21 +260,18 @@ impl ShownInstances {
 
     /// Removes those that are leaving, or holds their removals.
     fn settle(&mut self, now: Instant) -> bool {
-        let leaving = std::mem::take(&mut self.leaving);
+        let mut leaving = std::mem::take(&mut self.leaving);
         let held = self.removals.held().len();
         let left = self.instances.len() - held - leaving.len();
-        let (is_held, loss) = self.removals.hold(&leaving, left, now);
-        if leaving.is_empty() {
-            return false;
-        }
-        if is_held {
-            self.log_held(loss);
-            return true;
+        let changed = !leaving.is_empty();
+        let loss = self.removals.hold(&mut leaving, left, now);
+        if self.removals.held().len() > held {
+            self.log_held(loss, now);
         }
         for key in &leaving {
-            self.instances.remove(key);
+            self.take(key);
         }
-        true
+        changed
     }
 
     fn forget(&mut self, key: &Key) {
@@ -218,11 +280,17 @@ impl ShownInstances {
     }
 
     fn log_rest(&mut self, now: Instant) {
-        self.unreadable.log_rest(&self.prefix, now);
-        self.strange.log_rest(&self.prefix, now);
+        self.unreadable.log_rest(&self.prefix, &mut self.log, now);
+        self.strange.log_rest(&self.prefix, &mut self.log, now);
     }
 
-    fn log_held(&self, loss: Option<Loss>) {
+    fn log_held(&mut self, loss: Option<Loss>, now: Instant) {
+        if loss.is_some() {
+            self.meters.lost_many();
+        }
+        if !self.log.removals.allows(now) {
+            return;
+        }
         let grace = self.removals.grace();
         let held = self.removals.held().len();
         let Some(Loss { removed, of }) = loss else {
@@ -234,7 +302,6 @@ impl ShownInstances {
             );
             return;
         };
-        self.meters.lost_many();
         tracing::warn!(
             prefix = %Escaped(&self.prefix),
             removed,
@@ -256,7 +323,7 @@ impl ShownInstances {
     }
 
     #[cfg(test)]
-    pub(super) fn set_codec(&mut self, codec: impl Codec) {
-        self.codec = Arc::new(codec);
+    pub(super) fn set_codec(&mut self, codec: impl crate::instances::Codec) {
+        self.decoder.codec = std::sync::Arc::new(codec);
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     consumer::meters::HealthMeters,
     instances::{Health, Trouble},
     registry::{Error, ErrorChain, Escaped, Prefix, WatchError},
-    support::{Severity, Warnings},
+    support::{LogThrottle, Severity, Warnings},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ pub(super) struct SourceHealth {
     published: Health,
     trouble: Option<Trouble>,
     warnings: Warnings,
+    limits_log: LogThrottle,
     meters: HealthMeters,
 }
 
@@ -29,6 +30,7 @@ impl SourceHealth {
             published: Health::Live,
             trouble: None,
             warnings: Warnings::default(),
+            limits_log: LogThrottle::new(1).with_first_pause(Duration::from_secs(60)),
         }
     }
 
@@ -63,7 +65,12 @@ impl SourceHealth {
         self.meters.disrupted(&why);
         let since = match &self.published {
             Health::Live => Some(now),
-            Health::Stale { since, why } => matches!(why, Trouble::Unanswered).then_some(*since),
+            Health::Stale { since, why } => match why {
+                Trouble::Unanswered => Some(*since),
+                // It was followed until now.
+                Trouble::OverLimits { .. } => Some(now),
+                _ => None,
+            },
         };
         let is_first = is_ready && since.is_some();
         if let Some(since) = since.filter(|_| is_ready) {
@@ -88,6 +95,21 @@ impl SourceHealth {
         } else {
             tracing::debug!(prefix = %Escaped(&self.prefix), ?stale, "following again");
         }
+        true
+    }
+
+    /// The registry has answered, and there is more under the prefix than is kept.
+    pub(super) fn over_limits(&mut self, why: Trouble, now: Instant) -> bool {
+        if matches!(self.trouble, Some(Trouble::OverLimits { .. })) {
+            return false;
+        }
+        self.answered(now);
+        if self.limits_log.allows(now) {
+            tracing::error!(prefix = %Escaped(&self.prefix), error = %ErrorChain(&why), "instances left out");
+        }
+        self.meters.disrupted(&why);
+        self.published = Health::stale(now, why.clone());
+        self.trouble = Some(why);
         true
     }
 
@@ -131,6 +153,7 @@ fn cause(why: &Trouble) -> Option<&Error> {
         Trouble::Watch(WatchError::Gap(_))
         | Trouble::Unanswered
         | Trouble::ManyRemoved { .. }
+        | Trouble::OverLimits { .. }
         | Trouble::Stopped
         | Trouble::Panicked { .. } => None,
     }

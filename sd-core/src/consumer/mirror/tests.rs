@@ -1,15 +1,17 @@
 //! The mirror, step by step.
 
+mod limits;
 mod removals;
 mod unreadable;
 
 use super::*;
 use crate::{
     consumer::testing::{delete, entry, held, key, names, prefix, put},
-    instances::{CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
+    instances::{Codec, CodecError, DefaultCodec, Health, Instance, InstanceChange, Status},
     registry::{Change, Entry, ErrorChain, Gap, Key, LeaseId},
     support::{Log, denied},
 };
+use std::sync::Arc;
 
 const GRACE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(2);
@@ -52,7 +54,13 @@ impl Fixture {
 
     fn by(rules: RemovalRules, longest_pause: Duration) -> Self {
         Self {
-            mirror: Mirror::new(prefix(), Arc::new(DefaultCodec), rules, longest_pause),
+            mirror: Mirror::new(
+                prefix(),
+                EntryDecoder::default(),
+                rules,
+                PrefixLimits::default(),
+                longest_pause,
+            ),
             now: Instant::now(),
             revision: 0,
         }

@@ -6,21 +6,46 @@ use crate::{
     registry::{Entry, ErrorChain, Escaped, Key, Prefix},
     support::LogThrottle,
 };
-use std::collections::{HashMap, hash_map::Entry as Slot};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry as Slot},
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// No more are remembered. An operator with so many of them knows by then.
 const MOST: usize = 1024;
 /// So many have a line of their own at once.
-const LINES: u32 = 16;
+const LINES: u32 = 3;
+/// The pause after these.
+const FIRST_PAUSE: Duration = Duration::from_secs(20);
+
+/// How often what is under one prefix may cause a line. Whoever may write there can cause any number of
+/// reasons for one, so all of a kind share a throttle: together nine lines in the first minute, and fewer
+/// in each later one.
+pub(super) struct EntryLog {
+    entries: LogThrottle,
+    counts: LogThrottle,
+    /// Removals that are held, and that apply.
+    pub(super) removals: LogThrottle,
+}
+
+impl EntryLog {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: LogThrottle::new(LINES).with_first_pause(FIRST_PAUSE),
+            counts: LogThrottle::new(1).with_first_pause(FIRST_PAUSE),
+            removals: LogThrottle::new(2).with_first_pause(2 * FIRST_PAUSE),
+        }
+    }
+}
 
 pub(super) struct UnreadableEntries {
     /// What the log says of one, and of how many more there are.
     messages: [&'static str; 2],
-    /// Each key with the last error of the codec.
-    known: HashMap<Key, Box<str>>,
-    lines: LogThrottle,
-    counts: LogThrottle,
+    /// A hash of each key with one of the last error of the codec: a key may be as long as an entry.
+    known: HashMap<u64, u64>,
+    hasher: RandomState,
     /// Met since the last line, and not logged.
     unlogged: u64,
 }
@@ -32,8 +57,7 @@ impl UnreadableEntries {
         Self {
             messages,
             known: HashMap::new(),
-            lines: LogThrottle::new(LINES),
-            counts: LogThrottle::new(1),
+            hasher: RandomState::new(),
             unlogged: 0,
         }
     }
@@ -49,11 +73,12 @@ impl UnreadableEntries {
         prefix: &Prefix,
         entry: &Entry,
         error: &CodecError,
+        log: &mut EntryLog,
         now: Instant,
     ) {
-        let message = ErrorChain(error).to_string().into_boxed_str();
+        let message = self.hasher.hash_one(ErrorChain(error).to_string());
         let is_full = self.known.len() >= MOST;
-        let is_remembered = match self.known.entry(entry.key.clone()) {
+        let is_remembered = match self.known.entry(self.hasher.hash_one(&entry.key)) {
             Slot::Occupied(known) if *known.get() == message => return,
             Slot::Occupied(mut known) => {
                 known.insert(message);
@@ -65,7 +90,7 @@ impl UnreadableEntries {
                 true
             }
         };
-        if !is_remembered || !self.lines.allows(now) {
+        if !is_remembered || !log.entries.allows(now) {
             self.unlogged += 1;
             return;
         }
@@ -79,8 +104,8 @@ impl UnreadableEntries {
     }
 
     /// Logs how many more could not be read, unless that was said a short time ago.
-    pub(super) fn log_rest(&mut self, prefix: &Prefix, now: Instant) {
-        if self.unlogged > 0 && self.counts.allows(now) {
+    pub(super) fn log_rest(&mut self, prefix: &Prefix, log: &mut EntryLog, now: Instant) {
+        if self.unlogged > 0 && log.counts.allows(now) {
             let entries = std::mem::take(&mut self.unlogged);
             tracing::warn!(prefix = %Escaped(prefix), entries, "{}", self.messages[1]);
         }
@@ -89,12 +114,15 @@ impl UnreadableEntries {
     /// The entry under `key` is gone, or can be read.
     pub(super) fn forget(&mut self, key: &Key) {
         if !self.known.is_empty() {
-            self.known.remove(key);
+            self.known.remove(&self.hasher.hash_one(key));
         }
     }
 
-    /// Keeps only the keys that `is_there`.
-    pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
-        self.known.retain(|key, _| is_there(key));
+    /// Keeps only those under `keys`.
+    pub(super) fn retain<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+        if !self.known.is_empty() {
+            let hashes: HashSet<_> = keys.map(|key| self.hasher.hash_one(key)).collect();
+            self.known.retain(|key, _| hashes.contains(key));
+        }
     }
 }

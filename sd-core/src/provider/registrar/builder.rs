@@ -7,7 +7,7 @@ use super::{
     task::RegistrarTask,
 };
 use crate::{
-    instances::{Codec, DefaultCodec},
+    instances::{AddressPolicy, Codec, DefaultCodec},
     provider::{
         registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
@@ -62,6 +62,7 @@ impl RegistrarBuilder {
                 format: ValueFormat {
                     key,
                     codec: Some(Arc::new(DefaultCodec)),
+                    addresses: AddressPolicy::default(),
                 },
             },
             stop: CancellationToken::new(),
@@ -72,11 +73,18 @@ impl RegistrarBuilder {
     /// [`DefaultCodec`].
     ///
     /// What it cannot read, in part or at all, is refused by [`Registrar::register`] and
-    /// [`Registrar::update`], and so is an address that nobody can call: without a host or a port, of an
-    /// unspecified host (`0.0.0.0`, `[::]`), of port 0, of IPv6 without brackets. If it panics, the value
-    /// is refused, or draining is not announced and the panic is logged.
+    /// [`Registrar::update`], and so is an address that the [policy](Self::address_policy) refuses. If it
+    /// panics, the value is refused, or draining is not announced and the panic is logged.
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.options.format.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Which addresses the consumers call: [`Registrar::register`] and [`Registrar::update`] refuse any
+    /// other ([`Invalid::UncallableAddress`](crate::Invalid::UncallableAddress)), since no consumer with
+    /// this policy would see the instance. Default: [`AddressPolicy::default`].
+    pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
+        self.options.format.addresses = policy;
         self
     }
 

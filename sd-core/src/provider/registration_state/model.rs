@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    instances::{Codec, DefaultCodec},
+    instances::{AddressPolicy, Codec, DefaultCodec},
     provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
@@ -40,6 +40,7 @@ fn options() -> impl Strategy<Value = Options> {
         format: ValueFormat {
             key: key().into(),
             codec: Some(Arc::new(DefaultCodec)),
+            addresses: AddressPolicy::default(),
         },
     })
 }

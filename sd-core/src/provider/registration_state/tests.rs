@@ -2,7 +2,7 @@ mod draining;
 
 use super::*;
 use crate::{
-    instances::DefaultCodec,
+    instances::{AddressPolicy, DefaultCodec},
     provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
 };
@@ -22,6 +22,7 @@ fn options() -> Options {
         format: ValueFormat {
             key: Key::new("/svc/a").unwrap().into(),
             codec: Some(Arc::new(DefaultCodec)),
+            addresses: AddressPolicy::default(),
         },
     }
 }

@@ -176,13 +176,31 @@ impl<E> AddressSlot<E> {
         now + self.backoff.get_or_insert_with(first).next_delay()
     }
 
-    /// When the factory is to run, if it is to and does not yet.
-    pub(super) fn run_at(&mut self, rules: &FactoryRules, now: Instant) -> Option<Instant> {
+    /// Whether no factory has run for the address yet.
+    pub(super) fn is_first_run(&self) -> bool {
+        self.endpoint.is_none() && self.backoff.is_none()
+    }
+
+    /// Takes the run that waits because keys changed too often, if another may be earlier: at `paced`.
+    pub(super) fn take_paced_run(&mut self, paced: Instant) -> Option<QueuedRun> {
+        let is_first = self.is_first_run();
+        self.run
+            .take_if(|run| is_first && matches!(run, QueuedRun::Waiting(due, _) if *due > paced))
+    }
+
+    /// When the factory is to run, if it is to and does not yet. For the first endpoint not before
+    /// `paced`.
+    pub(super) fn run_at(
+        &mut self,
+        rules: &FactoryRules,
+        paced: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
         if self.run.is_some() || self.instances().next().is_none() {
             return None;
         }
         let Some(endpoint) = &self.endpoint else {
-            return Some(now);
+            return Some(paced);
         };
         let is_dead = endpoint.host().needs_replacement();
         let needs_another = is_dead || rules.is_per_registration && self.is_renewed();

@@ -427,7 +427,8 @@ impl Model {
     /// The source and all factories but those of one address are well from now on.
     fn settle(&mut self) {
         self.apply();
-        for _ in 0..10 {
+        // Long enough for a key that has changed too often.
+        for _ in 0..40 {
             self.start();
             for (id, (address, _)) in self.started.clone() {
                 self.finish(id, address != ADDRESSES[3]);

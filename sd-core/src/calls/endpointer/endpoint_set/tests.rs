@@ -484,3 +484,60 @@ fn a_factory_that_fails_now_and_then_does_not_fill_the_log() {
     let all = log.text();
     assert!((4..=40).contains(&all.len()), "{}: {all:?}", all.len());
 }
+
+/// Hostile row 9: a key that changes all the time costs few runs, and no other waits for it.
+#[test]
+fn an_address_that_changes_all_the_time_is_made_now_and_then() {
+    for removes in [false, true] {
+        let (mut set, begun) = (set(4), Instant::now());
+        let mut runs = 0;
+        let mut now = begun;
+        for n in 1..36_000 {
+            now += Duration::from_millis(10);
+            if removes {
+                set.apply(&instances([]), now);
+            }
+            let address = format!("h:{n}");
+            for id in set.apply(&instances([("evil", &address)]), now) {
+                set.finish_run(id, Err(refused()), now);
+            }
+            while let Some((id, _)) = set.start_run(now) {
+                runs += 1;
+                set.finish_run(id, Ok(n), now);
+            }
+        }
+        assert!((10..=8 + 5 + 360 / 15).contains(&runs), "{runs}");
+        // An honest instance does not wait, also where the other names its address.
+        set.apply(&instances([("evil", "h:1")]), now);
+        assert!(set.start_run(now).is_none());
+        set.apply(&instances([("evil", "h:1"), ("good", "h:1")]), now);
+        let (_, instance) = set.start_run(now).unwrap();
+        assert_eq!(instance.address(), "h:1");
+    }
+}
+
+/// Hostile row 9: however many keys name an address, it has one share.
+#[test]
+fn many_keys_of_one_address_have_one_endpoint() {
+    let (mut set, now) = (set(4), Instant::now());
+    let evil = (0..99).map(|n| Instance::new(Key::new(format!("evil{n}")).unwrap(), "h:6"));
+    let good = Instance::new(Key::new("good").unwrap(), "h:1");
+    set.apply(&evil.chain([good]).collect(), now);
+    while let Some((id, _)) = set.start_run(now) {
+        set.finish_run(id, Ok(1), now);
+    }
+    assert_eq!(set.table().len(), 2);
+}
+
+/// Hostile row 9: what is remembered of keys that come and go is bounded.
+#[test]
+fn not_every_key_that_was_there_is_remembered() {
+    let now = Instant::now();
+    let mut pace = AddressPace::new();
+    for n in 0..100_000 {
+        pace.ran(&Key::new(n.to_string()).unwrap(), now);
+    }
+    assert_eq!(pace.len(), 65_536);
+    pace.ran(&Key::new("later").unwrap(), now + Duration::from_secs(15));
+    assert_eq!(pace.len(), 1);
+}

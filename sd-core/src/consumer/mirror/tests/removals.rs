@@ -557,3 +557,43 @@ fn removals_in_an_answer_that_came_late_are_doubted() {
         assert_eq!(!held(&event).is_empty(), is_held, "{late} ms");
     }
 }
+
+/// Hostile row 5: after trouble, only what stood before it is held.
+#[test]
+fn what_came_after_the_trouble_and_went_is_no_phantom() {
+    let mut fixture = Fixture::watching(&["a", "b", "c"]);
+    fixture.wait(GRACE);
+    fixture.fail(interrupted());
+    fixture.open();
+    for n in 0..1_000 {
+        let name = format!("evil{n}");
+        fixture.batch([put(&name)]);
+        let event = fixture.batch([delete(&name)]).unwrap();
+        assert_eq!((names(&event).len(), held(&event).len()), (3, 0));
+    }
+    let event = fixture.batch([delete("a")]).unwrap();
+    assert_eq!(held(&event), ["a"]);
+    // Until the next trouble: what has come by then stands.
+    fixture.batch([put("d")]);
+    fixture.fail(interrupted());
+    fixture.open();
+    let event = fixture.batch([delete("d")]).unwrap();
+    assert_eq!(held(&event), ["a", "d"]);
+}
+
+/// Hostile row 5: on a healthy watch no more are held than there were at once.
+#[test]
+fn waves_of_keys_that_go_at_once_do_not_add_up() {
+    let mut fixture = Fixture::watching(&["a", "b", "c"]);
+    fixture.wait(GRACE);
+    let mut shown = 0;
+    for wave in 0..20 {
+        let evil: Vec<_> = (0..10).map(|n| format!("evil{wave}-{n}")).collect();
+        fixture.batch(evil.iter().map(|name| put(name)));
+        let event = fixture.batch(evil.iter().map(|name| delete(name))).unwrap();
+        shown = names(&event).len();
+        assert!(names(&event).starts_with(&["a", "b", "c"]));
+        assert!(held(&event).len() <= 13, "{event}");
+    }
+    assert!(shown <= 16, "{shown}");
+}

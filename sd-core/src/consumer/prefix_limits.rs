@@ -1,0 +1,71 @@
+//! How much of a prefix is kept.
+
+/// What an [`Instancer`](crate::Instancer) keeps of its prefix at most.
+///
+/// Whoever may write under a prefix decides how much memory its consumers need. The defaults suit a fleet
+/// of 100,000 small entries and bound the rest:
+///
+/// | limit | default | past it |
+/// |---|---|---|
+/// | [`entry_bytes`](Self::entry_bytes): key and value of one entry, and the instance that it becomes | 128 KiB | the entry is skipped, as one that cannot be read |
+/// | [`instances`](Self::instances): instances shown | 200,000 | more are left out, the source is stale |
+/// | [`bytes`](Self::bytes): all instances shown | 128 MiB | the same |
+///
+/// An instance counts as 300 bytes, plus its key, address and zone, plus 96 bytes, name and value for each
+/// piece of metadata. So 100,000 instances of 100 bytes need 40 MB. Entries that cannot be read are not
+/// kept, only hashes of 1,024 of their keys. While subscribers hold an older state they keep what has
+/// changed since: the memory of one instancer is at most twice `bytes`. What a backend needs to list and to
+/// watch comes on top.
+///
+/// What is shown stays shown: past a limit nothing is taken away, and removals still apply. The source is
+/// stale because of [`Trouble::OverLimits`](crate::Trouble::OverLimits), which invalidates no endpoints.
+/// When there is room again, the prefix is listed again within 30 s. The metrics
+/// [`sd_instances`](crate::telemetry::INSTANCES) and
+/// [`sd_instance_bytes`](crate::telemetry::INSTANCE_BYTES) say how near the limits are,
+/// [`sd_entries_over_limit_total`](crate::telemetry::ENTRIES_OVER_LIMIT) how often they were met.
+///
+/// ```
+/// use sd_core::PrefixLimits;
+///
+/// let limits = PrefixLimits::default().instances(1_000).bytes(1 << 20);
+/// # let _ = limits;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefixLimits {
+    pub(super) entry_bytes: usize,
+    pub(super) instances: usize,
+    pub(super) bytes: usize,
+}
+
+impl Default for PrefixLimits {
+    fn default() -> Self {
+        Self {
+            entry_bytes: 128 << 10,
+            instances: 200_000,
+            bytes: 128 << 20,
+        }
+    }
+}
+
+impl PrefixLimits {
+    /// How large an entry may be, in bytes: its key and value together, and the instance that it becomes.
+    #[must_use]
+    pub fn entry_bytes(mut self, bytes: usize) -> Self {
+        self.entry_bytes = bytes;
+        self
+    }
+
+    /// How many instances are shown.
+    #[must_use]
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// How large all instances together are, in bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
