@@ -5,11 +5,10 @@ use crate::{
     observed::Outcomes,
 };
 use sd_core::Outcome::{Cancelled, Failure, Overloaded, Success, TimedOut};
-use sd_example_proto::GreetOftenRequest;
+use sd_example_proto::{GreetOftenRequest, GreetRequest};
 use sd_memory::Registry;
 use sd_tower::Channel;
-use std::time::Duration;
-use tokio_stream::StreamExt;
+use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Code, Request, Status, service::Routes};
 
 async fn observed<const N: usize>(registry: &Registry) -> (Channel, Outcomes) {
@@ -34,7 +33,7 @@ async fn a_call_lasts_until_the_end_of_its_body() {
     assert_eq!(outcomes.so_far(), [Success]);
 
     let (names, queue) = tokio::sync::mpsc::unbounded_channel();
-    let queue = tokio_stream::wrappers::UnboundedReceiverStream::new(queue);
+    let queue = UnboundedReceiverStream::new(queue);
     let mut replies = greeter(&channel)
         .greet_each(queue)
         .await
@@ -163,24 +162,29 @@ async fn a_request_that_fails_or_panics_says_nothing_about_the_endpoint() {
             .contains("the body of the request has failed")
     );
 
-    let panics = || {
-        let names = tokio_stream::iter(0..2);
-        names.map(|number| match number {
-            0 => named("Ada"),
-            _ => panic!("no name"),
+    let (names, queue) = tokio::sync::mpsc::unbounded_channel();
+    names.send(named("Ada")).unwrap();
+    names.send(named("")).unwrap();
+    let panics = |queue| {
+        UnboundedReceiverStream::new(queue).map(|request: GreetRequest| {
+            assert!(!request.name.is_empty(), "no name");
+            request
         })
     };
-    let status = greeter(&channel).greet_all(panics()).await.unwrap_err();
+    let status = greeter(&channel).greet_all(panics(queue)).await;
+    let status = status.unwrap_err();
     assert_eq!(status.code(), Code::Unknown);
     assert!(
         status.message().contains("it panicked: no name"),
         "{status:?}"
     );
     // After the answer has begun.
-    let slowly = panics().throttle(Duration::from_millis(50));
-    let replies = greeter(&channel).greet_each(slowly).await;
+    let (names, queue) = tokio::sync::mpsc::unbounded_channel();
+    names.send(named("Ada")).unwrap();
+    let replies = greeter(&channel).greet_each(panics(queue)).await;
     let mut replies = replies.unwrap().into_inner();
     replies.message().await.unwrap().unwrap();
+    names.send(named("")).unwrap();
     let status = replies.message().await.unwrap_err();
     assert!(
         status.message().contains("it panicked: no name"),
