@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod addresses;
+mod loops;
 
 use sd_core::{Instancer, Key, Prefix};
 use sd_memory::Registry;
