@@ -49,7 +49,7 @@ use tokio::{sync::watch, time};
 ///   right.
 /// - **Doubt.** After trouble, additions apply at once, but removals wait until the registry has been
 ///   healthy for the [grace period](InstancerBuilder::grace): an outage that expires every lease
-///   must not take all instances away. The same goes for
+///   must not take all instances away. An instance that came after the trouble is not held. The same goes for
 ///   [many removals at once](InstancerBuilder::mass_removal_percent) on a healthy registry.
 ///   [`Event::held`] shows the removals that wait. An instance that is
 ///   [`Draining`](crate::Status::Draining) is removed at once.

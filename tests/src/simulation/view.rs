@@ -44,6 +44,8 @@ pub(super) struct View {
     /// For each key, the oldest version that may still be shown.
     floor: BTreeMap<Key, usize>,
     levels: VecDeque<Level>,
+    /// What was shown when the newest trouble began, and has not gone since.
+    stood: BTreeSet<Key>,
     /// How many went with the newest state.
     gone: Gone,
     mass_loss: MassLoss,
@@ -82,6 +84,7 @@ impl View {
             ready: None,
             latest: None,
             levels: VecDeque::new(),
+            stood: BTreeSet::new(),
             gone: Gone::default(),
             mass_loss: MassLoss::default(),
             ended: false,
@@ -151,6 +154,14 @@ impl View {
             ),
             None => (Instances::default(), BTreeMap::new()),
         };
+        let was_live = self.latest.as_ref().map(|latest| latest.health().is_live());
+        if !event.health().is_live() && was_live != Some(false) {
+            let stood = match was_live {
+                Some(_) => &before,
+                None => event.instances(),
+            };
+            self.stood = stood.iter().map(|it| it.key().clone()).collect();
+        }
         let mut line = health(event.health()).to_owned();
         self.gone = Gone::default();
         for change in before.diff(event.instances()) {
@@ -167,7 +178,9 @@ impl View {
                     let versions = registry_log.versions(old.key());
                     let versions = versions.get(floor..).unwrap_or_default();
                     let announced = was_announced(versions);
-                    if !announced && self.must_hold(versions, outages, now) {
+                    // What came after the trouble was seen to come and go.
+                    let stood = self.stood.remove(old.key());
+                    if !announced && stood && self.must_hold(versions, outages, now) {
                         return Err(format!("{} was removed in doubt", old.key()));
                     }
                     match held.get(old.key()) {
