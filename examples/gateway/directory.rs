@@ -8,7 +8,8 @@ use crate::{
 };
 use futures::StreamExt;
 use sd_core::{
-    BoxError, Client, ErrorChain, Escaped, FixedInstancer, Health, Instance, Instancer, Key, Prefix,
+    AddressPolicy, BoxError, Client, ErrorChain, Escaped, FixedInstancer, Health, Instance,
+    Instancer, Key, Prefix,
 };
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::{
@@ -42,7 +43,9 @@ impl Directory {
         answer_timeout: Duration,
         diary: Diary,
     ) -> Self {
-        let names = Instancer::builder(client.clone(), prefix.clone()).codec(KeysOnly);
+        let names = Instancer::builder(client.clone(), prefix.clone())
+            .codec(KeysOnly)
+            .address_policy(AddressPolicy::any());
         let names = Arc::new(names.build());
         let (sender, services) = watch::channel(Arc::default());
         let follower = Follower {

@@ -1,14 +1,22 @@
 //! Entries that etcd would refuse. (faults row 21)
 
-use crate::{LONG, client, in_time, registrar, service};
+use crate::{LONG, client, in_time, service};
 use futures::future::join_all;
-use sd_core::{Client, Deregistered, Error, Invalid, Key, Reclaimed, Registration, Service, Ttl};
+use sd_core::{
+    Client, Deregistered, Error, Invalid, Key, Reclaimed, Registrar, Registration, Service, Ttl,
+};
 use sd_etcd::EtcdClient;
 use sd_tests::{Etcd, PATIENCE};
 use std::time::Duration;
 
 /// etcd's `--max-request-bytes` by default.
 const LIMIT: usize = 3 * 512 * 1024;
+
+/// A registrar that does not look at the value, which is no address here.
+fn of_any_value(client: &EtcdClient, service: Service) -> Registrar {
+    let registrar = Registrar::builder(client.clone(), service);
+    registrar.without_codec().build()
+}
 
 /// faults row 21
 #[tokio::test]
@@ -31,7 +39,7 @@ async fn what_etcd_would_refuse_is_refused_before_anything_is_sent() {
         service("/svc/a", 2).with_value(vec![b'x'; LIMIT]),
         service(&"k".repeat(LIMIT), 2),
     ] {
-        let registrar = registrar(&client, oversized.clone());
+        let registrar = of_any_value(&client, oversized.clone());
         let error = client.register(&oversized).await.unwrap_err();
         let through_registrar = in_time(registrar.register()).await.unwrap_err();
         for error in [error, through_registrar] {
@@ -56,7 +64,7 @@ async fn what_etcd_would_refuse_is_refused_before_anything_is_sent() {
 async fn a_new_value_that_etcd_would_refuse_leaves_the_old_one() {
     let etcd = Etcd::start().await;
     let client = client(etcd.endpoint());
-    let registrar = registrar(&client, service("/svc/a", LONG));
+    let registrar = of_any_value(&client, service("/svc/a", LONG));
     in_time(registrar.register()).await.unwrap();
     let before = etcd.metrics().await;
 
