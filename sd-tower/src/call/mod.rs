@@ -23,8 +23,8 @@ pub use request_body::RequestBody;
 pub use routing::Routing;
 
 pub(crate) use caller_builder::{Built, CallerBuilder};
-#[cfg(feature = "tonic")]
 pub(crate) use classifier::Classifier;
+#[cfg(feature = "tonic")]
 pub(crate) use nothing_executed::chain;
 pub(crate) use protocol::{Answer, Protocol, Pushback};
 #[cfg(feature = "grpc-health")]
