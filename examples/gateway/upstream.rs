@@ -81,11 +81,7 @@ impl<C, T: Send + Sync + 'static> Upstream<C, T> {
     /// The client, as soon as the instances are known. If they are not in time, its calls fail and say
     /// so.
     pub(crate) async fn client(&self) -> &C {
-        let is_known = || {
-            let none = self.none();
-            let is_unknown = matches!(none, Some(NoEndpoints::Unknown));
-            !is_unknown && !matches!(none, Some(NoEndpoints::FactoryPending { why: None, .. }))
-        };
+        let is_known = || self.none().is_none_or(|none| !none.is_pending());
         if !is_known()
             && let Some(ejection) = self.ejection.get()
         {

@@ -123,4 +123,10 @@ impl NoEndpoints {
             | Self::Unhealthy { .. } => true,
         }
     }
+
+    /// Whether it is not known yet if there will be endpoints: the instances are not known, or their
+    /// factories run for the first time. Just after a start that passes within moments.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Unknown | Self::FactoryPending { why: None, .. })
+    }
 }

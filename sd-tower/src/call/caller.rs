@@ -158,15 +158,10 @@ where
     ) -> bool {
         let until = deadline.map_or(self.known_by, |at| at.min(self.known_by));
         let last = error.attempts().last().map(|last| &last.error);
-        let is_unknown = |none: &NoEndpoints| {
-            matches!(
-                none,
-                NoEndpoints::Unknown | NoEndpoints::FactoryPending { why: None, .. }
-            )
-        };
         match last {
-            Some(sd_core::AttemptError::NoEndpoints(none)) if is_unknown(none) => {
-                timeout_at(until, self.wait_while(is_unknown)).await.is_ok()
+            Some(sd_core::AttemptError::NoEndpoints(none)) if none.is_pending() => {
+                let known = self.wait_while(NoEndpoints::is_pending);
+                timeout_at(until, known).await.is_ok()
             }
             _ => false,
         }

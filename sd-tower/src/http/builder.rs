@@ -97,8 +97,8 @@ impl HttpServiceBuilder {
     }
 
     /// What the answers of servers say about them, for balancers and adapters that look at failures.
-    /// It does not decide what is tried again; see [`CallPolicy::retry_on`]. Default: 429 is overload, and all from
-    /// 500 on are failures but 501 and 505.
+    /// It does not decide what is tried again; see [`CallPolicy::retry_on`]. Default: 429 is
+    /// overload, and all from 500 on are failures but 501 and 505.
     ///
     /// ```
     /// # use sd_core::Source;

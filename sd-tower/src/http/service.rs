@@ -174,12 +174,9 @@ impl HttpService {
         if self.0.is_known.load(Ordering::Relaxed) {
             return;
         }
-        let is_unknown = |none: &NoEndpoints| {
-            let is_unknown = matches!(none, NoEndpoints::Unknown);
-            is_unknown || matches!(none, NoEndpoints::FactoryPending { why: None, .. })
-        };
         // If there are none, calls say why.
-        let _ = self.0.called.caller.wait_while(is_unknown).await;
+        let caller = &self.0.called.caller;
+        let _ = caller.wait_while(NoEndpoints::is_pending).await;
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
