@@ -13,7 +13,7 @@
 //! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`], [`ConsistentHash`] |
 //! | choose from fewer endpoints | [`Reachable`], [`ActiveHealth`], [`Ejection`], [`Lanes`] (by version or tenant), [`ZonePreference`], [`Subset`], [`SlowStart`]; see [`EndpointSource`] |
 //! | retry failed calls on other endpoints | [`Retry`] and [`RetryBudget`] |
-//! | read and write your own format of values | [`Codec`] |
+//! | name services instead of keys, or read and write a format of your own | [`Format`] and [`Advert`], [`Codec`] |
 //! | get instances from elsewhere | [`Source`] and [`EventPublisher`] |
 //! | support another registry | [`Client`], [`Ledger`], [`Listing`], the crate `sd-conformance`; [`Lister`] and [`Poller`] if it can only list |
 //! | test without a registry | [`FixedInstancer`], [`FixedEndpointer`], `MockClient` |
@@ -68,8 +68,9 @@ pub use calls::{
 };
 pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer, PrefixLimits};
 pub use instances::{
-    AddressPolicy, Codec, CodecError, DefaultCodec, Event, EventPublisher, EventReader,
-    EventSummary, Events, Health, Held, Instance, InstanceChange, Instances, InstancesIter, Source,
+    AddressPolicy, Advert, Codec, CodecError, Decoded, DecodedIter, DefaultCodec, DefaultFormat,
+    Edit, Event, EventPublisher, EventReader, EventSummary, Events, Format, Health, Held, Instance,
+    InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel, Source,
     SourceEnded, Status, Trouble,
 };
 pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};

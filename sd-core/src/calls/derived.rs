@@ -200,7 +200,7 @@ impl<E> DerivedEndpoints<E> {
         Self { known: Vec::new() }
     }
 
-    /// The endpoint derived from each of `origins`, which are in the order of their keys. Calls
+    /// The endpoint derived from each of `origins`, which are in the order of their identities. Calls
     /// `derive` for those that are new.
     pub(super) fn derive(
         &mut self,
@@ -210,7 +210,10 @@ impl<E> DerivedEndpoints<E> {
         let mut known = std::mem::take(&mut self.known).into_iter().peekable();
         self.known.reserve_exact(origins.len());
         for origin in origins {
-            while known.next_if(|(old, _)| old.key() < origin.key()).is_some() {}
+            while known
+                .next_if(|(old, _)| old.place() < origin.place())
+                .is_some()
+            {}
             let derived = match known.next_if(|(old, _)| Arc::ptr_eq(old, origin)) {
                 Some((_, derived)) => derived,
                 None => derive(origin),

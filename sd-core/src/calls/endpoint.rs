@@ -2,7 +2,7 @@
 
 use super::{host::Host, observer::Observer};
 use crate::{
-    instances::{Instance, Status},
+    instances::{Instance, InstanceKey, Status},
     registry::Key,
 };
 use std::{
@@ -210,9 +210,19 @@ impl<E> Endpoint<E> {
         self.host.removed().await;
     }
 
-    /// The key of the instance: its identity.
+    /// The key of the instance's entry.
     pub fn key(&self) -> &Key {
         self.instance.key()
+    }
+
+    /// What tells the instance from all others: its key, and its part if it is one of several of its entry. Tables
+    /// are in the order of these.
+    pub fn identity(&self) -> InstanceKey {
+        self.instance.identity()
+    }
+
+    pub(super) fn place(&self) -> (&str, Option<&str>) {
+        self.instance.place()
     }
 
     /// The address of the instance.

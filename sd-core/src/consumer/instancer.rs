@@ -7,8 +7,8 @@ mod task;
 mod tests;
 
 use crate::{
-    instances::{Event, EventReader, Events, Source, Trouble},
-    registry::{Client, Error, Prefix, Result},
+    instances::{Event, EventReader, Events, Format, Source, Trouble},
+    registry::{Client, Error, Invalid, Prefix, Result},
     support::BackgroundTask,
 };
 use async_trait::async_trait;
@@ -84,6 +84,34 @@ impl Instancer {
     /// Options for an instancer that follows the instances under `prefix`.
     pub fn builder(client: impl Client, prefix: Prefix) -> InstancerBuilder {
         InstancerBuilder::new(Box::new(client), prefix)
+    }
+
+    /// Follows the instances of the service called `service`, as `format` lays them out, with default options.
+    ///
+    /// # Errors
+    /// [`Invalid::Name`](crate::Invalid::Name) if no service can have this name.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn of(
+        client: impl Client,
+        format: &(impl Format + ?Sized),
+        service: &str,
+    ) -> Result<Self, Invalid> {
+        Ok(Self::builder_of(client, format, service)?.build())
+    }
+
+    /// [`of`](Self::of) with other options. Prefix and codec are those of the format.
+    ///
+    /// # Errors
+    /// Those of `of`.
+    pub fn builder_of(
+        client: impl Client,
+        format: &(impl Format + ?Sized),
+        service: &str,
+    ) -> Result<InstancerBuilder, Invalid> {
+        let (prefix, codec) = (format.prefix(service)?, format.codec(service)?);
+        Ok(Self::builder(client, prefix).codec(codec))
     }
 
     /// Waits until the instances are known, without limit;

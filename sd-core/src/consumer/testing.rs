@@ -27,15 +27,15 @@ pub(super) fn delete(name: &str) -> Change {
 
 /// The names of all that is shown.
 pub(super) fn names(event: &Event) -> Vec<&str> {
-    let keys = event.instances().iter().map(|instance| instance.key());
-    keys.map(name).collect()
+    let keys = event.instances().iter();
+    keys.map(|instance| name(instance.key().as_str())).collect()
 }
 
 /// The names of those that are held.
 pub(super) fn held(event: &Event) -> Vec<&str> {
-    event.held().map(|(key, _)| name(key)).collect()
+    event.held().map(|(held, _)| name(held.key())).collect()
 }
 
-fn name(key: &Key) -> &str {
-    prefix().strip(key).unwrap()
+fn name(key: &str) -> &str {
+    key.strip_prefix(prefix().as_str()).unwrap()
 }

@@ -5,14 +5,16 @@ mod tests;
 
 use super::{
     address::{Address, SCHEMES},
+    decoded::Decoded,
+    edit::Edit,
     instance::Instance,
     json::{Attributes, RawAttributes},
+    json_object::JsonObject,
     status::Status,
 };
-use crate::registry::{Entry, Escaped, Invalid, Key, Message};
+use crate::registry::{Entry, Escaped, Invalid, Message};
 use bytes::Bytes;
-use serde_json::value::{RawValue, to_raw_value};
-use std::{collections::BTreeMap, error::Error as StdError, net::IpAddr, sync::Arc};
+use std::{error::Error as StdError, net::IpAddr, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
@@ -22,19 +24,19 @@ use std::{collections::BTreeMap, error::Error as StdError, net::IpAddr, sync::Ar
 /// entry is affected. A panic in a codec is treated like such an error.
 ///
 /// ```
-/// use sd_core::{Bytes, Codec, CodecError, Entry, Instance, Key};
+/// use sd_core::{Bytes, Codec, CodecError, Decoded, Entry, Instance, Key};
 ///
 /// /// Values such as `10.0.0.1 8080`.
 /// struct HostAndPort;
 ///
 /// impl Codec for HostAndPort {
-///     fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+///     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
 ///         let text = std::str::from_utf8(&entry.value)
 ///             .map_err(|error| CodecError::new("the value is not text").with_source(error))?;
 ///         let (host, port) = text
 ///             .split_once(' ')
 ///             .ok_or_else(|| CodecError::new("the value is not a host and a port"))?;
-///         Ok(Instance::new(entry.key.clone(), format!("{host}:{port}")))
+///         Ok(Instance::new(entry.key.clone(), format!("{host}:{port}")).into())
 ///     }
 ///
 ///     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -43,25 +45,22 @@ use std::{collections::BTreeMap, error::Error as StdError, net::IpAddr, sync::Ar
 /// }
 ///
 /// let entry = Entry::new(Key::new("/hello/a")?, "10.0.0.1 8080");
-/// let instance = HostAndPort.decode(&entry)?;
+/// let decoded = HostAndPort.decode(&entry)?;
+/// let [instance] = decoded.instances() else { unreachable!() };
 /// assert_eq!(instance.address(), "10.0.0.1:8080");
-/// assert_eq!(HostAndPort.encode(&instance)?, entry.value);
+/// assert_eq!(HostAndPort.encode(instance)?, entry.value);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Codec: Send + Sync + 'static {
-    /// The instance that `entry` describes, under the entry's key. Whoever reads the registry adds
-    /// the entry's lease.
+    /// The instances that `entry` describes, under the entry's key, and what of it was left out because it cannot
+    /// be read: attributes without which it is an instance all the same. Whoever reads the registry adds the
+    /// entry's lease.
+    ///
+    /// An entry that is about something else is [`Decoded::NOT_MINE`].
     ///
     /// # Errors
     /// [`CodecError`] if the value is not one of this codec's.
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError>;
-
-    /// What [`decode`](Self::decode) leaves out of an entry because it cannot read it: attributes
-    /// without which the entry is an instance all the same. `None` if it can read all of them, or if
-    /// the entry is none of this codec's. The layer above logs it once.
-    fn ignored(&self, _entry: &Entry) -> Option<CodecError> {
-        None
-    }
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError>;
 
     /// The value that describes `instance`.
     ///
@@ -69,32 +68,42 @@ pub trait Codec: Send + Sync + 'static {
     /// [`CodecError`] if this codec has no way to write it.
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError>;
 
-    /// The same value, with its instance announced as draining. `None` if this codec cannot express
-    /// that.
-    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
-        let entry = Entry::new(key.clone(), value.clone());
-        let instance = self.decode(&entry).ok()?.with_status(Status::Draining);
-        let value = self.encode(&instance).ok()?;
-        let announced = self.decode(&Entry::new(key.clone(), value.clone())).ok()?;
-        (announced.status() == Status::Draining).then_some(value)
+    /// `entry` with what `edit` changes, and all else in its value as it stands. Has another key if the key says
+    /// what is changed.
+    ///
+    /// Provided for values that have nothing but what an [`Instance`] has: the entry is decoded, changed and
+    /// encoded. A codec whose values may have more, or several instances, needs one of its own.
+    ///
+    /// # Errors
+    /// [`CodecError::cannot_say`] if the codec has no way to say the change, and another [`CodecError`] if
+    /// it cannot read the entry.
+    fn edit(&self, entry: &Entry, edit: &Edit) -> Result<Entry, CodecError> {
+        let read = |entry: &Entry| match self.decode(entry)?.instances() {
+            [instance] => Ok(instance.clone()),
+            _ => Err(CodecError::new("the entry is not one instance")),
+        };
+        let edited = edit.apply(read(entry)?);
+        let entry = entry.clone().with_value(self.encode(&edited)?);
+        match read(&entry)? {
+            said if said == edited => Ok(entry),
+            said if said.weight() != edited.weight() => Err(CodecError::cannot_say("a weight")),
+            said if said.status() != edited.status() => Err(CodecError::cannot_say("a status")),
+            _ => Err(CodecError::cannot_say("this metadata")),
+        }
     }
 }
 
 impl<C: Codec + ?Sized> Codec for Arc<C> {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         (**self).decode(entry)
-    }
-
-    fn ignored(&self, entry: &Entry) -> Option<CodecError> {
-        (**self).ignored(entry)
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
         (**self).encode(instance)
     }
 
-    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
-        (**self).draining(key, value)
+    fn edit(&self, entry: &Entry, edit: &Edit) -> Result<Entry, CodecError> {
+        (**self).edit(entry, edit)
     }
 }
 
@@ -113,6 +122,7 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
 #[error("{}", Message(.message))]
 pub struct CodecError {
     message: String,
+    is_unsayable: bool,
     #[source]
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -122,8 +132,22 @@ impl CodecError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            is_unsayable: false,
             source: None,
         }
+    }
+
+    /// The format of the codec has no way to say `what`: `"a weight"`, `"draining"`.
+    pub fn cannot_say(what: &str) -> Self {
+        Self {
+            is_unsayable: true,
+            ..Self::new(format!("the format cannot say {what}"))
+        }
+    }
+
+    /// Whether it is one of [`cannot_say`](Self::cannot_say).
+    pub fn is_unsayable(&self) -> bool {
+        self.is_unsayable
     }
 
     /// The same error with what caused it.
@@ -140,31 +164,42 @@ impl CodecError {
     }
 }
 
+/// What cannot be registered under any name.
+impl From<Invalid> for CodecError {
+    fn from(invalid: Invalid) -> Self {
+        Self::new("it cannot be registered so").with_source(invalid)
+    }
+}
+
 /// Reads what go-kit registers and what this toolkit registers: plain addresses and JSON.
 ///
 /// - A plain address: `10.0.0.1:8080`, `[::1]:8080`, `hello.local:80`, or a URL with a host and one of the
 ///   schemes `http`, `https`, `grpc`, `grpcs` and `tcp`: `http://10.0.0.1:8080/path`. What else it has to
 ///   be like is said by the default [`AddressPolicy`](crate::AddressPolicy).
-/// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining",
-///   "metadata":{"version":"1.4.2"}}`, of which only the address is required. Unknown fields are
-///   ignored. An attribute that cannot be read costs that attribute only: a weight that is no whole
-///   number from 0 to 4,294,967,295 counts as 1, a status that is not known as serving, a zone or a
-///   piece of metadata that is not text as missing. [`Codec::ignored`] says which.
+/// - JSON: `{"address":"10.0.0.1:8080","weight":3,"zone":"eu-1","status":"draining","id":"hello-1",
+///   "version":"1.4.2","addresses":["http://10.0.0.1:8081"],"metadata":{"shard":7}}`, of which only the
+///   address is required. Unknown fields are ignored.
+///
+/// It reads leniently. `null` is as nothing, a weight may be written as text, metadata may be any JSON, and there may
+/// be space around the value. An attribute that cannot be read costs that attribute only: a weight that is no whole
+/// number from 0 to 4,294,967,295 counts as 1, and a zone that is not text as missing. A word that is
+/// no known status is [`Status::Unknown`]. [`Decoded::ignored`] says which, and no provider can register it.
 ///
 /// It writes a plain address if an instance has nothing else, so that go-kit consumers can read it,
 /// and JSON otherwise. An instance that was registered as a plain address cannot be announced as
-/// draining, since its consumers may not be able to read JSON.
+/// draining, or be given a weight, since its consumers may not be able to read JSON.
 ///
 /// ```
 /// use sd_core::{Codec, DefaultCodec, Entry, Key, Status};
 ///
 /// let key = Key::new("/services/hello/a")?;
 /// let plain = DefaultCodec.decode(&Entry::new(key.clone(), "10.0.0.1:8080"))?;
-/// assert_eq!((plain.address(), plain.weight()), ("10.0.0.1:8080", 1));
+/// assert_eq!(plain.instances()[0].address(), "10.0.0.1:8080");
 ///
 /// let json = r#"{"address":"10.0.0.1:8080","weight":3,"status":"draining"}"#;
 /// let json = DefaultCodec.decode(&Entry::new(key.clone(), json))?;
-/// assert_eq!((json.weight(), json.status()), (3, Status::Draining));
+/// let instance = &json.instances()[0];
+/// assert_eq!((instance.weight(), instance.status()), (3, Status::Draining));
 ///
 /// assert!(DefaultCodec.decode(&Entry::new(key, "not an address")).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -176,26 +211,25 @@ pub struct DefaultCodec;
 const LONGEST_JSON: usize = 64 * 1024;
 
 impl Codec for DefaultCodec {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
-        if !entry.value.starts_with(b"{") {
-            let unreadable = || CodecError::new("the value is neither an address nor JSON");
-            let text = std::str::from_utf8(&entry.value).map_err(|_| unreadable())?;
-            return match check_address(text) {
-                Ok(()) => Ok(Instance::new(entry.key.clone(), text)),
-                Err(why) if is_like_an_address(text) => Err(unreadable().with_source(why)),
-                Err(_) => Err(unreadable()),
-            };
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
+        let value = entry.value.trim_ascii();
+        if value.starts_with(b"{") {
+            let (instance, ignored) = read_json(value)?.into_instance(entry.key.clone());
+            let ignored = (!ignored.is_empty()).then(|| CodecError::new(ignored.join("; ")));
+            return Ok(Decoded::from(instance).with_ignored(ignored));
         }
-        let (attributes, _) = read_json(&entry.value)?;
-        Ok(attributes.into_instance(entry.key.clone()))
-    }
-
-    fn ignored(&self, entry: &Entry) -> Option<CodecError> {
-        if !entry.value.starts_with(b"{") {
-            return None;
+        let unreadable = || CodecError::new("the value is neither an address nor JSON");
+        let text = std::str::from_utf8(value).map_err(|_| unreadable())?;
+        match check_address(text) {
+            Ok(()) => {
+                // JSON may have space around it, but go-kit takes this for a part of the address.
+                let has_space = value.len() < entry.value.len();
+                let space = has_space.then(|| CodecError::new("space around the address"));
+                Ok(Decoded::from(Instance::new(entry.key.clone(), text)).with_ignored(space))
+            }
+            Err(why) if is_like_an_address(text) => Err(unreadable().with_source(why)),
+            Err(_) => Err(unreadable()),
         }
-        let (_, ignored) = read_json(&entry.value).ok()?;
-        (!ignored.is_empty()).then(|| CodecError::new(ignored.join("; ")))
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -205,45 +239,76 @@ impl Codec for DefaultCodec {
         if *instance == plain {
             return Ok(Bytes::copy_from_slice(instance.address().as_bytes()));
         }
-        let value = serde_json::to_vec(&Attributes::of(instance)).map_err(|error| {
-            CodecError::new("the instance cannot be written").with_source(error)
-        })?;
-        if value.len() > LONGEST_JSON {
-            return Err(CodecError::new("the instance is too long to be read again"));
+        if instance.part().is_some() {
+            return Err(CodecError::cannot_say("more than one instance"));
         }
-        Ok(value.into())
+        if instance.status() == Status::Unknown {
+            return Err(CodecError::cannot_say(
+                "a status other than serving and draining",
+            ));
+        }
+        written(serde_json::to_vec(&Attributes::of(instance)))
     }
 
-    fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+    fn edit(&self, entry: &Entry, edit: &Edit) -> Result<Entry, CodecError> {
+        let value = entry.value.trim_ascii();
         if !value.starts_with(b"{") {
-            return None;
+            self.decode(entry)?;
+            return Err(CodecError::cannot_say("anything but the address"));
         }
-        let instance = self.decode(&Entry::new(key.clone(), value.clone())).ok()?;
-        if instance.status() == Status::Draining {
-            return Some(value.clone());
+        let instance = read_json(value)?.into_instance(entry.key.clone()).0;
+        if !edit.is_about(&instance) || edit.apply(instance.clone()) == instance {
+            return Ok(entry.clone());
         }
-        // Field by field, as other readers may know fields, or values of them, that this codec does
-        // not. A value that is
-        // not UTF-8 cannot be rewritten so.
-        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(value).ok()?;
-        let status = to_raw_value(Status::Draining.as_str()).ok()?;
-        fields.insert("status".to_owned(), &status);
-        let value = serde_json::to_vec(&fields).ok()?;
-        (value.len() <= LONGEST_JSON).then(|| value.into())
+        // Field by field, as other readers may know fields, or values of them, that this codec does not.
+        let mut fields = JsonObject::parse(value).map_err(no_instance)?;
+        let mut set = || {
+            if let Some(weight) = edit.weight {
+                fields.set("weight", &weight)?;
+            }
+            if let Some(status) = edit.status {
+                fields.set("status", status.as_str())?;
+            }
+            if !edit.metadata.is_empty() {
+                let metadata = fields.get("metadata").unwrap_or("{}").to_owned();
+                let metadata = metadata.as_bytes();
+                let empty = || JsonObject::parse(b"{}");
+                let mut pieces = JsonObject::parse(metadata).or_else(|_| empty())?;
+                for (name, value) in &edit.metadata {
+                    match value {
+                        Some(value) => pieces.set(name, value)?,
+                        None => pieces.remove(name),
+                    }
+                }
+                fields.set("metadata", &pieces)?;
+            }
+            serde_json::to_vec(&fields)
+        };
+        Ok(entry.clone().with_value(written(set())?))
     }
 }
 
-/// The attributes in `json`, and what is wrong with those that were left out.
-fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<String>), CodecError> {
+fn written(json: serde_json::Result<Vec<u8>>) -> Result<Bytes, CodecError> {
+    let json =
+        json.map_err(|error| CodecError::new("the instance cannot be written").with_source(error))?;
+    if json.len() > LONGEST_JSON {
+        return Err(CodecError::new("the instance is too long to be read again"));
+    }
+    Ok(json.into())
+}
+
+/// The attributes in `json`, the address read and the others still to be.
+fn read_json(json: &[u8]) -> Result<RawAttributes<'_>, CodecError> {
     if json.len() > LONGEST_JSON {
         return Err(CodecError::new("the value is too long for an instance"));
     }
-    let fields: RawAttributes<'_> = serde_json::from_slice(json).map_err(|error| {
-        CodecError::new("the value is not an instance in JSON").with_source(error)
-    })?;
-    let (attributes, ignored) = fields.read();
+    let attributes: RawAttributes<'_> = serde_json::from_slice(json).map_err(no_instance)?;
     check_address(&attributes.address).map_err(no_address)?;
-    Ok((attributes, ignored))
+    Ok(attributes)
+}
+
+fn no_instance(error: serde_json::Error) -> CodecError {
+    CodecError::new("the value is not an instance in JSON").with_source(error)
 }
 
 /// Refuses what is not `host:port`, or a URL with a host and one of the schemes that are called.

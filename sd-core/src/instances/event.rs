@@ -3,9 +3,10 @@
 use super::{
     health::{Health, Trouble},
     held::Held,
+    instance_key::InstanceKey,
     set::Instances,
 };
-use crate::registry::{ErrorChain, Key};
+use crate::registry::ErrorChain;
 use imbl::OrdMap;
 use std::fmt;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ pub struct Event {
     pub(super) version: u64,
     instances: Instances,
     health: Health,
-    held: OrdMap<Key, Held>,
+    held: OrdMap<InstanceKey, Held>,
     unreadable: usize,
 }
 
@@ -56,7 +57,7 @@ impl Event {
     /// The same state with these held removals. Their instances must be among the event's
     /// instances.
     #[must_use]
-    pub fn with_held(mut self, held: impl IntoIterator<Item = (Key, Held)>) -> Self {
+    pub fn with_held(mut self, held: impl IntoIterator<Item = (InstanceKey, Held)>) -> Self {
         self.held = held.into_iter().collect();
         self
     }
@@ -69,7 +70,7 @@ impl Event {
     }
 
     /// [`with_held`](Self::with_held) without a copy.
-    pub(crate) fn with_held_map(mut self, held: OrdMap<Key, Held>) -> Self {
+    pub(crate) fn with_held_map(mut self, held: OrdMap<InstanceKey, Held>) -> Self {
         self.held = held;
         self
     }
@@ -91,11 +92,11 @@ impl Event {
     }
 
     /// The instances that the registry has removed but that are still shown, with the reason.
-    pub fn held(&self) -> impl ExactSizeIterator<Item = (&Key, &Held)> {
+    pub fn held(&self) -> impl ExactSizeIterator<Item = (&InstanceKey, &Held)> {
         self.held.iter()
     }
 
-    pub(crate) fn held_map(&self) -> &OrdMap<Key, Held> {
+    pub(crate) fn held_map(&self) -> &OrdMap<InstanceKey, Held> {
         &self.held
     }
 
@@ -208,7 +209,10 @@ impl fmt::Display for EventSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{instances::Instance, registry::Error};
+    use crate::{
+        instances::Instance,
+        registry::{Error, Key},
+    };
 
     #[test]
     fn a_summary_says_what_an_operator_asks_for() {
@@ -218,7 +222,7 @@ mod tests {
         let why = Trouble::List(Error::unavailable("refused"));
         let event = Event::new(7, instances.into_iter().collect())
             .with_health(Health::stale(now, why.clone()))
-            .with_held([(key("a"), Held::new(now, why))])
+            .with_held([(key("a").into(), Held::new(now, why))])
             .with_unreadable(3);
         assert_eq!(
             event.to_string(),

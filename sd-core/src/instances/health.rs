@@ -41,6 +41,9 @@ pub enum Trouble {
         /// Of how many.
         of: usize,
     },
+    /// The entry of an instance is there, but can no longer be read.
+    #[error("the entry can no longer be read")]
+    Unreadable,
     /// There are more entries under the prefix than the [limits](crate::PrefixLimits) allow. What is shown
     /// is followed, others are left out.
     #[error(

@@ -3,114 +3,149 @@
 
 use super::{instance::Instance, status::Status};
 use crate::registry::Key;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// An instance without its key. Only the address is required; unknown fields are ignored.
-#[derive(Serialize, Deserialize)]
+/// An instance without its key, as it is written.
+#[derive(Serialize)]
 pub(super) struct Attributes<'a> {
-    pub(super) address: Cow<'a, str>,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    weight: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<Box<str>>,
-    #[serde(default, with = "StatusText")]
-    status: Status,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+    address: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a str>,
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'a str, Piece<'a>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Status", rename_all = "lowercase")]
-enum StatusText {
-    Serving,
-    Draining,
+/// A piece of metadata.
+enum Piece<'a> {
+    Text(&'a str),
+    Json(&'a str),
 }
 
-fn one() -> u32 {
-    1
-}
-
-fn is_one(weight: &u32) -> bool {
-    *weight == 1
+impl Serialize for Piece<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            // Text that is no JSON after all is written as text.
+            Self::Json(json) => match serde_json::from_str::<&RawValue>(json) {
+                Ok(json) => json.serialize(serializer),
+                Err(_) => serializer.serialize_str(json),
+            },
+        }
+    }
 }
 
 impl<'a> Attributes<'a> {
     pub(super) fn of(instance: &'a Instance) -> Self {
+        let piece = |name, value| match instance.is_json_metadata(name) {
+            true => Piece::Json(value),
+            false => Piece::Text(value),
+        };
         let metadata = instance.all_metadata();
         Self {
-            address: instance.address().into(),
-            weight: instance.weight(),
-            zone: instance.zone().map(Into::into),
-            status: instance.status(),
+            address: instance.address(),
+            addresses: instance.other_addresses().collect(),
+            weight: instance.said_weight().filter(|weight| *weight != 1),
+            zone: instance.zone(),
+            status: instance.status_word(),
+            id: instance.id(),
+            version: instance.version(),
             metadata: metadata
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .map(|(name, value)| (name, piece(name, value)))
                 .collect(),
         }
     }
-
-    pub(super) fn into_instance(self, key: Key) -> Instance {
-        let mut instance = Instance::new(key, self.address)
-            .with_weight(self.weight)
-            .with_status(self.status);
-        if let Some(zone) = self.zone {
-            instance = instance.with_zone(zone);
-        }
-        for (name, value) in self.metadata {
-            instance = instance.with_metadata(name, value);
-        }
-        instance
-    }
 }
 
-/// The same as somebody else may have written it, each attribute still to be read.
+/// An instance without its key, as somebody has written it. Only the address is required, `null` is as nothing,
+/// and unknown fields are ignored.
 #[derive(Deserialize)]
 pub(super) struct RawAttributes<'a> {
     #[serde(borrow)]
-    address: Cow<'a, str>,
-    #[serde(default, borrow, deserialize_with = "present")]
+    pub(super) address: Cow<'a, str>,
+    #[serde(default, borrow)]
+    addresses: Option<&'a RawValue>,
+    #[serde(default, borrow)]
     weight: Option<&'a RawValue>,
-    #[serde(default, borrow, deserialize_with = "present")]
+    #[serde(default, borrow)]
     zone: Option<&'a RawValue>,
-    #[serde(default, borrow, deserialize_with = "present")]
+    #[serde(default, borrow)]
     status: Option<&'a RawValue>,
-    #[serde(default, borrow, deserialize_with = "present")]
+    #[serde(default, borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(default, borrow)]
     metadata: Option<&'a RawValue>,
 }
 
-/// `null` is a value like any other.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
-}
-
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct ReadStatus(#[serde(with = "StatusText")] Status);
-
-impl<'a> RawAttributes<'a> {
-    /// The attributes that can be read, and what is wrong with the others.
-    pub(super) fn read(self) -> (Attributes<'a>, Vec<String>) {
+impl RawAttributes<'_> {
+    /// The instance under `key`, and what is wrong with the attributes that could not be read.
+    pub(super) fn into_instance(self, key: Key) -> (Instance, Vec<String>) {
         let mut ignored = Vec::new();
-        let weight = read("weight", self.weight, &mut ignored);
-        let zone = read("zone", self.zone, &mut ignored);
-        let status: Option<ReadStatus> = read("status", self.status, &mut ignored);
-        let pieces: Option<BTreeMap<String, &RawValue>> =
-            read("metadata", self.metadata, &mut ignored);
-        let mut metadata = BTreeMap::new();
-        for (name, value) in pieces.unwrap_or_default() {
-            if let Some(value) = read("a piece of metadata", Some(value), &mut ignored) {
-                metadata.insert(name, value);
+        let mut instance = Instance::new(key, self.address);
+        let addresses: Option<Vec<Box<str>>> = read("addresses", self.addresses, &mut ignored);
+        for address in addresses.unwrap_or_default() {
+            instance = instance.with_other_address(address);
+        }
+        if let Some(weight) = self
+            .weight
+            .and_then(|weight| read_weight(weight, &mut ignored))
+        {
+            instance = instance.with_weight(weight);
+        }
+        if let Some(zone) = read::<Box<str>>("zone", self.zone, &mut ignored) {
+            instance = instance.with_zone(zone);
+        }
+        if let Some(word) = read::<Box<str>>("status", self.status, &mut ignored) {
+            instance = with_status_word(instance, word);
+            if instance.status() == Status::Unknown {
+                ignored.push(format!("status: {:?} is not known", instance.status_word()));
             }
         }
-        let attributes = Attributes {
-            address: self.address,
-            weight: weight.unwrap_or_else(one),
-            zone,
-            status: status.map_or(Status::Serving, |ReadStatus(status)| status),
-            metadata,
-        };
-        (attributes, ignored)
+        if let Some(id) = read::<Box<str>>("id", self.id, &mut ignored) {
+            instance = instance.with_id(id);
+        }
+        if let Some(version) = read::<Box<str>>("version", self.version, &mut ignored) {
+            instance = instance.with_version(version);
+        }
+        let pieces: Option<BTreeMap<String, &RawValue>> =
+            read("metadata", self.metadata, &mut ignored);
+        for (name, value) in pieces.unwrap_or_default() {
+            instance = match serde_json::from_str::<String>(value.get()) {
+                Ok(text) => instance.with_metadata(name, text),
+                Err(_) => instance.with_json_metadata(name, value.get()),
+            };
+        }
+        (instance, ignored)
+    }
+}
+
+pub(super) fn with_status_word(instance: Instance, word: impl Into<Box<str>>) -> Instance {
+    let word = word.into();
+    match &*word {
+        "serving" => instance.with_status(Status::Serving),
+        "draining" => instance.with_status(Status::Draining),
+        _ => instance.with_unknown_status(word),
+    }
+}
+
+/// A number, also one that is written as text.
+fn read_weight(weight: &RawValue, ignored: &mut Vec<String>) -> Option<u32> {
+    let text: Option<String> = serde_json::from_str(weight.get()).ok();
+    match text.as_deref().map(str::parse) {
+        Some(Ok(weight)) => Some(weight),
+        _ => read("weight", Some(weight), ignored),
     }
 }
 
@@ -128,42 +163,97 @@ fn read<'a, T: Deserialize<'a>>(
 #[cfg(feature = "serde")]
 mod public {
     use super::*;
-    use serde::{Serializer, de};
+    use serde::{Deserializer, de};
 
-    /// `serving` or `draining`.
+    /// `serving`, `draining` or `unknown`.
     impl Serialize for Status {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            StatusText::serialize(self, serializer)
+            serializer.serialize_str(self.as_str())
         }
     }
 
-    /// `serving` or `draining`.
+    /// `serving` or `draining`; any other word is [`Status::Unknown`].
     impl<'de> Deserialize<'de> for Status {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            StatusText::deserialize(deserializer)
+            let word = String::deserialize(deserializer)?;
+            Ok(match word.as_str() {
+                "serving" => Self::Serving,
+                "draining" => Self::Draining,
+                _ => Self::Unknown,
+            })
         }
     }
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Serialize)]
     struct WithKey<'a> {
-        key: Cow<'a, str>,
+        key: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        part: Option<&'a str>,
         #[serde(flatten)]
         attributes: Attributes<'a>,
     }
 
     impl Serialize for Instance {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let key = self.key().as_str().into();
-            let attributes = Attributes::of(self);
-            WithKey { key, attributes }.serialize(serializer)
+            WithKey {
+                key: self.key().as_str(),
+                part: self.part(),
+                attributes: Attributes::of(self),
+            }
+            .serialize(serializer)
         }
+    }
+
+    /// What somebody has sent on purpose is read strictly.
+    #[derive(Deserialize)]
+    struct Sent {
+        key: String,
+        part: Option<Box<str>>,
+        address: Box<str>,
+        #[serde(default)]
+        addresses: Vec<Box<str>>,
+        weight: Option<u32>,
+        zone: Option<Box<str>>,
+        status: Option<Box<str>>,
+        id: Option<Box<str>>,
+        version: Option<Box<str>>,
+        #[serde(default)]
+        metadata: BTreeMap<String, serde_json::Value>,
     }
 
     impl<'de> Deserialize<'de> for Instance {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let WithKey { key, attributes } = WithKey::deserialize(deserializer)?;
-            let key = Key::new(key).map_err(de::Error::custom)?;
-            Ok(attributes.into_instance(key))
+            let sent = Sent::deserialize(deserializer)?;
+            let key = Key::new(sent.key).map_err(de::Error::custom)?;
+            let mut instance = Self::new(key, sent.address);
+            for address in sent.addresses {
+                instance = instance.with_other_address(address);
+            }
+            if let Some(part) = sent.part {
+                instance = instance.with_part(part);
+            }
+            if let Some(weight) = sent.weight {
+                instance = instance.with_weight(weight);
+            }
+            if let Some(zone) = sent.zone {
+                instance = instance.with_zone(zone);
+            }
+            if let Some(word) = sent.status {
+                instance = with_status_word(instance, word);
+            }
+            if let Some(id) = sent.id {
+                instance = instance.with_id(id);
+            }
+            if let Some(version) = sent.version {
+                instance = instance.with_version(version);
+            }
+            for (name, value) in sent.metadata {
+                instance = match value {
+                    serde_json::Value::String(text) => instance.with_metadata(name, text),
+                    other => instance.with_json_metadata(name, other.to_string()),
+                };
+            }
+            Ok(instance)
         }
     }
 }

@@ -10,13 +10,19 @@
 
 mod address;
 mod address_policy;
+mod advert;
 mod codec;
+mod decoded;
+mod edit;
 mod event;
 mod events;
+mod format;
 mod health;
 mod held;
 mod instance;
+mod instance_key;
 mod json;
+mod json_object;
 mod publisher;
 mod set;
 mod source;
@@ -26,12 +32,18 @@ mod status;
 pub(crate) mod testing;
 
 pub use address_policy::AddressPolicy;
+pub use advert::Advert;
 pub use codec::{Codec, CodecError, DefaultCodec};
+pub use decoded::{Decoded, DecodedIter};
+pub use edit::Edit;
 pub use event::{Event, EventSummary};
 pub use events::Events;
+pub use format::{DefaultFormat, Format, OneLevel};
 pub use health::{Health, Trouble};
 pub use held::Held;
 pub use instance::Instance;
+pub use instance_key::InstanceKey;
+pub use json_object::JsonObject;
 pub use publisher::{EventPublisher, EventReader};
 pub use set::{InstanceChange, Instances, InstancesIter};
 pub use source::Source;

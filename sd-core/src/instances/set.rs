@@ -1,15 +1,14 @@
 //! Sets of instances, and what differs between two of them.
 
-use super::instance::Instance;
-use crate::registry::Key;
+use super::{instance::Instance, instance_key::InstanceKey};
 use imbl::{
     OrdMap,
     ordmap::{DiffItem, Values},
     shared_ptr::DefaultSharedPtr,
 };
-use std::{fmt, iter::FusedIterator, sync::Arc};
+use std::{fmt, iter::FusedIterator, ops::Bound, sync::Arc};
 
-/// A set of instances, in the order of their keys.
+/// A set of instances, in the order of their keys and parts.
 ///
 /// A service can have 100,000 instances and change several times a second. This set is a
 /// persistent B-tree: a clone copies nothing, a changed clone shares all nodes but those on the way
@@ -34,7 +33,7 @@ use std::{fmt, iter::FusedIterator, sync::Arc};
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Instances(OrdMap<Key, Arc<Instance>>);
+pub struct Instances(OrdMap<InstanceKey, Arc<Instance>>);
 
 impl Instances {
     /// The number of instances.
@@ -47,12 +46,25 @@ impl Instances {
         self.0.is_empty()
     }
 
-    /// The instance under `key`, which is a [`Key`] or a string.
+    /// The instance with the identity `key`: an [`InstanceKey`], or a [`Key`](crate::Key) or a string where the
+    /// whole entry is the instance.
     pub fn get<K: AsRef<str> + ?Sized>(&self, key: &K) -> Option<&Arc<Instance>> {
         self.0.get(key.as_ref())
     }
 
-    /// All instances in the order of their keys.
+    /// All instances of the entry under `key`: the one that it is, or its parts in their order.
+    pub fn under<K: AsRef<str> + ?Sized>(&self, key: &K) -> impl Iterator<Item = &Arc<Instance>> {
+        let whole = self.get(key);
+        let parts = whole.is_none().then(|| {
+            let (from, to) = InstanceKey::range_of_parts(key.as_ref());
+            self.0
+                .range::<_, str>((Bound::Included(&*from), Bound::Excluded(&*to)))
+        });
+        let parts = parts.into_iter().flatten().map(|(_, instance)| instance);
+        whole.into_iter().chain(parts)
+    }
+
+    /// All instances in the order of their keys and parts.
     pub fn iter(&self) -> InstancesIter<'_> {
         InstancesIter(self.0.values())
     }
@@ -72,13 +84,13 @@ impl Instances {
         })
     }
 
-    /// Adds `instance`. Returns the instance that had its key before.
+    /// Adds `instance`. Returns the instance that had its identity before.
     pub fn insert(&mut self, instance: impl Into<Arc<Instance>>) -> Option<Arc<Instance>> {
         let instance = instance.into();
-        self.0.insert(instance.key().clone(), instance)
+        self.0.insert(instance.identity(), instance)
     }
 
-    /// Removes the instance under `key`, and returns it.
+    /// Removes the instance with the identity `key`, as for [`get`](Self::get), and returns it.
     pub fn remove<K: AsRef<str> + ?Sized>(&mut self, key: &K) -> Option<Arc<Instance>> {
         self.0.remove(key.as_ref())
     }
@@ -94,7 +106,7 @@ impl Instances {
                     self.insert(new);
                 }
                 InstanceChange::Removed(old) => {
-                    self.remove(old.key());
+                    self.remove(&old.identity());
                 }
             }
         }
@@ -107,18 +119,18 @@ impl fmt::Debug for Instances {
     }
 }
 
-/// The last instance under a key wins.
+/// The last instance with an identity wins.
 impl FromIterator<Instance> for Instances {
     fn from_iter<I: IntoIterator<Item = Instance>>(instances: I) -> Self {
         instances.into_iter().map(Arc::new).collect()
     }
 }
 
-/// The last instance under a key wins.
+/// The last instance with an identity wins.
 impl FromIterator<Arc<Instance>> for Instances {
     fn from_iter<I: IntoIterator<Item = Arc<Instance>>>(instances: I) -> Self {
         let instances = instances.into_iter();
-        Self(instances.map(|it| (it.key().clone(), it)).collect())
+        Self(instances.map(|it| (it.identity(), it)).collect())
     }
 }
 
@@ -133,7 +145,7 @@ impl<'a> IntoIterator for &'a Instances {
 
 /// The iterator of [`Instances::iter`].
 #[must_use = "iterators do nothing unless they are read"]
-pub struct InstancesIter<'a>(Values<'a, Key, Arc<Instance>, DefaultSharedPtr>);
+pub struct InstancesIter<'a>(Values<'a, InstanceKey, Arc<Instance>, DefaultSharedPtr>);
 
 impl<'a> Iterator for InstancesIter<'a> {
     type Item = &'a Arc<Instance>;
@@ -182,7 +194,7 @@ impl fmt::Debug for InstancesIter<'_> {
 pub enum InstanceChange {
     /// The instance is new.
     Added(Arc<Instance>),
-    /// The instance under this key has changed.
+    /// The instance has changed.
     Updated {
         /// The instance before.
         old: Arc<Instance>,
@@ -194,17 +206,23 @@ pub enum InstanceChange {
 }
 
 impl InstanceChange {
-    /// The key of the instance that changed.
-    pub fn key(&self) -> &Key {
+    /// The instance as it is now, or as it was last.
+    pub fn instance(&self) -> &Arc<Instance> {
         match self {
-            Self::Added(of) | Self::Updated { new: of, .. } | Self::Removed(of) => of.key(),
+            Self::Added(of) | Self::Updated { new: of, .. } | Self::Removed(of) => of,
         }
+    }
+
+    /// What tells the instance that changed from others.
+    pub fn identity(&self) -> InstanceKey {
+        self.instance().identity()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Key;
 
     fn instance(name: &str, address: &str) -> Instance {
         Instance::new(Key::new(name).unwrap(), address)
@@ -239,11 +257,27 @@ mod tests {
             before.diff(&after).collect()
         };
         let said = changes.iter().map(|change| match change {
-            InstanceChange::Added(_) => format!("+{}", change.key()),
-            InstanceChange::Updated { .. } => format!("~{}", change.key()),
-            InstanceChange::Removed(_) => format!("-{}", change.key()),
+            InstanceChange::Added(_) => format!("+{}", change.identity()),
+            InstanceChange::Updated { .. } => format!("~{}", change.identity()),
+            InstanceChange::Removed(_) => format!("-{}", change.identity()),
         });
         assert_eq!(said.collect::<Vec<_>>(), ["-a", "~b", "+c"]);
+    }
+
+    #[test]
+    fn the_parts_of_one_entry_are_found_by_its_key() {
+        let mut all = set([("a", "h:1"), ("b", "h:1"), ("b/", "h:2")]);
+        let part = |part: &str, address| instance("c", address).with_part(part);
+        all.insert(part("n1", "h:3"));
+        all.insert(part("n2", "h:4"));
+        let under = |key: &str| all.under(key).map(|it| it.address()).collect::<Vec<_>>();
+        assert_eq!(under("a"), ["h:1"]);
+        assert_eq!(under("b"), ["h:1"]);
+        assert_eq!(under("c"), ["h:3", "h:4"]);
+        assert!(under("d").is_empty() && all.get("c").is_none());
+        let identity = part("n1", "").identity();
+        assert_eq!(all.get(&identity).unwrap().address(), "h:3");
+        assert_eq!(all.clone().remove(&identity).unwrap().part(), Some("n1"));
     }
 
     #[test]

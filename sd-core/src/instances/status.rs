@@ -21,14 +21,18 @@ pub enum Status {
     Serving,
     /// It finishes the calls it has, wants no new ones, and will stop. Its removal applies at once.
     Draining,
+    /// Its provider says a word that is not known here, as `starting`:
+    /// [`Instance::status_word`](crate::Instance::status_word). It gets calls only if no other instance is serving.
+    Unknown,
 }
 
 impl Status {
-    /// `serving` or `draining`, as the [default codec](crate::DefaultCodec) writes it.
+    /// `serving` or `draining`, as the [default codec](crate::DefaultCodec) writes it, or `unknown`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Serving => "serving",
             Self::Draining => "draining",
+            Self::Unknown => "unknown",
         }
     }
 }

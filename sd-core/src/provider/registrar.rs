@@ -19,8 +19,10 @@ use super::{
     value_format::ValueFormat,
 };
 use crate::{
+    instances::{Advert, Edit, Format},
     registry::{
-        Client, Deregistered, Error, Escaped, Generation, Invalid, Result, Service, ServiceKey,
+        Client, Deregistered, Error, ErrorChain, Escaped, Generation, Invalid, Result, Service,
+        ServiceKey,
     },
     support::{RestartableTask, StatusReceiver},
 };
@@ -76,9 +78,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # Edits
 /// An operator may change the weight or status of an entry in the registry. If the entry stays on its
 /// lease (`etcdctl put --ignore-lease`), and the [codec](RegistrarBuilder::codec) reads it as the same
-/// instance, at the same address, the edit is kept: [`status`](Self::status) and the log show it, it
-/// comes back with the entry if that is lost, and it ends with the entry or with the next
-/// [`update`](Self::update). Anything else on the lease is overwritten with the registrar's value.
+/// instance, at the same address, the edit is kept: [`status`](Self::status) and the log show it, and it
+/// comes back with the entry if that is lost. Of what was edited, an [`update`](Self::update) takes back only the
+/// attributes that it changes itself; the rest stands until the service is deregistered. Anything else on
+/// the lease is overwritten with the registrar's value.
 ///
 /// A put without the lease takes the key away from the registrar, as anybody's put does. If it changed
 /// nothing but weight or status, and nothing has been put since, deregistering removes it too: it would
@@ -99,13 +102,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// A new weight, under the same lease:
+/// A service by its name, in the toolkit's own format, and a new weight under the same lease:
 ///
 /// ```
 /// # use sd_core::*;
-/// # async fn reweight(registrar: &Registrar, instance: &Instance) -> Result<(), Box<dyn std::error::Error>> {
-/// let lighter = DefaultCodec.encode(&instance.clone().with_weight(1))?;
-/// registrar.update(lighter).await?;
+/// # async fn provider(client: impl Client) -> Result<()> {
+/// let advert = Advert::new("10.0.0.1:8080").weight(3);
+/// let registrar = Registrar::of(client, &DefaultFormat::default(), "hello", &advert)?;
+/// registrar.register().await?;
+/// registrar.edit(&Edit::new().weight(1)).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -128,6 +133,42 @@ impl Registrar {
     /// A registrar of `service` with other options.
     pub fn builder(client: impl Client, service: Service) -> RegistrarBuilder {
         RegistrarBuilder::new(Arc::new(client), service)
+    }
+
+    /// A registrar of a provider of the service called `service`, which says `advert` of itself in `format`, with the
+    /// default options. Spawns nothing, needs no runtime.
+    ///
+    /// # Errors
+    /// [`Invalid::Unsayable`] if the format has no way to say something of the advert, and what else is wrong with the
+    /// name or the address.
+    pub fn of(
+        client: impl Client,
+        format: &(impl Format + ?Sized),
+        service: &str,
+        advert: &Advert,
+    ) -> Result<Self, Invalid> {
+        Ok(Self::builder_of(client, format, service, advert)?.build())
+    }
+
+    /// [`of`](Self::of) with other options. The codec is that of the format.
+    ///
+    /// # Errors
+    /// Those of `of`.
+    pub fn builder_of(
+        client: impl Client,
+        format: &(impl Format + ?Sized),
+        service: &str,
+        advert: &Advert,
+    ) -> Result<RegistrarBuilder, Invalid> {
+        let codec = format.codec(service)?;
+        let service = format.service(service, advert);
+        let service = service.map_err(|error| match error.uncallable() {
+            Some(why) => why.clone(),
+            None => Invalid::Unsayable {
+                reason: format!("{}: {}", format.name(), ErrorChain(&error)),
+            },
+        })?;
+        Ok(Self::builder(client, service).codec(codec))
     }
 
     /// Registers the service and keeps it registered; resolves when it is registered. Takes the key
@@ -205,6 +246,43 @@ impl Registrar {
             requests.value = value;
             requests.update = call;
         });
+        self.updated(call).await
+    }
+
+    /// Changes some attributes of the service's value, and leaves all else in it as it is: an
+    /// [`update`](Self::update) with what the [codec](RegistrarBuilder::codec) makes of the value that the owner gave
+    /// last. Of several edits at once none is lost.
+    ///
+    /// ```
+    /// # use sd_core::*;
+    /// # async fn lighten(registrar: &Registrar) -> Result<()> {
+    /// registrar.edit(&Edit::new().weight(1).metadata("degraded", "disk")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid::Unsayable`] if the format has no way to say the change, and those of `update`.
+    pub async fn edit(&self, edit: &Edit) -> Result<Updated> {
+        loop {
+            let value = self.requests.borrow().value.clone();
+            let edited = self.format.edit(&value, edit)?;
+            self.format.check(&edited)?;
+            let mut is_first = false;
+            let call = self.request(|requests, call| {
+                is_first = requests.value == value;
+                if is_first {
+                    requests.value = edited;
+                    requests.update = call;
+                }
+            });
+            if is_first {
+                return self.updated(call).await;
+            }
+        }
+    }
+
+    async fn updated(&self, call: u64) -> Result<Updated> {
         if !self.task.start_again_if_running() {
             return Ok(Updated::Remembered);
         }

@@ -211,7 +211,14 @@ impl RegistrationState {
     }
 
     fn update(&mut self, value: Bytes) -> Option<Action> {
-        self.value.want(value);
+        let wanted = match (self.value.own(), &self.key) {
+            (Some(own), Some(key)) => {
+                let edited = &self.value.wanted;
+                self.options.format.rebase(key, own, edited, value.clone())
+            }
+            _ => value.clone(),
+        };
+        self.value.want(value, wanted);
         match &self.phase {
             // After a failure the newer value waits as long as the one before.
             Phase::Registered { .. }

@@ -1,7 +1,7 @@
 //! What the values of a service mean to its consumers.
 
 use crate::{
-    instances::{AddressPolicy, Codec},
+    instances::{AddressPolicy, Codec, Edit, Instance, Status},
     registry::{Entry, ErrorChain, Escaped, Invalid, Key, LeaseId, ServiceKey},
     support::{Panicked, catch},
 };
@@ -32,10 +32,18 @@ impl ValueFormat {
             value: Escaped(&String::from_utf8_lossy(value)).to_string(),
             reason,
         };
-        let decoded = catch(|| (codec.decode(&entry), codec.ignored(&entry)));
-        match decoded {
-            Ok((Ok(instance), None)) => self.addresses.check(&instance),
-            Ok((Ok(_), Some(error)) | (Err(error), _)) => match error.uncallable() {
+        match catch(|| codec.decode(&entry)) {
+            Ok(Ok(decoded)) => match decoded.ignored() {
+                Some(error) => Err(unreadable(ErrorChain(error).to_string())),
+                None if decoded.instances().is_empty() => {
+                    Err(unreadable("it is no instance of the service".to_owned()))
+                }
+                None => {
+                    let mut instances = decoded.instances().iter();
+                    instances.try_for_each(|instance| self.addresses.check(instance))
+                }
+            },
+            Ok(Err(error)) => match error.uncallable() {
                 Some(why) => Err(why.clone()),
                 None => Err(unreadable(ErrorChain(&error).to_string())),
             },
@@ -43,20 +51,34 @@ impl ValueFormat {
         }
     }
 
-    /// Whether `new` describes the same instance as `old`: the codec reads both, at one address.
+    /// Whether `new` describes the same instances as `old`: the codec reads both, at the same addresses.
     pub(super) fn is_same_instance(&self, key: &Key, old: &Bytes, new: &Bytes) -> bool {
-        let Some(codec) = &self.codec else {
-            return false;
+        let is_same = |codec: &dyn Codec| {
+            let read = |value| read(codec, key, value);
+            let (old, new) = read(old).zip(read(new))?;
+            is_same_at_same_address(&old, &new).then_some(())
         };
-        let decode = |value: &Bytes| codec.decode(&Entry::new(key.clone(), value.clone()));
-        let is_same = catch(|| match (decode(old), decode(new)) {
-            (Ok(old), Ok(new)) => old.address() == new.address(),
-            _ => false,
+        self.ask(key, "an edited value is not kept", is_same)
+            .is_some()
+    }
+
+    /// The owner's value `new` with what was edited in `old` to make `edited` of it, but for what the owner changes
+    /// too.
+    pub(super) fn rebase(&self, key: &Key, old: &Bytes, edited: &Bytes, new: Bytes) -> Bytes {
+        let rebased = self.ask(key, "an edit is not kept", |codec| {
+            let read = |value| read(codec, key, value);
+            let (old, edited) = read(old).zip(read(edited))?;
+            let owned = read(&new)?;
+            let mut entry = Entry::new(key.clone(), new.clone());
+            for ((old, edited), new) in old.iter().zip(&edited).zip(&owned) {
+                let edit = Edit::between(old, edited).without(&Edit::between(old, new));
+                if !edit.is_empty() {
+                    entry = codec.edit(&entry, &edit).ok()?;
+                }
+            }
+            (entry.key == *key && self.check(&entry.value).is_ok()).then_some(entry.value)
         });
-        is_same.unwrap_or_else(|why| {
-            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, an edited value is not kept");
-            false
-        })
+        rebased.unwrap_or(new)
     }
 
     /// Whether `value` differs from `old` in weight and status alone, as far as the codec can say. A bare
@@ -67,53 +89,93 @@ impl ValueFormat {
         old: &Bytes,
         value: &Bytes,
     ) -> bool {
-        let Some(codec) = &self.codec else {
-            return false;
+        let is_such = |codec: &dyn Codec| {
+            let (old, new) = read(codec, key, old).zip(read(codec, key, value))?;
+            let is_bare = |new: &Instance| new.address().as_bytes() == value.as_ref();
+            let is_all_else_same = |(old, new): (&Instance, &Instance)| {
+                let new = new.clone().with_weight(old.weight());
+                new.with_status(old.status()) == *old
+            };
+            let is_such = new != old
+                && old.len() == new.len()
+                && !new.iter().any(is_bare)
+                && old.iter().zip(&new).all(is_all_else_same);
+            is_such.then_some(())
         };
-        let decode = |value: &Bytes| codec.decode(&Entry::new(key.clone(), value.clone()));
-        let is_such = catch(|| match (decode(old), decode(value)) {
-            (Ok(old), Ok(new)) => {
-                let is_bare = new.address().as_bytes() == value.as_ref();
-                !is_bare
-                    && new != old
-                    && new.with_weight(old.weight()).with_status(old.status()) == old
-            }
-            _ => false,
-        });
-        is_such.unwrap_or_else(|why| {
-            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, what took the key is left");
-            false
+        self.ask(key, "what took the key is left", is_such)
+            .is_some()
+    }
+
+    /// The owner's `value` after `edit`.
+    pub(super) fn edit(&self, value: &Bytes, edit: &Edit) -> Result<Bytes, Invalid> {
+        let unsayable = |reason: String| Invalid::Unsayable { reason };
+        let Some(codec) = &self.codec else {
+            return Err(unsayable("no codec reads the value".to_owned()));
+        };
+        let entry = Entry::new(self.key.under(&LeaseId::from(1)), value.clone());
+        match catch(|| codec.edit(&entry, edit)) {
+            Ok(Ok(edited)) if edited.key == entry.key => Ok(edited.value),
+            Ok(Ok(_)) => Err(unsayable("the change needs another key".to_owned())),
+            Ok(Err(error)) => Err(unsayable(ErrorChain(&error).to_string())),
+            Err(why @ Panicked(_)) => Err(unsayable(ErrorChain(&why).to_string())),
+        }
+    }
+
+    /// The value that announces draining; `None` where the format cannot say so under the same key.
+    pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
+        self.ask(key, "draining is not announced", |codec| {
+            let entry = Entry::new(key.clone(), value.clone());
+            let edit = Edit::new().status(Status::Draining);
+            let announced = codec.edit(&entry, &edit).ok()?;
+            (announced.key == *key).then_some(announced.value)
         })
     }
 
-    /// The value that announces draining; `None` where the format cannot say so.
-    pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
-        let codec = self.codec.as_ref()?;
-        catch(|| codec.draining(key, value)).unwrap_or_else(|why| {
-            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, draining is not announced");
+    /// What the codec says. `None` if there is none, or if it panics.
+    fn ask<T>(
+        &self,
+        key: &Key,
+        consequence: &str,
+        question: impl FnOnce(&dyn Codec) -> Option<T>,
+    ) -> Option<T> {
+        let codec = self.codec.as_deref()?;
+        catch(|| question(codec)).unwrap_or_else(|why| {
+            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, {consequence}");
             None
         })
     }
+}
+
+/// The instances that `value` describes under `key`. `None` if there are none.
+fn read(codec: &dyn Codec, key: &Key, value: &Bytes) -> Option<Vec<Instance>> {
+    let entry = Entry::new(key.clone(), value.clone());
+    let instances: Vec<_> = codec.decode(&entry).ok()?.into_iter().collect();
+    (!instances.is_empty()).then_some(instances)
+}
+
+fn is_same_at_same_address(old: &[Instance], new: &[Instance]) -> bool {
+    let place = |instance: &Instance| (instance.identity(), instance.address().to_owned());
+    old.iter().map(place).eq(new.iter().map(place))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        instances::{CodecError, DefaultCodec, Instance},
+        instances::{CodecError, Decoded, DefaultCodec},
         registry::Key,
     };
 
     struct NameCodec;
 
     impl Codec for NameCodec {
-        fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
             assert_ne!(entry.value, "a bug");
             if entry.key.as_str().ends_with('/') {
                 return Err(CodecError::new("the key has no id"));
             }
             let address = String::from_utf8_lossy(&entry.value).into_owned();
-            Ok(Instance::new(entry.key.clone(), address))
+            Ok(Instance::new(entry.key.clone(), address).into())
         }
 
         fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {

@@ -278,6 +278,14 @@ pub enum Invalid {
         reason: String,
     },
 
+    /// A change, or what a provider says of itself, that the format of its values has no way to say, or that cannot be
+    /// registered so.
+    #[error("{}", Message(.reason))]
+    Unsayable {
+        /// What cannot be said, and why.
+        reason: String,
+    },
+
     /// An address that nobody can call, as `0.0.0.0:80`, or that the [`AddressPolicy`](crate::AddressPolicy)
     /// refuses.
     #[error("no consumer calls \"{address}\": {reason}")]

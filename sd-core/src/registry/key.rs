@@ -43,6 +43,16 @@ impl Key {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text, shared.
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
+    }
+
+    /// Stands for a key that is not chosen yet.
+    pub(crate) fn to_be_chosen() -> Self {
+        Self("?".into())
+    }
 }
 
 impl fmt::Debug for Key {

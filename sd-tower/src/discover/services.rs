@@ -53,7 +53,7 @@ impl<T: Clone> Services<T> {
         let (mut last, mut next) = (last.iter().peekable(), next.iter().peekable());
         loop {
             let order = match (last.peek(), next.peek()) {
-                (Some(last), Some(next)) => last.key().cmp(next.key()),
+                (Some(last), Some(next)) => last.identity().cmp(&next.identity()),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (None, None) => return before,
@@ -77,7 +77,7 @@ impl<T: Clone> Services<T> {
     fn insert(&mut self, endpoint: &Arc<Endpoint<T>>, before: &mut Before<T>) {
         let address = self.touch(endpoint, before);
         let here = self.by_address.entry(address).or_default();
-        let place = here.partition_point(|other| other.key() < endpoint.key());
+        let place = here.partition_point(|other| other.identity() < endpoint.identity());
         here.insert(place, endpoint.clone());
     }
 

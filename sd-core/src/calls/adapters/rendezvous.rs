@@ -45,7 +45,7 @@ impl Rendezvous {
             return;
         }
         let rank = |endpoint: &Arc<Endpoint<E>>| {
-            xxh3_64_with_seed(endpoint.key().as_str().as_bytes(), self.seed)
+            xxh3_64_with_seed(endpoint.identity().as_ref().as_bytes(), self.seed)
         };
         let ranks: Vec<u64> = endpoints.iter().map(rank).collect();
         let mut order: Vec<usize> = (0..endpoints.len()).collect();

@@ -12,7 +12,7 @@ use crate::{
         endpoint_source::EndpointSource,
         endpoint_table::{Endpoints, TableContents},
     },
-    registry::Key,
+    instances::InstanceKey,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -201,7 +201,7 @@ impl<S> fmt::Debug for SlowStartBuilder<S> {
 struct DeriveSlowStart<E> {
     warm_up: WarmUp,
     /// The endpoints that had a part of their weight in the last table.
-    eased: BTreeMap<Key, Eased<E>>,
+    eased: BTreeMap<InstanceKey, Eased<E>>,
 }
 
 struct Eased<E> {
@@ -236,7 +236,7 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveSlowStart<E> {
                 return origin.clone();
             }
             let same = before
-                .remove(origin.key())
+                .remove(&origin.identity())
                 .filter(|eased| Arc::ptr_eq(&eased.origin, origin) && eased.factor == factor);
             let eased = same.unwrap_or_else(|| Eased {
                 origin: origin.clone(),
@@ -244,7 +244,7 @@ impl<E: Send + Sync + 'static> Derive<E> for DeriveSlowStart<E> {
                 derived: Arc::new(origin.with_weight_factor(factor)),
             });
             let derived = eased.derived.clone();
-            self.eased.insert(origin.key().clone(), eased);
+            self.eased.insert(origin.identity(), eased);
             derived
         });
         let derived: Vec<_> = derived.collect();

@@ -22,8 +22,7 @@ use crate::{
         replacements::Replacements,
         run_queue::{RunId, RunQueue},
     },
-    instances::{Instance, InstanceChange, Instances, Status},
-    registry::Key,
+    instances::{Instance, InstanceChange, InstanceKey, Instances, Status},
 };
 use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
@@ -41,9 +40,9 @@ pub(super) struct EndpointSet<E> {
     slots: HashMap<Address, AddressSlot<E>>,
     /// The instances that have moved to an address without an endpoint, each with the address whose
     /// endpoint is kept for it.
-    kept_at: BTreeMap<Key, Address>,
-    /// The endpoints of all slots, by the key of the instance that speaks for each.
-    endpoints: BTreeMap<Key, (Rank, Arc<Endpoint<E>>)>,
+    kept_at: BTreeMap<InstanceKey, Address>,
+    /// The endpoints of all slots, by the identity of the instance that speaks for each.
+    endpoints: BTreeMap<InstanceKey, (Rank, Arc<Endpoint<E>>)>,
     queue: RunQueue<Address>,
     rules: FactoryRules,
     pace: AddressPace,
@@ -115,7 +114,7 @@ impl<E> EndpointSet<E> {
         affected.entry(slot.address.clone()).or_insert(true);
     }
 
-    fn leave(&mut self, address: &str, key: &Key, is_gone: bool, affected: &mut Affected) {
+    fn leave(&mut self, address: &str, key: &InstanceKey, is_gone: bool, affected: &mut Affected) {
         if let Some(slot) = self.slots.get_mut(address) {
             slot.leave(key);
             *affected.entry(slot.address.clone()).or_insert(true) &= is_gone;
@@ -123,7 +122,7 @@ impl<E> EndpointSet<E> {
     }
 
     fn update(&mut self, old: &Instance, new: &Arc<Instance>, affected: &mut Affected) {
-        let key = new.key();
+        let key = &new.identity();
         let mut kept_at = self.kept_at.remove(key);
         if old.address() != new.address() {
             kept_at = match self.slots.get(old.address()) {
@@ -150,15 +149,16 @@ impl<E> EndpointSet<E> {
         if let Some(slot) = self.slots.get_mut(&address) {
             slot.move_away(moved);
             affected.entry(address.clone()).or_insert(true);
-            self.kept_at.insert(moved.key().clone(), address);
+            self.kept_at.insert(moved.identity(), address);
         }
     }
 
     fn remove(&mut self, old: &Instance, affected: &mut Affected) {
         let is_gone = old.status() != Status::Draining;
-        self.leave(old.address(), old.key(), is_gone, affected);
-        if let Some(kept_at) = self.kept_at.remove(old.key()) {
-            self.leave(&kept_at, old.key(), false, affected);
+        let key = old.identity();
+        self.leave(old.address(), &key, is_gone, affected);
+        if let Some(kept_at) = self.kept_at.remove(&key) {
+            self.leave(&kept_at, &key, false, affected);
         }
     }
 
@@ -187,7 +187,9 @@ impl<E> EndpointSet<E> {
                 let run = slot.run.take();
                 abandoned.extend(run.and_then(|run| self.queue.cancel(run)));
             } else {
-                let paced = slot.instances().map(|it| self.pace.from(it.key(), now));
+                let paced = slot
+                    .instances()
+                    .map(|it| self.pace.from(it.key().as_str(), now));
                 let paced = paced.min().unwrap_or(now);
                 if let Some(run) = slot.take_paced_run(paced) {
                     self.queue.cancel(run);
@@ -236,7 +238,7 @@ impl<E> EndpointSet<E> {
         let (id, address) = self.queue.start(now)?;
         let slot = self.slots.get_mut(&address)?;
         if slot.is_first_run() {
-            self.pace.ran(&slot.speaker, now);
+            self.pace.ran(slot.speaker.key(), now);
         }
         slot.started(id, &self.rules);
         Some((id, slot.speaking()?.clone()))
@@ -265,8 +267,11 @@ impl<E> EndpointSet<E> {
                 slot.run = Some(self.queue.schedule(address.clone(), retry_at));
                 let before = self.failures.get(&address);
                 let failing = self.failures.len() + usize::from(before.is_none());
+                let Some(speaker) = slot.speaking() else {
+                    return;
+                };
                 let failure = FactoryFailure {
-                    key: slot.speaker.clone(),
+                    key: speaker.key().clone(),
                     address: (*address).into(),
                     attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
                     since: before.map_or(now, |before| before.since),
@@ -294,8 +299,9 @@ impl<E> EndpointSet<E> {
         let mut affected = Affected::from([(address.clone(), true)]);
         let instances: Vec<_> = slot.instances().cloned().collect();
         for instance in instances {
-            if let Some(kept_at) = self.kept_at.remove(instance.key()) {
-                self.leave(&kept_at, instance.key(), false, &mut affected);
+            let key = instance.identity();
+            if let Some(kept_at) = self.kept_at.remove(&key) {
+                self.leave(&kept_at, &key, false, &mut affected);
             }
         }
         self.settle(affected, now);
@@ -313,8 +319,8 @@ impl<E> EndpointSet<E> {
         self.changed
     }
 
-    /// Builds the table, in the order of the keys, from the endpoints of the best rank that exists:
-    /// serving with a weight, serving with weight 0, draining.
+    /// Builds the table, in the order of the identities, from the endpoints of the best rank that exists:
+    /// serving with a weight, serving with weight 0, of an unknown status, draining.
     pub(super) fn table(&mut self) -> Box<[Arc<Endpoint<E>>]> {
         self.changed = false;
         let best = self.endpoints.values().map(|(rank, _)| *rank).min();

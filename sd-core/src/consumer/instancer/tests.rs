@@ -11,7 +11,7 @@ use crate::{
         testing::{delete, entry, key, names, prefix, put},
     },
     instances::{
-        Codec, CodecError, Instance,
+        Codec, CodecError, Decoded, Instance,
         testing::{in_time, is_stopped, quiet, until},
     },
     registry::{Change, Entry, Gap, WatchError},
@@ -307,9 +307,9 @@ async fn entries_left_out_are_counted() {
 struct CarelessCodec;
 
 impl Codec for CarelessCodec {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         let text = std::str::from_utf8(&entry.value).unwrap();
-        Ok(Instance::new(entry.key.clone(), text))
+        Ok(Instance::new(entry.key.clone(), text).into())
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {

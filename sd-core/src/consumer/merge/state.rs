@@ -1,8 +1,8 @@
 //! The union of several sources, as a state machine without I/O.
 
 use crate::{
-    instances::{Event, Health, Held, Instances, Trouble},
-    registry::{Error, Key},
+    instances::{Event, Health, Held, InstanceKey, Instances, Trouble},
+    registry::Error,
 };
 use imbl::OrdMap;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ pub(super) struct MergeState {
     partial: bool,
     sources: Vec<SourceState>,
     instances: Instances,
-    held: OrdMap<Key, Held>,
+    held: OrdMap<InstanceKey, Held>,
 }
 
 /// The state of one source.
@@ -76,7 +76,7 @@ impl MergeState {
             None => Default::default(),
         };
         let changes = instances.diff(event.instances());
-        let mut keys: BTreeSet<Key> = changes.map(|change| change.key().clone()).collect();
+        let mut keys: BTreeSet<InstanceKey> = changes.map(|change| change.identity()).collect();
         if !held.ptr_eq(event.held_map()) {
             keys.extend(held.keys().chain(event.held_map().keys()).cloned());
         }
@@ -87,7 +87,7 @@ impl MergeState {
     }
 
     /// Shows under `key` the instance of the first source that has one.
-    fn choose(&mut self, key: Key) {
+    fn choose(&mut self, key: InstanceKey) {
         let known = || {
             self.sources.iter().filter_map(|source| {
                 let event = source.event()?;

@@ -114,7 +114,7 @@ fn what_one_registry_holds_is_not_held_because_another_lost_it() {
     let now = Instant::now();
     let mut union = MergeState::new(2, false, now);
     let state = |version, address: &str, is_held: bool| {
-        let held = is_held.then(|| (key("a"), Held::new(now, outage("doubt"))));
+        let held = is_held.then(|| (key("a").into(), Held::new(now, outage("doubt"))));
         Event::new(version, Instances::from_iter([instance("a", address)])).with_held(held)
     };
     let mut step = |index, event| {

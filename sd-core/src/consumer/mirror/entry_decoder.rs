@@ -2,11 +2,11 @@
 
 use crate::{
     consumer::prefix_limits::PrefixLimits,
-    instances::{AddressPolicy, Codec, CodecError, DefaultCodec, Instance},
+    instances::{AddressPolicy, Codec, CodecError, Decoded, DefaultCodec, Instance, InstanceKey},
     registry::Entry,
     support::catch,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Makes instances of entries.
 pub(in crate::consumer) struct EntryDecoder {
@@ -32,37 +32,51 @@ impl EntryDecoder {
         entry.key.as_str().len() + entry.value.len() <= self.most_bytes
     }
 
-    /// The instance that `entry` is, on the entry's lease, and what of it was left out. A codec that
-    /// panics could not read it.
-    pub(super) fn decode(
-        &self,
-        entry: &Entry,
-    ) -> Result<(Instance, Option<CodecError>), CodecError> {
-        let too_large = || {
-            let limit = self.most_bytes;
-            CodecError::new(format!("the entry takes more than {limit} bytes"))
-        };
+    /// What `entry` describes, on the entry's lease. A codec that panics could not read it.
+    pub(super) fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         if !self.is_small(entry) {
-            return Err(too_large());
+            return Err(self.too_large());
         }
-        let codec = &self.codec;
-        let decoded = catch(|| Ok((codec.decode(entry)?, codec.ignored(entry))));
-        let (instance, ignored) = decoded
+        let decoded = catch(|| self.codec.decode(entry));
+        let decoded = decoded
             .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
-        // An instance under another key would never be removed again.
-        if *instance.key() != entry.key {
-            return Err(CodecError::new("the codec gave the instance another key"));
+        let mut memory = 0;
+        for instance in decoded.instances() {
+            // An instance under another key would never be removed again.
+            if *instance.key() != entry.key {
+                return Err(CodecError::new("the codec gave the instance another key"));
+            }
+            memory += instance.memory();
+            self.addresses
+                .check(instance)
+                .map_err(|why| CodecError::new("the address is refused").with_source(why))?;
         }
-        if instance.memory() > self.most_bytes {
-            return Err(too_large());
+        if memory > self.most_bytes {
+            return Err(self.too_large());
         }
-        self.addresses
-            .check(&instance)
-            .map_err(|why| CodecError::new("the address is refused").with_source(why))?;
-        let instance = match &entry.lease {
-            Some(lease) => instance.with_lease(lease.clone()),
-            None => instance,
-        };
-        Ok((instance, ignored))
+        if decoded.instances().len() > 1 && !are_distinct(decoded.instances()) {
+            return Err(CodecError::new(
+                "two instances of the entry have the same part",
+            ));
+        }
+        if !decoded.instances().is_empty() && !InstanceKey::is_clear(&entry.key) {
+            return Err(CodecError::new("the key has a zero byte"));
+        }
+        Ok(match &entry.lease {
+            Some(lease) => decoded.map(|instance| instance.with_lease(lease.clone())),
+            None => decoded,
+        })
     }
+
+    fn too_large(&self) -> CodecError {
+        let limit = self.most_bytes;
+        CodecError::new(format!("the entry takes more than {limit} bytes"))
+    }
+}
+
+/// Whether all of `instances` have a part, each another.
+fn are_distinct(instances: &[Instance]) -> bool {
+    let mut parts = HashSet::new();
+    let mut parts_of = instances.iter().map(Instance::part);
+    parts_of.all(|part| part.is_some_and(|part| parts.insert(part)))
 }

@@ -1,6 +1,6 @@
 //! How many instances went within the grace period.
 
-use crate::registry::Key;
+use crate::instances::InstanceKey;
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
@@ -62,7 +62,7 @@ impl LossWindow {
     }
 
     /// The instance under `key`, which had announced it, is gone.
-    pub(super) fn announced(&mut self, key: &Key, now: Instant) {
+    pub(super) fn announced(&mut self, key: &InstanceKey, now: Instant) {
         self.announced = self.announced.saturating_add(1);
         let key = self.hasher.hash_one(key);
         self.gone.insert(key, now);
@@ -73,7 +73,7 @@ impl LossWindow {
     }
 
     /// There is an instance under `key`.
-    pub(super) fn present(&mut self, key: &Key, now: Instant) {
+    pub(super) fn present(&mut self, key: &InstanceKey, now: Instant) {
         self.forget_what_is_over(now);
         if self.gone.remove(&self.hasher.hash_one(key)).is_some() {
             self.announced = self.announced.saturating_sub(1);
@@ -133,8 +133,8 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_secs(15);
 
-    fn key(text: &str) -> Key {
-        Key::new(text).unwrap()
+    fn key(text: &str) -> InstanceKey {
+        InstanceKey::from(crate::registry::Key::new(text).unwrap())
     }
 
     fn window(left: usize, now: Instant) -> LossWindow {

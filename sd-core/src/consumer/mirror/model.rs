@@ -388,8 +388,8 @@ fn key(name: Name) -> Key {
     raw_key(&name.to_string())
 }
 
-fn name(key: &Key) -> Name {
-    key.as_str()["/svc/".len()..].parse().unwrap()
+fn name(key: &str) -> Name {
+    key["/svc/".len()..].parse().unwrap()
 }
 
 fn entry(name: Name, written: Written) -> Entry {
@@ -406,9 +406,10 @@ fn read(instance: &Instance) -> (Name, Written) {
     let kind = match instance.status() {
         Status::Serving => Kind::Serving,
         Status::Draining => Kind::Draining,
+        Status::Unknown => unreachable!("nobody says another word"),
     };
     let stamp = instance.weight();
-    (name(instance.key()), Written { kind, stamp })
+    (name(instance.key().as_str()), Written { kind, stamp })
 }
 
 fn shown(instances: &Instances) -> BTreeMap<Name, Written> {
@@ -666,7 +667,10 @@ impl World {
             promise.shown,
             "what is shown"
         );
-        let held: BTreeSet<_> = mirror.shown.removals.held().keys().map(name).collect();
+        let held: BTreeSet<_> = {
+            let held = mirror.shown.removals.held().keys();
+            held.map(|held| name(held.key())).collect()
+        };
         let expected: BTreeSet<_> = promise.held.keys().copied().collect();
         assert_eq!(held, expected, "what is held");
         if promise.is_ready {
@@ -723,7 +727,7 @@ fn condition(health: &Health) -> &'static str {
 }
 
 fn state(event: &Event) -> State {
-    let held = event.held().map(|(key, _)| name(key)).collect();
+    let held = event.held().map(|(held, _)| name(held.key())).collect();
     let condition = condition(event.health());
     (
         shown(event.instances()),

@@ -8,7 +8,8 @@
 //! # What is held
 //! After trouble, what was there before it: an instance that came later and went again was seen by a
 //! registry that answered. Of many removals at once, no more than there were at once within the grace
-//! period. So whoever puts and deletes keys in a loop makes no phantoms of them.
+//! period. So whoever puts and deletes keys in a loop makes no phantoms of them. And an instance whose entry is there
+//! but can no longer be read.
 //!
 //! # When a held removal applies
 //! Only while the registry answers, and
@@ -21,8 +22,8 @@
 
 use super::loss_window::{Loss, LossWindow};
 use crate::{
-    instances::{Held, Instances, Trouble},
-    registry::{Key, Ttl},
+    instances::{Held, InstanceKey, Instances, Trouble},
+    registry::Ttl,
 };
 use imbl::OrdMap;
 use std::{
@@ -68,8 +69,8 @@ pub(super) struct PendingRemovals {
     before: Instances,
     answering: AnsweringTime,
     window: LossWindow,
-    held: OrdMap<Key, Held>,
-    waits: HashMap<Key, Wait>,
+    held: OrdMap<InstanceKey, Held>,
+    waits: HashMap<InstanceKey, Wait>,
     /// No wait ends before this. Early at most: a removal that is not held any more may count.
     next_wait: Wait,
 }
@@ -172,7 +173,7 @@ impl PendingRemovals {
     }
 
     /// The removals that are held.
-    pub(super) fn held(&self) -> &OrdMap<Key, Held> {
+    pub(super) fn held(&self) -> &OrdMap<InstanceKey, Held> {
         &self.held
     }
 
@@ -229,7 +230,7 @@ impl PendingRemovals {
     // === Removals ===
 
     /// The instance under `key`, which had announced that it is about to go, is gone.
-    pub(super) fn announced(&mut self, key: &Key, now: Instant) {
+    pub(super) fn announced(&mut self, key: &InstanceKey, now: Instant) {
         self.window.announced(key, now);
     }
 
@@ -238,7 +239,7 @@ impl PendingRemovals {
     /// loss if there is doubt because of their number.
     pub(super) fn hold(
         &mut self,
-        leaving: &mut BTreeSet<Key>,
+        leaving: &mut BTreeSet<InstanceKey>,
         left: usize,
         now: Instant,
     ) -> Option<Loss> {
@@ -262,7 +263,7 @@ impl PendingRemovals {
         };
         let most = loss.map_or(0, |Loss { of, .. }| of);
         leaving.retain(|key| {
-            let is_held = self.before.get(key.as_str()).is_some() || self.held.len() < most;
+            let is_held = self.before.get(key).is_some() || self.held.len() < most;
             if is_held {
                 self.held.insert(key.clone(), Held::new(now, why.clone()));
                 self.waits.insert(key.clone(), wait);
@@ -273,8 +274,30 @@ impl PendingRemovals {
         loss
     }
 
+    /// The entry of the instance is there and can no longer be read. Holds it for a grace period, since its provider
+    /// may be well: the entry was written by a newer release perhaps, or by a wrong hand. Returns `false` if no
+    /// removal is doubted.
+    pub(super) fn hold_unreadable(&mut self, identity: &InstanceKey, now: Instant) -> bool {
+        if self.grace.is_zero() {
+            return false;
+        }
+        if self.held.contains_key(identity) {
+            return true;
+        }
+        let earliest = self.answering.at(now).saturating_add(self.grace);
+        let wait = Wait {
+            earliest,
+            latest: earliest.saturating_add(self.grace),
+        };
+        let held = Held::new(now, Trouble::Unreadable);
+        self.held.insert(identity.clone(), held);
+        self.waits.insert(identity.clone(), wait);
+        self.note(wait);
+        true
+    }
+
     /// The registry has the instance, perhaps again. Returns `true` if its removal was held.
-    pub(super) fn release(&mut self, key: &Key, now: Instant) -> bool {
+    pub(super) fn release(&mut self, key: &InstanceKey, now: Instant) -> bool {
         self.window.present(key, now);
         self.waits.remove(key);
         self.held.remove(key).is_some()
@@ -298,7 +321,7 @@ impl PendingRemovals {
     }
 
     /// Ends the grace period if it is over, and returns the removals that apply now.
-    pub(super) fn take_due(&mut self, now: Instant) -> OrdMap<Key, Held> {
+    pub(super) fn take_due(&mut self, now: Instant) -> OrdMap<InstanceKey, Held> {
         let mut due = OrdMap::new();
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return due;

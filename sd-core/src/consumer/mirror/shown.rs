@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
-    instances::{Event, Instance, Instances, Status, Trouble},
+    instances::{Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
 };
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub(super) struct ShownInstances {
     pub(super) removals: PendingRemovals,
     /// Removed by the changes that are being applied, and still shown. Whether they are held is
     /// decided when all these changes are known.
-    leaving: BTreeSet<Key>,
+    leaving: BTreeSet<InstanceKey>,
     unreadable: UnreadableEntries,
     /// Entries of which only some attributes could not be read.
     strange: UnreadableEntries,
@@ -87,8 +87,9 @@ impl ShownInstances {
         let listed = entries.len();
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let is_listed = |key: &Key| entries.binary_search_by(|e| e.key.cmp(key)).is_ok();
-        let known = self.instances.iter().map(|instance| instance.key());
-        let gone: Vec<Key> = known.filter(|key| !is_listed(key)).cloned().collect();
+        let known = self.instances.iter();
+        let gone = known.filter(|instance| !is_listed(instance.key()));
+        let gone: Vec<InstanceKey> = gone.map(|instance| instance.identity()).collect();
         let unreadable = self.unreadable.len();
         let keys = || entries.iter().map(|entry| &entry.key);
         self.unreadable.retain(keys());
@@ -96,8 +97,8 @@ impl ShownInstances {
         (self.has_left_out, self.has_room) = (false, false);
 
         let mut changed = false;
-        for key in gone {
-            changed |= self.remove(&key, now);
+        for identity in gone {
+            changed |= self.remove(identity, now);
         }
         for entry in entries {
             changed |= self.put(&entry, now);
@@ -123,8 +124,10 @@ impl ShownInstances {
                 Change::Put(entry) => self.put(&entry, now),
                 Change::Delete(key) => {
                     self.forget(&key);
-                    self.has_room |= self.instances.get(&key).is_none();
-                    self.remove(&key, now)
+                    let gone = self.under(&key);
+                    self.has_room |= gone.is_empty();
+                    gone.into_iter()
+                        .fold(false, |changed, it| self.remove(it, now) || changed)
                 }
             };
         }
@@ -173,27 +176,49 @@ impl ShownInstances {
         if !self.decoder.is_small(entry) {
             self.meters.over_limit("entry");
         }
-        let (instance, ignored) = match self.decoder.decode(entry) {
+        let decoded = match self.decoder.decode(entry) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.skip(1);
                 self.unreadable
                     .note(&self.prefix, entry, &error, &mut self.log, now);
                 self.strange.forget(&entry.key);
-                return self.remove(&entry.key, now);
+                let unreadable = self.under(&entry.key).into_iter();
+                return unreadable.fold(false, |changed, it| self.lose(it, now) || changed);
             }
         };
         self.unreadable.forget(&entry.key);
-        match ignored {
+        match decoded.ignored() {
             Some(error) => self
                 .strange
-                .note(&self.prefix, entry, &error, &mut self.log, now),
+                .note(&self.prefix, entry, error, &mut self.log, now),
             None => self.strange.forget(&entry.key),
         }
-        self.leaving.remove(&entry.key);
-        let was_held = self.removals.release(&entry.key, now);
+        let mut changed = false;
+        for identity in self.under(&entry.key) {
+            let mut instances = decoded.instances().iter();
+            if instances.all(|instance| instance.identity() != identity) {
+                changed |= self.remove(identity, now);
+            }
+        }
+        decoded
+            .into_iter()
+            .fold(changed, |changed, it| self.show(it, now) || changed)
+    }
+
+    /// What is shown of the entry under `key`.
+    fn under(&self, key: &Key) -> Vec<InstanceKey> {
+        let shown = self.instances.under(key.as_str());
+        shown.map(|instance| instance.identity()).collect()
+    }
+
+    /// The registry has `instance`.
+    fn show(&mut self, instance: Instance, now: Instant) -> bool {
+        let identity = instance.identity();
+        self.leaving.remove(&identity);
+        let was_held = self.removals.release(&identity, now);
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
-        let old = self.instances.get(&entry.key);
+        let old = self.instances.get(&identity);
         let is_new = old.is_none_or(|old| **old != instance);
         if is_new && !self.insert(instance) {
             self.meters.over_limit("prefix");
@@ -206,7 +231,7 @@ impl ShownInstances {
 
     /// Shows `instance`, in place of the one with its key. Returns `false` if there is no room for it.
     fn insert(&mut self, instance: Instance) -> bool {
-        let old = self.instances.get(instance.key());
+        let old = self.instances.get(&instance.identity());
         let is_more = old.is_none();
         let before = old.map_or(0, |old| old.memory());
         let bytes = self.bytes - before + instance.memory();
@@ -221,9 +246,9 @@ impl ShownInstances {
         true
     }
 
-    /// Shows the instance under `key` no longer.
-    fn take(&mut self, key: &Key) {
-        if let Some(instance) = self.instances.remove(key) {
+    /// Shows the instance no longer.
+    fn take(&mut self, identity: &InstanceKey) {
+        if let Some(instance) = self.instances.remove(identity) {
             self.bytes -= instance.memory();
             self.has_room = true;
         }
@@ -242,20 +267,40 @@ impl ShownInstances {
         self.has_left_out && self.has_room
     }
 
-    /// Removes the instance under `key`, or notes that it is leaving.
-    fn remove(&mut self, key: &Key, now: Instant) -> bool {
-        let Some(instance) = self.instances.get(key) else {
+    /// The registry has the instance no longer: removes it, or notes that it is leaving.
+    fn remove(&mut self, identity: InstanceKey, now: Instant) -> bool {
+        let Some(instance) = self.instances.get(&identity) else {
             return false;
         };
         if instance.status() == Status::Draining {
-            self.removals.announced(key, now);
-            self.take(key);
+            self.removals.announced(&identity, now);
+            self.take(&identity);
             return true;
         }
-        if !self.removals.held().contains_key(key) {
-            self.leaving.insert(key.clone());
+        let is_unreadable = |held: &Held| matches!(held.why, Trouble::Unreadable);
+        match self.removals.held().get(&identity) {
+            // Its removal is doubted as any other, and no longer as that of an entry that cannot be read.
+            Some(held) if is_unreadable(held) => {
+                self.removals.release(&identity, now);
+                self.leaving.insert(identity);
+            }
+            Some(_) => {}
+            None => {
+                self.leaving.insert(identity);
+            }
         }
         false
+    }
+
+    /// The entry of the instance cannot be read any more.
+    fn lose(&mut self, identity: InstanceKey, now: Instant) -> bool {
+        let instance = self.instances.get(&identity);
+        let is_draining = instance.is_some_and(|it| it.status() == Status::Draining);
+        if is_draining || !self.removals.hold_unreadable(&identity, now) {
+            return self.remove(identity, now);
+        }
+        self.leaving.remove(&identity);
+        true
     }
 
     /// Removes those that are leaving, or holds their removals.

@@ -152,6 +152,7 @@ fn cause(why: &Trouble) -> Option<&Error> {
         }
         Trouble::Watch(WatchError::Gap(_))
         | Trouble::Unanswered
+        | Trouble::Unreadable
         | Trouble::ManyRemoved { .. }
         | Trouble::OverLimits { .. }
         | Trouble::Stopped

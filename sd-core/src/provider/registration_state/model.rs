@@ -209,7 +209,11 @@ impl Checked {
                 self.take_over = false;
                 self.again = false;
                 if self.allowed == Allowed::Anything {
-                    let draining = DefaultCodec.draining(&key(), &self.state.value.wanted);
+                    let draining = self
+                        .state
+                        .options
+                        .format
+                        .draining(&key(), &self.state.value.wanted);
                     self.allowed = Allowed::Announcement(draining);
                 }
             }
@@ -684,7 +688,8 @@ impl Simulation {
         let is_registered = matches!(state.phase, Phase::Registered { .. });
         let address = |value: &Bytes| {
             let entry = crate::registry::Entry::new(key(), value.clone());
-            Some(DefaultCodec.decode(&entry).ok()?.address().to_owned())
+            let decoded = DefaultCodec.decode(&entry).ok()?;
+            Some(decoded.into_iter().next()?.address().to_owned())
         };
         match lost {
             Lost::Overwritten { value } if is_registered && state.value.is_written() => {

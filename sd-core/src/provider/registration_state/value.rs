@@ -36,13 +36,13 @@ impl Value {
         }
     }
 
-    /// The owner wants another value, whatever was edited before.
-    pub(super) fn want(&mut self, value: Bytes) {
-        self.wanted = value;
+    /// The owner wants another value, `own`. With what was edited before, that is `wanted`.
+    pub(super) fn want(&mut self, own: Bytes, wanted: Bytes) {
+        self.edited = (own != wanted).then_some(own);
+        self.wanted = wanted;
         self.refused = None;
         self.given_up = false;
         self.is_asked = true;
-        self.edited = None;
     }
 
     /// Somebody has edited the entry, and its value is wanted from now on.
@@ -58,6 +58,11 @@ impl Value {
     /// The wanted value, if somebody has edited it in the registry.
     pub(super) fn edit(&self) -> Option<&Bytes> {
         self.edited.as_ref().map(|_| &self.wanted)
+    }
+
+    /// The owner's value, if somebody has edited it in the registry.
+    pub(super) fn own(&self) -> Option<&Bytes> {
+        self.edited.as_ref()
     }
 
     /// The entry has ended, and what was edited in it.

@@ -5,6 +5,7 @@ use crate::{
         observer::Outcome, pick::Pick,
     },
     instances::Instance,
+    registry::Key,
 };
 
 fn endpoint(name: &str) -> Arc<Endpoint<()>> {

@@ -56,7 +56,7 @@ impl ZoneSelection {
                 zones: spare.filter(|(_, spare)| *spare > 0.0).collect(),
             };
             selected.extend(spill.select(self.client));
-            selected.sort_unstable_by(|one, other| one.key().cmp(other.key()));
+            selected.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
         }
         Some(selected)
     }

@@ -3,7 +3,6 @@
 //! Each new address costs a run of the factory, and with it a connection perhaps. Whoever may write one key
 //! could make every consumer connect to 600 addresses a second, of his choice.
 
-use crate::registry::Key;
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
@@ -62,7 +61,7 @@ impl AddressPace {
     }
 
     /// The factory runs for another address under `key`.
-    pub(super) fn ran(&mut self, key: &Key, now: Instant) {
+    pub(super) fn ran(&mut self, key: &str, now: Instant) {
         if self.keys.len() >= MOST && self.sweep_at.is_none_or(|at| at <= now) {
             self.keys.retain(|_, pace| !pace.is_over(now));
             self.sweep_at = Some(now + LONGEST);
@@ -86,7 +85,7 @@ impl AddressPace {
     }
 
     /// When the factory may run for the address under `key`.
-    pub(super) fn from(&self, key: &Key, now: Instant) -> Instant {
+    pub(super) fn from(&self, key: &str, now: Instant) -> Instant {
         if self.keys.is_empty() {
             return now;
         }

@@ -7,8 +7,8 @@ use crate::{
         endpointer::status::Address,
         run_queue::{QueuedRun, RunId},
     },
-    instances::{Instance, Status},
-    registry::{Key, LeaseId},
+    instances::{Instance, InstanceKey, Status},
+    registry::LeaseId,
     support::Backoff,
 };
 use std::sync::Arc;
@@ -25,10 +25,10 @@ pub(in crate::calls::endpointer) struct FactoryRules {
 /// The state of one address.
 pub(super) struct AddressSlot<E> {
     pub(super) address: Address,
-    /// In the order of their keys.
+    /// In the order of their identities.
     members: Vec<Member>,
-    /// The key of the instance that speaks for the address.
-    pub(super) speaker: Key,
+    /// The instance that speaks for the address.
+    pub(super) speaker: InstanceKey,
     /// What callers get.
     pub(super) endpoint: Option<Arc<Endpoint<E>>>,
     /// The factory that waits or runs.
@@ -61,9 +61,9 @@ impl Member {
     }
 
     /// The member with the least speaks for the address.
-    fn order(&self) -> (bool, Rank, &Key) {
+    fn order(&self) -> (bool, Rank, (&str, Option<&str>)) {
         let now = self.now.as_ref().unwrap_or(&self.instance);
-        (self.has_moved(), rank(now), now.key())
+        (self.has_moved(), rank(now), now.place())
     }
 }
 
@@ -74,7 +74,8 @@ fn rank(instance: &Instance) -> Rank {
     match (instance.status(), instance.weight()) {
         (Status::Serving, 1..) => 0,
         (Status::Serving, 0) => 1,
-        (Status::Draining, _) => 2,
+        (Status::Unknown, _) => 2,
+        (Status::Draining, _) => 3,
     }
 }
 
@@ -94,7 +95,7 @@ impl<E> AddressSlot<E> {
         Self {
             address: instance.address().into(),
             members: Vec::with_capacity(1),
-            speaker: instance.key().clone(),
+            speaker: instance.identity(),
             endpoint: None,
             run: None,
             backoff: None,
@@ -111,7 +112,7 @@ impl<E> AddressSlot<E> {
             instance: instance.clone(),
             now: Some(instance.clone()),
         };
-        match self.position(instance.key()) {
+        match self.position(&instance.identity()) {
             Ok(known) => self.members[known] = member,
             Err(new) => self.members.insert(new, member),
         }
@@ -119,29 +120,31 @@ impl<E> AddressSlot<E> {
 
     /// `instance` has moved to another address, which has no endpoint yet.
     pub(super) fn move_away(&mut self, instance: &Arc<Instance>) {
-        if let Ok(known) = self.position(instance.key()) {
+        if let Ok(known) = self.position(&instance.identity()) {
             self.members[known].now = Some(instance.clone());
         }
     }
 
-    /// The instance under `key` needs this address no longer.
-    pub(super) fn leave(&mut self, key: &Key) {
+    /// The instance needs this address no longer.
+    pub(super) fn leave(&mut self, key: &InstanceKey) {
         if let Ok(known) = self.position(key) {
             self.members[known].now = None;
         }
     }
 
-    fn position(&self, key: &Key) -> Result<usize, usize> {
+    fn position(&self, key: &InstanceKey) -> Result<usize, usize> {
+        let place = (key.key(), key.part());
         self.members
-            .binary_search_by(|member| member.instance.key().cmp(key))
+            .binary_search_by(|member| member.instance.place().cmp(&place))
     }
 
     /// Forgets those who left, and finds out who speaks for the address. `None` if nobody needs it.
     pub(super) fn settle(&mut self) -> Option<Speaker> {
         self.members.retain(|member| member.now.is_some());
         let speaker = self.members.iter().min_by_key(|member| member.order())?;
-        let (has_moved, rank, key) = speaker.order();
-        self.speaker = key.clone();
+        let (has_moved, rank, _) = speaker.order();
+        let now = speaker.now.as_ref().unwrap_or(&speaker.instance);
+        self.speaker = now.identity();
         Some(Speaker {
             instance: speaker.instance.clone(),
             rank,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     calls::run_queue::COUNTED_FOR,
-    registry::LeaseId,
+    registry::{Key, LeaseId},
     support::{Backoff, cases},
 };
 use proptest::prelude::*;

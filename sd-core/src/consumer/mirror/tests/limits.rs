@@ -1,6 +1,7 @@
 //! What is kept of a prefix that others fill.
 
 use super::*;
+use crate::instances::Decoded;
 
 const RELIST: Duration = Duration::from_secs(30);
 
@@ -76,7 +77,7 @@ fn what_was_left_out_is_listed_when_there_is_room() {
 fn large_entries_are_skipped() {
     struct Counts;
     impl Codec for Counts {
-        fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+        fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
             assert!(entry.value.len() < 200_000, "it was judged");
             DefaultCodec.decode(entry)
         }

@@ -1,6 +1,7 @@
 //! Entries that cannot be read.
 
 use super::*;
+use crate::instances::Decoded;
 
 #[test]
 fn what_cannot_be_read_is_counted_and_hides_nobody() {
@@ -93,8 +94,8 @@ fn a_million_unreadable_keys_are_not_all_remembered() {
 fn a_codec_that_changes_the_key_is_not_trusted() {
     struct Wrong;
     impl Codec for Wrong {
-        fn decode(&self, _: &Entry) -> Result<Instance, CodecError> {
-            Ok(Instance::new(Key::new("elsewhere").unwrap(), "h:1"))
+        fn decode(&self, _: &Entry) -> Result<Decoded, CodecError> {
+            Ok(Instance::new(Key::new("elsewhere").unwrap(), "h:1").into())
         }
         fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {
             Err(CodecError::new("never"))
@@ -110,9 +111,9 @@ fn a_codec_that_changes_the_key_is_not_trusted() {
 struct Careless;
 
 impl Codec for Careless {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         let text = std::str::from_utf8(&entry.value).expect("text");
-        Ok(Instance::new(entry.key.clone(), text))
+        Ok(Instance::new(entry.key.clone(), text).into())
     }
 
     fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {

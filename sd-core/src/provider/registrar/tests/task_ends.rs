@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    instances::{Codec, CodecError, DefaultCodec, Instance},
+    instances::{Codec, CodecError, Decoded, DefaultCodec, Instance},
     registry::Entry,
     support::Log,
 };
@@ -46,7 +46,7 @@ async fn a_client_that_panics_has_failed_one_call() {
 struct PanickingCodec;
 
 impl Codec for PanickingCodec {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         DefaultCodec.decode(entry)
     }
 
