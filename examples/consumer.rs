@@ -35,8 +35,8 @@ use lexopt::{
 use members::{ETCD, endpoints};
 use process::{Diary, log, told_to_stop};
 use sd_core::{
-    BoxError, Bytes, Endpointer, Escaped, Event, Health, InstanceChange, Instancer, Instances, Key,
-    Prefix, Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,
+    BoxError, Bytes, Endpointer, Escaped, Event, Health, InstanceChange, InstanceKey, Instancer,
+    Instances, Prefix, Retry, RoundRobin, Status, StopReason, Trouble, factory_fn,
 };
 use sd_etcd::EtcdClient;
 use std::{
@@ -237,12 +237,14 @@ fn news(previous: Option<&Event>, event: &Event, diary: Diary) -> Vec<String> {
             InstanceChange::Updated { new, .. } => format!("~ {} changed", new.address()),
         });
     }
-    let was_held = |key: &Key| previous.is_some_and(|it| it.held().any(|(held, _)| held == key));
+    let was_held =
+        |key: &InstanceKey| previous.is_some_and(|it| it.held().any(|(held, _)| held == key));
     for (key, held) in event.held().filter(|(key, _)| !was_held(key)) {
         let (key, why) = (Escaped(key), whole(&held.why));
-        news.push(format!(
-            "? {key} held: etcd does not know it any more, after: {why}"
-        ));
+        news.push(match held.why {
+            Trouble::Unreadable => format!("? {key} held: {why}"),
+            _ => format!("? {key} held: etcd does not know it any more, after: {why}"),
+        });
     }
     // Every source begins with a state whose watch is not answered yet.
     let in_trouble = |health: &Health| match health {

@@ -21,8 +21,8 @@ mod registry;
 use futures::StreamExt;
 use registry::Registry;
 use sd_core::{
-    BoxError, Bytes, Client, Codec, CodecError, Entry, Escaped, Instance, Instancer, LeaseId,
-    Prefix, Registrar, RegistrarStatus, Service, Ttl,
+    BoxError, Bytes, Client, Codec, CodecError, Decoded, Entry, Escaped, Instance, Instancer,
+    LeaseId, Prefix, Registrar, RegistrarStatus, Service, Ttl,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -74,12 +74,13 @@ const NAME: &str = "Name";
 const UNIQUE_ID: &str = "UniqueId";
 
 impl Codec for NodeCodec {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         let node: Node = serde_json::from_slice(&entry.value)
             .map_err(|error| CodecError::new("not a node").with_source(error))?;
         Ok(Instance::new(entry.key.clone(), node.addr)
             .with_metadata(NAME, node.name)
-            .with_metadata(UNIQUE_ID, node.unique_id))
+            .with_metadata(UNIQUE_ID, node.unique_id)
+            .into())
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -279,7 +280,8 @@ mod tests {
 
         let key = Key::new("discovery/chat/instance_id/c1").expect("a key");
         let instance = NodeCodec.decode(&Entry::new(key, service.value.clone()));
-        let instance = instance.expect("a node");
+        let instance = instance.expect("a node").into_iter().next();
+        let instance = instance.expect("one instance");
         assert_eq!(instance.address(), "10.0.0.1:7000");
         assert_eq!(NodeCodec.encode(&instance).ok(), Some(service.value));
     }

@@ -1,7 +1,8 @@
 //! The names of the services under a prefix.
 
 use sd_core::{
-    Bytes, Codec, CodecError, Entry, Event, Instance, InstanceChange, Instances, Key, Prefix,
+    Bytes, Codec, CodecError, Decoded, Entry, Event, Instance, InstanceChange, Instances, Key,
+    Prefix,
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -106,8 +107,8 @@ fn name<'k>(prefix: &Prefix, key: &'k Key) -> Option<&'k str> {
 pub(crate) struct KeysOnly;
 
 impl Codec for KeysOnly {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
-        Ok(Instance::new(entry.key.clone(), ""))
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
+        Ok(Instance::new(entry.key.clone(), "").into())
     }
 
     fn encode(&self, _: &Instance) -> Result<Bytes, CodecError> {

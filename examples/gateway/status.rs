@@ -1,7 +1,7 @@
 //! The status of the gateway, as JSON.
 
 use crate::{calls::CallsShown, directory::Directory, service::Service, upstream::EndpointHealth};
-use sd_core::{ErrorChain, Event, Health, Instance, Status as InstanceStatus};
+use sd_core::{ErrorChain, Event, Health, Instance};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
@@ -51,7 +51,7 @@ struct InstanceShown {
     address: String,
     zone: Option<String>,
     weight: u32,
-    status: &'static str,
+    status: String,
     metadata: BTreeMap<String, String>,
     /// Why it is still shown, although the registry has removed it.
     held: Option<String>,
@@ -114,17 +114,15 @@ impl ServiceShown {
         let event = service.source().state();
         let health: Vec<_> = service.health().collect();
         let instance = |event: &Event, instance: &Instance| {
-            let mut held = event.held().filter(|(key, _)| *key == instance.key());
+            let mut held = event
+                .held()
+                .filter(|(held, _)| **held == instance.identity());
             InstanceShown {
                 key: instance.key().to_string(),
                 address: instance.address().to_owned(),
                 zone: instance.zone().map(Into::into),
                 weight: instance.weight(),
-                status: match instance.status() {
-                    InstanceStatus::Serving => "serving",
-                    InstanceStatus::Draining => "draining",
-                    _ => "unknown",
-                },
+                status: instance.status_word().to_owned(),
                 metadata: (instance.all_metadata())
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect(),

@@ -64,7 +64,12 @@ async fn a_deleted_key_is_noticed_however_much_others_hang_on_the_lease() {
     let warnings = warnings(&log);
     let too_large = |line: &&Line| line.message.contains("too large to be read");
     assert_eq!(warnings.iter().filter(too_large).count(), 1, "{warnings:?}");
-    assert!(warnings.len() <= 3, "{warnings:?}");
+    // A busy machine may cost a connection.
+    let by_others = |line: &&Line| !line.message.contains("connection to etcd");
+    assert!(
+        warnings.iter().filter(by_others).count() <= 3,
+        "{warnings:?}"
+    );
 }
 
 /// hostile row 2: two keys of 1.4 MB can be read, but each is too large to be removed.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// let edited = DefaultCodec.edit(&entry, &edit)?;
 /// assert_eq!(
 ///     edited.value,
-///     r#"{"address":"10.0.0.1:80","since":[2026,11],"status":"draining","weight":3}"#
+///     r#"{"address":"10.0.0.1:80","since":[2026,11],"weight":3,"status":"draining"}"#
 /// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

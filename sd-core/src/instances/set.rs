@@ -1,6 +1,7 @@
 //! Sets of instances, and what differs between two of them.
 
 use super::{instance::Instance, instance_key::InstanceKey};
+use crate::registry::Key;
 use imbl::{
     OrdMap,
     ordmap::{DiffItem, Values},
@@ -213,6 +214,11 @@ impl InstanceChange {
         }
     }
 
+    /// The key of the entry of the instance that changed.
+    pub fn key(&self) -> &Key {
+        self.instance().key()
+    }
+
     /// What tells the instance that changed from others.
     pub fn identity(&self) -> InstanceKey {
         self.instance().identity()
@@ -222,7 +228,6 @@ impl InstanceChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Key;
 
     fn instance(name: &str, address: &str) -> Instance {
         Instance::new(Key::new(name).unwrap(), address)

@@ -10,7 +10,7 @@ use super::{
 };
 use futures::StreamExt;
 use sd_core::{
-    BoxError, EndpointSource, Endpointer, Event, Instance, Instancer, Key, Prefix, Status,
+    BoxError, EndpointSource, Endpointer, Event, Instance, InstanceKey, Instancer, Prefix, Status,
     async_factory_fn,
 };
 use sd_memory::{ClientOptions, Registry};
@@ -171,8 +171,8 @@ fn check_view(
     let held: BTreeMap<_, _> = event.held().collect();
     // Many that go at once, as their leases end, are held although all is calm.
     let longest = FOLLOWING + view.grace;
-    let is_old = |key: &&&Key| {
-        let removal = registry_log.versions(key).last();
+    let is_old = |held: &&&InstanceKey| {
+        let removal = registry_log.versions(held.key()).last();
         removal.is_none_or(|version| version.since.elapsed() > longest)
     };
     if calm > longest
@@ -182,7 +182,7 @@ fn check_view(
     }
     let instances = event.instances().iter().map(|instance| &**instance);
     let shown: Vec<_> = instances
-        .filter(|instance| !held.contains_key(instance.key()))
+        .filter(|instance| !held.contains_key(&instance.identity()))
         .collect();
     let there: Vec<_> = registry_log.instances(&view.prefix).collect();
     if shown != there {

@@ -3,8 +3,9 @@
 //! The panics go past the panic hook, so that a run prints none of them.
 
 use sd_core::{
-    Bytes, Client, Codec, CodecError, DefaultCodec, Deregistered, Entry, Instance, LeaseId, Prefix,
-    Registration, Result, Revision, Service, Snapshot, Watch, WatchError, async_trait,
+    Bytes, Client, Codec, CodecError, Decoded, DefaultCodec, Deregistered, Entry, Instance,
+    LeaseId, Prefix, Registration, Result, Revision, Service, Snapshot, Watch, WatchError,
+    async_trait,
 };
 use sd_memory::MemoryClient;
 use std::{
@@ -87,7 +88,7 @@ impl Client for PanickyClient {
 pub(super) struct PanickyCodec;
 
 impl Codec for PanickyCodec {
-    fn decode(&self, entry: &Entry) -> Result<Instance, CodecError> {
+    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         if entry.value == GARBAGE {
             panic("a bug in the codec");
         }

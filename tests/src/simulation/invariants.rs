@@ -8,7 +8,7 @@ use super::{
     registry_log::{LoggedChange, Position, RegistryLog},
     view::View,
 };
-use sd_core::{Bytes, Codec, DefaultCodec, Event, Key, Prefix};
+use sd_core::{Bytes, Codec, DefaultCodec, Edit, Entry, Event, Key, Prefix, Status};
 use sd_memory::{Backup, Registry};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -142,8 +142,9 @@ impl CheckerState {
     /// `who` will write `value`, or the same with draining announced.
     pub(super) fn owns(&mut self, who: OfferId, key: &Key, value: &Bytes) {
         self.owners.insert(value.clone(), who);
-        if let Some(draining) = DefaultCodec.draining(key, value) {
-            self.owners.insert(draining, who);
+        let entry = Entry::new(key.clone(), value.clone());
+        if let Ok(draining) = DefaultCodec.edit(&entry, &Edit::new().status(Status::Draining)) {
+            self.owners.insert(draining.value, who);
         }
     }
 

@@ -135,7 +135,7 @@ impl RegistryLog {
         };
         let instance = value.as_ref().and_then(|value| {
             let entry = Entry::new(key.clone(), value.clone());
-            let instance = DefaultCodec.decode(&entry).ok()?;
+            let instance = DefaultCodec.decode(&entry).ok()?.into_iter().next()?;
             Some(instance.with_lease(lease.clone()))
         });
         self.keys.entry(key.clone()).or_default().push(Version {
@@ -153,8 +153,8 @@ impl RegistryLog {
     }
 
     /// All versions of `key`, the oldest first.
-    pub(super) fn versions(&self, key: &Key) -> &[Version] {
-        self.keys.get(key).map_or(&[], Vec::as_slice)
+    pub(super) fn versions<K: AsRef<str> + ?Sized>(&self, key: &K) -> &[Version] {
+        self.keys.get(key.as_ref()).map_or(&[], Vec::as_slice)
     }
 
     /// The current entries.

@@ -183,7 +183,7 @@ impl View {
                     if !announced && stood && self.must_hold(versions, outages, now) {
                         return Err(format!("{} was removed in doubt", old.key()));
                     }
-                    match held.get(old.key()) {
+                    match held.get(&old.identity()) {
                         _ if announced => {
                             self.gone.announced.insert(old.key().clone());
                         }
@@ -196,7 +196,7 @@ impl View {
                 }
             }
         }
-        let held: Vec<&str> = event.held().map(|(key, _)| key.as_str()).collect();
+        let held: Vec<&str> = event.held().map(|(held, _)| held.key()).collect();
         if !held.is_empty() {
             line.push_str(&format!("; held: {}", held.join(" ")));
         }

@@ -1,7 +1,7 @@
 //! Checks every state that a consumer shows for what it must never show.
 
 use super::event_log::EventLog;
-use sd_core::{Event, Health, Instance, InstanceChange, Instances, Key, Trouble};
+use sd_core::{Event, Health, Instance, InstanceChange, InstanceKey, Instances, Key, Trouble};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -112,7 +112,7 @@ pub(super) struct ConsumerHistory {
     checker: Checker,
     events: EventLog,
     shown: Instances,
-    held: BTreeSet<Key>,
+    held: BTreeSet<InstanceKey>,
     gone: BTreeMap<Key, u64>,
     health: KnownHealth,
 }
@@ -217,9 +217,9 @@ impl ConsumerHistory {
                 InstanceChange::Removed(old) => format!("c{n} sees {} no more", old.key()),
             });
         }
-        let held: BTreeSet<Key> = event.held().map(|(key, _)| key.clone()).collect();
+        let held: BTreeSet<InstanceKey> = event.held().map(|(held, _)| held.clone()).collect();
         if held != self.held {
-            let keys: Vec<&str> = held.iter().map(Key::as_str).collect();
+            let keys: Vec<&str> = held.iter().map(InstanceKey::key).collect();
             self.events.note(match keys.is_empty() {
                 true => format!("c{n} holds nothing any more"),
                 false => format!("c{n} holds {}", keys.join(", ")),

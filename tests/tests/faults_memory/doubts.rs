@@ -3,9 +3,9 @@
 use crate::*;
 use futures::{StreamExt, future, stream};
 use sd_core::{
-    Balancer, Client, Codec, DefaultCodec, Deregistered, Endpointer, Entry, Error, Instancer, Key,
-    LeaseId, Lister, NoEndpoints, Poller, Prefix, Registration, Result, Revision, RoundRobin,
-    Snapshot, Source, Watch, WatchError, async_trait, factory_fn,
+    Balancer, Client, Codec, DefaultCodec, Deregistered, Edit, Endpointer, Entry, Error, Instancer,
+    Key, LeaseId, Lister, NoEndpoints, Poller, Prefix, Registration, Result, Revision, RoundRobin,
+    Snapshot, Source, Status, Watch, WatchError, async_trait, factory_fn,
 };
 use sd_memory::ClientOptions;
 use sd_tests::View;
@@ -320,8 +320,10 @@ async fn a_strange_attribute_costs_the_attribute_only() {
         assert_eq!(consumer.view().endpoints, [ADDRESS], "{field}");
         assert_eq!(consumer.instancer().skipped(), 0, "{field}");
         // Announced as draining, it is still there for those who can read it.
-        let drained = DefaultCodec.draining(&Key::new(KEY).unwrap(), &value.into());
-        let drained = String::from_utf8(drained.unwrap().to_vec()).unwrap();
+        let entry = Entry::new(Key::new(KEY).unwrap(), value);
+        let edit = Edit::new().status(Status::Draining);
+        let drained = DefaultCodec.edit(&entry, &edit).unwrap().value;
+        let drained = String::from_utf8(drained.to_vec()).unwrap();
         assert!(
             drained.contains(field) || field.contains("status"),
             "{drained}"

@@ -26,7 +26,7 @@ async fn consumers_have_the_same_time_whether_the_format_can_say_draining_or_not
             assert_eq!(entry.is_some(), is_announced, "{entry:?}");
             if let Some(entry) = entry {
                 let entry = Entry::new(Key::new(KEY).unwrap(), entry.value);
-                let status = DefaultCodec.decode(&entry).unwrap().status();
+                let status = DefaultCodec.decode(&entry).unwrap().instances()[0].status();
                 assert_eq!(status, Status::Draining);
             }
         };

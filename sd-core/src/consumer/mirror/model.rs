@@ -215,6 +215,8 @@ struct Promise {
 struct Hold {
     earliest: Duration,
     latest: Duration,
+    /// The entry is there.
+    is_unreadable: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -250,14 +252,31 @@ impl Promise {
                 self.garbage.insert(name);
                 self.skipped += 1;
             }
-            None => {}
+            // It is gone for the registry too, whether it could be read or not.
+            None => {
+                let held = self.held.get(&name);
+                if held.is_some_and(|held| held.is_unreadable) {
+                    self.held.remove(&name);
+                }
+            }
         }
         if (self.shown.get(&name)).is_some_and(|it| it.kind == Kind::Draining) {
             self.shown.remove(&name);
             self.announced += 1;
             self.gone.insert(name, now);
         } else if self.shown.contains_key(&name) && !self.held.contains_key(&name) {
-            self.leaving.insert(name);
+            if written.is_none() || self.grace.is_zero() {
+                self.leaving.insert(name);
+                return;
+            }
+            self.leaving.remove(&name);
+            let reported = self.answered(now);
+            let hold = Hold {
+                earliest: reported + self.grace,
+                latest: reported + 2 * self.grace,
+                is_unreadable: true,
+            };
+            self.held.insert(name, hold);
         }
     }
 
@@ -283,6 +302,7 @@ impl Promise {
             let hold = Hold {
                 earliest: reported + if is_many { self.grace } else { Duration::ZERO },
                 latest: reported + 2 * self.grace,
+                is_unreadable: false,
             };
             self.held.insert(name, hold);
         }

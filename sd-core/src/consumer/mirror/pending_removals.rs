@@ -274,15 +274,11 @@ impl PendingRemovals {
         loss
     }
 
-    /// The entry of the instance is there and can no longer be read. Holds it for a grace period, since its provider
-    /// may be well: the entry was written by a newer release perhaps, or by a wrong hand. Returns `false` if no
-    /// removal is doubted.
+    /// The entry of the instance is there and can no longer be read. Its provider may be well: the entry was written
+    /// by a newer release perhaps, or by a wrong hand. Returns `false` if it was held before.
     pub(super) fn hold_unreadable(&mut self, identity: &InstanceKey, now: Instant) -> bool {
-        if self.grace.is_zero() {
-            return false;
-        }
         if self.held.contains_key(identity) {
-            return true;
+            return false;
         }
         let earliest = self.answering.at(now).saturating_add(self.grace);
         let wait = Wait {

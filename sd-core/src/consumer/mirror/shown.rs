@@ -296,11 +296,11 @@ impl ShownInstances {
     fn lose(&mut self, identity: InstanceKey, now: Instant) -> bool {
         let instance = self.instances.get(&identity);
         let is_draining = instance.is_some_and(|it| it.status() == Status::Draining);
-        if is_draining || !self.removals.hold_unreadable(&identity, now) {
+        if is_draining || self.removals.grace().is_zero() {
             return self.remove(identity, now);
         }
         self.leaving.remove(&identity);
-        true
+        self.removals.hold_unreadable(&identity, now)
     }
 
     /// Removes those that are leaving, or holds their removals.

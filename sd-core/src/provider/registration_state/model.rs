@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    instances::{AddressPolicy, Codec, DefaultCodec},
+    instances::{AddressPolicy, Codec, DefaultCodec, Instance},
     provider::value_format::ValueFormat,
-    registry::{Invalid, Key, LeaseId, Lost},
+    registry::{Entry, Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
 };
 use proptest::prelude::*;
@@ -13,8 +13,9 @@ use std::{sync::Arc, time::Duration};
 const BOUND: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(4);
-const VALUES: [&str; 5] = [
+const VALUES: [&str; 6] = [
     r#"{"address":"h:1"}"#,
+    r#"{"address":"h:1","weight":3}"#,
     r#"{"address":"h:1","status":"draining"}"#,
     r#"{"address":"h:2"}"#,
     "h:3",
@@ -24,7 +25,7 @@ const VALUES: [&str; 5] = [
 const UNACCEPTABLE: &str = "too-much:1";
 
 fn value() -> impl Strategy<Value = Bytes> {
-    let good = VALUES[0..4].to_vec();
+    let good = VALUES[0..5].to_vec();
     prop_oneof![
         9 => prop::sample::select(good).prop_map(Bytes::from),
         1 => Just(Bytes::from(UNACCEPTABLE)),
@@ -61,6 +62,11 @@ fn key() -> Key {
 
 fn is_put(action: &Action) -> bool {
     matches!(action, Action::Register(_) | Action::Reclaim(_))
+}
+
+fn read(value: &Bytes) -> Option<Instance> {
+    let entry = Entry::new(key(), value.clone());
+    DefaultCodec.decode(&entry).ok()?.into_iter().next()
 }
 
 /// Whether it comes from the owner.
@@ -517,7 +523,13 @@ impl Simulation {
             Op::Update(value) => {
                 self.own = value.clone();
                 self.edit = None;
+                let kept = self.kept_of_edit(&value);
                 self.tell(Input::Update(value));
+                if let Some(kept) = kept {
+                    let wanted = self.checked.state.value.edit().expect("the edit stands");
+                    assert_eq!(read(wanted), Some(kept));
+                    self.edit = Some(wanted.clone());
+                }
             }
             Op::Deregister { now, applied } => {
                 let before = self.action();
@@ -682,15 +694,27 @@ impl Simulation {
         }
     }
 
+    /// What the owner's new `value` is with what stands of an edit: the attributes that the owner does not change.
+    fn kept_of_edit(&self, value: &Bytes) -> Option<Instance> {
+        let state = &self.checked.state.value;
+        let (own, edited, new) = (read(state.own()?)?, read(state.edit()?)?, read(value)?);
+        let weight = match own.weight() == new.weight() {
+            true => edited.weight(),
+            false => new.weight(),
+        };
+        let status = match own.status() == new.status() {
+            true => edited.status(),
+            false => new.status(),
+        };
+        let kept = new.clone().with_weight(weight).with_status(status);
+        (value.starts_with(b"{") && kept != new).then_some(kept)
+    }
+
     /// The value that is kept from now on, if the loss is an edit of ours at the same address.
     fn edit_of(&self, lost: &Lost) -> Option<Bytes> {
         let state = &self.checked.state;
         let is_registered = matches!(state.phase, Phase::Registered { .. });
-        let address = |value: &Bytes| {
-            let entry = crate::registry::Entry::new(key(), value.clone());
-            let decoded = DefaultCodec.decode(&entry).ok()?;
-            Some(decoded.into_iter().next()?.address().to_owned())
-        };
+        let address = |value: &Bytes| Some(read(value)?.address().to_owned());
         match lost {
             Lost::Overwritten { value } if is_registered && state.value.is_written() => {
                 let same = address(value)? == address(&state.value.wanted)?;
@@ -789,7 +813,7 @@ impl Simulation {
             assert!(matches!(state.status(), RegistrarStatus::Registered { .. }));
             let (holder, value) = self.entry.as_ref().expect("an entry");
             assert_eq!(*holder, Holder::Us);
-            if let Some(edit) = &self.edit {
+            if let Some(edit) = self.edit.as_ref().filter(|_| self.own != UNACCEPTABLE) {
                 assert_eq!(value, edit, "what was edited");
             } else if self.own == UNACCEPTABLE {
                 assert_ne!(*value, UNACCEPTABLE);

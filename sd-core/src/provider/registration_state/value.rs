@@ -9,6 +9,8 @@ pub(super) struct Value {
     pub(super) wanted: Bytes,
     /// The value that the registry has confirmed last.
     pub(super) written: Option<Bytes>,
+    /// The owner's value, if `written` is an edit of it.
+    written_own: Option<Bytes>,
     /// Whether the registry may have another value than `written`, since a write was not answered or
     /// somebody else has written.
     pub(super) uncertain: bool,
@@ -28,6 +30,7 @@ impl Value {
         Self {
             wanted,
             written: None,
+            written_own: None,
             uncertain: false,
             refused: None,
             given_up: false,
@@ -47,8 +50,6 @@ impl Value {
 
     /// Somebody has edited the entry, and its value is wanted from now on.
     pub(super) fn adopt(&mut self, edit: Bytes) {
-        self.refused = None;
-        self.given_up = false;
         // Until the registry has confirmed that the entry is ours with this value.
         self.uncertain = true;
         let own = std::mem::replace(&mut self.wanted, edit);
@@ -75,7 +76,9 @@ impl Value {
 
     /// The registry has confirmed the value `sent`.
     pub(super) fn confirm(&mut self, sent: Bytes) {
-        self.is_asked &= sent != self.wanted;
+        let is_wanted = sent == self.wanted;
+        self.is_asked &= !is_wanted;
+        self.written_own = self.edited.clone().filter(|_| is_wanted);
         self.written = Some(sent);
         self.uncertain = false;
     }
@@ -115,7 +118,7 @@ impl Value {
             self.wanted = written.clone();
             self.given_up = true;
             self.is_asked = false;
-            self.edited = None;
+            self.edited = self.written_own.clone();
             self.refused = Some(error.clone());
             return true;
         }

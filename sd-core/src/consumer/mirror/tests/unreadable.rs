@@ -59,17 +59,86 @@ fn keys_that_are_not_text_are_counted() {
 }
 
 #[test]
-fn a_value_that_becomes_unreadable_is_a_removal() {
+fn a_value_that_becomes_unreadable_is_doubted() {
+    let mut fixture = Fixture::watching(&["a", "b", "c"]);
+    let unreadable = |name| Change::Put(entry(name, "?"));
+    let event = fixture.batch([unreadable("a")]).unwrap();
+    assert_eq!(
+        (names(&event), held(&event)),
+        (vec!["a", "b", "c"], vec!["a"])
+    );
+    let (_, why) = event.held().next().unwrap();
+    assert!(matches!(why.why, Trouble::Unreadable));
+    assert!(fixture.batch([Change::Put(entry("a", "??"))]).is_none());
+    // Readable again, with the same address as before.
+    assert!(held(&fixture.batch([put("a")]).unwrap()).is_empty());
+    // Deleted after all: nobody doubts that on a healthy registry.
+    fixture.batch([unreadable("a")]).unwrap();
+    assert_eq!(names(&fixture.batch([delete("a")]).unwrap()), ["b", "c"]);
+    // Nothing else happens.
+    let event = fixture.batch([unreadable("b")]).unwrap();
+    assert_eq!(held(&event), ["b"]);
+    assert_eq!(names(&fixture.wait(GRACE).unwrap()), ["c"]);
+}
+
+#[test]
+fn one_that_drains_and_becomes_unreadable_is_gone() {
     let mut fixture = Fixture::watching(&["a", "b"]);
+    let draining = r#"{"address":"h:1","status":"draining"}"#;
+    fixture.batch([Change::Put(entry("a", draining))]).unwrap();
     let event = fixture.batch([Change::Put(entry("a", "?"))]).unwrap();
-    assert_eq!(names(&event), ["b"]);
-    fixture.fail(disrupted());
-    let event = fixture.batch([Change::Put(entry("b", "?"))]).unwrap();
-    assert_eq!((names(&event), held(&event)), (vec!["b"], vec!["b"]));
-    fixture.fail(gap());
-    fixture.list_entries(vec![entry("b", "?")]);
+    assert_eq!((names(&event), held(&event)), (vec!["b"], vec![]));
+}
+
+/// The parts of one entry come and go as if each had an entry of its own.
+#[test]
+fn several_instances_of_one_entry_come_shrink_and_go_with_it() {
+    struct Nodes;
+    impl Codec for Nodes {
+        fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
+            let text = std::str::from_utf8(&entry.value).map_err(|_| CodecError::new("no text"))?;
+            let address = |node: &str| format!("{node}:1");
+            let nodes = text
+                .split_terminator(',')
+                .map(|node| Instance::new(entry.key.clone(), address(node)).with_part(node));
+            Ok(Decoded::from_iter(nodes))
+        }
+        fn encode(&self, _: &Instance) -> Result<bytes::Bytes, CodecError> {
+            Err(CodecError::cannot_say("a part"))
+        }
+    }
+    let mut fixture = Fixture::with_grace(GRACE);
+    fixture.mirror.shown.set_codec(Nodes);
+    let shown = |event: &Event| -> Vec<String> {
+        let all = event.instances().iter();
+        all.map(|it| format!("{}", it.identity())).collect()
+    };
+    let event = fixture
+        .list_entries(vec![entry("a", "x,y"), entry("b", "x")])
+        .unwrap();
+    assert_eq!(shown(&event), ["/svc/a#x", "/svc/a#y", "/svc/b#x"]);
     fixture.open();
-    assert!(names(&fixture.wait(GRACE).unwrap()).is_empty());
+    fixture.wait(GRACE);
+    let event = fixture.batch([Change::Put(entry("a", "y,z"))]).unwrap();
+    assert_eq!(shown(&event), ["/svc/a#y", "/svc/a#z", "/svc/b#x"]);
+    let event = fixture.batch([Change::Put(entry("b", ""))]).unwrap();
+    assert_eq!(shown(&event), ["/svc/a#y", "/svc/a#z"]);
+    assert_eq!(event.unreadable(), 0);
+    // Two of the same part: neither is believed, and what was shown is doubted.
+    let event = fixture.batch([Change::Put(entry("a", "y,y"))]).unwrap();
+    assert_eq!((shown(&event).len(), event.held().count()), (2, 2));
+    let event = fixture.batch([Change::Put(entry("a", "y,z"))]).unwrap();
+    assert_eq!(event.held().count(), 0);
+    fixture.batch([delete("a")]);
+    assert!(shown(&fixture.wait(GRACE).unwrap()).is_empty());
+}
+
+/// A part is told from all others by a zero byte, which no key of an instance has therefore.
+#[test]
+fn a_key_with_a_zero_byte_is_no_instance() {
+    let mut fixture = Fixture::watching(&["a"]);
+    let event = fixture.batch([put("a\0b")]).unwrap();
+    assert_eq!((names(&event), event.unreadable()), (vec!["a"], 1));
 }
 
 #[test]
@@ -159,11 +228,11 @@ fn an_attribute_that_cannot_be_read_is_said_once() {
     };
     let mut fixture = Fixture::watching(&["a"]);
     assert!(
-        fixture.batch([strange("\"10\"")]).is_none(),
+        fixture.batch([strange("\"10%\"")]).is_none(),
         "no weight is weight 1"
     );
     for _ in 0..3 {
-        fixture.batch([strange("\"10\"")]);
+        fixture.batch([strange("\"10%\"")]);
     }
     assert_eq!(
         (fixture.mirror.skipped(), fixture.mirror.shown.unreadable()),
