@@ -1,7 +1,7 @@
 //! Rows 33, 37 and 38: entries that somebody edits, and a history that goes back.
 
 use crate::*;
-use sd_core::{Client, Deregistered, Registrar, RegistrarStatus, Updated};
+use sd_core::{Client, Deregistered, Edit, Registrar, RegistrarStatus, Updated};
 use sd_tests::eventually;
 
 const OWN: &str = r#"{"address":"10.0.0.1:80","weight":1}"#;
@@ -77,8 +77,28 @@ async fn an_edit_on_the_lease_is_kept_until_the_entry_or_the_program_ends_it() {
     scene.registry.edit(KEY, SECOND).unwrap();
     scene.has(SECOND).await;
 
-    // The program has the last word, also if it wants what it wanted before.
-    assert_eq!(scene.registrar.update(OWN).await.unwrap(), Updated::Written);
+    // What the program does not change stands, also over what it wants besides.
+    let update = async |value: &'static str| scene.registrar.update(value).await.unwrap();
+    assert_eq!(update(OWN).await, Updated::Written);
+    const DRAINING: &str = r#"{"address":"10.0.0.1:80","weight":1,"status":"draining"}"#;
+    scene.has(DRAINING).await;
+    update(r#"{"address":"10.0.0.1:80","weight":2,"zone":"a"}"#).await;
+    scene
+        .has(r#"{"address":"10.0.0.1:80","weight":2,"zone":"a","status":"draining"}"#)
+        .await;
+    assert!(scene.edit().is_some());
+    let heavier = Edit::new().weight(3);
+    let written = scene.registrar.edit(&heavier).await.unwrap();
+    assert_eq!(written, Updated::Written);
+    scene
+        .has(r#"{"address":"10.0.0.1:80","weight":3,"zone":"a","status":"draining"}"#)
+        .await;
+
+    // What the program changes is the program's.
+    update(DRAINING).await;
+    scene.has(DRAINING).await;
+    assert_eq!(scene.edit(), None);
+    update(OWN).await;
     scene.has(OWN).await;
     assert_eq!(scene.edit(), None);
 

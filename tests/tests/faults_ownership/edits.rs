@@ -33,8 +33,13 @@ async fn an_edit_on_the_lease_is_kept_until_the_entry_or_the_program_ends_it() {
     has(&etcd, &client, &registrar, OTHER).await;
     consumer.settles_on(&[ADDRESS]).await;
 
-    // The program has the last word.
+    // It stands until the program changes the same.
     assert_eq!(registrar.update(OWN).await.unwrap(), Updated::Written);
+    has(&etcd, &client, &registrar, OTHER).await;
+    let changed = OWN.replace(r#""weight":1"#, r#""weight":5"#);
+    registrar.update(changed.clone()).await.unwrap();
+    has(&etcd, &client, &registrar, &changed).await;
+    registrar.update(OWN).await.unwrap();
     has(&etcd, &client, &registrar, OWN).await;
 
     // Gone with the instance, noticed or not.
