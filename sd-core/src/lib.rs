@@ -66,7 +66,10 @@ pub use calls::{
     TableIndex, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom, ZonePreference,
     ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
-pub use consumer::{FixedInstancer, Instancer, InstancerBuilder, MergedInstancer, PrefixLimits};
+pub use consumer::{
+    FixedInstancer, Instancer, InstancerBuilder, MemberStatus, MergedInstancer, PrefixLimits,
+    ReadyWhen,
+};
 pub use instances::{
     AddressPolicy, Advert, Codec, CodecError, Decoded, DecodedIter, DefaultCodec, DefaultFormat,
     Edit, Event, EventPublisher, EventReader, EventSummary, Events, Format, Health, Held, Instance,

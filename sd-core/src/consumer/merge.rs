@@ -1,72 +1,150 @@
 //! Several sources seen as one.
 
+mod members;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    instances::{Event, EventPublisher, EventReader, Events, Source, Trouble},
+    instances::{Event, EventPublisher, EventReader, Events, Health, Source, Trouble},
+    registry::{Error, Escaped, Invalid, Result},
     support::{BackgroundTask, Panicked, Work},
 };
-use futures::{FutureExt, StreamExt, future, stream};
+use async_trait::async_trait;
+use futures::{
+    FutureExt, StreamExt, future,
+    stream::{self, BoxStream, FuturesUnordered, SelectAll},
+};
+use members::{Member, MemberId};
+pub use members::{MemberStatus, ReadyWhen};
 use state::MergeState;
-use std::fmt;
-use tokio::time::Instant;
+use std::{fmt, sync::Arc};
+use tokio::{select, sync::watch, time::Instant};
 
-/// At most so many states of the sources become one state.
+/// At most so many states of the members become one state.
 const STATES_AT_ONCE: usize = 256;
 
-/// The union of several sources, such as two prefixes or the registries of two data centres.
+/// The union of several sources, its members: two data centres, or the registries or formats that a fleet moves between.
 ///
-/// - Where several sources have an instance under one key, the first source wins. A source whose
-///   registry has removed the instance, so that it is [held](Event::held), comes after the others.
-/// - The union is stale while any source is, since the source that became stale first.
-/// - A change of a source costs a delta, however many instances there are.
+/// Members have names, and may be [added](Self::add) and [removed](Self::remove) while it runs.
+///
+/// - **An instance that several members have** is that of the member whose word counts most. A member that
+///   [doubts](Event::held) the instance comes last; of the others a live one comes before a stale one, and then the one
+///   that was added first.
+/// - **One address under two keys** is two instances, as everywhere, and one [`Endpoint`](crate::Endpoint).
+/// - **Live** while any member is, stale since the last one became so. [`members`](Self::members) has each one's own
+///   state.
+/// - **Never empty because nobody knows.** While a member has no state yet, a union without instances is
+///   not known to be empty: it has no first state, and later shows what it showed before, as
+///   [held](Event::held). So neither a new registry that is not filled yet nor an old one that is down empties it.
+/// - A change of a member costs a delta, however many instances there are, and is published only if
+///   something changed.
 ///
 /// ```
 /// use futures::StreamExt;
-/// use sd_core::{FixedInstancer, Instance, Key, MergedInstancer};
+/// use sd_core::{FixedInstancer, Instance, Key, MergedInstancer, ReadyWhen};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), sd_core::Invalid> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let near = FixedInstancer::new([Instance::new(Key::new("/eu/hello/a")?, "10.0.0.1:80")]);
 /// let far = FixedInstancer::new([Instance::new(Key::new("/us/hello/a")?, "10.9.0.1:80")]);
 ///
-/// let both = MergedInstancer::new([near, far]);
-/// let event = both.subscribe().next().await;
-/// assert_eq!(event.map(|event| event.instances().len()), Some(2));
+/// let both = MergedInstancer::new(ReadyWhen::All, [("near", near), ("far", far)])?;
+/// let mut events = both.subscribe();
+/// events.until(|event| event.instances().len() == 2).await?;
+///
+/// both.remove("far");
+/// events.until(|event| event.instances().len() == 1).await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// It owns its sources (sources of different types go in as `Arc<dyn Source>`) and one task, which
-/// ends when all sources have ended, with [`stop`](Self::stop), when the union is dropped, or when
-/// its runtime ends. The sources are then dropped, and all subscriptions end after a last state,
-/// stale because of [`Trouble::Stopped`]. To stop a source and wait for that, keep an
-/// [`Arc`](std::sync::Arc) of it. If a source panics, the union ends because of
-/// [`Trouble::Panicked`].
+/// It owns its members (to stop one and wait for that, add an [`Arc`] of it) and one task, which
+/// ends with [`stop`](Self::stop), when the union is dropped, or when
+/// its runtime ends. The members are then dropped, and all subscriptions end after a last state,
+/// stale because of [`Trouble::Stopped`]. If a member panics, the union ends because of
+/// [`Trouble::Panicked`]. A member that ends is a stale one.
 pub struct MergedInstancer {
+    ready_when: ReadyWhen,
+    members: Arc<watch::Sender<Wanted>>,
     events: EventReader,
     task: BackgroundTask,
 }
 
 impl MergedInstancer {
-    /// The union of `sources`. It is known once all sources are known, so that it never shows only a
-    /// part. Starts a task.
+    /// The union of these members, each with its name. It has its first state when those are known that
+    /// `ready_when` says. Members of different types go in as `Arc<dyn Source>`, or are [added](Self::add). Starts a
+    /// task.
+    ///
+    /// # Errors
+    /// [`Invalid::Config`] if two members have the same name.
     ///
     /// # Panics
     /// Outside of a tokio runtime, as `tokio::spawn` does.
-    pub fn new<S: Source>(sources: impl IntoIterator<Item = S>) -> Self {
-        Self::start(sources, false)
+    pub fn new<N: Into<String>, S: Source>(
+        ready_when: ReadyWhen,
+        members: impl IntoIterator<Item = (N, S)>,
+    ) -> Result<Self, Invalid> {
+        let mut all = Vec::new();
+        for (name, source) in members {
+            all = with_member(all, Member::new(name.into(), Arc::new(source)))?;
+        }
+        let (publisher, events) = EventPublisher::channel();
+        let (members, wanted) = watch::channel(Some(all));
+        let members = Arc::new(members);
+        let task = MergeTask {
+            state: MergeState::new(ready_when.clone()),
+            members: wanted,
+            owned: members.clone(),
+            publisher,
+        };
+        Ok(Self {
+            ready_when,
+            members,
+            events,
+            task: BackgroundTask::spawn(task),
+        })
     }
 
-    /// The union of `sources`. It is known once any source is known, and stale until all are: for
-    /// callers who prefer one data centre to none. Starts a task.
+    /// Adds `source` as the member `name`.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, as `tokio::spawn` does.
-    pub fn partial<S: Source>(sources: impl IntoIterator<Item = S>) -> Self {
-        Self::start(sources, true)
+    /// # Errors
+    /// [`Invalid::Config`] if there is a member of this name, and [`Error::Closed`] if the union has ended.
+    pub fn add(&self, name: impl Into<String>, source: impl Source) -> Result<()> {
+        let member = Member::new(name.into(), Arc::new(source));
+        let mut added = Err(Error::Closed);
+        self.members.send_if_modified(|members| {
+            if let Some(known) = members {
+                match with_member(known.clone(), member) {
+                    Ok(more) => {
+                        *known = more;
+                        added = Ok(());
+                    }
+                    Err(taken) => added = Err(taken.into()),
+                }
+            }
+            added.is_ok()
+        });
+        added
+    }
+
+    /// Removes the member `name`, and drops it. What only it had goes with the next state. Returns `false` if there
+    /// is no such member.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut gone = None;
+        self.members.send_if_modified(|members| {
+            if let Some(members) = members {
+                let place = members.iter().position(|member| &*member.name == name);
+                gone = place.map(|place| members.remove(place));
+            }
+            gone.is_some()
+        });
+        gone.is_some()
+    }
+
+    /// The members in the order in which they were added, each as it is now.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.current().iter().map(Member::status).collect()
     }
 
     /// The current state. Does not wait. `None` before the first state.
@@ -87,22 +165,43 @@ impl MergedInstancer {
         self.task.stop().await;
     }
 
-    fn start<S: Source>(sources: impl IntoIterator<Item = S>, partial: bool) -> Self {
-        let (publisher, events) = EventPublisher::channel();
-        let boxed = |source| Box::new(source) as Box<dyn Source>;
-        let sources: Vec<_> = sources.into_iter().map(boxed).collect();
-        let task = MergeTask {
-            state: MergeState::new(sources.len(), partial, Instant::now()),
-            sources,
-            publisher,
-        };
-        Self {
-            events,
-            task: BackgroundTask::spawn(task),
+    /// None once the union has ended.
+    fn current(&self) -> Vec<Member> {
+        self.members.borrow().clone().unwrap_or_default()
+    }
+
+    /// Resolves with the error that keeps the union from its first state.
+    async fn failed(&self) -> Error {
+        let needed = self
+            .current()
+            .into_iter()
+            .filter(|member| match &self.ready_when {
+                ReadyWhen::All | ReadyWhen::Any => true,
+                ReadyWhen::Primary(name) => *member.name == **name,
+            });
+        let mut failures: FuturesUnordered<_> = needed
+            .map(|member| async move {
+                match member.source.ready().await {
+                    Ok(()) => future::pending().await,
+                    Err(error) => error,
+                }
+            })
+            .collect();
+        let mut last = None;
+        while let Some(error) = failures.next().await {
+            if self.ready_when != ReadyWhen::Any {
+                return error;
+            }
+            last = Some(error);
+        }
+        match last {
+            Some(error) => error,
+            None => future::pending().await,
         }
     }
 }
 
+#[async_trait]
 impl Source for MergedInstancer {
     fn subscribe(&self) -> Events {
         self.subscribe()
@@ -110,6 +209,36 @@ impl Source for MergedInstancer {
 
     fn state(&self) -> Option<Event> {
         self.state()
+    }
+
+    /// Waits for the first state.
+    ///
+    /// # Errors
+    /// The error that a member cannot overcome by itself, of those that have to be known; of all of them under
+    /// [`ReadyWhen::Any`]. [`Error::Closed`] if the union ends before its first state.
+    async fn ready(&self) -> Result<()> {
+        let mut events = self.subscribe();
+        let mut members = self.members.subscribe();
+        loop {
+            select! {
+                biased;
+                first = events.until(|_| true) => {
+                    return first.map(|_| ()).map_err(|_| Error::Closed);
+                }
+                error = self.failed() => return Err(error),
+                Ok(()) = members.changed() => {}
+            }
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        if let Some(state) = self.state() {
+            return match state.health() {
+                Health::Stale { why, .. } => Some(why.clone()),
+                Health::Live => None,
+            };
+        }
+        self.members().into_iter().find_map(|member| member.trouble)
     }
 }
 
@@ -121,35 +250,77 @@ impl fmt::Debug for MergedInstancer {
     }
 }
 
-/// Feeds the states of the sources to the merge state, and publishes the union.
+/// The members in the order in which they were added. `None` once the union has ended.
+type Wanted = Option<Vec<Member>>;
+
+fn with_member(mut members: Vec<Member>, member: Member) -> Result<Vec<Member>, Invalid> {
+    if members.iter().any(|other| other.name == member.name) {
+        let name = Escaped(&member.name).to_string();
+        let taken = format!("the union has a member called {name} already");
+        return Err(Invalid::Config(taken));
+    }
+    members.push(member);
+    Ok(members)
+}
+
+/// Feeds the states of the members to the merge state, and publishes the union.
 struct MergeTask {
     state: MergeState,
-    sources: Vec<Box<dyn Source>>,
+    members: watch::Receiver<Wanted>,
+    /// Of the same channel. Nobody else drops the members when the task ends.
+    owned: Arc<watch::Sender<Wanted>>,
     publisher: EventPublisher,
+}
+
+impl Drop for MergeTask {
+    fn drop(&mut self) {
+        self.owned.send_replace(None);
+    }
+}
+
+type States = SelectAll<BoxStream<'static, (MemberId, Option<Event>)>>;
+
+impl MergeTask {
+    /// Follows the members that there are now. Those that were followed begin anew, with the state that is known.
+    fn follow(&mut self) -> States {
+        let members = self.members.borrow_and_update().clone();
+        let members = members.unwrap_or_default();
+        let named = members.iter().map(|member| (member.id, &member.name));
+        self.state.set_members(named);
+        let states = members.iter().map(|Member { id, source, .. }| {
+            let id = *id;
+            let states = source.subscribe().map(move |event| (id, Some(event)));
+            let end = stream::once(future::ready((id, None)));
+            states.chain(end).boxed()
+        });
+        stream::select_all(states)
+    }
+
+    fn publish(&mut self) {
+        if let Some(event) = self.state.event(Instant::now()) {
+            self.publisher.publish(event);
+        }
+    }
 }
 
 impl Work for MergeTask {
     const NAME: &'static str = "merged instancer";
 
     async fn run(&mut self) {
-        let states = self.sources.iter().enumerate().map(|(index, source)| {
-            source
-                .subscribe()
-                .map(move |event| (index, Some(event)))
-                .chain(stream::once(future::ready((index, None))))
-        });
-        let mut states = stream::select_all(states);
-        while let Some((index, event)) = states.next().await {
-            self.state.update(index, event, Instant::now());
+        let mut states = self.follow();
+        loop {
+            select! {
+                Ok(()) = self.members.changed() => states = self.follow(),
+                Some((id, event)) = states.next() => self.state.update(id, event, Instant::now()),
+                else => return,
+            }
             for _ in 1..STATES_AT_ONCE {
-                let Some(Some((index, event))) = states.next().now_or_never() else {
+                let Some(Some((id, event))) = states.next().now_or_never() else {
                     break;
                 };
-                self.state.update(index, event, Instant::now());
+                self.state.update(id, event, Instant::now());
             }
-            if let Some(event) = self.state.event() {
-                self.publisher.publish(event);
-            }
+            self.publish();
             tokio::task::consume_budget().await;
         }
     }

@@ -19,5 +19,5 @@ mod testing;
 
 pub use fixed::FixedInstancer;
 pub use instancer::{Instancer, InstancerBuilder};
-pub use merge::MergedInstancer;
+pub use merge::{MemberStatus, MergedInstancer, ReadyWhen};
 pub use prefix_limits::PrefixLimits;

@@ -1,137 +1,299 @@
 //! The union of several sources, as a state machine without I/O.
 
+use super::members::{MemberId, ReadyWhen};
 use crate::{
-    instances::{Event, Health, Held, InstanceKey, Instances, Trouble},
+    instances::{Event, Health, Held, Instance, InstanceKey, Instances, Trouble},
     registry::Error,
 };
 use imbl::OrdMap;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
-/// The union of the sources' states, without I/O.
+/// The union of the members' states, without I/O.
 pub(super) struct MergeState {
-    partial: bool,
-    sources: Vec<SourceState>,
+    ready_when: ReadyWhen,
+    /// In the order in which they were added.
+    members: Vec<Member>,
     instances: Instances,
     held: OrdMap<InstanceKey, Held>,
+    /// What was published last, or was to be.
+    published: Option<Published>,
+    /// Whether something may have changed since.
+    changed: bool,
 }
 
-/// The state of one source.
-enum SourceState {
-    /// The source has no state yet.
-    Unknown { since: Instant },
-    /// The source ended before it had a state.
+struct Member {
+    id: MemberId,
+    name: Arc<str>,
+    state: MemberState,
+}
+
+/// The state of one member.
+enum MemberState {
+    /// It has no state yet.
+    Unknown,
+    /// It ended before it had a state.
     Ended { since: Instant },
-    /// The newest state of the source.
+    /// Its newest state.
     Known(Event),
 }
 
-impl SourceState {
+struct Published {
+    instances: Instances,
+    held: OrdMap<InstanceKey, Held>,
+    health: Health,
+    unreadable: usize,
+}
+
+impl Member {
     fn event(&self) -> Option<&Event> {
-        match self {
-            Self::Known(event) => Some(event),
-            Self::Unknown { .. } | Self::Ended { .. } => None,
+        match &self.state {
+            MemberState::Known(event) => Some(event),
+            MemberState::Unknown | MemberState::Ended { .. } => None,
         }
     }
 
-    fn health(&self, index: usize) -> Health {
-        match self {
-            Self::Known(event) => event.health().clone(),
-            Self::Ended { since } => Health::stale(*since, Trouble::Stopped),
-            Self::Unknown { since } => {
-                let error = Error::unavailable(format!("source {index} knows nothing yet"));
-                Health::stale(*since, Trouble::List(error))
-            }
+    fn is_unknown(&self) -> bool {
+        matches!(self.state, MemberState::Unknown)
+    }
+
+    fn is_live(&self) -> bool {
+        self.event().is_some_and(|event| event.health().is_live())
+    }
+
+    /// Since when it is stale, and why. `None` if it is live, or was never anything.
+    fn stale(&self) -> Option<(Instant, Trouble)> {
+        match &self.state {
+            MemberState::Unknown => None,
+            MemberState::Ended { since } => Some((*since, Trouble::Stopped)),
+            MemberState::Known(event) => match event.health() {
+                Health::Live => None,
+                Health::Stale { since, why } => Some((*since, why.clone())),
+            },
         }
     }
 }
 
 impl MergeState {
-    /// So many sources, none of which has a state yet. With `partial`, one state is enough for the
-    /// union.
-    pub(super) fn new(sources: usize, partial: bool, since: Instant) -> Self {
+    /// The union of no members.
+    pub(super) fn new(ready_when: ReadyWhen) -> Self {
         Self {
-            partial,
-            sources: (0..sources)
-                .map(|_| SourceState::Unknown { since })
-                .collect(),
+            ready_when,
+            members: Vec::new(),
             instances: Instances::default(),
             held: OrdMap::new(),
+            published: None,
+            changed: true,
         }
     }
 
-    /// The source `index` has a new state, or has ended.
-    pub(super) fn update(&mut self, index: usize, event: Option<Event>, now: Instant) {
-        let Some(source) = self.sources.get_mut(index) else {
+    /// These are the members from now on. What only others had goes.
+    pub(super) fn set_members<'a>(
+        &mut self,
+        members: impl Iterator<Item = (MemberId, &'a Arc<str>)>,
+    ) {
+        let mut before = std::mem::take(&mut self.members);
+        for (id, name) in members {
+            let known = before.iter().position(|member| member.id == id);
+            self.members.push(match known {
+                Some(known) => before.swap_remove(known),
+                None => Member {
+                    id,
+                    name: name.clone(),
+                    state: MemberState::Unknown,
+                },
+            });
+        }
+        self.changed = true;
+        for gone in &before {
+            self.choose_all_of(gone.event());
+        }
+    }
+
+    /// A member has a new state, or has ended.
+    pub(super) fn update(&mut self, id: MemberId, event: Option<Event>, now: Instant) {
+        let Some(place) = self.members.iter().position(|member| member.id == id) else {
             return;
         };
+        let was_live = self.members[place].is_live();
+        let member = &mut self.members[place];
+        self.changed = true;
         let Some(event) = event else {
-            if let SourceState::Unknown { .. } = source {
-                *source = SourceState::Ended { since: now };
+            if member.is_unknown() {
+                member.state = MemberState::Ended { since: now };
             }
             return;
         };
-        let (instances, held) = match source.event() {
+        let (instances, held) = match member.event() {
             Some(old) => (old.instances().clone(), old.held_map().clone()),
             None => Default::default(),
         };
         let changes = instances.diff(event.instances());
-        let mut keys: BTreeSet<InstanceKey> = changes.map(|change| change.identity()).collect();
+        let mut changed: BTreeSet<InstanceKey> = changes.map(|change| change.identity()).collect();
         if !held.ptr_eq(event.held_map()) {
-            keys.extend(held.keys().chain(event.held_map().keys()).cloned());
+            changed.extend(held.keys().chain(event.held_map().keys()).cloned());
         }
-        *source = SourceState::Known(event);
-        for key in keys {
-            self.choose(key);
+        let is_live = event.health().is_live();
+        member.state = MemberState::Known(event.clone());
+        for identity in changed {
+            self.choose(identity);
+        }
+        if was_live != is_live && self.has_others(place) {
+            // The word of another member may count more now, or less.
+            self.choose_all_of(Some(&event));
         }
     }
 
-    /// Shows under `key` the instance of the first source that has one.
-    fn choose(&mut self, key: InstanceKey) {
-        let known = || {
-            self.sources.iter().filter_map(|source| {
-                let event = source.event()?;
-                Some((event.instances().get(&key)?, event.held_map().get(&key)))
-            })
-        };
-        let chosen = known()
-            .find(|(_, held)| held.is_none())
-            .or_else(|| known().next());
-        let Some((instance, held)) = chosen else {
-            self.instances.remove(&key);
-            self.held.remove(&key);
+    fn has_others(&self, place: usize) -> bool {
+        let others = self.members.iter().enumerate();
+        let mut others = others.filter(|(other, _)| *other != place);
+        others.any(|(_, member)| {
+            let event = member.event();
+            event.is_some_and(|event| !event.instances().is_empty())
+        })
+    }
+
+    fn choose_all_of(&mut self, event: Option<&Event>) {
+        for instance in event.iter().flat_map(|event| event.instances().iter()) {
+            self.choose(instance.identity());
+        }
+    }
+
+    /// Shows of this identity the instance of the member whose word counts most: that does not doubt it, is
+    /// live, and was added first.
+    fn choose(&mut self, identity: InstanceKey) {
+        let known = self.members.iter().filter_map(|member| {
+            let event = member.event()?;
+            let instance = event.instances().get(&identity)?;
+            let held = event.held_map().get(&identity);
+            Some((held, !member.is_live(), instance))
+        });
+        let chosen = known.min_by_key(|(held, is_stale, _)| (held.is_some(), *is_stale));
+        let Some((held, _, instance)) = chosen else {
+            self.instances.remove(&identity);
+            self.held.remove(&identity);
             return;
         };
         let (instance, held) = (instance.clone(), held.cloned());
-        self.instances.insert(instance);
+        let shown = self.instances.get(&identity);
+        if shown.is_none_or(|shown| !is_same(shown, &instance)) {
+            self.instances.insert(instance);
+        }
         match held {
-            Some(held) => self.held.insert(key, held),
-            None => self.held.remove(&key),
+            Some(held) => self.held.insert(identity, held),
+            None => self.held.remove(&identity),
         };
     }
 
-    /// The next state of the union, if enough sources are known.
-    pub(super) fn event(&self) -> Option<Event> {
-        let is_unknown = |source: &SourceState| matches!(source, SourceState::Unknown { .. });
-        let too_few = if self.partial {
-            self.sources.iter().all(is_unknown)
-        } else {
-            self.sources.iter().any(is_unknown)
-        };
-        if too_few {
+    /// The next state of the union, if there is one.
+    pub(super) fn event(&mut self, now: Instant) -> Option<Event> {
+        if !std::mem::take(&mut self.changed) {
             return None;
         }
-        let sources = self.sources.iter().enumerate();
-        let stale = |(index, source): (usize, &SourceState)| match source.health(index) {
-            Health::Stale { since, why } => Some((since, why)),
-            Health::Live => None,
+        let next = match &self.published {
+            None if !self.is_ready() => return None,
+            // Nobody knows that there is nothing.
+            None if self.may_be_more() => return None,
+            Some(before) if self.may_be_more() => self.doubt(before, now),
+            _ => Published {
+                instances: self.instances.clone(),
+                held: self.held.clone(),
+                health: self.health(now),
+                unreadable: self.unreadable(),
+            },
         };
-        let health = sources
-            .filter_map(stale)
-            .min_by_key(|(since, _)| *since)
-            .map_or(Health::Live, |(since, why)| Health::stale(since, why));
+        let is_same = self
+            .published
+            .as_ref()
+            .is_some_and(|before| before.is(&next));
+        let Published {
+            instances,
+            held,
+            health,
+            unreadable,
+        } = &next;
         // The publisher counts the versions.
-        let event = Event::new(0, self.instances.clone());
-        Some(event.with_health(health).with_held_map(self.held.clone()))
+        let event = Event::new(0, instances.clone())
+            .with_health(health.clone())
+            .with_held_map(held.clone())
+            .with_unreadable(*unreadable);
+        self.published = Some(next);
+        (!is_same).then_some(event)
     }
+
+    /// Whether those members are known that have to be before the union is.
+    fn is_ready(&self) -> bool {
+        let mut members = self.members.iter();
+        match &self.ready_when {
+            _ if self.members.is_empty() => false,
+            ReadyWhen::All => !members.any(Member::is_unknown),
+            ReadyWhen::Any => members.any(|member| !member.is_unknown()),
+            ReadyWhen::Primary(name) => {
+                members.any(|member| *member.name == **name && !member.is_unknown())
+            }
+        }
+    }
+
+    /// Whether the union is empty only as far as is known.
+    fn may_be_more(&self) -> bool {
+        self.instances.is_empty() && self.members.iter().any(Member::is_unknown)
+    }
+
+    /// What was shown before, since a member that is not known yet may have it.
+    fn doubt(&self, before: &Published, now: Instant) -> Published {
+        let instances = before.instances.iter();
+        let held = instances.map(|instance| {
+            let identity = instance.identity();
+            let held = before.held.get(&identity).cloned();
+            (identity, held.unwrap_or_else(|| Held::new(now, unknown())))
+        });
+        Published {
+            instances: before.instances.clone(),
+            held: held.collect(),
+            health: self.health(now),
+            unreadable: self.unreadable(),
+        }
+    }
+
+    /// Live while any member is. Stale since the last of them became so.
+    fn health(&self, now: Instant) -> Health {
+        if self.members.iter().any(Member::is_live) {
+            return Health::Live;
+        }
+        let stale = self.members.iter().filter_map(Member::stale);
+        let last = stale.max_by_key(|(since, _)| *since);
+        let before = self.published.as_ref().map(|before| &before.health);
+        match (last, before) {
+            (Some((since, why)), _) => Health::stale(since, why),
+            (None, Some(stale @ Health::Stale { .. })) => stale.clone(),
+            (None, _) => Health::stale(now, unknown()),
+        }
+    }
+
+    fn unreadable(&self) -> usize {
+        let known = self.members.iter().filter_map(Member::event);
+        known.map(Event::unreadable).sum()
+    }
+}
+
+impl Published {
+    fn is(&self, other: &Self) -> bool {
+        let is_same_health = match (&self.health, &other.health) {
+            (Health::Live, Health::Live) => true,
+            (Health::Stale { since: old, .. }, Health::Stale { since: new, .. }) => old == new,
+            _ => false,
+        };
+        is_same_health
+            && self.unreadable == other.unreadable
+            && self.held.keys().eq(other.held.keys())
+            && self.instances.diff(&other.instances).next().is_none()
+    }
+}
+
+fn is_same(one: &Arc<Instance>, other: &Arc<Instance>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+fn unknown() -> Trouble {
+    Trouble::List(Error::unavailable("no member knows anything yet"))
 }
