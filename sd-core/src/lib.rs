@@ -39,6 +39,7 @@
 //! - `mock`: `MockClient`, which scripts a registry's answers call by call.
 //! - `serde`: [`Instance`], [`Status`] and [`EventSummary`] can be serialised and deserialised.
 //!   (The default codec uses serde in any case; the feature makes it part of the public API.)
+//! - `snapshot`: `SnapshotFile`, from which an [`Instancer`] begins while its registry is down. Adds `tempfile`.
 //! - `tcp`: `TcpConnect`, a health check that connects. Adds tokio's network.
 //!
 //! Everything needs a tokio runtime with time enabled.
@@ -66,6 +67,8 @@ pub use calls::{
     TableIndex, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom, ZonePreference,
     ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
+#[cfg(feature = "snapshot")]
+pub use consumer::SnapshotFile;
 pub use consumer::{
     FixedInstancer, Instancer, InstancerBuilder, MemberStatus, MergedInstancer, PrefixLimits,
     ReadyWhen,

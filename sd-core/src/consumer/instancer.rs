@@ -67,6 +67,9 @@ pub struct Instancer {
     events: EventReader,
     progress: watch::Receiver<Progress>,
     task: BackgroundTask,
+    /// Keeps what is known in a file.
+    #[cfg(feature = "snapshot")]
+    writer: Option<BackgroundTask>,
 }
 
 impl Instancer {
@@ -110,12 +113,11 @@ impl Instancer {
         format: &(impl Format + ?Sized),
         service: &str,
     ) -> Result<InstancerBuilder, Invalid> {
-        let (prefix, codec) = (format.prefix(service)?, format.codec(service)?);
-        Ok(Self::builder(client, prefix).codec(codec))
+        Self::builder(client, format.prefix(service)?).format(format, service)
     }
 
     /// Waits until the instances are known, without limit;
-    /// [`ready_within`](Self::ready_within) sets a limit.
+    /// [`ready_within`](Self::ready_within) sets a limit. What a predecessor knew, in its snapshot file, counts as known.
     ///
     /// Once ready, an instancer stays so, whatever happens to the registry. Cancellation safe.
     ///
@@ -178,6 +180,10 @@ impl Instancer {
     ///
     /// Cancellation safe: the stop stands, the wait is given up.
     pub async fn stop(&self) {
+        #[cfg(feature = "snapshot")]
+        if let Some(writer) = &self.writer {
+            writer.stop().await;
+        }
         self.task.stop().await;
     }
 }

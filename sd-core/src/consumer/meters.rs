@@ -101,6 +101,7 @@ impl HealthMeters {
             Trouble::Watch(WatchError::Interrupted(_)) => "interrupted",
             Trouble::Watch(WatchError::Gap(_)) => "gap",
             Trouble::Unanswered
+            | Trouble::Snapshot { .. }
             | Trouble::Unreadable
             | Trouble::ManyRemoved { .. }
             | Trouble::OverLimits { .. }

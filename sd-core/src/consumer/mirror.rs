@@ -166,6 +166,26 @@ impl<W> Mirror<W> {
 
     // === What happened ===
 
+    /// This is what a predecessor knew, as of `since`. Shown until the registry says more, which is believed as after any
+    /// `trouble`. Does nothing if anything is known.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn restore(
+        &mut self,
+        instances: Vec<crate::instances::Instance>,
+        trouble: Trouble,
+        since: Instant,
+        now: Instant,
+    ) {
+        if self.is_ready() {
+            return;
+        }
+        self.shown.restore(instances);
+        self.phase = Phase::Outdated;
+        self.shown.doubt(&trouble, None, now);
+        self.health.restored(trouble, since);
+        self.changed = true;
+    }
+
     /// All entries were read.
     pub(super) fn listed(&mut self, snapshot: Snapshot, now: Instant) {
         self.changed |= self.shown.list(snapshot.entries, now);

@@ -41,6 +41,13 @@ pub enum Trouble {
         /// Of how many.
         of: usize,
     },
+    /// The registry has not answered yet. What is shown is what a predecessor knew, from its snapshot file.
+    #[error("not listed yet, shown as it was known {age:?} ago")]
+    #[non_exhaustive]
+    Snapshot {
+        /// How old the file is, by the clock of the host.
+        age: std::time::Duration,
+    },
     /// The entry of an instance is there, but can no longer be read.
     #[error("the entry can no longer be read")]
     Unreadable,

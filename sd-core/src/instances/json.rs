@@ -160,6 +160,88 @@ fn read<'a, T: Deserialize<'a>>(
         .ok()
 }
 
+/// An instance with its key, as it is written where there is no entry.
+#[cfg(any(feature = "serde", feature = "snapshot"))]
+pub(crate) use with_key::{InstanceRead, InstanceWritten};
+
+#[cfg(any(feature = "serde", feature = "snapshot"))]
+mod with_key {
+    use super::*;
+    use crate::registry::Invalid;
+
+    #[derive(Serialize)]
+    pub(crate) struct InstanceWritten<'a> {
+        key: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        part: Option<&'a str>,
+        #[serde(flatten)]
+        attributes: Attributes<'a>,
+    }
+
+    impl<'a> From<&'a Instance> for InstanceWritten<'a> {
+        fn from(instance: &'a Instance) -> Self {
+            Self {
+                key: instance.key().as_str(),
+                part: instance.part(),
+                attributes: Attributes::of(instance),
+            }
+        }
+    }
+
+    /// What was written on purpose is read strictly.
+    #[derive(Deserialize)]
+    pub(crate) struct InstanceRead {
+        key: String,
+        part: Option<Box<str>>,
+        address: Box<str>,
+        #[serde(default)]
+        addresses: Vec<Box<str>>,
+        weight: Option<u32>,
+        zone: Option<Box<str>>,
+        status: Option<Box<str>>,
+        id: Option<Box<str>>,
+        version: Option<Box<str>>,
+        #[serde(default)]
+        metadata: BTreeMap<String, serde_json::Value>,
+    }
+
+    impl TryFrom<InstanceRead> for Instance {
+        type Error = Invalid;
+
+        fn try_from(read: InstanceRead) -> Result<Self, Invalid> {
+            let mut instance = Self::new(Key::new(read.key)?, read.address);
+            for address in read.addresses {
+                instance = instance.with_other_address(address);
+            }
+            if let Some(part) = read.part {
+                instance = instance.with_part(part);
+            }
+            if let Some(weight) = read.weight {
+                instance = instance.with_weight(weight);
+            }
+            if let Some(zone) = read.zone {
+                instance = instance.with_zone(zone);
+            }
+            if let Some(word) = read.status {
+                instance = with_status_word(instance, word);
+            }
+            if let Some(id) = read.id {
+                instance = instance.with_id(id);
+            }
+            if let Some(version) = read.version {
+                instance = instance.with_version(version);
+            }
+            for (name, value) in read.metadata {
+                instance = match value {
+                    serde_json::Value::String(text) => instance.with_metadata(name, text),
+                    other => instance.with_json_metadata(name, other.to_string()),
+                };
+            }
+            Ok(instance)
+        }
+    }
+}
+
 #[cfg(feature = "serde")]
 mod public {
     use super::*;
@@ -184,76 +266,16 @@ mod public {
         }
     }
 
-    #[derive(Serialize)]
-    struct WithKey<'a> {
-        key: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        part: Option<&'a str>,
-        #[serde(flatten)]
-        attributes: Attributes<'a>,
-    }
-
     impl Serialize for Instance {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            WithKey {
-                key: self.key().as_str(),
-                part: self.part(),
-                attributes: Attributes::of(self),
-            }
-            .serialize(serializer)
+            InstanceWritten::from(self).serialize(serializer)
         }
-    }
-
-    /// What somebody has sent on purpose is read strictly.
-    #[derive(Deserialize)]
-    struct Sent {
-        key: String,
-        part: Option<Box<str>>,
-        address: Box<str>,
-        #[serde(default)]
-        addresses: Vec<Box<str>>,
-        weight: Option<u32>,
-        zone: Option<Box<str>>,
-        status: Option<Box<str>>,
-        id: Option<Box<str>>,
-        version: Option<Box<str>>,
-        #[serde(default)]
-        metadata: BTreeMap<String, serde_json::Value>,
     }
 
     impl<'de> Deserialize<'de> for Instance {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let sent = Sent::deserialize(deserializer)?;
-            let key = Key::new(sent.key).map_err(de::Error::custom)?;
-            let mut instance = Self::new(key, sent.address);
-            for address in sent.addresses {
-                instance = instance.with_other_address(address);
-            }
-            if let Some(part) = sent.part {
-                instance = instance.with_part(part);
-            }
-            if let Some(weight) = sent.weight {
-                instance = instance.with_weight(weight);
-            }
-            if let Some(zone) = sent.zone {
-                instance = instance.with_zone(zone);
-            }
-            if let Some(word) = sent.status {
-                instance = with_status_word(instance, word);
-            }
-            if let Some(id) = sent.id {
-                instance = instance.with_id(id);
-            }
-            if let Some(version) = sent.version {
-                instance = instance.with_version(version);
-            }
-            for (name, value) in sent.metadata {
-                instance = match value {
-                    serde_json::Value::String(text) => instance.with_metadata(name, text),
-                    other => instance.with_json_metadata(name, other.to_string()),
-                };
-            }
-            Ok(instance)
+            let read = InstanceRead::deserialize(deserializer)?;
+            Self::try_from(read).map_err(de::Error::custom)
         }
     }
 }

@@ -43,6 +43,8 @@ pub use health::{Health, Trouble};
 pub use held::Held;
 pub use instance::Instance;
 pub use instance_key::InstanceKey;
+#[cfg(feature = "snapshot")]
+pub(crate) use json::{InstanceRead, InstanceWritten};
 pub use json_object::JsonObject;
 pub use publisher::{EventPublisher, EventReader};
 pub use set::{InstanceChange, Instances, InstancesIter};

@@ -1,16 +1,21 @@
 //! The options of an instancer.
 
 use super::{Instancer, progress::Progress, task::InstancerTask};
+#[cfg(feature = "snapshot")]
+use crate::{
+    consumer::snapshot_file::{SnapshotFile, SnapshotWriter},
+    instances::Source as _,
+};
 use crate::{
     consumer::{
         mirror::{EntryDecoder, Mirror, RemovalRules},
         prefix_limits::PrefixLimits,
     },
-    instances::{AddressPolicy, Codec, EventPublisher},
-    registry::{Client, Prefix, Ttl},
+    instances::{AddressPolicy, Codec, DefaultCodec, EventPublisher, Format},
+    registry::{Client, Invalid, Prefix, Ttl},
     support::BackgroundTask,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::type_name, fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// The longest pause between two attempts while the registry is down.
@@ -41,6 +46,10 @@ pub struct InstancerBuilder {
     removals: RemovalRules,
     limits: PrefixLimits,
     longest_pause: Duration,
+    /// What the codec reads, for a snapshot.
+    format: String,
+    #[cfg(feature = "snapshot")]
+    snapshot: Option<SnapshotFile>,
 }
 
 impl InstancerBuilder {
@@ -52,12 +61,35 @@ impl InstancerBuilder {
             removals: RemovalRules::default(),
             limits: PrefixLimits::default(),
             longest_pause: LONGEST_PAUSE,
+            format: type_name::<DefaultCodec>().to_owned(),
+            #[cfg(feature = "snapshot")]
+            snapshot: None,
         }
     }
 
     /// How entries are read. Default: [`DefaultCodec`](crate::DefaultCodec).
-    pub fn codec(mut self, codec: impl Codec) -> Self {
+    pub fn codec<C: Codec>(mut self, codec: C) -> Self {
         self.decoder.codec = Arc::new(codec);
+        type_name::<C>().clone_into(&mut self.format);
+        self
+    }
+
+    /// Entries are those of `service` in `format`.
+    pub(super) fn format(
+        self,
+        format: &(impl Format + ?Sized),
+        service: &str,
+    ) -> Result<Self, Invalid> {
+        let mut builder = self.codec(format.codec(service)?);
+        format.name().clone_into(&mut builder.format);
+        Ok(builder)
+    }
+
+    /// The file in which the instances are kept for the case that a successor starts while the registry is down, and
+    /// with which this one begins in that case. Default: none.
+    #[cfg(feature = "snapshot")]
+    pub fn snapshot(mut self, file: SnapshotFile) -> Self {
+        self.snapshot = Some(file);
         self
     }
 
@@ -138,17 +170,27 @@ impl InstancerBuilder {
             self.limits,
             self.longest_pause,
         );
+        #[cfg(feature = "snapshot")]
+        let writer = self.snapshot.clone().map(|file| {
+            let (prefix, format) = (self.prefix.clone(), self.format.clone());
+            let writer = SnapshotWriter::new(file, prefix, format, events.subscribe());
+            BackgroundTask::spawn(writer)
+        });
         let task = InstancerTask {
             mirror,
             client: self.client,
             prefix: self.prefix,
             publisher,
             progress,
+            #[cfg(feature = "snapshot")]
+            snapshot: self.snapshot.map(|file| (file, self.format)),
         };
         Instancer {
             events,
             progress: receiver,
             task: BackgroundTask::spawn(task),
+            #[cfg(feature = "snapshot")]
+            writer,
         }
     }
 }

@@ -7,13 +7,21 @@ use crate::{
     registry::{Batch, Client, Prefix, Watch, WatchError},
     support::{Panicked, Work},
 };
+#[cfg(feature = "snapshot")]
+use crate::{consumer::snapshot_file::SnapshotFile, registry::Escaped};
 use futures::{FutureExt, StreamExt};
 use std::future;
+#[cfg(feature = "snapshot")]
+use std::time::Duration;
 use tokio::{sync::watch, task, time, time::Instant};
 
 /// At most so many batches become one state, so that subscribers hear of a registry that never
 /// pauses.
 const BATCHES_AT_ONCE: usize = 256;
+
+/// A registry that answers within this time needs no snapshot.
+#[cfg(feature = "snapshot")]
+const BEFORE_SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// What the watch yields; `None` if it has ended.
 type Item = Option<Result<Batch, WatchError>>;
@@ -28,12 +36,20 @@ pub(super) struct InstancerTask {
     pub(super) prefix: Prefix,
     pub(super) publisher: EventPublisher,
     pub(super) progress: watch::Sender<Progress>,
+    /// What to begin with if the registry does not answer, and the format that it has to be in.
+    #[cfg(feature = "snapshot")]
+    pub(super) snapshot: Option<(SnapshotFile, String)>,
 }
 
 impl Work for InstancerTask {
     const NAME: &'static str = "instancer";
 
     async fn run(&mut self) {
+        #[cfg(feature = "snapshot")]
+        if let Some((file, format)) = self.snapshot.take() {
+            self.list_or_restore(file, format).await;
+            self.publish();
+        }
         loop {
             self.step().await;
             self.publish();
@@ -44,6 +60,36 @@ impl Work for InstancerTask {
         let why = Trouble::Panicked { message: why.0 };
         self.publisher.ends_because(why.clone());
         self.progress.send_modify(|it| it.trouble = Some(why));
+    }
+}
+
+#[cfg(feature = "snapshot")]
+impl InstancerTask {
+    /// Lists once, and begins with the snapshot if that fails or takes long.
+    async fn list_or_restore(&mut self, file: SnapshotFile, format: String) {
+        let list = self.client.get_entries(&self.prefix);
+        match time::timeout(BEFORE_SNAPSHOT, list).await {
+            Ok(Ok(snapshot)) => return self.mirror.listed(snapshot, Instant::now()),
+            Ok(Err(error)) => self.mirror.list_failed(error, Instant::now()),
+            Err(_) => {}
+        }
+        let (prefix, path) = (self.prefix.clone(), file.shown_path());
+        let read = task::spawn_blocking(move || file.read(&prefix, &format));
+        let read = read.await.unwrap_or_else(|error| Err(error.to_string()));
+        let known = match read {
+            Ok(Some(known)) => known,
+            Ok(None) => return,
+            Err(why) => {
+                let why = Escaped(&why);
+                tracing::warn!(prefix = %Escaped(&self.prefix), path, %why, "the snapshot is not used");
+                return;
+            }
+        };
+        let (now, age) = (Instant::now(), known.age);
+        // The clock may not have run for so long.
+        let since = now.checked_sub(age).unwrap_or(now);
+        let why = Trouble::Snapshot { age };
+        self.mirror.restore(known.instances, why, since, now);
     }
 }
 

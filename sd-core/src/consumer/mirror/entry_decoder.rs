@@ -47,9 +47,7 @@ impl EntryDecoder {
                 return Err(CodecError::new("the codec gave the instance another key"));
             }
             memory += instance.memory();
-            self.addresses
-                .check(instance)
-                .map_err(|why| CodecError::new("the address is refused").with_source(why))?;
+            self.check(instance)?;
         }
         if memory > self.most_bytes {
             return Err(self.too_large());
@@ -59,13 +57,23 @@ impl EntryDecoder {
                 "two instances of the entry have the same part",
             ));
         }
-        if !decoded.instances().is_empty() && !InstanceKey::is_clear(&entry.key) {
-            return Err(CodecError::new("the key has a zero byte"));
-        }
         Ok(match &entry.lease {
             Some(lease) => decoded.map(|instance| instance.with_lease(lease.clone())),
             None => decoded,
         })
+    }
+
+    /// Refuses an instance that nobody is to call, or that could not be told from another.
+    pub(super) fn check(&self, instance: &Instance) -> Result<(), CodecError> {
+        if !InstanceKey::is_clear(instance.key()) {
+            return Err(CodecError::new("the key has a zero byte"));
+        }
+        if instance.memory() > self.most_bytes {
+            return Err(self.too_large());
+        }
+        self.addresses
+            .check(instance)
+            .map_err(|why| CodecError::new("the address is refused").with_source(why))
     }
 
     fn too_large(&self) -> CodecError {

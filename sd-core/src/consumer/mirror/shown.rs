@@ -82,6 +82,16 @@ impl ShownInstances {
             .with_unreadable(self.unreadable.len())
     }
 
+    /// A predecessor showed these. Leaves out what would not be shown if it were read from the registry.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn restore(&mut self, instances: Vec<Instance>) {
+        for instance in instances {
+            if self.decoder.check(&instance).is_ok() {
+                self.insert(instance);
+            }
+        }
+    }
+
     /// The registry holds these entries and no others.
     pub(super) fn list(&mut self, mut entries: Vec<Entry>, now: Instant) -> bool {
         let listed = entries.len();

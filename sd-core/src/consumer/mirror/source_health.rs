@@ -52,6 +52,14 @@ impl SourceHealth {
         self.meters.unanswered();
     }
 
+    /// What a predecessor knew is shown, as of `since`.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn restored(&mut self, why: Trouble, since: Instant) {
+        tracing::warn!(prefix = %Escaped(&self.prefix), %why, "beginning with a snapshot");
+        self.published = Health::stale(since, why);
+        self.meters.unanswered();
+    }
+
     /// An attempt failed, and the next one comes after `pause`. Before the first state
     /// (`is_ready`) there is no health to publish.
     pub(super) fn failed(
@@ -152,6 +160,7 @@ fn cause(why: &Trouble) -> Option<&Error> {
         }
         Trouble::Watch(WatchError::Gap(_))
         | Trouble::Unanswered
+        | Trouble::Snapshot { .. }
         | Trouble::Unreadable
         | Trouble::ManyRemoved { .. }
         | Trouble::OverLimits { .. }
