@@ -7,7 +7,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | register a service | [`Registrar`] and [`Service`] |
+//! | register a service | [`Registrar`] and [`Service`]; [`RegistrarGroup`] in several formats or registries |
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
 //! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`], [`ConsistentHash`] |
@@ -79,7 +79,7 @@ pub use instances::{
     InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel, Source,
     SourceEnded, Status, Trouble,
 };
-pub use provider::{Registrar, RegistrarBuilder, RegistrarStatus, Updated};
+pub use provider::{Need, Registrar, RegistrarBuilder, RegistrarGroup, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]
 pub use registry::MockClient;
 pub use registry::{

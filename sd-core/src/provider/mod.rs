@@ -2,15 +2,18 @@
 //!
 //! A [`Registrar`] asks its client to register, puts the entry back when it is lost (its lease
 //! expired, its key was deleted), and removes it in the end. `registration_state` decides what to
-//! do next, without I/O; the registrar's task carries that out, one action at a time.
+//! do next, without I/O; the registrar's task carries that out, one action at a time. A [`RegistrarGroup`] is one
+//! provider in several formats or registries.
 //!
 //! This room imports `registry`, `instances` and `support`, and nothing of `consumer` or `calls`.
 
 pub(crate) mod meters;
 mod registrar;
+mod registrar_group;
 mod registration_state;
 mod status;
 mod value_format;
 
 pub use registrar::{Registrar, RegistrarBuilder};
+pub use registrar_group::{Need, RegistrarGroup};
 pub use status::{RegistrarStatus, Updated};
