@@ -4,15 +4,15 @@
 mod tests;
 
 use super::{
-    address::{Address, SCHEMES},
+    address::{Address, SCHEMES, without_credentials},
     instance::Instance,
     json::{Attributes, RawAttributes},
     status::Status,
 };
-use crate::registry::{Entry, Escaped, Invalid, Key, Message};
+use crate::registry::{Entry, Invalid, Key, Message};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
-use std::{collections::BTreeMap, error::Error as StdError, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, error::Error as StdError, fmt, net::IpAddr, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
@@ -98,7 +98,10 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
     }
 }
 
-/// Why a value could not be read or an instance could not be written. Its message goes to the log.
+/// Why a value could not be read or an instance could not be written.
+///
+/// Its message and its sources go to the logs of all consumers. So they must not repeat the value, in which
+/// there may be secrets: say which part is wrong, and why. Errors of parsers often repeat it.
 ///
 /// ```
 /// use sd_core::CodecError;
@@ -133,10 +136,13 @@ impl CodecError {
         self
     }
 
-    /// What is wrong with the address, if that is why.
-    pub(crate) fn uncallable(&self) -> Option<&Invalid> {
-        let why = self.source.as_ref()?.downcast_ref()?;
-        matches!(why, Invalid::UncallableAddress { .. }).then_some(why)
+    /// What is wrong with the address, if that is why, for the provider whose address it is.
+    pub(crate) fn uncallable(&self) -> Option<Invalid> {
+        let why: &NoAddress = self.source.as_ref()?.downcast_ref()?;
+        Some(Invalid::UncallableAddress {
+            address: why.address.clone(),
+            reason: why.reason,
+        })
     }
 }
 
@@ -234,12 +240,17 @@ impl Codec for DefaultCodec {
 }
 
 /// The attributes in `json`, and what is wrong with those that were left out.
-fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<String>), CodecError> {
+fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<&'static str>), CodecError> {
     if json.len() > LONGEST_JSON {
         return Err(CodecError::new("the value is too long for an instance"));
     }
     let fields: RawAttributes<'_> = serde_json::from_slice(json).map_err(|error| {
-        CodecError::new("the value is not an instance in JSON").with_source(error)
+        // The other errors say where the syntax is wrong. One of the data repeats them.
+        if error.is_data() {
+            CodecError::new("the address is missing or not text, or an attribute is there twice")
+        } else {
+            CodecError::new("the value is not an instance in JSON").with_source(error)
+        }
     })?;
     let (attributes, ignored) = fields.read();
     check_address(&attributes.address).map_err(no_address)?;
@@ -247,7 +258,7 @@ fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<String>), CodecError> {
 }
 
 /// Refuses what is not `host:port`, or a URL with a host and one of the schemes that are called.
-fn check_address(text: &str) -> Result<(), Invalid> {
+fn check_address(text: &str) -> Result<(), NoAddress> {
     let is_called = |scheme: &str| {
         let mut known = SCHEMES.iter();
         known.any(|(known, _)| known.eq_ignore_ascii_case(scheme))
@@ -257,13 +268,33 @@ fn check_address(text: &str) -> Result<(), Invalid> {
         Ok(_) => "its scheme is none of http, https, grpc, grpcs and tcp",
         Err(reason) => reason,
     };
-    Err(Invalid::UncallableAddress {
-        address: Escaped(text).to_string(),
+    Err(NoAddress {
+        address: without_credentials(text),
         reason,
     })
 }
 
-fn no_address(why: Invalid) -> CodecError {
+/// Why a text is not an address. `Display` and `Debug` do not repeat it: it may be anything.
+struct NoAddress {
+    address: String,
+    reason: &'static str,
+}
+
+impl fmt::Display for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)
+    }
+}
+
+impl fmt::Debug for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoAddress({:?})", self.reason)
+    }
+}
+
+impl StdError for NoAddress {}
+
+fn no_address(why: NoAddress) -> CodecError {
     CodecError::new("the instance's address is not an address").with_source(why)
 }
 

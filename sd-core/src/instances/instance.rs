@@ -2,7 +2,7 @@
 
 use super::status::Status;
 use crate::registry::{Key, LeaseId};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 ///
+/// `Debug` shows the names of the metadata, and not the values, which may be meant for few.
+///
 /// # JSON
 /// With the feature `serde` an instance can be serialised. The form is stable: that of the
 /// [default codec](crate::DefaultCodec), with the key as one more field. A weight of 1, a missing
@@ -31,7 +33,7 @@ use std::collections::BTreeMap;
 /// {"key":"/services/hello/a","address":"10.0.0.1:8080","weight":3,"zone":"eu-1",
 ///  "status":"serving","metadata":{"version":"1.4.2"}}
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Instance {
     key: Key,
     address: Box<str>,
@@ -145,5 +147,20 @@ impl Instance {
         self.metadata
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.metadata.keys().collect();
+        f.debug_struct("Instance")
+            .field("key", &self.key)
+            .field("address", &self.address)
+            .field("weight", &self.weight)
+            .field("status", &self.status)
+            .field("zone", &self.zone)
+            .field("metadata", &names)
+            .field("lease", &self.lease)
+            .finish()
     }
 }

@@ -90,16 +90,25 @@ struct ReadStatus(#[serde(with = "StatusText")] Status);
 
 impl<'a> RawAttributes<'a> {
     /// The attributes that can be read, and what is wrong with the others.
-    pub(super) fn read(self) -> (Attributes<'a>, Vec<String>) {
+    pub(super) fn read(self) -> (Attributes<'a>, Vec<&'static str>) {
         let mut ignored = Vec::new();
-        let weight = read("weight", self.weight, &mut ignored);
-        let zone = read("zone", self.zone, &mut ignored);
-        let status: Option<ReadStatus> = read("status", self.status, &mut ignored);
+        let weight = read(
+            "the weight is not a whole number from 0 to 4294967295",
+            self.weight,
+            &mut ignored,
+        );
+        let zone = read("the zone is not text", self.zone, &mut ignored);
+        let status: Option<ReadStatus> = read(
+            "the status is neither serving nor draining",
+            self.status,
+            &mut ignored,
+        );
         let pieces: Option<BTreeMap<String, &RawValue>> =
-            read("metadata", self.metadata, &mut ignored);
+            read("the metadata is not an object", self.metadata, &mut ignored);
         let mut metadata = BTreeMap::new();
         for (name, value) in pieces.unwrap_or_default() {
-            if let Some(value) = read("a piece of metadata", Some(value), &mut ignored) {
+            let value = read("a piece of metadata is not text", Some(value), &mut ignored);
+            if let Some(value) = value {
                 metadata.insert(name, value);
             }
         }
@@ -114,15 +123,14 @@ impl<'a> RawAttributes<'a> {
     }
 }
 
+/// Reads `value`, or notes that it is `wrong`. serde's error would repeat it.
 fn read<'a, T: Deserialize<'a>>(
-    name: &str,
+    wrong: &'static str,
     value: Option<&'a RawValue>,
-    ignored: &mut Vec<String>,
+    ignored: &mut Vec<&'static str>,
 ) -> Option<T> {
-    let value = value?;
-    let read = serde_json::from_str(value.get());
-    read.map_err(|error| ignored.push(format!("{name}: {error}")))
-        .ok()
+    let read = serde_json::from_str(value?.get());
+    read.map_err(|_| ignored.push(wrong)).ok()
 }
 
 #[cfg(feature = "serde")]

@@ -56,9 +56,11 @@ impl EntryDecoder {
         if instance.memory() > self.most_bytes {
             return Err(too_large());
         }
-        self.addresses
-            .check(&instance)
-            .map_err(|why| CodecError::new("the address is refused").with_source(why))?;
+        // Not repeated: in an entry of somebody else it may be anything.
+        let key = Some(entry.key.as_str());
+        if let Some(why) = self.addresses.why_refused(instance.address(), key) {
+            return Err(CodecError::new(format!("the address is refused: {why}")));
+        }
         let instance = match &entry.lease {
             Some(lease) => instance.with_lease(lease.clone()),
             None => instance,
