@@ -245,7 +245,7 @@ fn read_json(json: &[u8]) -> Result<(Attributes<'_>, Vec<&'static str>), CodecEr
         return Err(CodecError::new("the value is too long for an instance"));
     }
     let fields: RawAttributes<'_> = serde_json::from_slice(json).map_err(|error| {
-        // The other errors say where the syntax is wrong. One of the data repeats them.
+        // serde's error about data repeats it; one about syntax only says where it is wrong.
         if error.is_data() {
             CodecError::new("the address is missing or not text, or an attribute is there twice")
         } else {
