@@ -4,6 +4,7 @@ use crate::history::History;
 use sd_core::{Bytes, Change, Entry, Key, LeaseId, Prefix};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     ops::Bound,
     time::Duration,
 };
@@ -14,7 +15,9 @@ use tokio::time::Instant;
 const FIRST_LEASE: i64 = 7_587_849_142_468_224_212;
 
 /// An entry as the registry holds it, for assertions; see [`Registry::get`](crate::Registry::get).
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` shows how long the value is, and not the value.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
     /// The value.
@@ -27,6 +30,18 @@ pub struct Stored {
     pub version: u64,
     /// The lease of the entry.
     pub lease: Option<LeaseId>,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored")
+            .field("value", &format_args!("{} bytes", self.value.len()))
+            .field("created", &self.created)
+            .field("modified", &self.modified)
+            .field("version", &self.version)
+            .field("lease", &self.lease)
+            .finish()
+    }
 }
 
 /// A lease as the registry holds it, for assertions; see

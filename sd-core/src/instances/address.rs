@@ -3,6 +3,7 @@
 //! An address ends up in URLs, headers and connection attempts, and whoever may write to the registry
 //! chooses it. So the grammar is strict: a text that two parsers could read in two ways is refused.
 
+use crate::registry::Escaped;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A longer text is not an address.
@@ -83,6 +84,15 @@ impl<'a> Address<'a> {
             ip,
             port: parse_port(port, scheme)?,
         })
+    }
+}
+
+/// `text`, which is no address that is called, for an error: escaped, and without what may be a user or
+/// a password.
+pub(super) fn without_credentials(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, host)) => Escaped(format_args!("***@{host}")).to_string(),
+        None => Escaped(text).to_string(),
     }
 }
 

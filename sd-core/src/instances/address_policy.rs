@@ -1,10 +1,10 @@
 //! Which addresses are called.
 
 use super::{
-    address::{Address, SCHEMES},
+    address::{Address, SCHEMES, without_credentials},
     instance::Instance,
 };
-use crate::registry::{Escaped, Invalid};
+use crate::registry::Invalid;
 use ipnet::IpNet;
 use std::{
     net::IpAddr,
@@ -158,7 +158,7 @@ impl AddressPolicy {
         let reason = self.why_refused(instance.address(), Some(instance.key().as_str()));
         reason.map_or(Ok(()), |reason| {
             Err(Invalid::UncallableAddress {
-                address: Escaped(instance.address()).to_string(),
+                address: without_credentials(instance.address()),
                 reason,
             })
         })

@@ -4,7 +4,7 @@
 mod tests;
 
 use super::{
-    address::{Address, SCHEMES},
+    address::{Address, SCHEMES, without_credentials},
     decoded::Decoded,
     edit::Edit,
     instance::Instance,
@@ -12,9 +12,9 @@ use super::{
     json_object::JsonObject,
     status::Status,
 };
-use crate::registry::{Entry, Escaped, Invalid, Message};
+use crate::registry::{Entry, Invalid, Message};
 use bytes::Bytes;
-use std::{error::Error as StdError, net::IpAddr, sync::Arc};
+use std::{error::Error as StdError, fmt, net::IpAddr, sync::Arc};
 
 /// Turns entries into instances and back.
 ///
@@ -107,7 +107,10 @@ impl<C: Codec + ?Sized> Codec for Arc<C> {
     }
 }
 
-/// Why a value could not be read or an instance could not be written. Its message goes to the log.
+/// Why a value could not be read or an instance could not be written.
+///
+/// Its message and its sources go to the logs of all consumers. So they must not repeat the value, in which
+/// there may be secrets: say which part is wrong, and why. Errors of parsers often repeat it.
 ///
 /// ```
 /// use sd_core::CodecError;
@@ -157,10 +160,13 @@ impl CodecError {
         self
     }
 
-    /// What is wrong with the address, if that is why.
-    pub(crate) fn uncallable(&self) -> Option<&Invalid> {
-        let why = self.source.as_ref()?.downcast_ref()?;
-        matches!(why, Invalid::UncallableAddress { .. }).then_some(why)
+    /// What is wrong with the address, if that is why, for the provider whose address it is.
+    pub(crate) fn uncallable(&self) -> Option<Invalid> {
+        let why: &NoAddress = self.source.as_ref()?.downcast_ref()?;
+        Some(Invalid::UncallableAddress {
+            address: why.address.clone(),
+            reason: why.reason,
+        })
     }
 }
 
@@ -308,11 +314,17 @@ fn read_json(json: &[u8]) -> Result<RawAttributes<'_>, CodecError> {
 }
 
 fn no_instance(error: serde_json::Error) -> CodecError {
-    CodecError::new("the value is not an instance in JSON").with_source(error)
+    // serde's error about data repeats it; one about syntax only says where it is wrong.
+    match error.is_data() {
+        true => {
+            CodecError::new("the address is missing or not text, or an attribute is there twice")
+        }
+        false => CodecError::new("the value is not an instance in JSON").with_source(error),
+    }
 }
 
 /// Refuses what is not `host:port`, or a URL with a host and one of the schemes that are called.
-fn check_address(text: &str) -> Result<(), Invalid> {
+fn check_address(text: &str) -> Result<(), NoAddress> {
     let is_called = |scheme: &str| {
         let mut known = SCHEMES.iter();
         known.any(|(known, _)| known.eq_ignore_ascii_case(scheme))
@@ -322,13 +334,33 @@ fn check_address(text: &str) -> Result<(), Invalid> {
         Ok(_) => "its scheme is none of http, https, grpc, grpcs and tcp",
         Err(reason) => reason,
     };
-    Err(Invalid::UncallableAddress {
-        address: Escaped(text).to_string(),
+    Err(NoAddress {
+        address: without_credentials(text),
         reason,
     })
 }
 
-fn no_address(why: Invalid) -> CodecError {
+/// Why a text is not an address. `Display` and `Debug` do not repeat it: it may be anything.
+struct NoAddress {
+    address: String,
+    reason: &'static str,
+}
+
+impl fmt::Display for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)
+    }
+}
+
+impl fmt::Debug for NoAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoAddress({:?})", self.reason)
+    }
+}
+
+impl StdError for NoAddress {}
+
+fn no_address(why: NoAddress) -> CodecError {
     CodecError::new("the instance's address is not an address").with_source(why)
 }
 

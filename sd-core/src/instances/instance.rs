@@ -2,7 +2,10 @@
 
 use super::{instance_key::InstanceKey, status::Status};
 use crate::registry::{Key, LeaseId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
@@ -22,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
 ///
+/// `Debug` shows the names of the metadata, and not the values, which may be meant for few.
+///
 /// # JSON
 /// With the feature `serde` an instance can be serialised. The form is stable: that of the
 /// [default codec](crate::DefaultCodec), with the key, and the part if there is one, as further fields. What an
@@ -32,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// {"key":"/services/hello/a","address":"10.0.0.1:8080","weight":3,"zone":"eu-1",
 ///  "status":"serving","metadata":{"team":"search"}}
 /// ```
-#[derive(Debug, Clone, Eq)]
+#[derive(Clone, Eq)]
 pub struct Instance {
     key: Key,
     address: Box<str>,
@@ -46,7 +51,7 @@ pub struct Instance {
     rare: Option<Box<Rare>>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Rare {
     part: Option<Box<str>>,
     id: Option<Box<str>>,
@@ -319,6 +324,28 @@ impl Rare {
         let json: usize = self.json.iter().map(|name| LINE + name.len()).sum();
         let texts = [&self.id, &self.version, &self.unknown_status].map(text);
         160 + identity + 2 * text(&self.part) + texts.iter().sum::<usize>() + addresses + json
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.metadata.keys().collect();
+        let mut shown = f.debug_struct("Instance");
+        shown
+            .field("key", &self.identity())
+            .field("address", &self.address)
+            .field("weight", &self.weight)
+            .field("status", &self.status_word())
+            .field("zone", &self.zone)
+            .field("metadata", &names)
+            .field("lease", &self.lease);
+        if let Some(rare) = &self.rare {
+            shown
+                .field("id", &rare.id)
+                .field("version", &rare.version)
+                .field("other_addresses", &rare.other_addresses);
+        }
+        shown.finish()
     }
 }
 

@@ -91,10 +91,14 @@ pub(super) struct RawAttributes<'a> {
 
 impl RawAttributes<'_> {
     /// The instance under `key`, and what is wrong with the attributes that could not be read.
-    pub(super) fn into_instance(self, key: Key) -> (Instance, Vec<String>) {
+    pub(super) fn into_instance(self, key: Key) -> (Instance, Vec<&'static str>) {
         let mut ignored = Vec::new();
         let mut instance = Instance::new(key, self.address);
-        let addresses: Option<Vec<Box<str>>> = read("addresses", self.addresses, &mut ignored);
+        let addresses: Option<Vec<Box<str>>> = read(
+            "the addresses are no list of texts",
+            self.addresses,
+            &mut ignored,
+        );
         for address in addresses.unwrap_or_default() {
             instance = instance.with_other_address(address);
         }
@@ -104,23 +108,25 @@ impl RawAttributes<'_> {
         {
             instance = instance.with_weight(weight);
         }
-        if let Some(zone) = read::<Box<str>>("zone", self.zone, &mut ignored) {
+        if let Some(zone) = read::<Box<str>>("the zone is not text", self.zone, &mut ignored) {
             instance = instance.with_zone(zone);
         }
-        if let Some(word) = read::<Box<str>>("status", self.status, &mut ignored) {
+        if let Some(word) = read::<Box<str>>("the status is not text", self.status, &mut ignored) {
             instance = with_status_word(instance, word);
             if instance.status() == Status::Unknown {
-                ignored.push(format!("status: {:?} is not known", instance.status_word()));
+                ignored.push("the status is neither serving nor draining");
             }
         }
-        if let Some(id) = read::<Box<str>>("id", self.id, &mut ignored) {
+        if let Some(id) = read::<Box<str>>("the id is not text", self.id, &mut ignored) {
             instance = instance.with_id(id);
         }
-        if let Some(version) = read::<Box<str>>("version", self.version, &mut ignored) {
+        if let Some(version) =
+            read::<Box<str>>("the version is not text", self.version, &mut ignored)
+        {
             instance = instance.with_version(version);
         }
         let pieces: Option<BTreeMap<String, &RawValue>> =
-            read("metadata", self.metadata, &mut ignored);
+            read("the metadata is not an object", self.metadata, &mut ignored);
         for (name, value) in pieces.unwrap_or_default() {
             instance = match serde_json::from_str::<String>(value.get()) {
                 Ok(text) => instance.with_metadata(name, text),
@@ -141,23 +147,23 @@ pub(super) fn with_status_word(instance: Instance, word: impl Into<Box<str>>) ->
 }
 
 /// A number, also one that is written as text.
-fn read_weight(weight: &RawValue, ignored: &mut Vec<String>) -> Option<u32> {
+fn read_weight(weight: &RawValue, ignored: &mut Vec<&'static str>) -> Option<u32> {
+    const WRONG: &str = "the weight is not a whole number from 0 to 4294967295";
     let text: Option<String> = serde_json::from_str(weight.get()).ok();
     match text.as_deref().map(str::parse) {
         Some(Ok(weight)) => Some(weight),
-        _ => read("weight", Some(weight), ignored),
+        _ => read(WRONG, Some(weight), ignored),
     }
 }
 
+/// Reads `value`, or notes that it is `wrong`. serde's error would repeat it.
 fn read<'a, T: Deserialize<'a>>(
-    name: &str,
+    wrong: &'static str,
     value: Option<&'a RawValue>,
-    ignored: &mut Vec<String>,
+    ignored: &mut Vec<&'static str>,
 ) -> Option<T> {
-    let value = value?;
-    let read = serde_json::from_str(value.get());
-    read.map_err(|error| ignored.push(format!("{name}: {error}")))
-        .ok()
+    let read = serde_json::from_str(value?.get());
+    read.map_err(|_| ignored.push(wrong)).ok()
 }
 
 /// An instance with its key, as it is written where there is no entry.

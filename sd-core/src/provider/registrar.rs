@@ -163,7 +163,7 @@ impl Registrar {
         let codec = format.codec(service)?;
         let service = format.service(service, advert);
         let service = service.map_err(|error| match error.uncallable() {
-            Some(why) => why.clone(),
+            Some(why) => why,
             None => Invalid::Unsayable {
                 reason: format!("{}: {}", format.name(), ErrorChain(&error)),
             },

@@ -6,13 +6,11 @@ use crate::registry::{
 use bytes::Bytes;
 use std::{fmt, mem, time::Duration};
 
-/// How much of a foreign value is shown and logged, in bytes.
-const SHOWN: usize = 128;
-
 /// What a [`Registrar`](crate::Registrar) is doing; see
 /// [`Registrar::status`](crate::Registrar::status).
 ///
-/// `Display` writes it in a line for an operator.
+/// `Display` writes it in a line for an operator. It and `Debug` show how long a value is, and not the
+/// value, which may hold what is nobody else's business.
 ///
 /// ```
 /// use sd_core::{Error, RegistrarStatus};
@@ -24,7 +22,7 @@ const SHOWN: usize = 128;
 ///     "registering, attempt 3: the registry is unavailable: connection refused"
 /// );
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum RegistrarStatus {
     /// It has not been told to register.
@@ -179,7 +177,7 @@ impl fmt::Display for RegistrarStatus {
                     write!(f, ", not verified: {}", ErrorChain(why))?;
                 }
                 if let Some(edit) = edit {
-                    write!(f, ", edited: {:?}", shown(edit))?;
+                    write!(f, ", edited ({} bytes)", edit.len())?;
                 }
                 if error.is_some() {
                     f.write_str(", new value not written")?;
@@ -195,7 +193,7 @@ impl fmt::Display for RegistrarStatus {
                 error
             }
             Self::Taken { value } => {
-                return write!(f, "key taken by somebody else: {:?}", shown(value));
+                return write!(f, "key taken by somebody else ({} bytes)", value.len());
             }
             Self::Deregistering => return f.write_str("deregistering"),
             Self::Deregistered(outcome) => {
@@ -215,9 +213,55 @@ impl fmt::Display for RegistrarStatus {
     }
 }
 
-/// The start of a foreign value, as text.
-pub(super) fn shown(value: &[u8]) -> String {
-    String::from_utf8_lossy(&value[..value.len().min(SHOWN)]).into_owned()
+impl fmt::Debug for RegistrarStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("Idle"),
+            Self::Registering { attempt, error } => f
+                .debug_struct("Registering")
+                .field("attempt", attempt)
+                .field("error", error)
+                .finish(),
+            Self::Registered {
+                key,
+                lease,
+                ttl,
+                unproven,
+                unverified,
+                error,
+                edit,
+            } => f
+                .debug_struct("Registered")
+                .field("key", key)
+                .field("lease", lease)
+                .field("ttl", ttl)
+                .field("unproven", unproven)
+                .field("unverified", unverified)
+                .field("error", error)
+                .field("edited_bytes", &edit.as_ref().map(Bytes::len))
+                .finish(),
+            Self::Reclaiming {
+                lost,
+                attempt,
+                error,
+            } => f
+                .debug_struct("Reclaiming")
+                .field("lost", lost)
+                .field("attempt", attempt)
+                .field("error", error)
+                .finish(),
+            Self::Taken { value } => f
+                .debug_struct("Taken")
+                .field("value", &format_args!("{} bytes", value.len()))
+                .finish(),
+            Self::Deregistering => f.write_str("Deregistering"),
+            Self::Deregistered(outcome) => f.debug_tuple("Deregistered").field(outcome).finish(),
+            Self::Superseded => f.write_str("Superseded"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+            Self::Closed => f.write_str("Closed"),
+            Self::RuntimeEnded => f.write_str("RuntimeEnded"),
+        }
+    }
 }
 
 /// The outcome in a word, for metrics and operators.
@@ -270,41 +314,41 @@ mod tests {
             error: error(),
         };
         let taken = RegistrarStatus::Taken {
-            value: vec![b'x'; 2 * SHOWN].into(),
+            value: "10.0.0.2:80".into(),
         };
+        let mut edited = registered(None);
+        if let RegistrarStatus::Registered { edit, .. } = &mut edited {
+            *edit = Some("10.0.0.3:80".into());
+        }
         for (status, line) in [
-            (RegistrarStatus::Idle, "not registered".into()),
-            (registered(None), "registered as /a on lease 7".into()),
+            (RegistrarStatus::Idle, "not registered"),
+            (registered(None), "registered as /a on lease 7"),
             (
                 registered(error()),
                 "registered as /a on lease 7, new value not written: \
-                 the registry is unavailable: down"
-                    .into(),
+                 the registry is unavailable: down",
             ),
             (
                 registered_with(Some(unproven), None),
-                "registered as /a on lease 7, unproven: the registry is unavailable: down".into(),
+                "registered as /a on lease 7, unproven: the registry is unavailable: down",
             ),
             (
                 unverified,
-                "registered as /a on lease 7, not verified: permission denied: key".into(),
+                "registered as /a on lease 7, not verified: permission denied: key",
             ),
             (
                 reclaiming,
-                "lost (lease_expired), reclaiming, attempt 2: the registry is unavailable: down"
-                    .into(),
+                "lost (lease_expired), reclaiming, attempt 2: the registry is unavailable: down",
             ),
-            (
-                taken,
-                format!("key taken by somebody else: \"{}\"", "x".repeat(SHOWN)),
-            ),
+            (taken, "key taken by somebody else (11 bytes)"),
+            (edited, "registered as /a on lease 7, edited (11 bytes)"),
             (
                 RegistrarStatus::Deregistered(Deregistered::NotOurs),
-                "deregistered (not_ours)".into(),
+                "deregistered (not_ours)",
             ),
             (
                 RegistrarStatus::Failed(Error::Closed),
-                "failed: the client is closed".into(),
+                "failed: the client is closed",
             ),
         ] {
             assert_eq!(status.to_string(), line);
@@ -314,7 +358,7 @@ mod tests {
     #[test]
     fn statuses_are_the_same_only_if_all_of_their_content_is() {
         let taken = |last: u8| RegistrarStatus::Taken {
-            value: [&[b'x'; 2 * SHOWN][..], &[last]].concat().into(),
+            value: vec![b'x', last].into(),
         };
         assert!(taken(1).same(&taken(1)));
         assert!(!taken(1).same(&taken(2)));

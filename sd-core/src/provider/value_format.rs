@@ -26,10 +26,9 @@ impl ValueFormat {
         let Some(codec) = &self.codec else {
             return Ok(());
         };
-        // A codec may look at the key. Which lease it will end in does not matter.
-        let entry = Entry::new(self.key.under(&LeaseId::from(1)), value.clone());
+        let entry = self.entry(value);
         let unreadable = |reason| Invalid::UnreadableValue {
-            value: Escaped(&String::from_utf8_lossy(value)).to_string(),
+            size: value.len(),
             reason,
         };
         match catch(|| codec.decode(&entry)) {
@@ -44,11 +43,24 @@ impl ValueFormat {
                 }
             },
             Ok(Err(error)) => match error.uncallable() {
-                Some(why) => Err(why.clone()),
+                Some(why) => Err(why),
                 None => Err(unreadable(ErrorChain(&error).to_string())),
             },
             Err(why @ Panicked(_)) => Err(unreadable(ErrorChain(&why).to_string())),
         }
+    }
+
+    /// The address of the instance that `value` describes. `None` if no codec reads it.
+    pub(super) fn address(&self, value: &Bytes) -> Option<String> {
+        let codec = self.codec.as_ref()?;
+        let entry = self.entry(value);
+        let decoded = catch(|| codec.decode(&entry)).ok()?.ok()?;
+        Some(decoded.into_iter().next()?.address().to_owned())
+    }
+
+    /// The entry that has `value`. A codec may look at the key. Which lease it will end in does not matter.
+    fn entry(&self, value: &Bytes) -> Entry {
+        Entry::new(self.key.under(&LeaseId::from(1)), value.clone())
     }
 
     /// Whether `new` describes the same instances as `old`: the codec reads both, at the same addresses.
@@ -112,7 +124,7 @@ impl ValueFormat {
         let Some(codec) = &self.codec else {
             return Err(unsayable("no codec reads the value".to_owned()));
         };
-        let entry = Entry::new(self.key.under(&LeaseId::from(1)), value.clone());
+        let entry = self.entry(value);
         match catch(|| codec.edit(&entry, edit)) {
             Ok(Ok(edited)) if edited.key == entry.key => Ok(edited.value),
             Ok(Ok(_)) => Err(unsayable("the change needs another key".to_owned())),
@@ -198,14 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_value_the_reason_and_the_way_out() {
+    fn a_refusal_names_the_address_or_the_size_the_reason_and_the_way_out() {
         let default = format(Some(Arc::new(DefaultCodec)));
         let says = refusal(&default, "0.0.0.0:80");
         assert!(says.contains("\"0.0.0.0:80\"") && says.contains("consumers reach"));
         let says = refusal(&default, "not\nan address");
-        assert!(says.contains(r"not\nan address") && says.contains("without_codec"));
+        assert!(says.contains("14 bytes") && says.contains("without_codec"));
+        assert!(!says.contains("an address\""), "{says}");
         let says = refusal(&default, r#"{"address":"10.0.0.1:80","weight":1.0}"#);
-        assert!(says.contains("weight"), "{says}");
+        assert!(says.contains("weight") && !says.contains("1.0"), "{says}");
+        let says = refusal(&default, "http://root:secret@10.0.0.1:80");
+        assert!(says.contains("***@10.0.0.1:80") && !says.contains("secret"));
         let says = refusal(&default, r#"{"address":"10.0.0.1:0"}"#);
         assert!(says.contains("\"10.0.0.1:0\"") && says.contains("port 0"));
     }

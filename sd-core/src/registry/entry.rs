@@ -2,9 +2,12 @@
 
 use super::{key::Key, lease::LeaseId, revision::Revision};
 use bytes::Bytes;
+use std::fmt;
 
 /// A key, its value and its lease as the registry holds them, not decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` shows how long the value is, and not the value.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
     /// The key.
@@ -37,6 +40,16 @@ impl Entry {
     pub fn with_lease(mut self, lease: impl Into<Option<LeaseId>>) -> Self {
         self.lease = lease.into();
         self
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("value", &format_args!("{} bytes", self.value.len()))
+            .field("lease", &self.lease)
+            .finish()
     }
 }
 

@@ -266,14 +266,14 @@ pub enum Invalid {
     },
 
     /// A provider's value that its own codec cannot read, in part or at all. Consumers would not see the
-    /// instance, or not as it was meant.
+    /// instance, or not as it was meant. The value itself is not repeated, since errors are logged.
     #[error(
-        "consumers could not read \"{value}\": {reason}; name their format with \
+        "consumers could not read a value of {size} bytes: {reason}; name their format with \
          RegistrarBuilder::codec, or register what is no instance with RegistrarBuilder::without_codec"
     )]
     UnreadableValue {
-        /// The value, shortened if it is long.
-        value: String,
+        /// Bytes of the value.
+        size: usize,
         /// What the codec said.
         reason: String,
     },
@@ -290,7 +290,7 @@ pub enum Invalid {
     /// refuses.
     #[error("no consumer calls \"{address}\": {reason}")]
     UncallableAddress {
-        /// The address, shortened if it is long.
+        /// The address, shortened if it is long, without a user or a password in it.
         address: String,
         /// What is wrong with it, and what to write instead.
         reason: &'static str,

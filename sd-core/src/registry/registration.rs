@@ -13,7 +13,9 @@ use std::fmt;
 use tokio::sync::watch;
 
 /// Why a registration is lost. The registry has *reported* it: silence or an outage is not a loss.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` shows how long a value is, and not the value.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
     /// The lease ran out or was revoked. The client [logs it](crate::Client#what-a-client-logs),
@@ -78,8 +80,31 @@ impl Lost {
     }
 }
 
+impl fmt::Debug for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaseExpired => f.write_str("LeaseExpired"),
+            Self::KeyDeleted => f.write_str("KeyDeleted"),
+            Self::Taken { value } => write_with_length(f, "Taken", value),
+            Self::Overwritten { value } => write_with_length(f, "Overwritten", value),
+            Self::RolledBack => f.write_str("RolledBack"),
+            Self::Superseded => f.write_str("Superseded"),
+            Self::Deregistered => f.write_str("Deregistered"),
+            Self::Closed => f.write_str("Closed"),
+        }
+    }
+}
+
+/// Writes a variant that has a value: how long that is, and not what is in it.
+fn write_with_length(f: &mut fmt::Formatter<'_>, variant: &str, value: &Bytes) -> fmt::Result {
+    f.debug_struct(variant)
+        .field("value", &format_args!("{} bytes", value.len()))
+        .finish()
+}
+
 /// The outcome of a [`Registration::reclaim`].
-#[derive(Debug)]
+///
+/// `Debug` shows how long a value is, and not the value.
 #[must_use = "dropping a registration that is held ends it"]
 pub enum Reclaimed {
     /// The key is ours. This handle replaces the old one.
@@ -97,6 +122,15 @@ impl Reclaimed {
     pub fn taken(value: impl Into<Bytes>) -> Self {
         Self::Taken {
             value: value.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Reclaimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(registration) => f.debug_tuple("Held").field(registration).finish(),
+            Self::Taken { value } => write_with_length(f, "Taken", value),
         }
     }
 }

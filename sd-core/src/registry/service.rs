@@ -2,6 +2,7 @@
 
 use super::{error::Invalid, generation::Generation, key::ServiceKey, lease::Ttl, owner::Owner};
 use bytes::Bytes;
+use std::fmt;
 
 /// A service to register: its key, the value for its consumers, and how long the entry stays after
 /// the provider has crashed.
@@ -14,7 +15,9 @@ use bytes::Bytes;
 /// let named_by_its_lease = Service::new(Key::lease_suffixed("Hello")?, "10.0.0.1:8080")?;
 /// # Ok::<(), sd_core::Invalid>(())
 /// ```
-#[derive(Debug, Clone)]
+///
+/// `Debug` shows how long the value is, and not the value, which may hold what is nobody else's business.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Service {
     /// The key of the entry.
@@ -102,6 +105,18 @@ impl PartialEq for Service {
 }
 
 impl Eq for Service {}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("key", &self.key)
+            .field("value", &format_args!("{} bytes", self.value.len()))
+            .field("ttl", &self.ttl)
+            .field("owner", &self.owner)
+            .field("generation", &self.generation)
+            .finish()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,20 @@
 //! The user that a client authenticates as.
 
+use super::secret::Secret;
 use async_trait::async_trait;
 use sd_core::Cause;
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// A user of etcd, with its password. `Debug` shows the name only.
+///
+/// Clones share the password, which is wiped from memory with the last of them. Not wiped are the copies
+/// that an authentication makes of it: in etcd-client's request, in HTTP/2's and TLS's buffers. Those live
+/// until it is answered. A password that is given as `&str` or that reallocates on the way here leaves a copy
+/// with whoever made it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     name: String,
-    password: String,
+    password: Secret<String>,
 }
 
 impl User {
@@ -16,7 +22,7 @@ impl User {
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            password: password.into(),
+            password: Secret::new(password.into()),
         }
     }
 
@@ -25,7 +31,7 @@ impl User {
     }
 
     pub(crate) fn password(&self) -> &str {
-        &self.password
+        self.password.expose()
     }
 }
 
@@ -62,7 +68,8 @@ pub trait Credentials: Send + Sync + 'static {
     /// towards [`authentication_timeout`](crate::EtcdClientBuilder::authentication_timeout).
     ///
     /// # Errors
-    /// Any. The authentication is tried again after a pause.
+    /// Any, but none whose text holds the password, since it is logged. The authentication is tried again
+    /// after a pause.
     async fn user(&self) -> Result<User, Cause>;
 }
 

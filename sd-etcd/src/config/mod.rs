@@ -11,6 +11,7 @@ mod endpoint;
 mod namespace;
 mod options;
 mod resolve;
+mod secret;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -1,13 +1,14 @@
 //! TLS towards etcd.
 
+use super::secret::Secret;
 use crate::errors::{invalid_config, with_all_causes};
 use sd_core::Result;
-use std::{borrow::Cow, fmt, fs, path::PathBuf};
+use std::{fmt, fs, path::PathBuf};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 /// Options of the TLS connections to etcd: the trusted CA, and the client's certificate.
 ///
-/// A client with these options never falls back to plain text.
+/// A client with these options never falls back to plain text. `Debug` shows neither certificates nor keys.
 ///
 /// ```
 /// # fn example(ca: Vec<u8>, certificate: Vec<u8>, key: Vec<u8>) -> sd_core::Result<()> {
@@ -33,6 +34,10 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A key that was [given](Self::identity) is wiped from memory with the last clone of these options and of
+/// the client, and one from a file as soon as it was read. What rustls and tonic make of it for each connection
+/// is not wiped: the options of the connection, and the parsed key.
 #[derive(Clone, Default)]
 pub struct Tls {
     ca: Option<Pem>,
@@ -42,7 +47,7 @@ pub struct Tls {
 
 #[derive(Clone)]
 enum Pem {
-    Given(Vec<u8>),
+    Given(Secret<Vec<u8>>),
     File(PathBuf),
 }
 
@@ -58,7 +63,7 @@ impl Tls {
     /// Trusts only servers whose certificate is signed by this CA. PEM, one certificate or several.
     #[must_use]
     pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca = Some(Pem::Given(pem.into()));
+        self.ca = Some(Pem::given(pem));
         self
     }
 
@@ -72,7 +77,7 @@ impl Tls {
     /// Presents this client certificate. Both in PEM.
     #[must_use]
     pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some((Pem::Given(certificate.into()), Pem::Given(key.into())));
+        self.identity = Some((Pem::given(certificate), Pem::given(key)));
         self
     }
 
@@ -106,12 +111,12 @@ impl Tls {
             Some(ca) => {
                 let ca = ca.read()?;
                 // It would be ignored, and nobody trusted.
-                if !has_certificate(&ca) {
+                if !has_certificate(ca.expose()) {
                     return Err(invalid_config(
                         "no certificate (PEM) in what was given to `Tls::ca`",
                     ));
                 }
-                config = config.ca_certificate(Certificate::from_pem(ca));
+                config = config.ca_certificate(Certificate::from_pem(ca.expose()));
             }
             None if cfg!(feature = "tls-roots") => config = config.with_enabled_roots(),
             None => {
@@ -122,7 +127,8 @@ impl Tls {
             }
         }
         if let Some((certificate, key)) = &self.identity {
-            config = config.identity(Identity::from_pem(certificate.read()?, key.read()?));
+            let (certificate, key) = (certificate.read()?, key.read()?);
+            config = config.identity(Identity::from_pem(certificate.expose(), key.expose()));
         }
         // Parses what was read. The address is never connected to.
         let parsed = Endpoint::from_static("https://127.0.0.1:1").tls_config(config.clone());
@@ -137,11 +143,15 @@ impl Tls {
 }
 
 impl Pem {
-    fn read(&self) -> Result<Cow<'_, [u8]>> {
+    fn given(pem: impl Into<Vec<u8>>) -> Self {
+        Self::Given(Secret::new(pem.into()))
+    }
+
+    fn read(&self) -> Result<Secret<Vec<u8>>> {
         match self {
-            Self::Given(pem) => Ok(Cow::Borrowed(pem)),
+            Self::Given(pem) => Ok(pem.clone()),
             Self::File(path) => match fs::read(path) {
-                Ok(pem) => Ok(Cow::Owned(pem)),
+                Ok(pem) => Ok(Secret::new(pem)),
                 Err(error) => Err(invalid_config(format!(
                     "{} cannot be read: {error}",
                     path.display()

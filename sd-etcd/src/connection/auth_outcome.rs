@@ -1,17 +1,17 @@
 //! What became of an authentication.
 
-use crate::config::User;
 use http::HeaderValue;
 use sd_core::Error;
 
 /// The result of an authentication.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Granted(User, HeaderValue),
+    /// To the user of this name, this token.
+    Granted(String, HeaderValue),
     /// etcd has authentication turned off.
     Disabled,
-    /// etcd does not know these credentials.
-    Refused(User, Error),
+    /// etcd does not know the credentials of the user of this name.
+    Refused(String, Error),
     Failed {
         error: Error,
         is_member_fault: bool,

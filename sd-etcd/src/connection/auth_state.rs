@@ -143,7 +143,7 @@ impl AuthState {
         match outcome {
             Outcome::Granted(user, _) => {
                 counted("granted");
-                self.user = Some(user.name().to_owned());
+                self.user = Some(user.clone());
                 self.known(now);
             }
             Outcome::Disabled => {
@@ -153,15 +153,15 @@ impl AuthState {
             Outcome::Refused(user, error) => {
                 counted("refused");
                 let pause = self.refusals.next_delay();
-                self.user = Some(user.name().to_owned());
+                self.user = Some(user.clone());
                 self.fail(error, now + pause);
                 if self.says(Said::Refused) {
                     tracing::error!(
-                        user = %Escaped(user.name()), error = %ErrorChain(error), ?pause,
+                        user = %Escaped(user), error = %ErrorChain(error), ?pause,
                         "etcd refuses the credentials, trying again after a pause"
                     );
                 } else {
-                    tracing::debug!(user = %Escaped(user.name()), error = %ErrorChain(error), ?pause, "credentials refused again");
+                    tracing::debug!(user = %Escaped(user), error = %ErrorChain(error), ?pause, "credentials refused again");
                 }
             }
             Outcome::Failed {
@@ -225,13 +225,12 @@ fn counted(outcome: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::User;
     use http::HeaderValue;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn granted() -> Outcome {
-        Outcome::Granted(User::new("a", "b"), HeaderValue::from_static("token"))
+        Outcome::Granted("a".into(), HeaderValue::from_static("token"))
     }
 
     fn timed_out() -> Outcome {
@@ -250,7 +249,7 @@ mod tests {
             message: "authentication failed".into(),
             source: None,
         };
-        Outcome::Refused(User::new("a", "b"), error)
+        Outcome::Refused("a".into(), error)
     }
 
     fn begins(state: &mut AuthState, refused: Option<u64>, now: Instant) -> Duration {

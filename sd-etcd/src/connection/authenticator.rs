@@ -20,24 +20,29 @@ use super::{
     auth_state::{AuthState, Step},
 };
 use crate::{config::Credentials, errors};
+use bytes::Bytes;
 use etcd_client::Client;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use http::HeaderValue;
+use http::{HeaderValue, header::InvalidHeaderValue};
 use sd_core::{Error, Escaped, Result};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout};
+use zeroize::Zeroizing;
 
 /// After this time it is said that an authentication is not answered yet.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// The token that is sent with every request. `None` before the first authentication, and while etcd
 /// has authentication turned off.
+///
+/// Its `Debug` does not show it, HTTP/2 keeps it out of its tables of headers, and it is wiped with the last
+/// request that has it.
 #[derive(Default)]
 pub(crate) struct Token(RwLock<Option<HeaderValue>>);
 
@@ -270,23 +275,21 @@ async fn authenticate(
     };
     let mut auth = client.auth_client();
     let asking = auth.authenticate(user.name().into(), user.password().into());
+    let user = user.name().to_owned();
     let asking = async {
         let mut asking = std::pin::pin!(timeout(within, asking));
         tokio::select! {
             answer = &mut asking => return answer,
             () = sleep(SLOW) => tracing::warn!(
-                member = %Escaped(&endpoint), user = %Escaped(user.name()), waited = ?SLOW,
+                member = %Escaped(&endpoint), user = %Escaped(&user), waited = ?SLOW,
                 "etcd has not answered to an authentication yet, waiting"
             ),
         }
         asking.await
     };
     match asking.await {
-        Ok(Ok(answer)) => match HeaderValue::try_from(answer.token()) {
-            Ok(mut token) => {
-                token.set_sensitive(true);
-                Outcome::Granted(user, token)
-            }
+        Ok(Ok(answer)) => match header(answer.0.token) {
+            Ok(token) => Outcome::Granted(user, token),
             Err(_) => Outcome::Failed {
                 error: Error::unavailable(format!("{endpoint}: a token that cannot be sent")),
                 is_member_fault: true,
@@ -330,6 +333,14 @@ async fn authenticate(
     }
 }
 
+/// The token as the value of a header, which all requests share.
+fn header(token: String) -> Result<HeaderValue, InvalidHeaderValue> {
+    let token = Zeroizing::new(token.into_bytes());
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(token))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
 fn no_credentials(why: String, source: Option<sd_core::Cause>) -> Outcome {
     Outcome::Failed {
         error: Error::Backend {
@@ -355,5 +366,23 @@ async fn answers(client: &Client, endpoint: &str, within: Duration) -> Result<()
             operation: "status",
             after: within,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// hostile row 11
+    #[test]
+    fn a_token_is_kept_once_and_not_shown() {
+        let token = "NcSgbeYKwpvQFUJL.9".to_owned();
+        let place = token.as_ptr();
+        let header = header(token).unwrap();
+        assert_eq!(header.as_bytes().as_ptr(), place, "it was copied");
+        assert_eq!(header.clone().as_bytes().as_ptr(), place);
+        assert!(header.is_sensitive());
+        assert_eq!(format!("{header:?}"), "Sensitive");
+        assert!(super::header("a\nb".into()).is_err());
     }
 }

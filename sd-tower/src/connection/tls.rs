@@ -6,6 +6,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
 };
 use std::{fmt, sync::Arc};
+use zeroize::Zeroizing;
 
 /// TLS towards endpoints: which servers are trusted, and the certificate of the client. Cheap to
 /// clone.
@@ -108,11 +109,14 @@ impl fmt::Debug for Tls {
 }
 
 /// Collects the options of a [`Tls`]. All of it is checked by [`build`](Self::build).
+///
+/// The key is wiped from memory with the builder. The parsed key that rustls holds for as long as there is a
+/// [`Tls`] is not.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct TlsBuilder {
     ca: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
     server_name: Option<String>,
 }
 
@@ -127,7 +131,7 @@ impl TlsBuilder {
     /// Shows this certificate to servers that ask for one. Both in PEM; the certificate may be
     /// followed by those that signed it.
     pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some((certificate.into(), key.into()));
+        self.identity = Some((certificate.into(), Zeroizing::new(key.into())));
         self
     }
 
@@ -156,7 +160,7 @@ impl TlsBuilder {
             Some((certificate, key)) => {
                 let chain = certificates(certificate, "the client's certificate")?;
                 let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| TlsError::Pem("the client's key", error))?;
+                    .map_err(|error| TlsError::pem("the client's key", &error))?;
                 let config = config.with_client_auth_cert(chain, key);
                 config.map_err(TlsError::Unusable)?
             }
@@ -181,9 +185,9 @@ impl fmt::Debug for TlsBuilder {
 
 fn certificates(pem: &[u8], whose: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates.map_err(|error| TlsError::Pem(whose, error))? {
+    match certificates.map_err(|error| TlsError::pem(whose, &error))? {
         // The iterator skips what is not a certificate.
-        none if none.is_empty() => Err(TlsError::Pem(whose, pem::Error::NoItemsFound)),
+        none if none.is_empty() => Err(TlsError::pem(whose, &pem::Error::NoItemsFound)),
         some => Ok(some),
     }
 }
@@ -222,13 +226,69 @@ pub enum TlsError {
          feature `tls-roots` of sd-tower, if it has any"
     )]
     NoRoots,
-    /// The named input could not be read as PEM.
-    #[error("{0} cannot be read")]
-    Pem(&'static str, #[source] pem::Error),
+    /// The named input could not be read as PEM, for this reason. The input is not repeated: a key whose
+    /// line breaks were lost is one line, which the parser takes for a marker.
+    #[error("{0} cannot be read: {1}")]
+    Pem(&'static str, &'static str),
     /// A certificate or key cannot be used, or the two do not match.
     #[error("the CA or the client's certificate cannot be used")]
     Unusable(#[source] rustls::Error),
     /// The name is neither a DNS name nor an IP address.
     #[error("{} is no name of a server", sd_core::Escaped(.0))]
     ServerName(String),
+}
+
+impl TlsError {
+    fn pem(whose: &'static str, error: &pem::Error) -> Self {
+        let reason = match error {
+            pem::Error::MissingSectionEnd { .. } => "the line of its end is missing",
+            pem::Error::IllegalSectionStart { .. } => "the line of its start is not one",
+            pem::Error::Base64Decode(_) => "it is not base64",
+            pem::Error::NoItemsFound => "there is none in it (PEM)",
+            _ => "it is not PEM",
+        };
+        Self::Pem(whose, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sd_core::ErrorChain;
+
+    /// hostile row 11: a key that an environment variable made one line of, and others that are none.
+    #[test]
+    fn a_key_that_cannot_be_read_is_not_repeated() {
+        const SECRET: &str = "c2VjcmV0IHNlY3JldA";
+        let certificate = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        let ca = certificate.cert.pem();
+        for (key, reason) in [
+            (
+                format!("-----BEGIN PRIVATE KEY-----{SECRET}-----END PRIVATE KEY-----"),
+                "end",
+            ),
+            (format!("-----BEGIN PRIVATE KEY-----{SECRET}\n"), "start"),
+            (format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n"), "end"),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{SECRET}?\n-----END PRIVATE KEY-----\n"),
+                "base64",
+            ),
+            (SECRET.to_owned(), "none"),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{SECRET}==\n-----END PRIVATE KEY-----\n"),
+                "cannot be used",
+            ),
+        ] {
+            let builder = Tls::builder().ca(ca.as_str()).identity(ca.as_str(), key);
+            let shown = format!("{builder:?}");
+            let error = builder.build().unwrap_err();
+            let chain = ErrorChain(&error).to_string();
+            assert!(chain.contains(reason), "{reason}: {chain}");
+            let decimals = |text: &str| format!("{:?}", text.as_bytes()).replace(['[', ']'], "");
+            for text in [shown, chain, format!("{error:?}")] {
+                assert!(!text.contains(SECRET), "{text}");
+                assert!(!text.contains(&decimals(SECRET)), "{text}");
+            }
+        }
+    }
 }

@@ -230,7 +230,7 @@ async fn the_log_says_why() {
         assert!(with.any(|it| it.contains(cause)), "{message}: {lines:?}");
     };
     let cause = "transport error: certificate expired";
-    says("entry skipped", "missing field");
+    says("entry skipped", "the address is missing");
     says("endpoints cannot be made", cause);
     says("registering failed", cause);
     says("not following", cause);

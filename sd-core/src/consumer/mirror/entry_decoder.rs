@@ -71,9 +71,12 @@ impl EntryDecoder {
         if instance.memory() > self.most_bytes {
             return Err(self.too_large());
         }
-        self.addresses
-            .check(instance)
-            .map_err(|why| CodecError::new("the address is refused").with_source(why))
+        // Not repeated: in an entry of somebody else it may be anything.
+        let key = Some(instance.key().as_str());
+        match self.addresses.why_refused(instance.address(), key) {
+            None => Ok(()),
+            Some(why) => Err(CodecError::new(format!("the address is refused: {why}"))),
+        }
     }
 
     fn too_large(&self) -> CodecError {

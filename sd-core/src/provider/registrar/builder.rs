@@ -174,7 +174,7 @@ impl RegistrarBuilder {
             registration: None,
             requests: requested,
             seen: 0,
-            publisher: Publisher::new(to_observers, to_callers),
+            publisher: Publisher::new(to_observers, to_callers, format.clone()),
             stop: stop.clone(),
             stopped: false,
         };

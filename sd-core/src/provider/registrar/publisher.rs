@@ -6,6 +6,7 @@ use crate::{
         meters::RegistrarMeters,
         registration_state::RegistrationState,
         status::{RegistrarStatus, Updated},
+        value_format::ValueFormat,
     },
     registry::{Deregistered, LeaseProof, Result, Service},
 };
@@ -29,6 +30,7 @@ pub(super) struct Publisher {
     status: watch::Sender<Arc<RegistrarStatus>>,
     answers: watch::Sender<Answers>,
     log: StatusLog,
+    format: ValueFormat,
     meters: RegistrarMeters,
 }
 
@@ -36,11 +38,13 @@ impl Publisher {
     pub(super) fn new(
         status: watch::Sender<Arc<RegistrarStatus>>,
         answers: watch::Sender<Answers>,
+        format: ValueFormat,
     ) -> Self {
         Self {
             status,
             answers,
             log: StatusLog::default(),
+            format,
             meters: RegistrarMeters::default(),
         }
     }
@@ -61,7 +65,9 @@ impl Publisher {
         }
         let old = self.status.borrow().clone();
         if !new.same(&old) {
-            self.log.status_changed(service, &old, &new, Instant::now());
+            let now = Instant::now();
+            self.log
+                .status_changed(service, &self.format, &old, &new, now);
             self.meters.status_changed(&old, &new);
             self.status.send_replace(Arc::new(new));
         }

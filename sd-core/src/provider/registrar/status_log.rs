@@ -5,8 +5,8 @@
 //! client](crate::Client#what-a-client-logs) about all of its services (it cannot reach the
 //! registry, it lost a lease, a lease is unproven) is at `DEBUG`.
 
-use crate::provider::status::{RegistrarStatus, shown};
 use crate::{
+    provider::{status::RegistrarStatus, value_format::ValueFormat},
     registry::{Deregistered, Error, ErrorChain, Escaped, Lost, Service, ServiceKey},
     support::Warnings,
 };
@@ -21,10 +21,11 @@ pub(super) struct StatusLog {
 }
 
 impl StatusLog {
-    /// The status of `service` has changed from `old` to `new`.
+    /// The status of `service`, whose values have this `format`, has changed from `old` to `new`.
     pub(super) fn status_changed(
         &mut self,
         service: &Service,
+        format: &ValueFormat,
         old: &RegistrarStatus,
         new: &RegistrarStatus,
         now: Instant,
@@ -48,7 +49,7 @@ impl StatusLog {
             RegistrarStatus::Registered {
                 edit: Some(edit), ..
             } if !is_edited_so(old, edit) => {
-                tracing::info!(service = %Escaped(service), value = %Escaped(shown(edit)), "the entry was edited in the registry, and stays so");
+                tracing::info!(service = %Escaped(service), bytes = edit.len(), "the entry was edited in the registry, and stays so");
             }
             RegistrarStatus::Registered {
                 unproven: Some(unproven),
@@ -80,7 +81,10 @@ impl StatusLog {
             },
             RegistrarStatus::Taken { value } => {
                 self.warned_of_loss = true;
-                tracing::warn!(service = %Escaped(service), owner = %Escaped(shown(value)), "somebody else took the key");
+                // Who it is, and nothing else of the value.
+                let owner = format.address(value);
+                let owner = owner.unwrap_or_else(|| format!("{} bytes", value.len()));
+                tracing::warn!(service = %Escaped(service), owner = %Escaped(owner), "somebody else took the key");
             }
             RegistrarStatus::Superseded => {
                 tracing::warn!(service = %Escaped(service), "superseded by another registration of this client");
@@ -148,9 +152,11 @@ fn has_ended(status: &RegistrarStatus) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        instances::{AddressPolicy, DefaultCodec},
         registry::{Key, LeaseId},
         support::Log,
     };
+    use std::sync::Arc;
 
     fn registering(attempt: u32, error: Option<Error>) -> RegistrarStatus {
         RegistrarStatus::Registering { attempt, error }
@@ -191,10 +197,15 @@ mod tests {
     async fn logged(statuses: impl IntoIterator<Item = RegistrarStatus>) -> Vec<String> {
         let logged = Log::capture();
         let service = Service::new("/a", "v").unwrap();
+        let format = ValueFormat {
+            key: service.key.clone(),
+            codec: Some(Arc::new(DefaultCodec)),
+            addresses: AddressPolicy::default(),
+        };
         let mut log = StatusLog::default();
         let mut old = RegistrarStatus::Idle;
         for new in statuses {
-            log.status_changed(&service, &old, &new, Instant::now());
+            log.status_changed(&service, &format, &old, &new, Instant::now());
             old = new;
             tokio::time::advance(std::time::Duration::from_secs(4)).await;
         }
@@ -224,6 +235,10 @@ mod tests {
             registered(1),
             reclaiming(Lost::KeyDeleted, 1, None),
             registered(1),
+            RegistrarStatus::Taken {
+                value: r#"{"address":"b:1","metadata":{"token":"t"}}"#.into(),
+            },
+            registered(1),
             RegistrarStatus::Taken { value: "b".into() },
             registered(1),
             reclaiming(Lost::LeaseExpired, 1, None),
@@ -235,7 +250,9 @@ mod tests {
                 "INFO registered key=/a lease=1",
                 "WARN registration lost, putting it back reason=\"key_deleted\"",
                 "INFO registered key=/a lease=1",
-                "WARN somebody else took the key owner=b",
+                "WARN somebody else took the key owner=b:1",
+                "INFO registered key=/a lease=1",
+                "WARN somebody else took the key owner=1 bytes",
                 "INFO registered key=/a lease=1",
             ]
         );

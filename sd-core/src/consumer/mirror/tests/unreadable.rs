@@ -246,6 +246,8 @@ fn an_attribute_that_cannot_be_read_is_said_once() {
     };
     assert_eq!(said(), 1);
     fixture.batch([strange("2.5")]);
+    assert_eq!(said(), 1, "the same error");
+    fixture.batch([strange("2.5,\"zone\":1")]);
     assert_eq!(said(), 2, "another error");
     fixture.batch([strange("2")]);
     fixture.batch([strange("2.5")]);
