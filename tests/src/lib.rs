@@ -34,6 +34,7 @@ mod conformance;
 mod etcd;
 mod eventually;
 mod fleet;
+pub mod hostile;
 pub mod kills;
 mod network;
 mod process;
