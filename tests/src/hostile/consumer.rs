@@ -8,7 +8,7 @@ use super::{
 };
 use futures::StreamExt;
 use sd_core::{
-    BoxError, EndpointSource, Endpointer, Instances, Instancer, Prefix, PrefixLimits, Source,
+    BoxError, EndpointSource, Endpointer, Instancer, Instances, Prefix, PrefixLimits, Source,
     factory_fn,
 };
 use sd_etcd::EtcdClient;
@@ -87,7 +87,9 @@ impl Followed {
             runs.fetch_add(1, Ordering::Relaxed);
             // Half of the hostile addresses cannot be called.
             match instance.address().len() % 2 {
-                0 if instance.address().starts_with(HOSTILE_NETWORK) => Err("nobody answers".into()),
+                0 if instance.address().starts_with(HOSTILE_NETWORK) => {
+                    Err("nobody answers".into())
+                }
                 _ => Ok(()),
             }
         });

@@ -80,8 +80,17 @@ impl View {
     fn parse(line: &str) -> Option<Self> {
         let numbers = line.strip_prefix(VIEW)?.split(' ').map(str::parse);
         let numbers: Vec<usize> = numbers.collect::<Result<_, _>>().ok()?;
-        let &[service, seen, made_for, least, least_made_for, shown, made, foreign, memory] =
-            &*numbers
+        let &[
+            service,
+            seen,
+            made_for,
+            least,
+            least_made_for,
+            shown,
+            made,
+            foreign,
+            memory,
+        ] = &*numbers
         else {
             return None;
         };
@@ -203,7 +212,10 @@ mod tests {
             foreign: 0,
             memory: 1 << 20,
         };
-        assert_eq!(View::parse("view 3 250 249 248 247 900 300 0 1048576"), Some(view));
+        assert_eq!(
+            View::parse("view 3 250 249 248 247 900 300 0 1048576"),
+            Some(view)
+        );
         let line = |at| format!("log {at} WARN sd_core: entry skipped prefix=/services/s1/ key=x");
         let lines = [0.0, 59.0, 61.0, 62.0].map(|at| LogLine::parse(&line(at)).unwrap());
         let written = Written {

@@ -71,7 +71,11 @@ impl Summary {
         }
         for observed in &self.processes {
             let of = observed.role;
-            broken.extend(observed.broken(self.interruptions).map(|it| format!("{of}: {it}")));
+            broken.extend(
+                observed
+                    .broken(self.interruptions)
+                    .map(|it| format!("{of}: {it}")),
+            );
         }
         broken
     }
@@ -141,7 +145,11 @@ impl Observed {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, {} interruptions of the second consumer", self.seed, self.interruptions)?;
+        writeln!(
+            f,
+            "seed {}, {} interruptions of the second consumer",
+            self.seed, self.interruptions
+        )?;
         for (attack, steps) in &self.written {
             writeln!(f, "row {:>2}  {attack:?}: {steps} steps", attack.row())?;
         }

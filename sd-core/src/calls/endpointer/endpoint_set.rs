@@ -24,6 +24,7 @@ use crate::{
     },
     instances::{Instance, InstanceChange, Instances, Status},
     registry::Key,
+    support::LineQuota,
 };
 use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
@@ -300,6 +301,11 @@ impl<E> EndpointSet<E> {
         }
         self.settle(affected, now);
         self.log_all_made(now);
+    }
+
+    /// How many lines the log may have.
+    pub(super) fn lines(&self) -> &LineQuota {
+        &self.log.lines
     }
 
     fn log_all_made(&mut self, now: Instant) {

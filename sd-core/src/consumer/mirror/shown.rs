@@ -10,6 +10,7 @@ use crate::{
     consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
     instances::{Event, Instance, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
+    support::LineQuota,
 };
 use std::collections::BTreeSet;
 use tokio::time::Instant;
@@ -48,6 +49,7 @@ impl ShownInstances {
         decoder: EntryDecoder,
         removals: PendingRemovals,
         limits: PrefixLimits,
+        lines: LineQuota,
     ) -> Self {
         Self {
             meters: InstanceMeters::new(prefix.as_str()),
@@ -58,7 +60,7 @@ impl ShownInstances {
             leaving: BTreeSet::new(),
             unreadable: UnreadableEntries::new(["entry skipped", "more entries skipped"]),
             strange: UnreadableEntries::new(["attribute ignored", "more attributes ignored"]),
-            log: EntryLog::new(),
+            log: EntryLog::new(lines),
             limits,
             bytes: 0,
             has_left_out: false,
@@ -104,12 +106,7 @@ impl ShownInstances {
         }
         changed |= self.settle(now) || self.unreadable.len() != unreadable;
         self.meters.listed();
-        tracing::info!(
-            prefix = %Escaped(&self.prefix),
-            entries = listed,
-            instances = self.instances.len(),
-            "listed"
-        );
+        self.log_list(listed, now);
         self.log_rest(now);
         changed
     }
@@ -142,7 +139,7 @@ impl ShownInstances {
         for key in due.keys() {
             self.take(key);
         }
-        if !self.log.removals.allows(now) {
+        if !self.log.allows_removals(now) {
             return true;
         }
         let held_for = due
@@ -279,6 +276,15 @@ impl ShownInstances {
         self.strange.forget(key);
     }
 
+    fn log_list(&self, entries: usize, now: Instant) {
+        let (prefix, instances) = (Escaped(&self.prefix), self.instances.len());
+        if self.log.quota.allows(now) {
+            tracing::info!(%prefix, entries, instances, "listed");
+        } else {
+            tracing::debug!(%prefix, entries, instances, "listed");
+        }
+    }
+
     fn log_rest(&mut self, now: Instant) {
         self.unreadable.log_rest(&self.prefix, &mut self.log, now);
         self.strange.log_rest(&self.prefix, &mut self.log, now);
@@ -288,7 +294,7 @@ impl ShownInstances {
         if loss.is_some() {
             self.meters.lost_many();
         }
-        if !self.log.removals.allows(now) {
+        if !self.log.allows_removals(now) {
             return;
         }
         let grace = self.removals.grace();
