@@ -1,5 +1,7 @@
 //! How much of a prefix is kept.
 
+use crate::instances::DEFAULT_ENTRY_BYTES;
+
 /// What an [`Instancer`](crate::Instancer) keeps of its prefix at most.
 ///
 /// Whoever may write under a prefix decides how much memory its consumers need. The defaults suit a fleet
@@ -40,7 +42,7 @@ pub struct PrefixLimits {
 impl Default for PrefixLimits {
     fn default() -> Self {
         Self {
-            entry_bytes: 128 << 10,
+            entry_bytes: DEFAULT_ENTRY_BYTES,
             instances: 200_000,
             bytes: 128 << 20,
         }
@@ -49,6 +51,9 @@ impl Default for PrefixLimits {
 
 impl PrefixLimits {
     /// How large an entry may be, in bytes: its key and value together, and the instance that it becomes.
+    ///
+    /// Providers need the same limit
+    /// ([`RegistrarBuilder::entry_bytes`](crate::RegistrarBuilder::entry_bytes)): they refuse to register more.
     #[must_use]
     pub fn entry_bytes(mut self, bytes: usize) -> Self {
         self.entry_bytes = bytes;

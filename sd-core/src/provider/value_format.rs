@@ -1,7 +1,7 @@
 //! What the values of a service mean to its consumers.
 
 use crate::{
-    instances::{AddressPolicy, Codec},
+    instances::{AddressPolicy, Codec, Instance},
     registry::{Entry, ErrorChain, Escaped, Invalid, Key, LeaseId, ServiceKey},
     support::{Panicked, catch},
 };
@@ -18,6 +18,8 @@ pub(crate) struct ValueFormat {
     pub(crate) codec: Option<Arc<dyn Codec>>,
     /// Which addresses consumers call.
     pub(crate) addresses: AddressPolicy,
+    /// How large an entry consumers read, as an entry and as the instance that it becomes, in bytes.
+    pub(crate) most_bytes: usize,
 }
 
 impl ValueFormat {
@@ -34,13 +36,29 @@ impl ValueFormat {
         };
         let decoded = catch(|| (codec.decode(&entry), codec.ignored(&entry)));
         match decoded {
-            Ok((Ok(instance), None)) => self.addresses.check(&instance),
+            Ok((Ok(instance), None)) => self
+                .check_size(&entry, &instance)
+                .and_then(|()| self.addresses.check(&instance)),
             Ok((Ok(_), Some(error)) | (Err(error), _)) => match error.uncallable() {
                 Some(why) => Err(why.clone()),
                 None => Err(unreadable(ErrorChain(&error).to_string())),
             },
             Err(why @ Panicked(_)) => Err(unreadable(ErrorChain(&why).to_string())),
         }
+    }
+
+    /// Refuses what consumers leave out because of its size.
+    fn check_size(&self, entry: &Entry, instance: &Instance) -> Result<(), Invalid> {
+        let size = entry.key.as_str().len() + entry.value.len();
+        let size = size.max(instance.memory());
+        if size <= self.most_bytes {
+            return Ok(());
+        }
+        Err(Invalid::TooLargeForConsumers {
+            key: Escaped(&entry.key).to_string(),
+            size,
+            limit: self.most_bytes,
+        })
     }
 
     /// Whether `new` describes the same instance as `old`: the codec reads both, at one address.
@@ -100,7 +118,7 @@ impl ValueFormat {
 mod tests {
     use super::*;
     use crate::{
-        instances::{CodecError, DefaultCodec, Instance},
+        instances::{CodecError, DEFAULT_ENTRY_BYTES, DefaultCodec},
         registry::Key,
     };
 
@@ -127,6 +145,7 @@ mod tests {
             key,
             codec,
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         }
     }
 
@@ -157,5 +176,22 @@ mod tests {
         named.check(&"node-7".into()).unwrap();
         assert!(refusal(&named, "a bug").contains("panicked"));
         format(None).check(&"10.0.0.1".into()).unwrap();
+    }
+
+    #[test]
+    fn what_consumers_leave_out_because_of_its_size_is_refused() {
+        let mut small = format(Some(Arc::new(DefaultCodec)));
+        let value = r#"{"address":"10.0.0.1:80","metadata":{"m":"0123456789"}}"#;
+        let Err(Invalid::TooLargeForConsumers { size, limit, .. }) = ({
+            small.most_bytes = 100;
+            small.check(&value.into())
+        }) else {
+            panic!("it takes more in memory");
+        };
+        assert!(size > 100 && limit == 100, "{size}");
+        small.most_bytes = size;
+        small.check(&value.into()).unwrap();
+        small.most_bytes = size - 1;
+        assert!(refusal(&small, value).contains("RegistrarBuilder::entry_bytes"));
     }
 }

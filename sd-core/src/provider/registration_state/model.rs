@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    instances::{AddressPolicy, Codec, DefaultCodec},
+    instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec},
     provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
@@ -41,6 +41,7 @@ fn options() -> impl Strategy<Value = Options> {
             key: key().into(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         },
     })
 }
