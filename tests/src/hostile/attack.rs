@@ -1,6 +1,6 @@
 //! What a hostile writer does: the rows of `docs/hostile.md` that take no more than the right to write.
 
-use super::names::{HOSTILE_NETWORK, SERVICES, prefix};
+use super::names::{HOSTILE_NETWORK, MOVING, SERVICES, prefix};
 use etcd_client::{PutOptions, Txn, TxnOp};
 use fastrand::Rng;
 use std::{fmt, time::Duration};
@@ -169,7 +169,7 @@ impl Attack {
             }
             Self::Moving => {
                 let to = address(writer, rng.usize(..60_000));
-                all([put(mine(&"moving"), to)])
+                all([put(mine(&MOVING.trim_start_matches('-')), to)])
             }
             Self::Crowd => {
                 let key = mine(&format_args!("crowd-{}", rng.usize(..99)));

@@ -3,7 +3,8 @@
 use super::{
     log::{self, View},
     names::{
-        HONEST_NETWORK, HOSTILE_NETWORK, PER_SERVICE, SERVICES, honest_address, honest_key, prefix,
+        HONEST_NETWORK, HOSTILE_NETWORK, MOVING, PER_SERVICE, SERVICES, honest_address, honest_key,
+        prefix,
     },
 };
 use futures::StreamExt;
@@ -12,9 +13,12 @@ use sd_core::{
     factory_fn,
 };
 use sd_etcd::EtcdClient;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::time::sleep;
 
@@ -63,8 +67,8 @@ struct Followed {
     seen: Arc<Mutex<Seen>>,
     endpointer: Endpointer<()>,
     least_endpoints: AtomicUsize,
-    /// Runs of the factory.
-    made: Arc<AtomicUsize>,
+    /// How many targets were made for each key whose address changes all the time.
+    made: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 /// What the instancer has shown.
@@ -81,17 +85,19 @@ impl Followed {
         let instancer = Instancer::builder(client, Prefix::new(prefix(service))?)
             .limits(limits)
             .build();
-        let made = Arc::new(AtomicUsize::new(0));
+        let made: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
         let runs = made.clone();
         let factory = factory_fn(move |instance| {
-            runs.fetch_add(1, Ordering::Relaxed);
+            let (key, address) = (instance.key().as_str(), instance.address());
             // Half of the hostile addresses cannot be called.
-            match instance.address().len() % 2 {
-                0 if instance.address().starts_with(HOSTILE_NETWORK) => {
-                    Err("nobody answers".into())
-                }
-                _ => Ok(()),
+            if address.starts_with(HOSTILE_NETWORK) && address.len().is_multiple_of(2) {
+                return Err("nobody answers".into());
             }
+            if key.ends_with(MOVING) {
+                let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
+                *runs.entry(key.to_owned()).or_default() += 1;
+            }
+            Ok(())
         });
         let seen = Arc::new(Mutex::new(Seen {
             honest: 0,
@@ -130,12 +136,13 @@ impl Followed {
         let least = least_since_complete(least, endpoints);
         self.least_endpoints.store(least, Ordering::Relaxed);
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         View {
             service: self.service,
             seen: [seen.honest, endpoints],
             least: [seen.least, least],
             shown: seen.shown,
-            made: self.made.load(Ordering::Relaxed),
+            made: made.values().copied().max().unwrap_or_default(),
             foreign: seen.foreign,
             memory,
         }

@@ -50,7 +50,8 @@ pub(super) struct View {
     /// since there were all.
     pub(super) seen: [usize; 2],
     pub(super) least: [usize; 2],
-    /// How many instances are shown, and how many runs of the factory there were.
+    /// The most instances that were shown, and the most targets that were made for one key whose address
+    /// changes all the time.
     pub(super) shown: usize,
     pub(super) made: usize,
     /// How many instances are shown that must not be called.
@@ -156,16 +157,27 @@ impl Written {
         let mut written = Self::default();
         // The last line may not be finished.
         let finished = text.rsplit_once('\n').map_or("", |(finished, _)| finished);
-        for line in finished.lines() {
+        written.take(finished);
+        Ok(written)
+    }
+
+    /// Adds these lines.
+    pub(super) fn take(&mut self, lines: &str) {
+        for line in lines.lines() {
             if let Some(view) = View::parse(line) {
-                written.views.insert(view.service, view);
+                self.views.insert(view.service, view);
             } else if let Some(line) = LogLine::parse(line) {
-                written.log.push(line);
+                self.log.push(line);
             } else {
-                written.other.push(line.to_owned());
+                self.other.push(line.to_owned());
             }
         }
-        Ok(written)
+    }
+
+    /// The most memory of the process so far, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let views = self.views.values();
+        views.map(|view| view.memory).max().unwrap_or_default()
     }
 
     /// Of each subject, the most lines within a minute, of those after the first `skipped`.

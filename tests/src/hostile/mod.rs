@@ -22,6 +22,9 @@
 //! # }
 //! ```
 //!
+//! How near the bound for memory is does not say how much an attack costs: [`Summary`] has what each process
+//! took before and after.
+//!
 //! The same seed makes the same writers draw the same numbers. How far each gets depends on the machine.
 
 mod attack;
@@ -82,7 +85,7 @@ impl Hostile {
         self
     }
 
-    /// Only these attacks, by as many writers. No interruptions of a consumer if there is none.
+    /// Only these attacks, by as many writers.
     #[must_use]
     pub fn only(mut self, attacks: impl IntoIterator<Item = Attack>) -> Self {
         self.only = attacks.into_iter().collect();
@@ -109,7 +112,11 @@ impl Hostile {
         let registered = Registrations::read(etcd).await;
         assert_eq!(registered.0.len(), HONEST, "all are registered");
 
-        let mut summary = Summary::new(self.seed, [&provider, &consumers[0], &consumers[1]]);
+        let mut summary = Summary::new(
+            self.seed,
+            self.lasting,
+            [&provider, &consumers[0], &consumers[1]],
+        );
         let targets = Target::all(registered.0.values().map(|(lease, _)| *lease));
         let writers = Writers::start(etcd, self.seed, &self.only, &targets, WRITERS).await;
         let end = Instant::now() + self.lasting;

@@ -20,6 +20,9 @@ pub(super) fn honest_address(service: usize, instance: usize) -> String {
     format!("{HONEST_NETWORK}{service}.{instance}:8080")
 }
 
+/// How the keys end whose address changes all the time.
+pub(super) const MOVING: &str = "-moving";
+
 /// How the addresses of honest instances begin, and those of hostile ones that may be called.
 pub(super) const HONEST_NETWORK: &str = "10.1.";
 pub(super) const HOSTILE_NETWORK: &str = "10.66.";
