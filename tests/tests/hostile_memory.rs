@@ -27,8 +27,8 @@ const BYTES: usize = 4 << 20;
 /// How often every instance is overwritten.
 const ROUNDS: usize = 3;
 /// How many changes come at once.
-const AT_ONCE: usize = 50;
-/// What a batch takes, and the task with its buffers.
+const AT_ONCE: usize = 20;
+/// What a batch takes, and what has changed since the last event.
 const SLACK: usize = 1 << 20;
 
 /// How many entries there are, and what one is in a round.

@@ -159,6 +159,12 @@ impl<W> Mirror<W> {
         [removals, self.relist_at].into_iter().flatten().min()
     }
 
+    /// Whether it is time to publish, whatever else is known already: each state that has not become the next one
+    /// takes as much memory as has changed.
+    pub(super) fn has_much_news(&self) -> bool {
+        self.shown.has_much_news()
+    }
+
     /// The new state, if it has changed since the last call. Mere progress is no change.
     pub(super) fn take_event(&mut self) -> Option<Event> {
         if !std::mem::take(&mut self.changed) {

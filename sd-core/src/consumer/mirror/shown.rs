@@ -15,6 +15,9 @@ use crate::{
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 
+/// The part of the limit, in bytes, that changes from one event to the next where there are many changes.
+const NEWS: usize = 16;
+
 /// The instances as they are shown: the entries of the registry, decoded, and those whose removal
 /// is held.
 ///
@@ -34,6 +37,8 @@ pub(super) struct ShownInstances {
     limits: PrefixLimits,
     /// What the instances take in memory.
     bytes: usize,
+    /// What was put since the last event, in memory.
+    news: usize,
     /// Whether entries of the last list, or later ones, did not fit.
     has_left_out: bool,
     /// Whether something went since.
@@ -63,6 +68,7 @@ impl ShownInstances {
             log: EntryLog::new(lines),
             limits,
             bytes: 0,
+            news: 0,
             has_left_out: false,
             has_room: false,
             skipped: 0,
@@ -76,6 +82,7 @@ impl ShownInstances {
 
     /// A live state of this version.
     pub(super) fn event(&mut self, version: u64) -> Event {
+        self.news = 0;
         let held = self.removals.held();
         self.meters
             .shows(self.instances.len(), self.bytes, held.len());
@@ -214,6 +221,7 @@ impl ShownInstances {
             return false;
         }
         self.bytes = bytes;
+        self.news += instance.memory();
         self.instances.insert(instance);
         true
     }
@@ -224,6 +232,12 @@ impl ShownInstances {
             self.bytes -= instance.memory();
             self.has_room = true;
         }
+    }
+
+    /// Whether so much has changed since the last event that it is time for one: the state that is
+    /// published and this one share little then.
+    pub(super) fn has_much_news(&self) -> bool {
+        self.news > self.limits.bytes / NEWS
     }
 
     /// Why the source is stale, if entries were left out since the last list.
