@@ -291,11 +291,11 @@ impl ShownInstances {
     }
 
     fn log_list(&self, entries: usize, now: Instant) {
-        let (prefix, instances) = (Escaped(&self.prefix), self.instances.len());
+        let instances = self.instances.len();
         if self.log.quota.allows(now) {
-            tracing::info!(%prefix, entries, instances, "listed");
+            tracing::info!(prefix = %Escaped(&self.prefix), entries, instances, "listed");
         } else {
-            tracing::debug!(%prefix, entries, instances, "listed");
+            tracing::debug!(prefix = %Escaped(&self.prefix), entries, instances, "listed");
         }
     }
 
