@@ -15,6 +15,8 @@
 //! | [`sd_etcd_watches`](WATCHES) | gauge | | watches that etcd holds for this process |
 //! | [`sd_etcd_watch_interruptions_total`](WATCH_INTERRUPTIONS) | counter | | watches that ended with their connection |
 //! | [`sd_etcd_rollbacks_total`](ROLLBACKS) | counter | | watches that did not resume because etcd was wiped or rolled back |
+//! | [`sd_etcd_list_bytes`](LIST_BYTES) | gauge | | what the lists that are being read hold: how near they are to the limits of a list |
+//! | [`sd_etcd_unread_bytes`](UNREAD_BYTES) | gauge | | what watches hold that their readers have not read yet: how near they are to the limit of a watch |
 //! | [`sd_etcd_lists_over_limit_total`](LISTS_OVER_LIMIT) | counter | | lists that were given up at the limits of a list |
 //! | [`sd_etcd_watches_over_limit_total`](WATCHES_OVER_LIMIT) | counter | | watches that ended because more had changed at once than is held |
 //! | [`sd_etcd_leases`](LEASES) | gauge | | leases that this process keeps alive |
@@ -46,5 +48,6 @@ pub use crate::registering::meters::{
     ROLLED_BACK_KEYS, STRAY_KEYS, STRAY_KEYS_LEFT, VERIFICATIONS_DENIED,
 };
 pub use crate::watching::meters::{
-    LISTS_OVER_LIMIT, ROLLBACKS, SILENCES, WATCH_INTERRUPTIONS, WATCHES, WATCHES_OVER_LIMIT,
+    LIST_BYTES, LISTS_OVER_LIMIT, ROLLBACKS, SILENCES, UNREAD_BYTES, WATCH_INTERRUPTIONS, WATCHES,
+    WATCHES_OVER_LIMIT,
 };

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! [`soak`] causes such faults one after the other, for minutes or days. [`kills`] calls providers that
-//! are killed one after the other.
+//! are killed one after the other. [`hostile`] attacks a fleet with all that somebody who may write can do.
 //!
 //! Everything here panics on errors, since it is for tests. Processes need real time. Providers and
 //! consumers in memory ([`Provider::in_memory`], [`Consumer::in_memory`]) are for paused time.
@@ -34,6 +34,7 @@ mod conformance;
 mod etcd;
 mod eventually;
 mod fleet;
+pub mod hostile;
 pub mod kills;
 mod network;
 mod process;

@@ -3,7 +3,7 @@
 use etcd_client::{Txn, TxnOp};
 use sd_core::{Client, Error, Prefix};
 use sd_etcd::EtcdClient;
-use sd_tests::Etcd;
+use sd_tests::{Etcd, Log};
 use std::time::Instant;
 
 const COUNT: usize = 20_000;
@@ -45,6 +45,7 @@ async fn a_few_large_values_make_few_pages_small() {
     let etcd = Etcd::start().await;
     fill(&etcd).await;
     let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    let log = Log::capture();
     assert_eq!(list(&etcd, &client).await, (COUNT, 20));
 
     add_junk(&etcd, |_| 10_000).await;
@@ -57,6 +58,7 @@ async fn a_few_large_values_make_few_pages_small() {
     let (entries, reads) = list(&etcd, &client).await;
     assert_eq!(entries, COUNT + 18 - 1, "one of them was there");
     assert!(reads <= 60, "{reads} reads");
+    assert_eq!(log.text(), [""; 0]);
 }
 
 /// hostile row 4: what is past the limits of a list is not read.

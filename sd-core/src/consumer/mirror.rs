@@ -26,7 +26,7 @@ use crate::{
     consumer::prefix_limits::PrefixLimits,
     instances::{Event, Trouble},
     registry::{Batch, Error, Prefix, Revision, Snapshot, WatchError},
-    support::Backoff,
+    support::{Backoff, LineQuota},
 };
 pub(super) use entry_decoder::EntryDecoder;
 use pending_removals::PendingRemovals;
@@ -44,6 +44,10 @@ const MIN_LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// corrected, so attempts never end, but they slow down.
 const FIRST_HOPELESS_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_HOPELESS_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many lines the log has about a prefix within a minute at most, whoever causes them. With the
+/// three of an endpointer that follows it they are ten.
+const LINES: usize = 7;
 
 /// What is known of a prefix, and what to do to know more. `W` is the driver's open watch.
 pub(super) struct Mirror<W> {
@@ -100,10 +104,11 @@ impl<W> Mirror<W> {
         let removals = PendingRemovals::new(rules);
         let longest = longest_pause.max(MIN_LONGEST_PAUSE);
         let longest_hopeless = longest.max(LONGEST_HOPELESS_PAUSE);
+        let lines = LineQuota::new(LINES);
         Self {
             phase: Phase::Empty,
-            shown: ShownInstances::new(prefix.clone(), decoder, removals, limits),
-            health: SourceHealth::new(prefix),
+            shown: ShownInstances::new(prefix.clone(), decoder, removals, limits, lines.clone()),
+            health: SourceHealth::new(prefix, lines),
             pauses: Backoff::new(FIRST_PAUSE.min(longest), longest),
             hopeless_pauses: Backoff::new(FIRST_HOPELESS_PAUSE, longest_hopeless),
             pause: Duration::ZERO,
@@ -152,6 +157,12 @@ impl<W> Mirror<W> {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let removals = self.shown.removals.deadline();
         [removals, self.relist_at].into_iter().flatten().min()
+    }
+
+    /// Whether it is time to publish, whatever else is known already: each state that has not become the next one
+    /// takes as much memory as has changed.
+    pub(super) fn has_much_news(&self) -> bool {
+        self.shown.has_much_news()
     }
 
     /// The new state, if it has changed since the last call. Mere progress is no change.

@@ -1,5 +1,7 @@
 //! How much of a prefix is kept.
 
+use crate::instances::DEFAULT_ENTRY_BYTES;
+
 /// What an [`Instancer`](crate::Instancer) keeps of its prefix at most.
 ///
 /// Whoever may write under a prefix decides how much memory its consumers need. The defaults suit a fleet
@@ -13,9 +15,11 @@
 ///
 /// An instance counts as 300 bytes, plus its key, address and zone, plus 96 bytes, name and value for each
 /// piece of metadata. So 100,000 instances of 100 bytes need 40 MB. Entries that cannot be read are not
-/// kept, only hashes of 1,024 of their keys. While subscribers hold an older state they keep what has
-/// changed since: the memory of one instancer is at most twice `bytes`. What a backend needs to list and to
-/// watch comes on top.
+/// kept, only hashes of 1,024 of their keys. States share what has not changed. A subscriber that holds an
+/// older one keeps what has changed since: `bytes` at most. An [`Endpointer`](crate::Endpointer) that has not
+/// seen the newest state is such a subscriber, so that an instancer and an endpointer take at most twice
+/// `bytes`, and for a moment what one batch of a watch changes. What a backend needs to list and to watch comes
+/// on top, and so do endpoints.
 ///
 /// What is shown stays shown: past a limit nothing is taken away, and removals still apply. The source is
 /// stale because of [`Trouble::OverLimits`](crate::Trouble::OverLimits), which invalidates no endpoints.
@@ -40,7 +44,7 @@ pub struct PrefixLimits {
 impl Default for PrefixLimits {
     fn default() -> Self {
         Self {
-            entry_bytes: 128 << 10,
+            entry_bytes: DEFAULT_ENTRY_BYTES,
             instances: 200_000,
             bytes: 128 << 20,
         }
@@ -49,6 +53,9 @@ impl Default for PrefixLimits {
 
 impl PrefixLimits {
     /// How large an entry may be, in bytes: its key and value together, and the instance that it becomes.
+    ///
+    /// Providers need the same limit
+    /// ([`RegistrarBuilder::entry_bytes`](crate::RegistrarBuilder::entry_bytes)): they refuse to register more.
     #[must_use]
     pub fn entry_bytes(mut self, bytes: usize) -> Self {
         self.entry_bytes = bytes;

@@ -51,3 +51,6 @@ pub use set::{InstanceChange, Instances, InstancesIter};
 pub use source::Source;
 pub use source_ended::SourceEnded;
 pub use status::Status;
+
+/// How large an entry, and the instance that it becomes, may be unless somebody says so, in bytes.
+pub(crate) const DEFAULT_ENTRY_BYTES: usize = 128 << 10;

@@ -185,9 +185,9 @@ impl Registrar {
     ///
     /// # Errors
     /// An error that [cannot pass](Error::is_transient): an invalid entry
-    /// ([`Invalid::UncallableAddress`], [`Invalid::UnreadableValue`]), refused credentials, missing
-    /// rights, a client that panics. The registrar has given up then. [`Error::Superseded`]
-    /// if another registrar of the same key and client was asked later, and is registered.
+    /// ([`Invalid::UncallableAddress`], [`Invalid::UnreadableValue`], [`Invalid::TooLargeForConsumers`]),
+    /// refused credentials, missing rights, a client that panics. The registrar has given up then.
+    /// [`Error::Superseded`] if another registrar of the same key and client was asked later, and is registered.
     /// [`Error::Closed`] if it was deregistered or its token cancelled meanwhile, the client was
     /// closed, or the task's runtime has ended. [`Error::Invalid`] outside of a tokio runtime.
     pub async fn register(&self) -> Result<()> {

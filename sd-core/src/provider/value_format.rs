@@ -18,6 +18,8 @@ pub(crate) struct ValueFormat {
     pub(crate) codec: Option<Arc<dyn Codec>>,
     /// Which addresses consumers call.
     pub(crate) addresses: AddressPolicy,
+    /// How large an entry consumers read, as an entry and as the instance that it becomes, in bytes.
+    pub(crate) most_bytes: usize,
 }
 
 impl ValueFormat {
@@ -38,6 +40,7 @@ impl ValueFormat {
                     Err(unreadable("it is no instance of the service".to_owned()))
                 }
                 None => {
+                    self.check_size(&entry, decoded.instances())?;
                     let mut instances = decoded.instances().iter();
                     instances.try_for_each(|instance| self.addresses.check(instance))
                 }
@@ -61,6 +64,20 @@ impl ValueFormat {
     /// The entry that has `value`. A codec may look at the key. Which lease it will end in does not matter.
     fn entry(&self, value: &Bytes) -> Entry {
         Entry::new(self.key.under(&LeaseId::from(1)), value.clone())
+    }
+
+    /// Refuses what consumers leave out because of its size.
+    fn check_size(&self, entry: &Entry, instances: &[Instance]) -> Result<(), Invalid> {
+        let size = entry.key.as_str().len() + entry.value.len();
+        let size = size.max(instances.iter().map(Instance::memory).sum());
+        if size <= self.most_bytes {
+            return Ok(());
+        }
+        Err(Invalid::TooLargeForConsumers {
+            key: Escaped(&entry.key).to_string(),
+            size,
+            limit: self.most_bytes,
+        })
     }
 
     /// Whether `new` describes the same instances as `old`: the codec reads both, at the same addresses.
@@ -174,7 +191,7 @@ fn is_same_at_same_address(old: &[Instance], new: &[Instance]) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        instances::{CodecError, Decoded, DefaultCodec},
+        instances::{CodecError, DEFAULT_ENTRY_BYTES, Decoded, DefaultCodec},
         registry::Key,
     };
 
@@ -201,6 +218,7 @@ mod tests {
             key,
             codec,
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         }
     }
 
@@ -234,5 +252,22 @@ mod tests {
         named.check(&"node-7".into()).unwrap();
         assert!(refusal(&named, "a bug").contains("panicked"));
         format(None).check(&"10.0.0.1".into()).unwrap();
+    }
+
+    #[test]
+    fn what_consumers_leave_out_because_of_its_size_is_refused() {
+        let mut small = format(Some(Arc::new(DefaultCodec)));
+        let value = r#"{"address":"10.0.0.1:80","metadata":{"m":"0123456789"}}"#;
+        let Err(Invalid::TooLargeForConsumers { size, limit, .. }) = ({
+            small.most_bytes = 100;
+            small.check(&value.into())
+        }) else {
+            panic!("it takes more in memory");
+        };
+        assert!(size > 100 && limit == 100, "{size}");
+        small.most_bytes = size;
+        small.check(&value.into()).unwrap();
+        small.most_bytes = size - 1;
+        assert!(refusal(&small, value).contains("RegistrarBuilder::entry_bytes"));
     }
 }

@@ -265,6 +265,21 @@ pub enum Invalid {
         limit: usize,
     },
 
+    /// An entry, or the instance that it becomes, takes more than consumers read: see
+    /// [`RegistrarBuilder::entry_bytes`](crate::RegistrarBuilder::entry_bytes).
+    #[error(
+        "the entry \"{key}\" takes {size} bytes, more than the {limit} that consumers read; where they read \
+         more, say so with RegistrarBuilder::entry_bytes"
+    )]
+    TooLargeForConsumers {
+        /// The key, escaped and shortened.
+        key: String,
+        /// Bytes of key and value together, or of the instance in memory, whichever is more.
+        size: usize,
+        /// What consumers read, in bytes.
+        limit: usize,
+    },
+
     /// A provider's value that its own codec cannot read, in part or at all. Consumers would not see the
     /// instance, or not as it was meant. The value itself is not repeated, since errors are logged.
     #[error(

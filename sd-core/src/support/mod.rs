@@ -6,6 +6,7 @@ mod background_task;
 mod backoff;
 #[cfg(test)]
 mod errors;
+mod line_quota;
 mod log_throttle;
 mod metering;
 mod panics;
@@ -17,6 +18,7 @@ pub(crate) use background_task::{BackgroundTask, Work};
 pub use backoff::Backoff;
 #[cfg(test)]
 pub(crate) use errors::{denied, down};
+pub(crate) use line_quota::LineQuota;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use metering::{Share, count};
 pub(crate) use panics::{Panicked, catch, catch_async};

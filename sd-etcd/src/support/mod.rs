@@ -7,7 +7,7 @@ mod tasks;
 mod timing;
 
 pub(crate) use detached::run_detached;
-pub(crate) use metering::{GaugeGuard, count};
+pub(crate) use metering::{GaugeGuard, Share, count};
 #[cfg(test)]
 pub(crate) use sd_test_support::{Log, cases};
 pub(crate) use tasks::spawn;

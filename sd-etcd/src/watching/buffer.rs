@@ -4,7 +4,8 @@
 //! each, hang every call on their connection. So unread changes are kept here, coalesced and bounded.
 //! A reader that lets its buffer overflow is interrupted, and resumes from where it was.
 
-use super::changes::Changes;
+use super::{changes::Changes, meters};
+use crate::support::Share;
 use sd_core::{Batch, Error, Revision, WatchError};
 use std::{
     collections::VecDeque,
@@ -21,11 +22,11 @@ pub(super) struct WatchBuffer {
     max_bytes: usize,
 }
 
-#[derive(Default)]
 struct Unread {
     items: VecDeque<Result<UnreadBatch, WatchError>>,
     /// Of all batches.
     bytes: usize,
+    meter: Share,
     has_ended: bool,
 }
 
@@ -39,7 +40,12 @@ impl WatchBuffer {
     /// Creates a buffer for about `max_bytes`, or for one batch of any size.
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            unread: Mutex::default(),
+            unread: Mutex::new(Unread {
+                items: VecDeque::new(),
+                bytes: 0,
+                meter: Share::new(meters::UNREAD_BYTES),
+                has_ended: false,
+            }),
             readable: Notify::new(),
             max_bytes,
         }
@@ -102,7 +108,8 @@ impl WatchBuffer {
                 let mut unread = self.unread();
                 if let Some(item) = unread.items.pop_front() {
                     if let Ok(batch) = &item {
-                        unread.bytes -= batch.changes.bytes();
+                        let bytes = unread.bytes - batch.changes.bytes();
+                        unread.hold(bytes);
                     }
                     drop(unread);
                     return Some(item.map(UnreadBatch::into_batch));
@@ -118,16 +125,23 @@ impl WatchBuffer {
 
 impl Unread {
     fn push(&mut self, batch: UnreadBatch) {
+        let mut bytes = self.bytes;
         if let Some(Ok(last)) = self.items.back_mut() {
-            self.bytes -= last.changes.bytes();
+            bytes -= last.changes.bytes();
             last.changes.append(batch.changes);
             last.resume = batch.resume;
             last.skipped += batch.skipped;
-            self.bytes += last.changes.bytes();
+            bytes += last.changes.bytes();
         } else {
-            self.bytes += batch.changes.bytes();
+            bytes += batch.changes.bytes();
             self.items.push_back(Ok(batch));
         }
+        self.hold(bytes);
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.bytes = bytes;
+        self.meter.set(bytes);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     config::Options,
     connection::{CallError, Connector},
     errors,
-    support::count,
+    support::{Share, count},
 };
 use etcd_client::{GetOptions, KeyValue};
 use sd_core::{Entry, Error, Escaped, Gap, Prefix, Result, Snapshot, WatchError};
@@ -85,6 +85,7 @@ async fn read_pages(
     let end = range_end(start);
     let mut entries: Vec<KeyValue> = Vec::new();
     let mut bytes = 0;
+    let mut held = Share::new(meters::LIST_BYTES);
     let mut read_at: Option<(u64, i64)> = None;
     loop {
         let from = match entries.last() {
@@ -130,6 +131,7 @@ async fn read_pages(
         let has_more = answer.more();
         let page = answer.take_kvs();
         bytes += page.iter().map(size).sum::<usize>();
+        held.set(bytes);
         entries.extend(page);
         if bytes > options.max_list_bytes || entries.len() > options.max_list_entries {
             count(meters::LISTS_OVER_LIMIT, None, 1);

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod loops;
+mod sizes;
 
 use sd_core::{Instancer, Key, Prefix};
 use sd_memory::Registry;

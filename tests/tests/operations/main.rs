@@ -6,6 +6,7 @@ mod connections;
 mod crowds;
 mod document;
 mod endpoints;
+mod limits;
 mod meters;
 mod monitor;
 mod outages;

@@ -219,7 +219,7 @@ impl<E> DeriveEjection<E> {
                 }
             }
             Change::Returned(ejected) => {
-                if self.log.ends(&ejected.address) {
+                if self.log.ends(&ejected.address, now) {
                     let after = now.saturating_duration_since(ejected.since);
                     tracing::info!(
                         address = %Escaped(&ejected.address),

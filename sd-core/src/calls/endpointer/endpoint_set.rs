@@ -23,6 +23,7 @@ use crate::{
         run_queue::{RunId, RunQueue},
     },
     instances::{Instance, InstanceChange, InstanceKey, Instances, Status},
+    support::LineQuota,
 };
 use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
@@ -306,6 +307,11 @@ impl<E> EndpointSet<E> {
         }
         self.settle(affected, now);
         self.log_all_made(now);
+    }
+
+    /// How many lines the log may have.
+    pub(super) fn lines(&self) -> &LineQuota {
+        &self.log.lines
     }
 
     fn log_all_made(&mut self, now: Instant) {

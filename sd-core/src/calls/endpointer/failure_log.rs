@@ -6,12 +6,17 @@ use super::status::FactoryFailure;
 use crate::{
     calls::factory::FactoryError,
     registry::{ErrorChain, Escaped},
-    support::LogThrottle,
+    support::{LineQuota, LogThrottle},
 };
 use std::mem::{Discriminant, discriminant};
 use tokio::time::Instant;
 
+/// All lines of an endpointer within a minute, whatever comes and goes under its prefix.
+const LINES: usize = 3;
+
 pub(super) struct FailureLog {
+    /// All lines of the endpointer.
+    pub(super) lines: LineQuota,
     throttle: LogThrottle,
     /// What was warned of, until all endpoints are made.
     warned: Option<Warned>,
@@ -27,6 +32,7 @@ struct Warned {
 impl FailureLog {
     pub(super) fn new() -> Self {
         Self {
+            lines: LineQuota::new(LINES),
             throttle: LogThrottle::new(1),
             warned: None,
         }
@@ -39,8 +45,9 @@ impl FailureLog {
         let warned = self.warned.as_ref();
         let is_kind_new = warned.is_some_and(|warned| !warned.kinds.contains(&kind));
         let are_more = warned.is_none_or(|warned| failing > warned.failing);
-        let is_news = is_kind_new || are_more && self.throttle.allows(now);
-        if !is_news {
+        let throttle = &mut self.throttle;
+        let is_news = || is_kind_new || are_more && throttle.allows(now);
+        if !self.lines.allows_if(now, is_news) {
             return;
         }
         tracing::warn!(
@@ -65,7 +72,11 @@ impl FailureLog {
     pub(super) fn all_made(&mut self, endpoints: usize, now: Instant) {
         if let Some(warned) = self.warned.take() {
             let after = now.saturating_duration_since(warned.since);
-            tracing::info!(endpoints, ?after, "all endpoints made");
+            if self.lines.allows(now) {
+                tracing::info!(endpoints, ?after, "all endpoints made");
+            } else {
+                tracing::debug!(endpoints, ?after, "all endpoints made");
+            }
         }
     }
 }

@@ -193,13 +193,22 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             self.pace.built(now, Instant::now());
         }
         if turned {
-            self.log_invalidation();
+            self.log_invalidation(now);
         }
         self.ready |= becomes_ready;
         self.publish_status();
     }
 
-    fn log_invalidation(&self) {
+    fn log_invalidation(&self, now: Instant) {
+        let endpoints = self.endpoints;
+        if !self.set.lines().allows(now) {
+            tracing::debug!(
+                endpoints,
+                invalidated = self.invalidated,
+                "endpoints invalidated or valid again"
+            );
+            return;
+        }
         match &self.health {
             Some(Health::Stale { why, .. }) if self.invalidated => {
                 tracing::warn!(
@@ -207,7 +216,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
                     "endpoints invalidated: the source is stale"
                 );
             }
-            _ => tracing::info!(endpoints = self.endpoints, "endpoints valid again"),
+            _ => tracing::info!(endpoints, "endpoints valid again"),
         }
     }
 

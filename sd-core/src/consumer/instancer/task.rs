@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::{sync::watch, task, time, time::Instant};
 
 /// At most so many batches become one state, so that subscribers hear of a registry that never
-/// pauses.
+/// pauses. Fewer do where they change much.
 const BATCHES_AT_ONCE: usize = 256;
 
 /// A registry that answers within this time needs no snapshot.
@@ -132,13 +132,14 @@ impl InstancerTask {
             }
             applied += 1;
             if applied < BATCHES_AT_ONCE
+                && !self.mirror.has_much_news()
                 && let Some(watch) = self.mirror.watch()
             {
                 item = watch.next().now_or_never();
             }
         }
         self.mirror.tick(Instant::now());
-        if applied == BATCHES_AT_ONCE {
+        if applied == BATCHES_AT_ONCE || self.mirror.has_much_news() {
             task::yield_now().await;
         }
     }

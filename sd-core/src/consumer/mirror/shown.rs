@@ -10,9 +10,13 @@ use crate::{
     consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
     instances::{Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
+    support::LineQuota,
 };
 use std::collections::BTreeSet;
 use tokio::time::Instant;
+
+/// The part of the limit, in bytes, that changes from one event to the next where there are many changes.
+const NEWS: usize = 16;
 
 /// The instances as they are shown: the entries of the registry, decoded, and those whose removal
 /// is held.
@@ -33,6 +37,8 @@ pub(super) struct ShownInstances {
     limits: PrefixLimits,
     /// What the instances take in memory.
     bytes: usize,
+    /// What was put since the last event, in memory.
+    news: usize,
     /// Whether entries of the last list, or later ones, did not fit.
     has_left_out: bool,
     /// Whether something went since.
@@ -48,6 +54,7 @@ impl ShownInstances {
         decoder: EntryDecoder,
         removals: PendingRemovals,
         limits: PrefixLimits,
+        lines: LineQuota,
     ) -> Self {
         Self {
             meters: InstanceMeters::new(prefix.as_str()),
@@ -58,9 +65,10 @@ impl ShownInstances {
             leaving: BTreeSet::new(),
             unreadable: UnreadableEntries::new(["entry skipped", "more entries skipped"]),
             strange: UnreadableEntries::new(["attribute ignored", "more attributes ignored"]),
-            log: EntryLog::new(),
+            log: EntryLog::new(lines),
             limits,
             bytes: 0,
+            news: 0,
             has_left_out: false,
             has_room: false,
             skipped: 0,
@@ -74,6 +82,7 @@ impl ShownInstances {
 
     /// A live state of this version.
     pub(super) fn event(&mut self, version: u64) -> Event {
+        self.news = 0;
         let held = self.removals.held();
         self.meters
             .shows(self.instances.len(), self.bytes, held.len());
@@ -115,12 +124,7 @@ impl ShownInstances {
         }
         changed |= self.settle(now) || self.unreadable.len() != unreadable;
         self.meters.listed();
-        tracing::info!(
-            prefix = %Escaped(&self.prefix),
-            entries = listed,
-            instances = self.instances.len(),
-            "listed"
-        );
+        self.log_list(listed, now);
         self.log_rest(now);
         changed
     }
@@ -155,7 +159,7 @@ impl ShownInstances {
         for key in due.keys() {
             self.take(key);
         }
-        if !self.log.removals.allows(now) {
+        if !self.log.allows_removals(now) {
             return true;
         }
         let held_for = due
@@ -252,6 +256,7 @@ impl ShownInstances {
             return false;
         }
         self.bytes = bytes;
+        self.news += instance.memory();
         self.instances.insert(instance);
         true
     }
@@ -262,6 +267,12 @@ impl ShownInstances {
             self.bytes -= instance.memory();
             self.has_room = true;
         }
+    }
+
+    /// Whether so much has changed since the last event that it is time for one: the state that is
+    /// published and this one share little then.
+    pub(super) fn has_much_news(&self) -> bool {
+        self.news > self.limits.bytes / NEWS
     }
 
     /// Why the source is stale, if entries were left out since the last list.
@@ -334,6 +345,15 @@ impl ShownInstances {
         self.strange.forget(key);
     }
 
+    fn log_list(&self, entries: usize, now: Instant) {
+        let instances = self.instances.len();
+        if self.log.quota.allows(now) {
+            tracing::info!(prefix = %Escaped(&self.prefix), entries, instances, "listed");
+        } else {
+            tracing::debug!(prefix = %Escaped(&self.prefix), entries, instances, "listed");
+        }
+    }
+
     fn log_rest(&mut self, now: Instant) {
         self.unreadable.log_rest(&self.prefix, &mut self.log, now);
         self.strange.log_rest(&self.prefix, &mut self.log, now);
@@ -343,7 +363,7 @@ impl ShownInstances {
         if loss.is_some() {
             self.meters.lost_many();
         }
-        if !self.log.removals.allows(now) {
+        if !self.log.allows_removals(now) {
             return;
         }
         let grace = self.removals.grace();

@@ -4,7 +4,7 @@ use crate::{
     consumer::meters::HealthMeters,
     instances::{Health, Trouble},
     registry::{Error, ErrorChain, Escaped, Prefix, WatchError},
-    support::{LogThrottle, Severity, Warnings},
+    support::{LineQuota, LogThrottle, Severity, Warnings},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,20 +17,26 @@ pub(super) struct SourceHealth {
     published: Health,
     trouble: Option<Trouble>,
     warnings: Warnings,
+    /// All lines about the prefix.
+    lines: LineQuota,
     limits_log: LogThrottle,
+    /// Whether it was logged that there is more under the prefix than is kept, as is the case.
+    are_limits_said: bool,
     meters: HealthMeters,
 }
 
 impl SourceHealth {
     /// Nothing is published before the first list.
-    pub(super) fn new(prefix: Prefix) -> Self {
+    pub(super) fn new(prefix: Prefix, lines: LineQuota) -> Self {
         Self {
             meters: HealthMeters::new(prefix.as_str()),
             prefix,
             published: Health::Live,
             trouble: None,
             warnings: Warnings::default(),
+            lines,
             limits_log: LogThrottle::new(1).with_first_pause(Duration::from_secs(60)),
+            are_limits_said: false,
         }
     }
 
@@ -98,7 +104,7 @@ impl SourceHealth {
         };
         self.published = Health::Live;
         let stale = now.saturating_duration_since(since);
-        if was_warned_of {
+        if was_warned_of && self.lines.allows(now) {
             tracing::info!(prefix = %Escaped(&self.prefix), ?stale, "following again");
         } else {
             tracing::debug!(prefix = %Escaped(&self.prefix), ?stale, "following again");
@@ -108,12 +114,18 @@ impl SourceHealth {
 
     /// The registry has answered, and there is more under the prefix than is kept.
     pub(super) fn over_limits(&mut self, why: Trouble, now: Instant) -> bool {
-        if matches!(self.trouble, Some(Trouble::OverLimits { .. })) {
-            return false;
+        let is_known = matches!(self.trouble, Some(Trouble::OverLimits { .. }));
+        if !is_known {
+            self.answered(now);
+            self.are_limits_said = false;
         }
-        self.answered(now);
-        if self.limits_log.allows(now) {
+        let limits_log = &mut self.limits_log;
+        if !self.are_limits_said && self.lines.allows_if(now, || limits_log.allows(now)) {
+            self.are_limits_said = true;
             tracing::error!(prefix = %Escaped(&self.prefix), error = %ErrorChain(&why), "instances left out");
+        }
+        if is_known {
+            return false;
         }
         self.meters.disrupted(&why);
         self.published = Health::stale(now, why.clone());
@@ -122,19 +134,29 @@ impl SourceHealth {
     }
 
     /// Logs the first trouble of a series, and later ones only if they are more severe than all
-    /// before. The client logs outages.
+    /// before. The client logs outages. What the quota does not allow is logged at `DEBUG`, and what was
+    /// to be said once is said when it does.
     fn log(&mut self, why: &Trouble, is_ready: bool, pause: Duration, now: Instant) {
         let Some(cause) = cause(why) else {
-            tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "changes were missed, listing again");
+            if self.lines.allows(now) {
+                tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "changes were missed, listing again");
+            } else {
+                tracing::debug!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "changes were missed, listing again");
+            }
             return;
         };
         if matches!(cause, Error::Closed) {
-            if self.trouble.is_none() {
+            if self.trouble.is_none() && self.lines.allows(now) {
                 tracing::info!(prefix = %Escaped(&self.prefix), "the client was closed, keeping what is known");
             }
             return;
         }
-        match self.warnings.note(cause, now) {
+        let (warnings, mut severity) = (&mut self.warnings, None);
+        self.lines.allows_if(now, || {
+            severity = warnings.note(cause, now);
+            severity.is_some()
+        });
+        match severity {
             Some(Severity::Permanent) => {
                 tracing::error!(prefix = %Escaped(&self.prefix), error = %ErrorChain(why), ?pause, "not following until somebody changes that");
             }

@@ -4,7 +4,7 @@
 use crate::{
     instances::CodecError,
     registry::{Entry, ErrorChain, Escaped, Key, Prefix},
-    support::LogThrottle,
+    support::{LineQuota, LogThrottle},
 };
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry as Slot},
@@ -16,27 +16,44 @@ use tokio::time::Instant;
 /// No more are remembered. An operator with so many of them knows by then.
 const MOST: usize = 1024;
 /// So many have a line of their own at once.
-const LINES: u32 = 3;
+const LINES: u32 = 2;
 /// The pause after these.
-const FIRST_PAUSE: Duration = Duration::from_secs(20);
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often what is under one prefix may cause a line. Whoever may write there can cause any number of
-/// reasons for one, so all of a kind share a throttle: together nine lines in the first minute, and fewer
-/// in each later one.
+/// reasons for one, so all of a kind share a throttle, which leaves some of the quota to the lines about
+/// the source.
 pub(super) struct EntryLog {
+    /// All lines about the prefix.
+    pub(super) quota: LineQuota,
     entries: LogThrottle,
     counts: LogThrottle,
-    /// Removals that are held, and that apply.
-    pub(super) removals: LogThrottle,
+    removals: LogThrottle,
 }
 
 impl EntryLog {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(quota: LineQuota) -> Self {
         Self {
+            quota,
             entries: LogThrottle::new(LINES).with_first_pause(FIRST_PAUSE),
             counts: LogThrottle::new(1).with_first_pause(FIRST_PAUSE),
-            removals: LogThrottle::new(2).with_first_pause(2 * FIRST_PAUSE),
+            removals: LogThrottle::new(2).with_first_pause(FIRST_PAUSE),
         }
+    }
+
+    /// Whether a line about one entry may be logged.
+    fn allows_entry(&mut self, now: Instant) -> bool {
+        self.quota.allows_if(now, || self.entries.allows(now))
+    }
+
+    /// Whether a line about the number of entries may be logged.
+    fn allows_count(&mut self, now: Instant) -> bool {
+        self.quota.allows_if(now, || self.counts.allows(now))
+    }
+
+    /// Whether a line about removals that are held, or that apply, may be logged.
+    pub(super) fn allows_removals(&mut self, now: Instant) -> bool {
+        self.quota.allows_if(now, || self.removals.allows(now))
     }
 }
 
@@ -90,7 +107,7 @@ impl UnreadableEntries {
                 true
             }
         };
-        if !is_remembered || !log.entries.allows(now) {
+        if !is_remembered || !log.allows_entry(now) {
             self.unlogged += 1;
             return;
         }
@@ -105,7 +122,7 @@ impl UnreadableEntries {
 
     /// Logs how many more could not be read, unless that was said a short time ago.
     pub(super) fn log_rest(&mut self, prefix: &Prefix, log: &mut EntryLog, now: Instant) {
-        if self.unlogged > 0 && log.counts.allows(now) {
+        if self.unlogged > 0 && log.allows_count(now) {
             let entries = std::mem::take(&mut self.unlogged);
             tracing::warn!(prefix = %Escaped(prefix), entries, "{}", self.messages[1]);
         }

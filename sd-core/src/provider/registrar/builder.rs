@@ -7,7 +7,7 @@ use super::{
     task::RegistrarTask,
 };
 use crate::{
-    instances::{AddressPolicy, Codec, DefaultCodec},
+    instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec},
     provider::{
         registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
@@ -63,6 +63,7 @@ impl RegistrarBuilder {
                     key,
                     codec: Some(Arc::new(DefaultCodec)),
                     addresses: AddressPolicy::default(),
+                    most_bytes: DEFAULT_ENTRY_BYTES,
                 },
             },
             stop: CancellationToken::new(),
@@ -85,6 +86,15 @@ impl RegistrarBuilder {
     /// this policy would see the instance. Default: [`AddressPolicy::default`].
     pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
         self.options.format.addresses = policy;
+        self
+    }
+
+    /// How large an entry the consumers read, in bytes: key and value together, and the instance that it
+    /// becomes. [`Registrar::register`] and [`Registrar::update`] refuse a larger one
+    /// ([`Invalid::TooLargeForConsumers`](crate::Invalid::TooLargeForConsumers)), since consumers leave it
+    /// out. Default: 128 KiB, as that of [`PrefixLimits::entry_bytes`](crate::PrefixLimits::entry_bytes).
+    pub fn entry_bytes(mut self, bytes: usize) -> Self {
+        self.options.format.most_bytes = bytes;
         self
     }
 

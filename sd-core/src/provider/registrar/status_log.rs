@@ -8,16 +8,31 @@
 use crate::{
     provider::{status::RegistrarStatus, value_format::ValueFormat},
     registry::{Deregistered, Error, ErrorChain, Escaped, Lost, Service, ServiceKey},
-    support::Warnings,
+    support::{LineQuota, Warnings},
 };
 use tokio::time::Instant;
 
+/// So many losses and edits are logged within a minute: whoever may write the key can cause any number. With
+/// the line that follows each that is at most twice as many lines.
+const LOSSES: usize = 5;
+
 /// Logs changes of the status, and remembers which warnings it has given.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StatusLog {
     warnings: Warnings,
+    losses: LineQuota,
     /// Whether it has warned of a loss of this service alone.
     warned_of_loss: bool,
+}
+
+impl Default for StatusLog {
+    fn default() -> Self {
+        Self {
+            warnings: Warnings::default(),
+            losses: LineQuota::new(LOSSES),
+            warned_of_loss: false,
+        }
+    }
 }
 
 impl StatusLog {
@@ -48,7 +63,7 @@ impl StatusLog {
             }
             RegistrarStatus::Registered {
                 edit: Some(edit), ..
-            } if !is_edited_so(old, edit) => {
+            } if !is_edited_so(old, edit) && self.losses.allows(now) => {
                 tracing::info!(service = %Escaped(service), bytes = edit.len(), "the entry was edited in the registry, and stays so");
             }
             RegistrarStatus::Registered {
@@ -72,14 +87,14 @@ impl StatusLog {
             }
             RegistrarStatus::Reclaiming {
                 lost, attempt: 1, ..
-            } => self.lost(service, lost),
+            } => self.lost(service, lost, now),
             RegistrarStatus::Reclaiming { attempt, error, .. } => match error {
                 Some(error) if self.warns(error, now) => {
                     tracing::warn!(service = %Escaped(service), error = %ErrorChain(error), "reclaiming failed, trying on");
                 }
                 _ => tracing::debug!(service = %Escaped(service), attempt, "reclaiming"),
             },
-            RegistrarStatus::Taken { value } => {
+            RegistrarStatus::Taken { value } if self.losses.allows(now) => {
                 self.warned_of_loss = true;
                 // Who it is, and nothing else of the value.
                 let owner = format.address(value);
@@ -109,6 +124,9 @@ impl StatusLog {
                 service = %Escaped(service), %ttl,
                 "the runtime has ended before the service was deregistered: the lease ends by itself"
             ),
+            RegistrarStatus::Taken { value } => {
+                tracing::debug!(service = %Escaped(service), bytes = value.len(), "somebody else took the key again");
+            }
             RegistrarStatus::Idle => {}
         }
         if has_ended(new) {
@@ -120,9 +138,9 @@ impl StatusLog {
         self.warnings.note(error, now).is_some()
     }
 
-    fn lost(&mut self, service: &ServiceKey, lost: &Lost) {
+    fn lost(&mut self, service: &ServiceKey, lost: &Lost, now: Instant) {
         let reason = lost.reason();
-        if matches!(lost, Lost::LeaseExpired | Lost::RolledBack) {
+        if matches!(lost, Lost::LeaseExpired | Lost::RolledBack) || !self.losses.allows(now) {
             tracing::debug!(service = %Escaped(service), "registration lost, putting it back");
         } else {
             self.warned_of_loss = true;
@@ -152,7 +170,7 @@ fn has_ended(status: &RegistrarStatus) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        instances::{AddressPolicy, DefaultCodec},
+        instances::{AddressPolicy, DEFAULT_ENTRY_BYTES, DefaultCodec},
         registry::{Key, LeaseId},
         support::Log,
     };
@@ -201,6 +219,7 @@ mod tests {
             key: service.key.clone(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         };
         let mut log = StatusLog::default();
         let mut old = RegistrarStatus::Idle;
@@ -256,6 +275,22 @@ mod tests {
                 "INFO registered key=/a lease=1",
             ]
         );
+    }
+
+    /// Hostile row 7: who may write the key decides how often it is lost, and not how much is logged.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_lost_again_and_again_is_ten_lines_a_minute() {
+        let losses = [
+            reclaiming(Lost::KeyDeleted, 1, None),
+            registered(1),
+            RegistrarStatus::Taken { value: "b".into() },
+            registered(1),
+        ];
+        let course = losses.iter().cycle().take(60 / 4).cloned();
+        let lines = logged(std::iter::once(registered(1)).chain(course)).await;
+        assert_eq!(lines.len(), 10, "{lines:?}");
+        let later = losses.into_iter().cycle().take(3600 / 4);
+        assert!(logged(later).await.len() <= 10 * 60);
     }
 
     #[tokio::test(start_paused = true)]

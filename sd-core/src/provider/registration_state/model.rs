@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    instances::{AddressPolicy, Codec, DefaultCodec, Instance},
+    instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec, Instance},
     provider::value_format::ValueFormat,
     registry::{Entry, Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
@@ -42,6 +42,7 @@ fn options() -> impl Strategy<Value = Options> {
             key: key().into(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         },
     })
 }

@@ -2,7 +2,7 @@ mod draining;
 
 use super::*;
 use crate::{
-    instances::{AddressPolicy, DefaultCodec},
+    instances::{AddressPolicy, DEFAULT_ENTRY_BYTES, DefaultCodec},
     provider::value_format::ValueFormat,
     registry::{Invalid, Key, LeaseId, Lost},
 };
@@ -23,6 +23,7 @@ fn options() -> Options {
             key: Key::new("/svc/a").unwrap().into(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
+            most_bytes: DEFAULT_ENTRY_BYTES,
         },
     }
 }

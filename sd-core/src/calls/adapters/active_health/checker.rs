@@ -129,7 +129,7 @@ impl<S: EndpointSource> Checker<S> {
                 }
             }
             Change::Recovered(unhealthy) => {
-                if self.log.ends(&unhealthy.address) {
+                if self.log.ends(&unhealthy.address, now) {
                     let after = now.saturating_duration_since(unhealthy.since);
                     tracing::info!(
                         address = %Escaped(&unhealthy.address),

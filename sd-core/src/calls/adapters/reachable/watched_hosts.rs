@@ -154,7 +154,7 @@ impl<E> WatchedHost<E> {
                 cause,
             });
         } else if let Some(unreachable) = self.unreachable.take()
-            && log.ends(address)
+            && log.ends(address, now)
         {
             let after = now.saturating_duration_since(unreachable.since);
             tracing::info!(address = %Escaped(address), ?after, "endpoint reachable again");

@@ -468,6 +468,25 @@ fn another_kind_of_failure_is_said_at_once() {
     );
 }
 
+/// Hostile row 9: endpoints that fail and are made in turns are three lines a minute.
+#[test]
+fn endpoints_that_fail_and_are_made_in_turns_are_three_lines_a_minute() {
+    let (log, start) = (Log::capture(), Instant::now());
+    let mut set = set(usize::MAX);
+    for n in 0..600_u64 {
+        let now = start + Duration::from_millis(100 * n);
+        let address = format!("h:{n}");
+        set.apply(&instances([(&*format!("k{n}"), &address)]), now);
+        run_all(&mut set, now, |_| match n % 3 {
+            0 => Err(refused()),
+            1 => Err(FactoryError::TimedOut(Duration::from_secs(5))),
+            _ => Ok(1),
+        });
+    }
+    let all = log.text();
+    assert!((2..=3).contains(&all.len()), "{all:?}");
+}
+
 #[test]
 fn a_factory_that_fails_now_and_then_does_not_fill_the_log() {
     let (log, start) = (Log::capture(), Instant::now());

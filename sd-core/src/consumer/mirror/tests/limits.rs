@@ -5,7 +5,7 @@ use crate::instances::Decoded;
 
 const RELIST: Duration = Duration::from_secs(30);
 
-fn limited(limits: PrefixLimits) -> Fixture {
+pub(super) fn limited(limits: PrefixLimits) -> Fixture {
     let mut fixture = Fixture::by(RemovalRules::default(), PAUSE);
     let decoder = EntryDecoder {
         most_bytes: limits.entry_bytes,
@@ -136,4 +136,31 @@ fn the_instances_of_a_prefix_are_bounded_in_bytes() {
     fixture.batch([large("b", 10)]);
     fixture.batch([large("d", 40_000)]);
     assert!(fixture.mirror.shown.instances().get("/svc/d").is_some());
+}
+
+/// Hostile rows 4 and 7: that entries are left out is said, if later, where the log was full of other things.
+#[test]
+fn what_the_log_has_no_room_for_is_said_once_it_has() {
+    let mut fixture = limited(PrefixLimits::default().instances(1));
+    fixture.list(&["a"]);
+    for _ in 0..10 {
+        fixture.fail(gap());
+        fixture.list(&["a"]);
+        fixture.open();
+    }
+    let log = Log::capture();
+    let said = |part: &str| log.text().iter().filter(|it| it.contains(part)).count();
+    let refused = || WatchError::Interrupted(Error::permanent("no"));
+    fixture.batch([put("b")]);
+    fixture.fail(refused());
+    fixture.open();
+    assert_eq!(log.text(), [""; 0]);
+    fixture.wait(Duration::from_secs(60));
+    fixture.answer();
+    assert_eq!(said("instances left out"), 1);
+    fixture.fail(refused());
+    assert_eq!(said("not following until"), 1);
+    fixture.answer();
+    fixture.answer();
+    assert_eq!(log.text().len(), 2, "each once: {:?}", log.text());
 }
