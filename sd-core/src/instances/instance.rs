@@ -172,6 +172,13 @@ impl Instance {
         self
     }
 
+    /// The same instance at another address.
+    #[must_use]
+    pub fn with_address(mut self, address: impl Into<Box<str>>) -> Self {
+        self.address = address.into();
+        self
+    }
+
     /// The same instance under another key.
     #[must_use]
     pub fn with_key(mut self, key: Key) -> Self {
