@@ -81,6 +81,14 @@ impl Instance {
         self
     }
 
+    /// The same instance with the weight that its format stands for if none is said.
+    #[must_use]
+    pub fn with_default_weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self.is_weight_said = false;
+        self
+    }
+
     /// The same instance with another status.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
@@ -235,7 +243,8 @@ impl Instance {
         rare.flat_map(|rare| rare.other_addresses.iter().map(|address| &**address))
     }
 
-    /// Its share of the calls relative to other instances; 0 asks for no calls. 1 if nothing is said.
+    /// Its share of the calls relative to other instances; 0 asks for no calls. If nothing is said, 1 or the default
+    /// of its format.
     pub fn weight(&self) -> u32 {
         self.weight
     }
