@@ -13,7 +13,7 @@ use sd_core::{
     Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid, Prefix,
     Service,
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 const TTL: u64 = 30;
 /// What dubbo-go takes for the weight of an instance without one.
@@ -156,6 +156,9 @@ impl Format for DubboInterface {
     }
 }
 
+/// The name and value of a parameter.
+type Param<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// Reads and writes the providers of one interface.
 #[derive(Debug)]
 struct DubboInterfaceCodec {
@@ -169,18 +172,21 @@ impl DubboInterfaceCodec {
         self.prefix.strip(&entry.key)
     }
 
-    /// Whether a consumer of this protocol, interface, group and version sees `url`.
-    fn is_mine(&self, url: &DubboUrl) -> bool {
+    /// Whether a consumer of this protocol, interface, group and version sees `url`, which has these parameters.
+    fn is_mine(&self, url: &DubboUrl<'_>, params: &[Param<'_>]) -> bool {
         let format = &self.format;
-        let param = |name| url.param(name).filter(|value| !value.is_empty());
-        let interface = param("interface");
-        let category = param("category");
+        let param = |name| {
+            let mut params = params.iter();
+            let (_, value) = params.find(|(known, _)| known == name)?;
+            Some(&**value).filter(|value| !value.is_empty())
+        };
+        let is_provider = |category: &str| category.contains("providers") || category.contains('*');
         url.scheme() == &*format.protocol
             && !url.has_user()
-            && interface.as_deref().unwrap_or(url.path()) == &*self.service
-            && param("group").as_deref() == format.group.as_deref()
-            && param("version").as_deref() == format.version.as_deref()
-            && category.is_none_or(|it| it.contains("providers") || it.contains('*'))
+            && param("interface").unwrap_or(url.path()) == &*self.service
+            && param("group") == format.group.as_deref()
+            && param("version") == format.version.as_deref()
+            && param("category").is_none_or(is_provider)
     }
 
     /// The last part of the key of `instance`.
@@ -220,7 +226,8 @@ impl Codec for DubboInterfaceCodec {
             return Ok(Decoded::NOT_MINE);
         };
         let url = DubboUrl::parse(text)?;
-        if !self.is_mine(&url) {
+        let params = url.params();
+        if !self.is_mine(&url, &params) {
             return Ok(Decoded::NOT_MINE);
         }
         let mut ignored = Ignored::default();
@@ -228,12 +235,12 @@ impl Codec for DubboInterfaceCodec {
         let instance = Instance::new(entry.key.clone(), address);
         let mut instance = instance.with_default_weight(DEFAULT_WEIGHT);
         // The first of several is the one that counts.
-        for (name, value) in url.params().into_iter().rev() {
-            if OWN.contains(&&*name) || value.is_empty() {
+        for (name, value) in params.iter().rev() {
+            if OWN.contains(&&**name) || value.is_empty() {
                 continue;
             }
             instance =
-                METADATA.with_piece(instance, &name, Piece::Text((&*value).into()), &mut ignored);
+                METADATA.with_piece(instance, name, Piece::Text((&**value).into()), &mut ignored);
         }
         Ok(ignored.of(instance))
     }
@@ -259,10 +266,10 @@ impl Codec for DubboInterfaceCodec {
         edited(self, entry, edit, || {
             let mut url = DubboUrl::parse(self.key_of(entry).unwrap_or_default())?;
             if let Some(weight) = edit.weight {
-                url.set("weight", Some(&weight.to_string()))?;
+                url = url.with("weight", Some(&weight.to_string()))?;
             }
             for (name, value) in &edit.metadata {
-                url.set(name, value.as_deref())?;
+                url = url.with(name, value.as_deref())?;
             }
             let mut edited = entry.clone();
             edited.key = self.prefix.key(url.to_key())?;

@@ -28,51 +28,50 @@ fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if !signs.all(|(at, _)| is_hex(text.as_bytes().get(at + 1..at + 3))) {
         return None;
     }
-    if !text.contains(['%', '+']) {
-        return Some(text.into());
+    let spaced: Cow<'_, str> = match text.contains('+') {
+        true => text.replace('+', " ").into(),
+        false => text.into(),
+    };
+    if !spaced.contains('%') {
+        return Some(spaced);
     }
-    let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
     Some(decoded.into_owned().into())
 }
 
 /// A URL `scheme://host:port/path?params`. What is not changed keeps its text and its place.
 #[derive(Debug)]
-pub(crate) struct DubboUrl {
-    /// Up to the parameters.
-    base: String,
-    /// As they are written in the URL: `name=value`.
-    params: Vec<String>,
+pub(crate) struct DubboUrl<'a> {
+    url: Cow<'a, str>,
     is_escaped: bool,
 }
 
-impl DubboUrl {
+impl<'a> DubboUrl<'a> {
     /// Reads a URL, escaped or not.
-    pub(crate) fn parse(text: &str) -> Result<Self, CodecError> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, CodecError> {
         let no_url = || CodecError::new("the key ends in no URL");
         // What is escaped in a URL that is not is escaped twice as much in one that is.
         let is_escaped = !text.contains("://") || text.contains(['%', '+']);
         let url = unescaped(text).ok_or_else(no_url)?;
-        let is_clean = !url.contains(|character: char| character.is_ascii_control());
-        if !is_clean || !url.contains("://") || url.contains('#') {
+        let is_odd = |character: char| character.is_ascii_control() || character == '#';
+        if url.contains(is_odd) || !url.contains("://") {
             return Err(no_url());
         }
-        let (base, query) = url.split_once('?').unwrap_or((&url, ""));
-        let params = query.split('&').filter(|param| !param.is_empty());
-        Ok(Self {
-            base: base.to_owned(),
-            params: params.map(str::to_owned).collect(),
-            is_escaped,
-        })
+        Ok(Self { url, is_escaped })
+    }
+
+    /// The URL up to the parameters, and these.
+    fn split(&self) -> (&str, &str) {
+        split(&self.url, '?')
     }
 
     pub(crate) fn scheme(&self) -> &str {
-        self.base.split_once("://").map_or("", |(scheme, _)| scheme)
+        split(self.split().0, ':').0
     }
 
     fn rest(&self) -> (&str, &str) {
-        let rest = self.base.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split_once('/').unwrap_or((rest, ""))
+        let rest = self.split().0.split_once("://");
+        split(rest.map_or("", |(_, rest)| rest), '/')
     }
 
     /// Whether it has a user name or password.
@@ -90,17 +89,17 @@ impl DubboUrl {
         self.rest().1
     }
 
-    /// The parameters, in their order. Malformed ones are left out, as Go does.
-    pub(crate) fn params(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-        let params = self.params.iter().map(|param| split(param));
-        let read = |(name, value)| Some((unescaped(name)?, unescaped(value)?));
-        params.filter_map(read).collect()
+    /// The parameters as they are written: `name=value`.
+    fn pairs(&self) -> impl Iterator<Item = &str> {
+        let pairs = self.split().1.split('&');
+        pairs.filter(|pair| !pair.is_empty())
     }
 
-    /// The first of the parameters called `name`.
-    pub(crate) fn param(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut params = self.params().into_iter();
-        params.find_map(|(known, value)| (known == name).then_some(value))
+    /// The parameters, in their order. Malformed ones are left out, as Go does.
+    pub(crate) fn params(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let read = |(name, value)| Some((unescaped(name)?, unescaped(value)?));
+        let params = self.pairs().map(|pair| split(pair, '='));
+        params.filter_map(read).collect()
     }
 
     /// A parameter as it is written.
@@ -121,37 +120,43 @@ impl DubboUrl {
         Ok(format!("{name}={value}"))
     }
 
-    /// Writes `value` into the parameter called `name`, in place of what it is now, or as the last one. Removes
-    /// it if there is no value.
-    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), CodecError> {
-        let is_it = |param: &String| unescaped(split(param).0).is_some_and(|known| known == name);
-        let Some(value) = value else {
-            self.params.retain(|param| !is_it(param));
-            return Ok(());
-        };
-        let pair = Self::pair(name, value)?;
-        match self.params.iter().position(is_it) {
-            Some(known) => self.params[known] = pair,
-            None => self.params.push(pair),
+    /// The same URL with `value` in the parameter called `name`, in place of what it is now, or as the last one.
+    /// Without that parameter if there is no value.
+    pub(crate) fn with(&self, name: &str, value: Option<&str>) -> Result<Self, CodecError> {
+        let new = value.map(|value| Self::pair(name, value)).transpose()?;
+        let mut new = new.as_deref();
+        let mut pairs = Vec::new();
+        for pair in self.pairs() {
+            match unescaped(split(pair, '=').0) {
+                // The first of several is the one that counts.
+                Some(known) if known == name => pairs.extend(new.take()),
+                _ => pairs.push(pair),
+            }
         }
-        Ok(())
+        pairs.extend(new);
+        let base = self.split().0;
+        let url = match pairs.is_empty() {
+            true => base.to_owned(),
+            false => format!("{base}?{}", pairs.join("&")),
+        };
+        Ok(Self {
+            url: url.into(),
+            is_escaped: self.is_escaped,
+        })
     }
 
     /// The URL in a key, escaped if it was.
     pub(crate) fn to_key(&self) -> String {
-        let url = match self.params.is_empty() {
-            true => self.base.clone(),
-            false => format!("{}?{}", self.base, self.params.join("&")),
-        };
         match self.is_escaped {
-            true => escaped(&url),
-            false => url,
+            true => escaped(&self.url),
+            false => self.url.to_string(),
         }
     }
 }
 
-fn split(param: &str) -> (&str, &str) {
-    param.split_once('=').unwrap_or((param, ""))
+/// What is before the first `separator` in `text`, and what is behind.
+fn split(text: &str, separator: char) -> (&str, &str) {
+    text.split_once(separator).unwrap_or((text, ""))
 }
 
 #[cfg(test)]
@@ -186,15 +191,14 @@ mod tests {
             ),
             ("tri://h:1/p?b=A&a=1", "tri://h:1/p?b=A&a=2"),
         ] {
-            let mut url = DubboUrl::parse(key).unwrap();
+            let url = DubboUrl::parse(key).unwrap();
             assert_eq!(url.to_key(), key);
-            assert_eq!(url.param("b").as_deref(), Some("A"));
+            assert_eq!(url.params()[0], ("b".into(), "A".into()));
             assert_eq!(
                 (url.scheme(), url.authority(), url.path()),
                 ("tri", "h:1", "p")
             );
-            url.set("a", Some("2")).unwrap();
-            assert_eq!(url.to_key(), expected);
+            assert_eq!(url.with("a", Some("2")).unwrap().to_key(), expected);
         }
     }
 }

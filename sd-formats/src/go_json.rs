@@ -105,16 +105,12 @@ impl Serialize for GoObject<'_> {
 
 /// Whether Go takes the field `name` for the one that is called `field`, which is ASCII.
 fn is_same(name: &str, field: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(field);
+    }
     // The only other characters that Go folds to ASCII.
-    let fold = |character| match character {
-        'ſ' => 's',
-        '\u{212a}' => 'k',
-        other => char::to_ascii_lowercase(&other),
-    };
-    let field = field
-        .chars()
-        .map(|character| character.to_ascii_lowercase());
-    name.chars().map(fold).eq(field)
+    let folded = name.replace('ſ', "s").replace('\u{212a}', "k");
+    folded.eq_ignore_ascii_case(field)
 }
 
 /// The text that `json` is.

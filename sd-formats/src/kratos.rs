@@ -169,7 +169,9 @@ impl KratosCodec {
                 Escaped(&self.scheme)
             )));
         }
-        let scheme = address.scheme().map_or(0, |scheme| scheme.len() + "://".len());
+        let scheme = address
+            .scheme()
+            .map_or(0, |scheme| scheme.len() + "://".len());
         if text.len() > scheme + address.authority().len() {
             return Err(CodecError::cannot_say("the path of an address"));
         }
