@@ -2,10 +2,9 @@
 
 use crate::{
     DubboApp, DubboInterface, GoKit, GoMicro, GoZero, GrpcGo, Hertz, Kitex, Kratos, LeaseNamed,
-    NodeDirectory,
+    NodeDirectory, format_error::FormatError, options::Options,
 };
-use percent_encoding::percent_decode_str;
-use sd_core::{Address, DefaultFormat, Escaped, Format, Prefix};
+use sd_core::{DefaultFormat, Escaped, Format};
 use std::sync::Arc;
 
 /// What makes a format of the options that were given.
@@ -121,11 +120,12 @@ const FORMATS: [(&str, &[&str], Make); 12] = [
 pub fn by_name(text: &str) -> Result<Arc<dyn Format>, FormatError> {
     let (name, query) = text.split_once('?').unwrap_or((text, ""));
     let known = FORMATS.iter().find(|(known, ..)| *known == name);
-    let Some((name, known, make)) = known else {
+    let Some((name, options, make)) = known else {
         let name = Escaped(name).to_string();
-        return Err(FormatError::UnknownFormat { name });
+        let known = FORMATS.iter().map(|(name, ..)| *name).collect();
+        return Err(FormatError::UnknownFormat { name, known });
     };
-    let mut options = Options::parse(name, known, query)?;
+    let mut options = Options::parse(name, options, query)?;
     make(&mut options)
 }
 
@@ -141,159 +141,6 @@ pub fn by_name(text: &str) -> Result<Arc<dyn Format>, FormatError> {
 pub fn all() -> Vec<Arc<dyn Format>> {
     let formats = FORMATS.iter().map(|(name, ..)| by_name(name));
     formats.filter_map(Result::ok).collect()
-}
-
-/// Why a text names no format.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FormatError {
-    /// There is no format of this name.
-    #[error("there is no format \"{name}\"; there are {}", listed(FORMATS.iter().map(|it| it.0)))]
-    UnknownFormat {
-        /// The name, escaped and shortened.
-        name: String,
-    },
-
-    /// The format has no option of this name.
-    #[error("the format {format} has no option \"{option}\"; it has {}", listed(options_of(.format)))]
-    UnknownOption {
-        /// The format.
-        format: &'static str,
-        /// The option, escaped and shortened.
-        option: String,
-    },
-
-    /// An option is given twice.
-    #[error("the option {option} of the format {format} is given twice")]
-    RepeatedOption {
-        /// The format.
-        format: &'static str,
-        /// The option.
-        option: &'static str,
-    },
-
-    /// An option has a value that it cannot have.
-    #[error("the format {format} cannot have {option}={value}: {reason}")]
-    UnusableOption {
-        /// The format.
-        format: &'static str,
-        /// The option.
-        option: &'static str,
-        /// The value, escaped and shortened.
-        value: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-}
-
-fn options_of(format: &str) -> impl Iterator<Item = &'static str> {
-    let options = FORMATS.iter().find(|(name, ..)| *name == format);
-    options
-        .into_iter()
-        .flat_map(|(_, options, _)| options.iter().copied())
-}
-
-/// `a, b and c`.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.collect();
-    match &names[..] {
-        [] => "none".to_owned(),
-        [name] => (*name).to_owned(),
-        [names @ .., last] => format!("{} and {last}", names.join(", ")),
-    }
-}
-
-/// The options that were given to a format and are not used yet.
-struct Options {
-    format: &'static str,
-    given: Vec<(&'static str, String)>,
-}
-
-impl Options {
-    fn parse(
-        format: &'static str,
-        known: &[&'static str],
-        query: &str,
-    ) -> Result<Self, FormatError> {
-        let mut given = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(option) = known.iter().copied().find(|known| *known == name) else {
-                let option = Escaped(name).to_string();
-                return Err(FormatError::UnknownOption { format, option });
-            };
-            if given.iter().any(|(given, _)| *given == option) {
-                return Err(FormatError::RepeatedOption { format, option });
-            }
-            match percent_decode_str(value).decode_utf8() {
-                Ok(value) if !value.is_empty() => given.push((option, value.into_owned())),
-                Ok(_) => return Err(unusable(format, option, value, "it is empty")),
-                Err(_) => return Err(unusable(format, option, value, "it is no UTF-8")),
-            }
-        }
-        Ok(Self { format, given })
-    }
-
-    fn take(&mut self, option: &str) -> Option<String> {
-        let at = self.given.iter().position(|(name, _)| *name == option)?;
-        Some(self.given.swap_remove(at).1)
-    }
-
-    fn path(&mut self, option: &'static str) -> Result<Option<Prefix>, FormatError> {
-        let Some(value) = self.take(option) else {
-            return Ok(None);
-        };
-        let is_hidden = Escaped(&value).to_string() != value;
-        match Prefix::new(&value) {
-            Ok(path) if !is_hidden => Ok(Some(path)),
-            _ => Err(unusable(self.format, option, &value, "it is no path")),
-        }
-    }
-
-    fn scheme(&mut self, option: &'static str) -> Result<Option<String>, FormatError> {
-        let Some(value) = self.take(option) else {
-            return Ok(None);
-        };
-        let url = format!("{value}://h:1");
-        let is_scheme = Address::try_from(&*url).is_ok_and(|url| url.scheme() == Some(&*value));
-        match is_scheme {
-            true => Ok(Some(value)),
-            false => Err(unusable(
-                self.format,
-                option,
-                &value,
-                "it is no scheme, such as grpc",
-            )),
-        }
-    }
-
-    fn has_every_depth(&mut self) -> Result<bool, FormatError> {
-        match self.take("depth").as_deref() {
-            None | Some("one") => Ok(false),
-            Some("every") => Ok(true),
-            Some(value) => Err(unusable(
-                self.format,
-                "depth",
-                value,
-                "it is neither one nor every",
-            )),
-        }
-    }
-}
-
-fn unusable(
-    format: &'static str,
-    option: &'static str,
-    value: &str,
-    reason: &'static str,
-) -> FormatError {
-    let value = Escaped(value).to_string();
-    FormatError::UnusableOption {
-        format,
-        option,
-        value,
-        reason,
-    }
 }
 
 #[cfg(test)]

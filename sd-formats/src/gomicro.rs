@@ -233,7 +233,7 @@ fn edit_node<'a>(
     let Ok(instance) = read_node(entry, node.get(), &mut Ignored::default()) else {
         return Ok(Cow::Borrowed(node));
     };
-    if !edit.is_about(&instance) || edit.apply(instance.clone()) == instance {
+    if edit.apply(instance.clone()) == instance {
         return Ok(Cow::Borrowed(node));
     }
     let mut value = GoObject::parse(node.get().as_bytes())?;

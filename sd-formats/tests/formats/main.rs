@@ -5,6 +5,7 @@
 mod edits;
 mod golden;
 mod joined;
+mod keys;
 mod lenient;
 mod poison;
 mod properties;

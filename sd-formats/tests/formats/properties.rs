@@ -2,8 +2,9 @@
 
 use crate::{lease, named};
 use proptest::prelude::*;
-use sd_core::{Advert, Bytes, Edit, Entry, Format, Instance, Key, Status};
+use sd_core::{Advert, Bytes, Edit, Entry, Format, Instance, JsonObject, Key, Status};
 use sd_test_support::cases;
+use serde_json::value::RawValue;
 
 /// Formats, some with options.
 fn format() -> impl Strategy<Value = String> {
@@ -165,23 +166,33 @@ fn rest() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What a JSON value has besides what an edit of weight and metadata may touch.
-fn others(value: &Bytes) -> Option<serde_json::Value> {
+/// The fields of an object, and of the objects in its lists, but for those that an edit of weight and metadata may
+/// touch: each with its text.
+fn others(json: &[u8]) -> Vec<String> {
     const TOUCHED: [&str; 3] = ["weight", "metadata", "tags"];
-    let mut json: serde_json::Value = serde_json::from_slice(value).ok()?;
-    let is_other = |name: &String| !TOUCHED.contains(&&*name.to_lowercase());
-    json.as_object_mut()?.retain(|name, _| is_other(name));
-    for node in json
-        .get_mut("nodes")
-        .and_then(|it| it.as_array_mut())
-        .into_iter()
-        .flatten()
-    {
-        if let Some(node) = node.as_object_mut() {
-            node.retain(|name, _| is_other(name));
-        }
+    let Ok(object) = JsonObject::parse(json) else {
+        return Vec::new();
+    };
+    let is_other = |(name, _): &(&str, &str)| !TOUCHED.contains(&&*name.to_lowercase());
+    let fields = object.iter().filter(is_other);
+    let texts =
+        fields.flat_map(
+            |(name, value)| match serde_json::from_str::<Vec<&RawValue>>(value) {
+                Ok(list) => list
+                    .iter()
+                    .flat_map(|it| other_or_whole(it.get()))
+                    .collect(),
+                Err(_) => vec![format!("{name}:{value}")],
+            },
+        );
+    texts.collect()
+}
+
+fn other_or_whole(json: &str) -> Vec<String> {
+    match json.starts_with('{') {
+        true => others(json.as_bytes()),
+        false => vec![json.to_owned()],
     }
-    Some(json)
 }
 
 /// What was said of it, whatever the format adds where nothing was.
