@@ -8,10 +8,15 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub(crate) struct Ignored(Vec<String>);
 
+/// So much of one entry is told at most: what is wrong with it may be all of a long list.
+const MOST: usize = 8;
+
 impl Ignored {
     /// Notes that `what`, a field or a part of one, is `why`.
     pub(crate) fn note(&mut self, what: impl fmt::Display, why: impl fmt::Display) {
-        self.0.push(format!("{what}: {why}"));
+        if self.0.len() < MOST {
+            self.0.push(format!("{what}: {why}"));
+        }
     }
 
     /// `decoded`, of which this was left out.

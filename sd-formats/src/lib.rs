@@ -47,6 +47,15 @@
 //! An edit changes what it names. Fields that are not known here, other nodes, other endpoints and their order
 //! stay.
 //!
+//! # Weights and draining
+//! An instance of which no weight is said has the weight that its fleet takes for none, 10 or 100: weights are
+//! compared within a service. Where the fleet has no place for a weight or a zone but has metadata, they are the
+//! pieces `weight` and `zone`.
+//!
+//! Of these fleets only dubbo's applications have something like draining. No value says it where no consumer would
+//! read it: there a provider is removed first, and the time to drain
+//! ([`RegistrarBuilder::drain`](sd_core::RegistrarBuilder::drain)) follows.
+//!
 //! # One service in several formats
 //! `gokit`, `dubbo-app` and `default` have the same keys, and so have `grpc` and `gozero` the same prefix. Do not
 //! give one service two of these in one registry without another root.

@@ -303,6 +303,14 @@ fn garbage_is_unreadable_and_takes_nothing_along() {
 }
 
 #[test]
+fn however_much_is_strange_it_is_one_line() {
+    let nodes = "7,".repeat(10_000) + r#"{"id":"1","address":"h:1"}"#;
+    let decoded = read("gomicro", &format!(r#"{{"nodes":[{nodes}]}}"#)).unwrap();
+    assert!(decoded.ignored().unwrap().to_string().len() < 1000);
+    assert_eq!(one(decoded).address(), "h:1");
+}
+
+#[test]
 fn nodes_come_and_go_with_their_entry_and_keep_their_identity() {
     let node = |n: u32| format!(r#"{{"id":"n{n}","address":"h:{n}"}}"#);
     let read = |nodes: &[u32]| {
