@@ -239,7 +239,7 @@ fn its_own_consumers_see_what_is_written() {
     }
 }
 
-/// What the table of the peers says of Go: the consumers that are played here do the same.
+/// What the real consumers were seen to do, those that are played here do too.
 #[test]
 fn the_players_are_as_fragile_as_what_they_play() {
     let registry =

@@ -223,7 +223,7 @@ fn what_can_be_said_can_be_edited() {
     }
 }
 
-/// Issue table: the time to live of each fleet.
+/// Whether or not a program of the fleet would ask for it.
 #[test]
 fn entries_live_as_long_as_those_of_their_fleet() {
     let fleets = [
