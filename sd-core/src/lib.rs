@@ -74,10 +74,10 @@ pub use consumer::{
     ReadyWhen,
 };
 pub use instances::{
-    AddressPolicy, Advert, Codec, CodecError, Decoded, DecodedIter, DefaultCodec, DefaultFormat,
-    Edit, Event, EventPublisher, EventReader, EventSummary, Events, Format, Health, Held, Instance,
-    InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel, Source,
-    SourceEnded, Status, Trouble,
+    Address, AddressPolicy, Advert, Codec, CodecError, Decoded, DecodedIter, DefaultCodec,
+    DefaultFormat, Edit, Event, EventPublisher, EventReader, EventSummary, Events, Format, Health,
+    Held, Instance, InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel,
+    Source, SourceEnded, Status, Trouble,
 };
 pub use provider::{Need, Registrar, RegistrarBuilder, RegistrarGroup, RegistrarStatus, Updated};
 #[cfg(feature = "mock")]

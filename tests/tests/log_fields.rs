@@ -97,7 +97,7 @@ fn is_unsafe(argument: &str) -> bool {
 fn every_field_that_others_wrote_is_escaped() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut lines = 0;
-    for room in ["sd-core", "sd-etcd", "sd-memory", "sd-tower"] {
+    for room in ["sd-core", "sd-etcd", "sd-formats", "sd-memory", "sd-tower"] {
         for path in sources(&workspace.join(room).join("src")) {
             let source = fs::read_to_string(&path).unwrap();
             for level in ["trace", "debug", "info", "warn", "error"] {

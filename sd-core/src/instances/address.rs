@@ -3,7 +3,7 @@
 //! An address ends up in URLs, headers and connection attempts, and whoever may write to the registry
 //! chooses it. So the grammar is strict: a text that two parsers could read in two ways is refused.
 
-use crate::registry::Escaped;
+use crate::registry::{Escaped, Invalid};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A longer text is not an address.
@@ -21,9 +21,26 @@ pub(super) const SCHEMES: [(&str, Option<u16>); 5] = [
     ("tcp", None),
 ];
 
-/// The parts of an address.
+/// An address that can be called, in its parts: `host:port`, or a URL with a host. For authors of codecs, whose
+/// formats say host, port and scheme in different fields.
+///
+/// The host is an IP address, that of IPv6 in brackets, or a name of ASCII letters, digits, hyphens and
+/// underscores. Which schemes and hosts are called is up to the [`AddressPolicy`](crate::AddressPolicy).
+///
+/// ```
+/// use sd_core::{Address, Invalid};
+///
+/// let address = Address::try_from("http://hello.local/path")?;
+/// assert_eq!((address.scheme(), address.authority()), (Some("http"), "hello.local"));
+/// assert_eq!((address.host(), address.port()), ("hello.local", 80));
+/// assert_eq!(Address::try_from("[::1]:80")?.host(), "::1");
+/// for text in ["0.0.0.0:80", "10.0.0.1", "::1:80", "grpc://10.0.0.1"] {
+///     assert!(matches!(Address::try_from(text), Err(Invalid::UncallableAddress { .. })));
+/// }
+/// # Ok::<(), Invalid>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Address<'a> {
+pub struct Address<'a> {
     /// Of a URL. In the case that it was written in.
     pub(super) scheme: Option<&'a str>,
     /// Host and port as they are written.
@@ -93,6 +110,41 @@ pub(super) fn without_credentials(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, host)) => Escaped(format_args!("***@{host}")).to_string(),
         None => Escaped(text).to_string(),
+    }
+}
+
+impl<'a> Address<'a> {
+    /// The scheme of a URL, in the case that it was written in. `None` of `host:port`.
+    pub fn scheme(&self) -> Option<&'a str> {
+        self.scheme
+    }
+
+    /// Host and port as they are written: `10.0.0.1:8080`. A URL of `http` or `https` may have no port.
+    pub fn authority(&self) -> &'a str {
+        self.authority
+    }
+
+    /// The host, without brackets.
+    pub fn host(&self) -> &'a str {
+        split_port(self.authority).0
+    }
+
+    /// The port. That of the scheme if a URL of `http` or `https` has none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl<'a> TryFrom<&'a str> for Address<'a> {
+    type Error = Invalid;
+
+    /// # Errors
+    /// [`Invalid::UncallableAddress`], with what is wrong and what to write instead.
+    fn try_from(text: &'a str) -> Result<Self, Invalid> {
+        Self::parse(text).map_err(|reason| Invalid::UncallableAddress {
+            address: without_credentials(text),
+            reason,
+        })
     }
 }
 

@@ -86,6 +86,14 @@ impl Instance {
         self
     }
 
+    /// The same instance with the weight that its format stands for if none is said.
+    #[must_use]
+    pub fn with_default_weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self.is_weight_said = false;
+        self
+    }
+
     /// The same instance with another status.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
@@ -177,6 +185,13 @@ impl Instance {
         self
     }
 
+    /// The same instance at another address.
+    #[must_use]
+    pub fn with_address(mut self, address: impl Into<Box<str>>) -> Self {
+        self.address = address.into();
+        self
+    }
+
     /// The same instance under another key.
     #[must_use]
     pub fn with_key(mut self, key: Key) -> Self {
@@ -233,7 +248,8 @@ impl Instance {
         rare.flat_map(|rare| rare.other_addresses.iter().map(|address| &**address))
     }
 
-    /// Its share of the calls relative to other instances; 0 asks for no calls. 1 if nothing is said.
+    /// Its share of the calls relative to other instances; 0 asks for no calls. If nothing is said, 1 or the default
+    /// of its format.
     pub fn weight(&self) -> u32 {
         self.weight
     }

@@ -31,6 +31,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use address::Address;
 pub use address_policy::AddressPolicy;
 pub use advert::Advert;
 pub use codec::{Codec, CodecError, DefaultCodec};
