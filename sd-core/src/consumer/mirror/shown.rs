@@ -33,9 +33,9 @@ pub(super) struct ShownInstances {
     limits: PrefixLimits,
     /// What the instances take in memory.
     bytes: usize,
-    /// Whether entries of the last list, or later ones, did not fit.
-    has_left_out: bool,
-    /// Whether something went since.
+    /// How many entries of the last list, and how many later ones, did not fit.
+    left_out: u64,
+    /// Whether something went since, shrank, or may have taken the place of what did not fit.
     has_room: bool,
     skipped: u64,
     meters: InstanceMeters,
@@ -61,7 +61,7 @@ impl ShownInstances {
             log: EntryLog::new(),
             limits,
             bytes: 0,
-            has_left_out: false,
+            left_out: 0,
             has_room: false,
             skipped: 0,
         }
@@ -93,7 +93,7 @@ impl ShownInstances {
         let keys = || entries.iter().map(|entry| &entry.key);
         self.unreadable.retain(keys());
         self.strange.retain(keys());
-        (self.has_left_out, self.has_room) = (false, false);
+        (self.left_out, self.has_room) = (0, false);
 
         let mut changed = false;
         for key in gone {
@@ -120,7 +120,12 @@ impl ShownInstances {
         let mut changed = false;
         for change in changes {
             changed |= match change {
-                Change::Put(entry) => self.put(&entry, now),
+                Change::Put(entry) => {
+                    let left_out = self.left_out;
+                    let changed = self.put(&entry, now);
+                    self.has_room |= self.left_out == left_out;
+                    changed
+                }
                 Change::Delete(key) => {
                     self.forget(&key);
                     self.has_room |= self.instances.get(&key).is_none();
@@ -197,8 +202,8 @@ impl ShownInstances {
         let is_new = old.is_none_or(|old| **old != instance);
         if is_new && !self.insert(instance) {
             self.meters.over_limit("prefix");
-            self.has_room &= self.has_left_out;
-            self.has_left_out = true;
+            self.has_room &= self.left_out > 0;
+            self.left_out += 1;
             return was_held;
         }
         was_held || is_new
@@ -216,6 +221,7 @@ impl ShownInstances {
         {
             return false;
         }
+        self.has_room |= bytes < self.bytes;
         self.bytes = bytes;
         self.instances.insert(instance);
         true
@@ -231,7 +237,7 @@ impl ShownInstances {
 
     /// Why the source is stale, if entries were left out since the last list.
     pub(super) fn over_limits(&self) -> Option<Trouble> {
-        self.has_left_out.then(|| Trouble::OverLimits {
+        (self.left_out > 0).then(|| Trouble::OverLimits {
             instances: self.instances.len(),
             bytes: self.bytes,
         })
@@ -239,7 +245,7 @@ impl ShownInstances {
 
     /// Whether entries that were left out may fit now.
     pub(super) fn has_room(&self) -> bool {
-        self.has_left_out && self.has_room
+        self.left_out > 0 && self.has_room
     }
 
     /// Removes the instance under `key`, or notes that it is leaving.
