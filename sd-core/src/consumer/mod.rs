@@ -20,4 +20,6 @@ mod testing;
 pub use fixed::FixedInstancer;
 pub use instancer::{Instancer, InstancerBuilder};
 pub use merge::MergedInstancer;
+#[cfg(feature = "fuzzing")]
+pub use mirror::fuzzing::mirror as fuzz_mirror;
 pub use prefix_limits::PrefixLimits;

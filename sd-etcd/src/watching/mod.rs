@@ -15,6 +15,8 @@ mod active;
 mod buffer;
 mod changes;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod list;
 mod liveness;
 pub(crate) mod meters;
