@@ -4,9 +4,9 @@
 //!
 //! | function | input | promise |
 //! |---|---|---|
-//! | [`list`] | the pages of a list | it ends, within its limits, with each key once and in order |
-//! | [`watch`] | responses on a watch stream | each watch hears of its own keys only, and of its end |
-//! | [`messages`] | addresses of members and reasons, as text | an error is a line, and an endpoint is one |
+//! | `list` | the pages of a list | it ends, within its limits, with each key once and in order |
+//! | `watch` | responses on a watch stream | each watch hears of its own keys only, and of its end |
+//! | `messages` | addresses of members and reasons, as text | an error is a line, and an endpoint is one |
 
 use crate::{
     config::Endpoint,

@@ -4,9 +4,9 @@
 //!
 //! | function | input | promise |
 //! |---|---|---|
-//! | [`address`] | an address that somebody registered | whoever connects reads it as the policy does |
-//! | [`retry_after`] | the header of a server | a pause or none |
-//! | [`target`] | a target string | an error with its place, or a target with one normal form |
+//! | `address` | an address that somebody registered | whoever connects reads it as the policy does |
+//! | `retry_after` | the header of a server | a pause or none |
+//! | `target` | a target string | an error with its place, or a target with one normal form |
 
 use crate::{Target, http::retry_after::parse};
 use http::{HeaderValue, uri::Authority};

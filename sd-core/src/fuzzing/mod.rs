@@ -4,11 +4,11 @@
 //!
 //! | function | input | promise |
 //! |---|---|---|
-//! | [`default_codec`], [`codec`] | the value of an entry | an error or an instance, which can be written and edited |
-//! | [`mirror`] | lists, batches and errors in any order | what is shown is in the limits, and converges |
-//! | [`text`] | keys, prefixes and names | a name leads to no other service, and forges no line of a log |
+//! | `default_codec`, `codec` | the value of an entry | an error or an instance, which can be written and edited |
+//! | `mirror` | lists, batches and errors in any order | what is shown is in the limits, and converges |
+//! | `text` | keys, prefixes and names | a name leads to no other service, and forges no line of a log |
 //!
-//! [`assert_is_line`] is for those of other crates.
+//! `assert_is_line` is for those of other crates.
 
 mod codec;
 mod text;
