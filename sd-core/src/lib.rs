@@ -46,6 +46,9 @@
 
 mod calls;
 mod consumer;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod instances;
 mod provider;
 mod registry;

@@ -65,6 +65,9 @@ mod client;
 mod config;
 mod connection;
 mod errors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod registering;
 mod support;
 pub mod telemetry;

@@ -6,6 +6,9 @@ mod call;
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 mod connection;
 mod discover;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "tonic")]
 mod grpc;
 #[cfg(feature = "hyper")]

@@ -12,6 +12,8 @@
 //! that moment.
 
 mod entry_decoder;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod loss_window;
 #[cfg(test)]
 mod model;

@@ -23,6 +23,8 @@ mod testing;
 pub use fixed::FixedInstancer;
 pub use instancer::{Instancer, InstancerBuilder};
 pub use merge::{MemberStatus, MergedInstancer, ReadyWhen};
+#[cfg(feature = "fuzzing")]
+pub use mirror::fuzzing::mirror as fuzz_mirror;
 pub use prefix_limits::PrefixLimits;
 #[cfg(feature = "snapshot")]
 pub use snapshot_file::SnapshotFile;

@@ -183,7 +183,7 @@ impl Options {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Options {
     /// The defaults, for an etcd that is never asked.
     pub(crate) fn unchecked() -> Self {

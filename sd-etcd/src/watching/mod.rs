@@ -1,10 +1,11 @@
 //! Listing and watching prefixes.
 //!
-//! - [`list`](list()) reads all entries of a prefix at one revision.
+//! - [`list`](list()) reads all entries of a prefix at one revision. `pages`, a state machine without I/O,
+//!   decides what to ask for next.
 //! - [`Requests`] opens watches, by asking the multiplexer for them.
 //! - The [`multiplexer`] is a task. It owns the one watch stream of the client, and feeds each watch
-//!   through a bounded buffer. It asks `liveness`, a state machine without I/O, when to probe etcd
-//!   and what its silence means.
+//!   through a bounded buffer. It asks two state machines without I/O: `responses`, what a response does to
+//!   the watches, and `liveness`, when to probe etcd and what its silence means.
 //! - A `ResumeToken` is this backend's `Revision`. It carries a `Witness` of etcd's history, so that a
 //!   watch does not resume on an etcd that was wiped or rolled back.
 //!
@@ -14,12 +15,16 @@ mod active;
 mod buffer;
 mod changes;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod list;
 mod liveness;
 pub(crate) mod meters;
 pub(crate) mod multiplexer;
 mod page;
+mod pages;
 mod requests;
+mod responses;
 mod stream;
 mod token;
 mod watches;

@@ -4,27 +4,18 @@
 //! without ever waiting for a reader, and notices when etcd falls silent.
 
 use super::{
-    active::Refused,
     liveness::Action,
-    meters,
-    requests::{Opened, Request, Requests, closed, expired},
+    requests::{Request, Requests, closed, expired},
+    responses::{End, NO_WATCH, Reaction},
     stream::{OpenStream, Stream, StreamEvent, open, send},
     watches::Watches,
 };
-use crate::{
-    config::Options,
-    connection::Connector,
-    errors,
-    support::{count, sleep_until_some},
-};
-use etcd_client::{WatchResponse, proto::PbWatchResponse};
+use crate::{config::Options, connection::Connector, errors, support::sleep_until_some};
+use etcd_client::WatchResponse;
 use sd_core::{Error, Gap, WatchError};
 use std::sync::Arc;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-
-/// The watch id in etcd's answer to a request for progress.
-const NO_WATCH: i64 = -1;
 
 /// Creates a multiplexer. The future runs until `stop` is cancelled, and then interrupts every watch.
 pub(crate) fn new(
@@ -152,107 +143,30 @@ impl Multiplexer {
         {
             self.connector.probed(now - asked_at, was_silent);
         }
-        if response.created {
-            self.created(response).await;
-        } else if response.canceled {
-            self.cancelled(response).await;
-        } else if self.watches.active.contains_key(&response.watch_id) {
-            self.received(response).await;
-        } else if response.watch_id == NO_WATCH {
-            // It never advances a watch: it could overtake events before 3.4.25 and 3.5.8.
-            stream.liveness.progressed();
-        }
-        // Else it is a last response to a cancelled watch.
+        let epoch = stream.epoch;
+        let reaction = self.watches.respond(response, &self.options, epoch, now);
+        self.react(reaction).await;
     }
 
-    async fn created(&mut self, response: PbWatchResponse) {
+    async fn react(&mut self, reaction: Reaction) {
         let Stream::Open(stream) = &mut self.stream else {
             return;
         };
-        let Some(creating) = self.watches.answered(&response) else {
-            return;
-        };
-        if response.canceled {
-            let is_denied = errors::denies_watch(&response.cancel_reason);
-            stream.has_denied |= is_denied;
-            let _ = creating.watch.opened.send(match is_denied {
-                true => Ok(Opened::Denied),
-                false => Err(cancel_error(&response)),
-            });
-            if response.compact_revision > 0 {
-                self.cancel_at_etcd(response.watch_id).await;
-            }
-        } else if self.watches.active.contains_key(&response.watch_id) {
-            // The watch that has the id would hear nothing more.
-            let error = errors::broken("one id for two watches");
-            let interrupted = WatchError::Interrupted(error.clone());
-            let _ = creating.watch.opened.send(Err(interrupted));
-            self.break_off(error);
-        } else if creating.is_cancelled {
-            self.cancel_at_etcd(response.watch_id).await;
-        } else {
-            stream.learn(&creating.watch.token);
-            let epoch = stream.epoch;
-            self.watches
-                .created(response.watch_id, creating.watch, epoch);
+        if reaction.has_progressed {
+            stream.liveness.progressed();
         }
-    }
-
-    async fn cancelled(&mut self, response: PbWatchResponse) {
-        if let Some(active) = self.watches.active.remove(&response.watch_id) {
-            active.end(cancel_error(&response));
-            // A stream keeps the token that it was opened with.
-            if errors::is_token_refused(&response.cancel_reason) {
-                self.interrupt(errors::translate_cancel_reason(&response.cancel_reason));
-            }
+        stream.has_denied |= reaction.is_denied;
+        if let Some(token) = &reaction.learned {
+            stream.learn(token);
         }
-        if response.compact_revision > 0 {
-            // etcd keeps the watch until it is told otherwise, and answers no request for progress
-            // while one watch of the stream is behind.
-            self.cancel_at_etcd(response.watch_id).await;
+        match reaction.end {
+            Some(End::Interrupted(error)) => self.interrupt(error),
+            Some(End::Broken(error)) => self.break_off(error),
+            None => {}
         }
-    }
-
-    async fn received(&mut self, response: PbWatchResponse) {
-        let Some(active) = self.watches.active.get_mut(&response.watch_id) else {
-            return;
-        };
-        let revision = response.header.as_ref().map_or(0, |header| header.revision);
-        let is_progress =
-            response.events.is_empty() && !response.fragment && !active.has_fragments();
-        let is_alive = if is_progress {
-            active.advance(revision);
-            true
-        } else {
-            let collected = active.collect(&self.options, response.events, Instant::now());
-            match collected {
-                Err(refused) => return self.refused(response.watch_id, refused),
-                Ok(()) if response.fragment => return,
-                Ok(()) => active.apply(),
-            }
-        };
-        if let Stream::Open(stream) = &mut self.stream {
-            stream.learn(active.token());
+        if let Some(watch_id) = reaction.cancel {
+            self.cancel_at_etcd(watch_id).await;
         }
-        if !is_alive {
-            self.watches.active.remove(&response.watch_id);
-            self.cancel_at_etcd(response.watch_id).await;
-        }
-    }
-
-    /// Gives up a connection on which etcd sends what is not to be held, and with it the rest of that.
-    fn refused(&mut self, watch_id: i64, refused: Refused) {
-        let error = match refused {
-            Refused::Broken(what) => errors::broken(what),
-            Refused::TooLarge => {
-                count(meters::WATCHES_OVER_LIMIT, None, 1);
-                if let Some(active) = self.watches.active.remove(&watch_id) {
-                    active.end(WatchError::Gap(Gap::Overflow));
-                }
-                Error::unavailable("etcd sent more changes at once than are held")
-            }
-        };
-        self.break_off(error);
     }
 
     /// Ends a stream that has denied a watch. The next one is opened with the current token.
@@ -371,13 +285,5 @@ impl Multiplexer {
 impl Drop for Multiplexer {
     fn drop(&mut self) {
         self.interrupt(Error::Closed);
-    }
-}
-
-fn cancel_error(response: &PbWatchResponse) -> WatchError {
-    if response.compact_revision > 0 {
-        WatchError::Gap(Gap::Compacted)
-    } else {
-        WatchError::Interrupted(errors::translate_cancel_reason(&response.cancel_reason))
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Watches {
 }
 
 pub(super) struct Creating {
-    watch_id: i64,
+    pub(super) watch_id: i64,
     pub(super) watch: NewWatch,
     pub(super) sent_at: Instant,
     /// Its reader is gone. It is stopped once etcd has given it an id.
@@ -90,7 +90,8 @@ impl Watches {
         self.creating.remove(named.unwrap_or(0))
     }
 
-    pub(super) fn created(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
+    /// Starts a watch that etcd has created under this id.
+    pub(super) fn start(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
         let _ = watch.opened.send(Ok(Opened::OnConnection(epoch)));
         let active = ActiveWatch::new(watch.id, watch.token, watch.buffer);
         // The first item of a watch says that it stands.

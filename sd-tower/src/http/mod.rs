@@ -11,7 +11,7 @@ mod options;
 mod protocol;
 #[cfg(feature = "reqwest")]
 mod reqwest_service;
-mod retry_after;
+pub(crate) mod retry_after;
 mod service;
 mod services;
 mod target;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// `None` if it is neither.
 ///
 /// [RFC 9110, 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-pub(super) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number that is too large for the type is a long time all the same.

@@ -39,9 +39,9 @@ pub(super) struct ShownInstances {
     bytes: usize,
     /// What was put since the last event, in memory.
     news: usize,
-    /// Whether entries of the last list, or later ones, did not fit.
-    has_left_out: bool,
-    /// Whether something went since.
+    /// How many entries of the last list, and how many later ones, did not fit.
+    left_out: u64,
+    /// Whether something went since, shrank, or may have taken the place of what did not fit.
     has_room: bool,
     skipped: u64,
     meters: InstanceMeters,
@@ -69,7 +69,7 @@ impl ShownInstances {
             limits,
             bytes: 0,
             news: 0,
-            has_left_out: false,
+            left_out: 0,
             has_room: false,
             skipped: 0,
         }
@@ -113,7 +113,7 @@ impl ShownInstances {
         let keys = || entries.iter().map(|entry| &entry.key);
         self.unreadable.retain(keys());
         self.strange.retain(keys());
-        (self.has_left_out, self.has_room) = (false, false);
+        (self.left_out, self.has_room) = (0, false);
 
         let mut changed = false;
         for identity in gone {
@@ -135,7 +135,12 @@ impl ShownInstances {
         let mut changed = false;
         for change in changes {
             changed |= match change {
-                Change::Put(entry) => self.put(&entry, now),
+                Change::Put(entry) => {
+                    let left_out = self.left_out;
+                    let changed = self.put(&entry, now);
+                    self.has_room |= self.left_out == left_out;
+                    changed
+                }
                 Change::Delete(key) => {
                     self.forget(&key);
                     let gone = self.under(&key);
@@ -236,8 +241,8 @@ impl ShownInstances {
         let is_new = old.is_none_or(|old| **old != instance);
         if is_new && !self.insert(instance) {
             self.meters.over_limit("prefix");
-            self.has_room &= self.has_left_out;
-            self.has_left_out = true;
+            self.has_room &= self.left_out > 0;
+            self.left_out += 1;
             return was_held;
         }
         was_held || is_new
@@ -255,6 +260,7 @@ impl ShownInstances {
         {
             return false;
         }
+        self.has_room |= bytes < self.bytes;
         self.bytes = bytes;
         self.news += instance.memory();
         self.instances.insert(instance);
@@ -277,7 +283,7 @@ impl ShownInstances {
 
     /// Why the source is stale, if entries were left out since the last list.
     pub(super) fn over_limits(&self) -> Option<Trouble> {
-        self.has_left_out.then(|| Trouble::OverLimits {
+        (self.left_out > 0).then(|| Trouble::OverLimits {
             instances: self.instances.len(),
             bytes: self.bytes,
         })
@@ -285,7 +291,7 @@ impl ShownInstances {
 
     /// Whether entries that were left out may fit now.
     pub(super) fn has_room(&self) -> bool {
-        self.has_left_out && self.has_room
+        self.left_out > 0 && self.has_room
     }
 
     /// The registry has the instance no longer: removes it, or notes that it is leaving.

@@ -72,6 +72,29 @@ fn what_was_left_out_is_listed_when_there_is_room() {
     assert!(event.health().is_live(), "{event}");
 }
 
+/// Hostile row 4: room is also what a smaller value leaves, and nothing is left out any more where a later
+/// value of the same key fits. Found by fuzzing.
+#[test]
+fn what_was_left_out_is_listed_when_a_value_shrinks_or_is_taken_back() {
+    let sized = |name: &str, zone: usize| {
+        let zone = "z".repeat(zone);
+        entry(name, format!(r#"{{"address":"h:1","zone":"{zone}"}}"#))
+    };
+    for later in [sized("b", 10), sized("a", 30_000)] {
+        let mut fixture = limited(PrefixLimits::default().bytes(100_000));
+        fixture.list_entries(vec![sized("a", 30_000), sized("b", 40_000)]);
+        fixture.open();
+        let event = fixture.batch([Change::Put(sized("a", 60_000))]).unwrap();
+        assert!(is_over_limits(&event), "{event}");
+        fixture.wait(RELIST);
+        assert!(matches!(fixture.next(), Next::Read(_)), "no room yet");
+
+        fixture.batch([Change::Put(later.clone())]);
+        fixture.wait(RELIST);
+        assert_eq!(fixture.next(), Next::List, "{later:?}");
+    }
+}
+
 /// Hostile row 4: an entry that becomes a large instance is none, and is not kept while it is judged.
 #[test]
 fn large_entries_are_skipped() {
