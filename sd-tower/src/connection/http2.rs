@@ -2,6 +2,7 @@
 
 mod driver;
 mod first_frame;
+mod gathered_writes;
 mod keep_alive;
 mod options;
 mod reconnects;
