@@ -19,7 +19,8 @@ use sd_core::{
 };
 use std::{
     collections::HashMap,
-    future::Future,
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout_at};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 /// Makes calls to targets of type `T`, each through one pick of a balancer and, if it may, through
 /// further ones.
@@ -182,55 +183,73 @@ where
         &self.default
     }
 
-    /// Makes a call. Its policy is that of the request's extensions, or else of its route.
-    ///
-    /// Dropping the future ends the attempt under way; the response ends with its body.
-    pub(crate) async fn call<B, R>(
-        &self,
-        request: Request<B>,
-    ) -> Result<Response<ResponseBody<R, P>>, P::Error>
+    /// Begins a call, whose time begins to pass. Its policy is that of the request's extensions, or
+    /// else of its route.
+    pub(crate) fn begin<B, R>(&self, request: Request<B>) -> BegunCall<T, P, R>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
+    {
+        let begun = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let own = head.extensions.remove::<CallPolicy<P::Code>>();
+        let own =
+            own.map(|policy| Box::new(Route::new(policy, self.balancer.clone(), &self.budget)));
+        let timeout = P::take_timeout(&mut head);
+        let policy = &self.route_of(own.as_deref(), &head).policy;
+        let after = timeout.or(policy.timeout);
+        BegunCall {
+            is_idempotent: policy.idempotent || P::is_idempotent(&head),
+            body: RecordedBody::new(body, policy.replay_limit),
+            deadline: after.and_then(|after| Some((begun.checked_add(after)?, after))),
+            own,
+            head,
+            executed: AtomicU32::new(0),
+            refused: Mutex::new(None),
+        }
+    }
+
+    fn route_of<'a>(
+        &'a self,
+        own: Option<&'a Route<T, P>>,
+        head: &request::Parts,
+    ) -> &'a Route<T, P> {
+        own.unwrap_or_else(|| self.route(P::method(head)))
+    }
+
+    /// Makes a call that was begun, once. By reference, so that there is one copy of it in the
+    /// futures of its callers: what they hold is allocated for each call.
+    ///
+    /// Dropping the future ends the attempt under way; the response ends with its body.
+    pub(crate) async fn answer<R>(
+        &self,
+        begun: &BegunCall<T, P, R>,
+    ) -> Result<Response<ResponseBody<R, P>>, P::Error>
+    where
         T: Service<Request<RequestBody>, Response = Response<R>> + Clone,
         T::Error: Into<BoxError>,
         T::Future: Send,
         R: Body<Data = Bytes> + Send,
     {
-        let begun = Instant::now();
-        let (mut head, body) = request.into_parts();
-        let own = head.extensions.remove::<CallPolicy<P::Code>>();
-        let own = own.map(|policy| Route::new(policy, self.balancer.clone(), &self.budget));
-        let timeout = P::take_timeout(&mut head);
-        let route = match &own {
-            Some(own) => own,
-            None => self.route(P::method(&head)),
-        };
-        let after = timeout.or(route.policy.timeout);
-        if after.is_some_and(|after| after.is_zero()) {
+        if begun.deadline.is_some_and(|(_, after)| after.is_zero()) {
             return Err(P::timed_out(Duration::ZERO));
         }
-        let deadline = after.and_then(|after| Some((begun.checked_add(after)?, after)));
-        let routing = head.extensions.get::<Routing>().cloned();
+        let route = self.route_of(begun.own.as_deref(), &begun.head);
         let call = Call {
             protocol: &self.protocol,
             classifier: self.classifier.as_ref(),
             policy: &route.policy,
-            is_idempotent: route.policy.idempotent || P::is_idempotent(&head),
-            body: RecordedBody::new(body, route.policy.replay_limit),
-            head,
-            deadline,
-            executed: AtomicU32::new(0),
-            refused: Mutex::new(None),
+            begun,
         };
-        let context = routing.as_ref().map(Routing::context).unwrap_or_default();
+        let routing = begun.head.extensions.get::<Routing>();
+        let context = routing.map(Routing::context).unwrap_or_default();
         let mut number = 0;
         let mut attempt = |pick: Arc<Pick<T>>| {
             number += 1;
             // Boxed, since it is large, and handed on several times before it runs.
             Box::pin(call.attempt(number, pick))
         };
-        let at = deadline.map(|(at, _)| at);
+        let at = begun.deadline.map(|(at, _)| at);
         let mut answered = route.call(&context, at, &mut attempt).await;
         if let Err(error) = &answered
             && Box::pin(self.has_to_know(error, at)).await
@@ -242,20 +261,19 @@ where
                 sd_core::AttemptError::Failed(error) => error.is_answer(),
                 _ => false,
             };
-            let refused = call.refused().take();
+            let refused = begun.refused().take();
             match refused {
                 Some(refused) if error.attempts().last().is_some_and(was_answered) => Ok(refused),
-                _ => Err(P::call_error(error, call.is_late())),
+                _ => Err(P::call_error(error, begun.is_late())),
             }
         })
     }
 }
 
-/// A call under way.
-struct Call<'a, P: Protocol, R> {
-    protocol: &'a P,
-    classifier: Option<&'a Classifier<P::Code>>,
-    policy: &'a CallPolicy<P::Code>,
+/// A call: what it sends, how long it may take, what its attempts leave behind.
+pub(crate) struct BegunCall<T, P: Protocol, R> {
+    /// That of its own policy, if it brings one.
+    own: Option<Box<Route<T, P>>>,
     is_idempotent: bool,
     head: request::Parts,
     body: RecordedBody,
@@ -266,53 +284,86 @@ struct Call<'a, P: Protocol, R> {
     refused: Mutex<Option<Response<ResponseBody<R, P>>>>,
 }
 
-impl<P: Protocol, R> Call<'_, P, R>
+impl<T, P: Protocol, R> BegunCall<T, P, R> {
+    /// The request of an attempt.
+    fn request(&self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::from_parts(self.head.clone(), body);
+        let executed = self.executed.load(Ordering::Relaxed);
+        P::prepare_attempt(request.headers_mut(), executed, self.time_left());
+        request
+    }
+
+    /// Not held while a response is dropped.
+    fn refused(&self) -> MutexGuard<'_, Option<Response<ResponseBody<R, P>>>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much time is left for the whole call. An attempt that is answered in time may use it up,
+    /// so that its server is not told the limit of an attempt.
+    fn time_left(&self) -> Option<Duration> {
+        (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|(at, _)| is_late(at))
+    }
+}
+
+/// A call under way.
+struct Call<'a, T, P: Protocol, R> {
+    protocol: &'a P,
+    classifier: Option<&'a Classifier<P::Code>>,
+    policy: &'a CallPolicy<P::Code>,
+    begun: &'a BegunCall<T, P, R>,
+}
+
+impl<T, P, R> Call<'_, T, P, R>
 where
+    T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
+    T::Error: Into<BoxError>,
+    P: Protocol,
     R: Body<Data = Bytes> + Send,
 {
-    async fn attempt<T>(
+    async fn attempt(
         &self,
         number: u32,
         pick: Arc<Pick<T>>,
-    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
-    where
-        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        T::Error: Into<BoxError>,
-    {
+    ) -> Result<Response<ResponseBody<R, P>>, AttemptError> {
         let answered = self.send(number, pick).await;
         if answered
             .as_ref()
             .is_err_and(|error| !error.nothing_executed())
         {
-            self.executed.fetch_add(1, Ordering::Relaxed);
+            self.begun.executed.fetch_add(1, Ordering::Relaxed);
         }
         answered
     }
 
-    async fn send<T>(
+    async fn send(
         &self,
         number: u32,
         pick: Arc<Pick<T>>,
-    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
-    where
-        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        T::Error: Into<BoxError>,
-    {
-        let (body, sent_request) = self.body.replay(number);
-        let mut request = Request::from_parts(self.head.clone(), body);
-        let before = self.executed.load(Ordering::Relaxed);
-        P::prepare_attempt(request.headers_mut(), before, self.time_left());
-        let sent = pick.target().clone().oneshot(request);
-        let response = self
-            .in_time(sent)
-            .await?
-            .map_err(|error| AttemptError::broken(error.into(), &self.body, self.is_idempotent))?;
+    ) -> Result<Response<ResponseBody<R, P>>, AttemptError> {
+        let begun = self.begun;
+        let (body, sent_request) = begun.body.replay(number);
+        let mut target = pick.target().clone();
+        let sent = async move {
+            poll_fn(|cx| target.poll_ready(cx)).await?;
+            // Made and handed on between two awaits, so that no future has to hold it.
+            let sent = target.call(begun.request(body));
+            drop(target);
+            sent.await
+        };
+        let answered = self.in_time(pin!(sent)).await?;
+        let response = answered.map_err(|error| {
+            AttemptError::broken(error.into(), &begun.body, begun.is_idempotent)
+        })?;
 
         let (mut head, body) = response.into_parts();
-        P::repair(&mut head.headers, self.is_late());
+        P::repair(&mut head.headers, begun.is_late());
         let is_complete = body.is_end_stream();
         let upgraded = head.extensions.remove::<UpgradedConnection>();
-        let mut answer = self.protocol.judge(&self.head, &head, is_complete);
+        let mut answer = self.protocol.judge(&begun.head, &head, is_complete);
         if let (Some(classifier), Some(code)) = (self.classifier, &answer.code) {
             let outcome = (classifier.of_code)(code);
             // A body that breaks off is no success, whatever its head says.
@@ -337,60 +388,49 @@ where
             }
             None => (!is_complete).then_some(call),
         };
-        let body = ResponseBody::new(body, call, self.deadline);
+        let body = ResponseBody::new(body, call, begun.deadline);
         let response = Response::from_parts(head, body);
         let Some(refusal) = refusal else {
             return Ok(response);
         };
-        let before = self.refused().replace(response);
+        let before = begun.refused().replace(response);
         drop(before);
         Err(refusal)
     }
 
-    /// Not held while a response is dropped.
-    fn refused(&self) -> MutexGuard<'_, Option<Response<ResponseBody<R, P>>>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How much time is left for the whole call. An attempt that is answered in time may use it up,
-    /// so that its server is not told the limit of an attempt.
-    fn time_left(&self) -> Option<Duration> {
-        (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()))
-    }
-
-    fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|(at, _)| is_late(at))
-    }
-
     /// Waits for the head of a response, no longer than one attempt may take. In a call without a
     /// deadline, also no longer than an answer may take.
-    async fn in_time<T>(&self, sent: impl Future<Output = T>) -> Result<T, AttemptError> {
-        let per_try = self.policy.per_try_timeout;
-        let answer = self
-            .policy
-            .answer_timeout
-            .filter(|_| self.deadline.is_none());
-        let late = async {
-            tokio::select! {
-                () = sleep(per_try.unwrap_or_default()), if per_try.is_some() => per_try,
-                () = self.body.complete_for(answer.unwrap_or_default(), P::KNOWS_STALLS_BY_TIME), if answer.is_some() => answer,
-                else => std::future::pending().await,
-            }
-        };
+    async fn in_time<A>(&self, sent: Pin<&mut impl Future<Output = A>>) -> Result<A, AttemptError> {
+        let begun = self.begun;
+        let answer = (self.policy.answer_timeout).filter(|_| begun.deadline.is_none());
         tokio::select! {
             biased;
             answered = sent => Ok(answered),
-            limit = late => {
-                let may_retry = self.is_idempotent && self.body.can_replay();
-                Err(AttemptError::no_answer(limit.unwrap_or_default(), may_retry))
-            }
+            limit = passed(self.policy.per_try_timeout) => Err(self.no_answer(limit)),
+            limit = self.unanswered(answer) => Err(self.no_answer(limit)),
         }
+    }
+
+    /// Waits until a server has let a request wait for so long. Never ends without a limit.
+    async fn unanswered(&self, limit: Option<Duration>) -> Duration {
+        let Some(limit) = limit else {
+            return pending().await;
+        };
+        (self.begun.body)
+            .complete_for(limit, P::KNOWS_STALLS_BY_TIME)
+            .await;
+        limit
+    }
+
+    fn no_answer(&self, limit: Duration) -> AttemptError {
+        let may_retry = self.begun.is_idempotent && self.begun.body.can_replay();
+        AttemptError::no_answer(limit, may_retry)
     }
 
     /// Whether a call without a deadline does not wait so long for another attempt.
     fn is_too_long(&self, pause: Duration) -> bool {
         let longest = self.policy.answer_timeout;
-        self.deadline.is_none() && longest.is_some_and(|longest| pause > longest)
+        self.begun.deadline.is_none() && longest.is_some_and(|longest| pause > longest)
     }
 
     /// Why this answer is tried again, if it is.
@@ -402,8 +442,8 @@ where
         let code = answer.code.as_ref()?;
         let retry_on = self.policy.retry_on.as_deref().unwrap_or(P::RETRY_ON);
         let is_refused = retry_on.contains(code)
-            && P::repeats_answers(self.is_idempotent)
-            && self.body.can_replay();
+            && P::repeats_answers(self.begun.is_idempotent)
+            && self.begun.body.can_replay();
         if !is_refused {
             return None;
         }
@@ -420,4 +460,13 @@ where
             retry_after,
         ))
     }
+}
+
+/// Waits for so long. Never ends without a limit.
+async fn passed(limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return pending().await;
+    };
+    sleep(limit).await;
+    limit
 }
