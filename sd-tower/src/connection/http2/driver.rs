@@ -192,9 +192,15 @@ mod tests {
             let request = Request::post("http://h/").body(Full::new(Bytes::from_static(body)));
             driven.sender.try_send_request(request.unwrap())
         };
+        // On a task, so that its turn comes right after a write.
+        let reads = tokio::spawn(async move {
+            let mut written = Vec::with_capacity(1024);
+            server.read_buf(&mut written).await.unwrap();
+            written
+        });
+        tokio::task::yield_now().await;
         let _calls = [send(b"first"), send(b"second")];
-        let mut written = Vec::with_capacity(1024);
-        server.read_buf(&mut written).await.unwrap();
+        let written = reads.await.unwrap();
         let (head, body) = ((HEADERS, 0), (DATA, END_STREAM));
         let mut frames = frames(&written);
         frames.sort_unstable();
