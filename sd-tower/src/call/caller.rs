@@ -2,32 +2,28 @@
 
 use super::{
     attempt_error::AttemptError,
+    begun_call::{BegunCall, Call},
     classifier::Classifier,
     policy::CallPolicy,
-    protocol::{Answer, Protocol, Pushback},
+    protocol::Protocol,
     request_body::{RecordedBody, RequestBody},
-    response_body::{OpenCall, ResponseBody, is_late},
+    response_body::ResponseBody,
     routing::Routing,
-    upgraded::UpgradedConnection,
 };
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body::Body;
 use sd_core::{
-    Attempt, Balancer, BoxError, NoEndpoints, Outcome, Pick, PickContext, Retry, RetryBudget,
-    RetryError,
+    Attempt, Balancer, BoxError, NoEndpoints, Pick, PickContext, Retry, RetryBudget, RetryError,
 };
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU32},
     time::Duration,
 };
-use tokio::time::{Instant, sleep, timeout_at};
-use tower::{Service, ServiceExt};
+use tokio::time::{Instant, timeout_at};
+use tower::Service;
 
 /// Makes calls to targets of type `T`, each through one pick of a balancer and, if it may, through
 /// further ones.
@@ -47,7 +43,7 @@ pub(crate) struct Caller<T, P: Protocol> {
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// A policy, and the retry that keeps it.
-struct Route<T, P: Protocol> {
+pub(super) struct Route<T, P: Protocol> {
     policy: CallPolicy<P::Code>,
     retry: Retry<Arc<dyn Balancer<Target = T>>, AttemptError>,
 }
@@ -182,55 +178,73 @@ where
         &self.default
     }
 
-    /// Makes a call. Its policy is that of the request's extensions, or else of its route.
-    ///
-    /// Dropping the future ends the attempt under way; the response ends with its body.
-    pub(crate) async fn call<B, R>(
-        &self,
-        request: Request<B>,
-    ) -> Result<Response<ResponseBody<R, P>>, P::Error>
+    /// Begins a call, whose time begins to pass. Its policy is that of the request's extensions, or
+    /// else of its route.
+    pub(crate) fn begin<B, R>(&self, request: Request<B>) -> BegunCall<T, P, R>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
+    {
+        let begun = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let own = head.extensions.remove::<CallPolicy<P::Code>>();
+        let own =
+            own.map(|policy| Box::new(Route::new(policy, self.balancer.clone(), &self.budget)));
+        let timeout = P::take_timeout(&mut head);
+        let policy = &self.route_of(own.as_deref(), &head).policy;
+        let after = timeout.or(policy.timeout);
+        BegunCall {
+            is_idempotent: policy.idempotent || P::is_idempotent(&head),
+            body: RecordedBody::new(body, policy.replay_limit),
+            deadline: after.and_then(|after| Some((begun.checked_add(after)?, after))),
+            own,
+            head,
+            executed: AtomicU32::new(0),
+            refused: Mutex::new(None),
+        }
+    }
+
+    fn route_of<'a>(
+        &'a self,
+        own: Option<&'a Route<T, P>>,
+        head: &request::Parts,
+    ) -> &'a Route<T, P> {
+        own.unwrap_or_else(|| self.route(P::method(head)))
+    }
+
+    /// Makes a call that was begun, once. By reference, so that there is one copy of it in the
+    /// futures of its callers: what they hold is allocated for each call.
+    ///
+    /// Dropping the future ends the attempt under way; the response ends with its body.
+    pub(crate) async fn answer<R>(
+        &self,
+        begun: &BegunCall<T, P, R>,
+    ) -> Result<Response<ResponseBody<R, P>>, P::Error>
+    where
         T: Service<Request<RequestBody>, Response = Response<R>> + Clone,
         T::Error: Into<BoxError>,
         T::Future: Send,
         R: Body<Data = Bytes> + Send,
     {
-        let begun = Instant::now();
-        let (mut head, body) = request.into_parts();
-        let own = head.extensions.remove::<CallPolicy<P::Code>>();
-        let own = own.map(|policy| Route::new(policy, self.balancer.clone(), &self.budget));
-        let timeout = P::take_timeout(&mut head);
-        let route = match &own {
-            Some(own) => own,
-            None => self.route(P::method(&head)),
-        };
-        let after = timeout.or(route.policy.timeout);
-        if after.is_some_and(|after| after.is_zero()) {
+        if begun.deadline.is_some_and(|(_, after)| after.is_zero()) {
             return Err(P::timed_out(Duration::ZERO));
         }
-        let deadline = after.and_then(|after| Some((begun.checked_add(after)?, after)));
-        let routing = head.extensions.get::<Routing>().cloned();
+        let route = self.route_of(begun.own.as_deref(), &begun.head);
         let call = Call {
             protocol: &self.protocol,
             classifier: self.classifier.as_ref(),
             policy: &route.policy,
-            is_idempotent: route.policy.idempotent || P::is_idempotent(&head),
-            body: RecordedBody::new(body, route.policy.replay_limit),
-            head,
-            deadline,
-            executed: AtomicU32::new(0),
-            refused: Mutex::new(None),
+            begun,
         };
-        let context = routing.as_ref().map(Routing::context).unwrap_or_default();
+        let routing = begun.head.extensions.get::<Routing>();
+        let context = routing.map(Routing::context).unwrap_or_default();
         let mut number = 0;
         let mut attempt = |pick: Arc<Pick<T>>| {
             number += 1;
             // Boxed, since it is large, and handed on several times before it runs.
             Box::pin(call.attempt(number, pick))
         };
-        let at = deadline.map(|(at, _)| at);
+        let at = begun.deadline.map(|(at, _)| at);
         let mut answered = route.call(&context, at, &mut attempt).await;
         if let Err(error) = &answered
             && Box::pin(self.has_to_know(error, at)).await
@@ -242,182 +256,11 @@ where
                 sd_core::AttemptError::Failed(error) => error.is_answer(),
                 _ => false,
             };
-            let refused = call.refused().take();
+            let refused = begun.refused().take();
             match refused {
                 Some(refused) if error.attempts().last().is_some_and(was_answered) => Ok(refused),
-                _ => Err(P::call_error(error, call.is_late())),
+                _ => Err(P::call_error(error, begun.is_late())),
             }
         })
-    }
-}
-
-/// A call under way.
-struct Call<'a, P: Protocol, R> {
-    protocol: &'a P,
-    classifier: Option<&'a Classifier<P::Code>>,
-    policy: &'a CallPolicy<P::Code>,
-    is_idempotent: bool,
-    head: request::Parts,
-    body: RecordedBody,
-    deadline: Option<(Instant, Duration)>,
-    /// How many attempts a server may have executed.
-    executed: AtomicU32,
-    /// The last response that is tried again. It is handed on if there is no other one.
-    refused: Mutex<Option<Response<ResponseBody<R, P>>>>,
-}
-
-impl<P: Protocol, R> Call<'_, P, R>
-where
-    R: Body<Data = Bytes> + Send,
-{
-    async fn attempt<T>(
-        &self,
-        number: u32,
-        pick: Arc<Pick<T>>,
-    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
-    where
-        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        T::Error: Into<BoxError>,
-    {
-        let answered = self.send(number, pick).await;
-        if answered
-            .as_ref()
-            .is_err_and(|error| !error.nothing_executed())
-        {
-            self.executed.fetch_add(1, Ordering::Relaxed);
-        }
-        answered
-    }
-
-    async fn send<T>(
-        &self,
-        number: u32,
-        pick: Arc<Pick<T>>,
-    ) -> Result<Response<ResponseBody<R, P>>, AttemptError>
-    where
-        T: Service<Request<RequestBody>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        T::Error: Into<BoxError>,
-    {
-        let (body, sent_request) = self.body.replay(number);
-        let mut request = Request::from_parts(self.head.clone(), body);
-        let before = self.executed.load(Ordering::Relaxed);
-        P::prepare_attempt(request.headers_mut(), before, self.time_left());
-        let sent = pick.target().clone().oneshot(request);
-        let response = self
-            .in_time(sent)
-            .await?
-            .map_err(|error| AttemptError::broken(error.into(), &self.body, self.is_idempotent))?;
-
-        let (mut head, body) = response.into_parts();
-        P::repair(&mut head.headers, self.is_late());
-        let is_complete = body.is_end_stream();
-        let upgraded = head.extensions.remove::<UpgradedConnection>();
-        let mut answer = self.protocol.judge(&self.head, &head, is_complete);
-        if let (Some(classifier), Some(code)) = (self.classifier, &answer.code) {
-            let outcome = (classifier.of_code)(code);
-            // A body that breaks off is no success, whatever its head says.
-            let is_final = is_complete || outcome != Outcome::Success;
-            answer.outcome = is_final.then_some(outcome);
-        }
-        let refusal = self.refusal(&head, &answer);
-        let call = OpenCall {
-            pick,
-            outcome: answer.outcome,
-            of_end: self.classifier.map(|classifier| classifier.of_end.clone()),
-            request: sent_request,
-        };
-        let call = match upgraded {
-            Some(connection) => {
-                connection.hold(call);
-                None
-            }
-            None if is_complete && refusal.is_none() => {
-                call.end(P::judge_end(None));
-                None
-            }
-            None => (!is_complete).then_some(call),
-        };
-        let body = ResponseBody::new(body, call, self.deadline);
-        let response = Response::from_parts(head, body);
-        let Some(refusal) = refusal else {
-            return Ok(response);
-        };
-        let before = self.refused().replace(response);
-        drop(before);
-        Err(refusal)
-    }
-
-    /// Not held while a response is dropped.
-    fn refused(&self) -> MutexGuard<'_, Option<Response<ResponseBody<R, P>>>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How much time is left for the whole call. An attempt that is answered in time may use it up,
-    /// so that its server is not told the limit of an attempt.
-    fn time_left(&self) -> Option<Duration> {
-        (self.deadline).map(|(at, _)| at.saturating_duration_since(Instant::now()))
-    }
-
-    fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|(at, _)| is_late(at))
-    }
-
-    /// Waits for the head of a response, no longer than one attempt may take. In a call without a
-    /// deadline, also no longer than an answer may take.
-    async fn in_time<T>(&self, sent: impl Future<Output = T>) -> Result<T, AttemptError> {
-        let per_try = self.policy.per_try_timeout;
-        let answer = self
-            .policy
-            .answer_timeout
-            .filter(|_| self.deadline.is_none());
-        let late = async {
-            tokio::select! {
-                () = sleep(per_try.unwrap_or_default()), if per_try.is_some() => per_try,
-                () = self.body.complete_for(answer.unwrap_or_default(), P::KNOWS_STALLS_BY_TIME), if answer.is_some() => answer,
-                else => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answered = sent => Ok(answered),
-            limit = late => {
-                let may_retry = self.is_idempotent && self.body.can_replay();
-                Err(AttemptError::no_answer(limit.unwrap_or_default(), may_retry))
-            }
-        }
-    }
-
-    /// Whether a call without a deadline does not wait so long for another attempt.
-    fn is_too_long(&self, pause: Duration) -> bool {
-        let longest = self.policy.answer_timeout;
-        self.deadline.is_none() && longest.is_some_and(|longest| pause > longest)
-    }
-
-    /// Why this answer is tried again, if it is.
-    fn refusal(
-        &self,
-        head: &http::response::Parts,
-        answer: &Answer<P::Code>,
-    ) -> Option<AttemptError> {
-        let code = answer.code.as_ref()?;
-        let retry_on = self.policy.retry_on.as_deref().unwrap_or(P::RETRY_ON);
-        let is_refused = retry_on.contains(code)
-            && P::repeats_answers(self.is_idempotent)
-            && self.body.can_replay();
-        if !is_refused {
-            return None;
-        }
-        let retry_after = match answer.pushback {
-            Pushback::Never => return None,
-            Pushback::After(pause) if self.is_too_long(pause) => return None,
-            Pushback::After(pause) => Some(pause),
-            Pushback::None => None,
-        };
-        let outcome = answer.outcome.unwrap_or(Outcome::Failure);
-        Some(AttemptError::answered(
-            (answer.text)(head),
-            outcome,
-            retry_after,
-        ))
     }
 }

@@ -5,6 +5,7 @@
 //! `http::Request<RequestBody>`. What differs between protocols is a [`Protocol`].
 
 mod attempt_error;
+mod begun_call;
 mod caller;
 mod caller_builder;
 mod classifier;

@@ -1,5 +1,6 @@
 //! The body of a request that may be sent several times.
 
+mod lookahead;
 mod recording;
 #[cfg(test)]
 mod tests;

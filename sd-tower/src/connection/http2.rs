@@ -2,6 +2,7 @@
 
 mod driver;
 mod first_frame;
+mod gathered_writes;
 mod keep_alive;
 mod options;
 mod reconnects;
@@ -24,6 +25,7 @@ use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use sd_core::{BoxError, Connectable, Connectivity};
 use std::{
     fmt,
+    future::ready,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -140,9 +142,12 @@ where
         })
     }
 
-    async fn send(self, mut request: Request<B>) -> Result<Response<Incoming>, BoxError> {
-        self.complete(request.uri_mut())?;
-        let mut closing = None;
+    /// Sends a request, not on connection `closing`. Waits while there is no other one.
+    async fn send(
+        self,
+        mut request: Request<B>,
+        mut closing: Option<u64>,
+    ) -> Result<Response<Incoming>, BoxError> {
         loop {
             let (number, mut sender) = self.sender(closing).await?;
             let sent = sender.try_send_request(request);
@@ -233,8 +238,29 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        Box::pin(self.clone().send(request))
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Err(error) = self.complete(request.uri_mut()) {
+            return Box::pin(ready(Err(error)));
+        }
+        let connection = self.clone();
+        let (number, mut sender) = match self.shared.slot.borrow().get(None) {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => return Box::pin(ready(Err(error.into()))),
+            None => return Box::pin(connection.send(request, None)),
+        };
+        // Sent here, so that the future need not hold the request.
+        let sent = sender.try_send_request(request);
+        drop(sender);
+        Box::pin(async move {
+            let mut failed = match sent.await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            match failed.take_message() {
+                Some(unsent) => Box::pin(connection.send(unsent, Some(number))).await,
+                None => Err(failed.into_error().into()),
+            }
+        })
     }
 }
 

@@ -168,8 +168,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let called = self.0.clone();
+        let begun = called.caller.begin(request);
         Box::pin(async move {
-            let response = called.caller.call(request).await?;
+            let response = called.caller.answer(&begun).await?;
             Ok(response.map(|body| GrpcBody { body }))
         })
     }

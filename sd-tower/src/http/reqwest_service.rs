@@ -106,7 +106,8 @@ impl ReqwestService {
         if let Some(timeout) = timeout {
             request.extensions_mut().insert(RequestTimeout(timeout));
         }
-        let mut response = self.0.caller.call(request).await?;
+        let caller = &self.0.caller;
+        let mut response = caller.answer(&caller.begin(request)).await?;
         let (url, ()) = http::Response::builder()
             .url(url)
             .body(())

@@ -146,7 +146,8 @@ impl HttpService {
         B::Error: Into<BoxError>,
     {
         self.0.check(request.uri())?;
-        let response = self.0.called.caller.call(request).await?;
+        let caller = &self.0.called.caller;
+        let response = caller.answer(&caller.begin(request)).await?;
         Ok(response.map(|body| HttpBody { body }))
     }
 

@@ -1,11 +1,10 @@
 //! What was read of a request's body so far.
 
-use super::RequestBodyError;
+use super::{RequestBodyError, lookahead::Lookahead};
 use bytes::Bytes;
 use futures::task::noop_waker;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use sd_core::BoxError;
 use std::{
     any::Any,
@@ -25,7 +24,7 @@ pub(super) struct SharedRecording(Arc<Mutex<Recording>>);
 pub(super) struct Recording {
     /// `None` while it is polled, since no lock is held meanwhile: the body may end the call. Also
     /// after it has failed.
-    pub(super) body: Option<CallerBody>,
+    pub(super) body: Option<Lookahead>,
     /// What it said of the rest when it was last polled.
     pub(super) rest: SizeHint,
     /// Whether all of it was read.
@@ -46,8 +45,6 @@ pub(super) struct Recording {
     /// Of the attempt that waits for the next frame.
     waker: Waker,
 }
-
-type CallerBody = UnsyncBoxBody<Bytes, BoxError>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordingState {
@@ -76,7 +73,7 @@ impl SharedRecording {
             has_ended: body.is_end_stream(),
             given_at: Instant::now(),
             waits_for_caller: false,
-            body: Some(UnsyncBoxBody::new(body.map_err(Into::into))),
+            body: Some(Lookahead::new(body)),
             frames: Vec::new(),
             recorded_bytes: 0,
             limit,
@@ -114,7 +111,7 @@ impl SharedRecording {
     /// before it.
     pub(super) fn poll_body(
         &self,
-        mut body: CallerBody,
+        mut body: Lookahead,
         attempt: u32,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<SentFrame, BoxError>>> {

@@ -26,7 +26,8 @@ enum Step {
 
 use Step::{Data, Does, Fails, Panics, Trailers, Waits};
 
-/// A body that does these steps and then ends. It must not be polled after its end.
+/// A body that does these steps and then ends. It must not be polled after its end. It is polled
+/// once more when its first frame has come.
 struct Steps {
     steps: VecDeque<Step>,
     has_ended: bool,
@@ -144,7 +145,7 @@ fn more_than_the_limit_is_sent_once() {
 
 #[test]
 fn an_attempt_that_is_over_is_woken_and_reset() {
-    let recorded = recorded([Data("a"), Waits, Waits, Data("b")], 100);
+    let recorded = recorded([Data("a"), Waits, Waits, Waits, Data("b")], 100);
     let wakes = [(); 2].map(|()| Arc::new(Wakes::default()));
     let wakers = wakes.clone().map(Waker::from);
 
@@ -205,9 +206,9 @@ fn a_body_may_end_the_call_while_it_is_polled() {
 #[test]
 fn a_body_that_fails_or_panics_fails_its_call() {
     for (step, why) in [(Fails, "out of ink"), (Panics, "it panicked: no paper")] {
-        let recorded = recorded([Data("a"), step], 100);
+        let recorded = recorded([Data("a"), Data("b"), step], 100);
         let (mut body, sent) = recorded.replay(1);
-        assert_eq!(read(&mut body), ["a", "cancelled", "cancelled"]);
+        assert_eq!(read(&mut body), ["a", "b", "cancelled", "cancelled"]);
         assert!(!recorded.can_replay());
         assert!(!body.is_end_stream());
         let failure = sent.take_failure().unwrap();
@@ -233,7 +234,7 @@ fn the_size_and_the_end_are_those_of_what_is_still_to_be_sent() {
     assert!(body.is_end_stream());
     assert_eq!(next(&mut body), "end");
 
-    let stream = self::recorded([Data("abc"), Waits, Data("d")], 100);
+    let stream = self::recorded([Data("abc"), Waits, Waits, Data("d")], 100);
     let (mut body, _sent) = stream.replay(1);
     assert_eq!(read(&mut body), ["abc", "waits"]);
     let (body, _sent) = stream.replay(2);
@@ -241,6 +242,35 @@ fn the_size_and_the_end_are_those_of_what_is_still_to_be_sent() {
         (body.size_hint().lower(), body.size_hint().upper()),
         (3, None)
     );
+}
+
+#[test]
+fn the_end_of_a_request_of_one_frame_is_known_with_it() {
+    for attempt in 1..3 {
+        let one = recorded([Data("a")], 0);
+        let (mut body, _sent) = one.replay(attempt);
+        assert_eq!(next(&mut body), "a");
+        assert!(body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(0));
+    }
+    for (second, expected) in [
+        (Data("b"), "b"),
+        (Trailers, "trailers"),
+        (Fails, "cancelled"),
+    ] {
+        let two = recorded([Data("a"), second], 1);
+        let (mut body, _sent) = two.replay(1);
+        assert_eq!(next(&mut body), "a");
+        assert!(two.can_replay(), "what was not sent exceeds no limit");
+        assert!(!body.is_end_stream());
+        assert_eq!(body.size_hint().lower(), u64::from(expected == "b"));
+        assert_eq!(next(&mut body), expected);
+    }
+    let slow = recorded([Data("a"), Waits], 100);
+    let (mut body, _sent) = slow.replay(1);
+    assert_eq!(next(&mut body), "a");
+    assert!(!body.is_end_stream());
+    assert_eq!(next(&mut body), "end");
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -264,7 +294,7 @@ async fn an_answer_is_late_some_time_after_the_end_of_the_request() {
     // The last frame comes at once; that it is the last, or trailers, after 25 s.
     for last in [Vec::new(), vec![Trailers]] {
         let begun = Instant::now();
-        let steps = [Data("a"), Waits].into_iter().chain(last);
+        let steps = [Data("a"), Waits, Waits].into_iter().chain(last);
         let stream = recorded(steps, 0);
         let (mut body, _sent) = stream.replay(1);
         assert_eq!(read(&mut body), ["a", "waits"]);

@@ -14,7 +14,6 @@ use crate::connection::{
     encryption::Encryption,
 };
 use http_body::Body;
-use hyper_util::rt::TokioIo;
 use sd_core::{BoxError, Connectivity, ErrorChain, Escaped};
 use std::{sync::Arc, thread};
 use tokio::{
@@ -87,7 +86,7 @@ where
             .await?;
         let (stream, settings) = FirstFrame::new(stream);
         let handshake = async {
-            let driven = Driven::spawn(TokioIo::new(stream), &self.keep_alive).await?;
+            let driven = Driven::spawn(stream, &self.keep_alive).await?;
             // No call is sent before: how many the server takes at once is known by then.
             match settings.await {
                 Ok(()) => Ok(driven),
