@@ -146,7 +146,7 @@ impl ShownInstances {
                     let gone = self.under(&key);
                     self.has_room |= gone.is_empty();
                     gone.into_iter()
-                        .fold(false, |changed, it| self.remove(it, now) || changed)
+                        .fold(false, |changed, it| changed | self.remove(it, now))
                 }
             };
         }
@@ -203,7 +203,7 @@ impl ShownInstances {
                     .note(&self.prefix, entry, &error, &mut self.log, now);
                 self.strange.forget(&entry.key);
                 let unreadable = self.under(&entry.key).into_iter();
-                return unreadable.fold(false, |changed, it| self.lose(it, now) || changed);
+                return unreadable.fold(false, |changed, it| changed | self.lose(it, now));
             }
         };
         self.unreadable.forget(&entry.key);
@@ -222,7 +222,7 @@ impl ShownInstances {
         }
         decoded
             .into_iter()
-            .fold(changed, |changed, it| self.show(it, now) || changed)
+            .fold(changed, |changed, it| changed | self.show(it, now))
     }
 
     /// What is shown of the entry under `key`.
