@@ -67,6 +67,9 @@ mod dubbo_app;
 mod dubbo_interface;
 mod dubbo_url;
 mod edited;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod format_error;
 mod go_json;
 mod gokit;

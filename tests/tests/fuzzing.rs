@@ -34,6 +34,7 @@ targets! {
     etcd_list: sd_etcd::fuzzing::list,
     etcd_messages: sd_etcd::fuzzing::messages,
     etcd_watch: sd_etcd::fuzzing::watch,
+    formats: sd_formats::fuzzing::formats,
     mirror: sd_core::fuzzing::mirror,
     retry_after: sd_tower::fuzzing::retry_after,
     target: sd_tower::fuzzing::target,

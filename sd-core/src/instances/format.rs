@@ -33,7 +33,10 @@ use std::{fmt, sync::Arc};
 /// # Ok(())
 /// # }
 /// ```
-pub trait Format: Send + Sync + 'static {
+///
+/// `Debug` shows the options: two formats that it shows alike read the same entries in the same way. A
+/// snapshot file is used by the same format only.
+pub trait Format: fmt::Debug + Send + Sync + 'static {
     /// Its name, for configurations and logs: `kratos`.
     fn name(&self) -> &str;
 

@@ -87,14 +87,14 @@ impl ValueFormat {
             let (old, new) = read(old).zip(read(new))?;
             is_same_at_same_address(&old, &new).then_some(())
         };
-        self.ask(key, "an edited value is not kept", is_same)
+        self.ask(key, "the codec failed, an edited value is not kept", is_same)
             .is_some()
     }
 
     /// The owner's value `new` with what was edited in `old` to make `edited` of it, but for what the owner changes
     /// too.
     pub(super) fn rebase(&self, key: &Key, old: &Bytes, edited: &Bytes, new: Bytes) -> Bytes {
-        let rebased = self.ask(key, "an edit is not kept", |codec| {
+        let rebased = self.ask(key, "the codec failed, an edit is not kept", |codec| {
             let read = |value| read(codec, key, value);
             let (old, edited) = read(old).zip(read(edited))?;
             let owned = read(&new)?;
@@ -131,7 +131,7 @@ impl ValueFormat {
                 && old.iter().zip(&new).all(is_all_else_same);
             is_such.then_some(())
         };
-        self.ask(key, "what took the key is left", is_such)
+        self.ask(key, "the codec failed, what took the key is left", is_such)
             .is_some()
     }
 
@@ -152,7 +152,7 @@ impl ValueFormat {
 
     /// The value that announces draining; `None` where the format cannot say so under the same key.
     pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
-        self.ask(key, "draining is not announced", |codec| {
+        self.ask(key, "the codec failed, draining is not announced", |codec| {
             let entry = Entry::new(key.clone(), value.clone());
             let edit = Edit::new().status(Status::Draining);
             let announced = codec.edit(&entry, &edit).ok()?;
@@ -164,12 +164,12 @@ impl ValueFormat {
     fn ask<T>(
         &self,
         key: &Key,
-        consequence: &str,
+        failed: &'static str,
         question: impl FnOnce(&dyn Codec) -> Option<T>,
     ) -> Option<T> {
         let codec = self.codec.as_deref()?;
         catch(|| question(codec)).unwrap_or_else(|why| {
-            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "the codec failed, {consequence}");
+            tracing::error!(key = %Escaped(key), why = %ErrorChain(&why), "{}", failed);
             None
         })
     }

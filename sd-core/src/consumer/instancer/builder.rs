@@ -81,7 +81,7 @@ impl InstancerBuilder {
         service: &str,
     ) -> Result<Self, Invalid> {
         let mut builder = self.codec(format.codec(service)?);
-        format.name().clone_into(&mut builder.format);
+        builder.format = format!("{format:?}");
         Ok(builder)
     }
 
