@@ -49,5 +49,5 @@ fn bracketed(text: &str) -> Cow<'_, str> {
 }
 
 pub(crate) fn no_address(why: Invalid) -> CodecError {
-    CodecError::new("the instance's address is not an address").with_source(why)
+    CodecError::no_address(why)
 }

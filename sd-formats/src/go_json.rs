@@ -24,9 +24,14 @@ impl<'a> GoObject<'a> {
         if value.len() > LONGEST {
             return Err(CodecError::new("the value is too long for an instance"));
         }
-        let no_object =
-            |error| CodecError::new("the value is no object in JSON").with_source(error);
-        JsonObject::parse(value).map(Self).map_err(no_object)
+        let no_object = CodecError::new("the value is no object in JSON");
+        JsonObject::parse(value).map(Self).map_err(|error| {
+            // serde's error about data repeats it; one about syntax only says where it is wrong.
+            match error.is_data() {
+                true => no_object,
+                false => no_object.with_source(error),
+            }
+        })
     }
 
     /// The JSON of each field that Go takes for `field`, in their order.

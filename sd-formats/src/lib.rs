@@ -67,10 +67,10 @@ mod dubbo_app;
 mod dubbo_interface;
 mod dubbo_url;
 mod edited;
+mod format_error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod format_error;
 mod go_json;
 mod gokit;
 mod gomicro;

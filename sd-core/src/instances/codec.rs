@@ -148,6 +148,17 @@ impl CodecError {
         }
     }
 
+    /// What should be the address is none, because of `why`: an [`Invalid::UncallableAddress`] of
+    /// [`Address`](crate::Address). The provider whose address it is is told so; logs of others do not repeat it.
+    pub fn no_address(why: Invalid) -> Self {
+        match why {
+            Invalid::UncallableAddress { address, reason } => {
+                no_address(NoAddress { address, reason })
+            }
+            other => Self::from(other),
+        }
+    }
+
     /// Whether it is one of [`cannot_say`](Self::cannot_say).
     pub fn is_unsayable(&self) -> bool {
         self.is_unsayable

@@ -87,8 +87,12 @@ impl ValueFormat {
             let (old, new) = read(old).zip(read(new))?;
             is_same_at_same_address(&old, &new).then_some(())
         };
-        self.ask(key, "the codec failed, an edited value is not kept", is_same)
-            .is_some()
+        self.ask(
+            key,
+            "the codec failed, an edited value is not kept",
+            is_same,
+        )
+        .is_some()
     }
 
     /// The owner's value `new` with what was edited in `old` to make `edited` of it, but for what the owner changes
@@ -152,12 +156,16 @@ impl ValueFormat {
 
     /// The value that announces draining; `None` where the format cannot say so under the same key.
     pub(super) fn draining(&self, key: &Key, value: &Bytes) -> Option<Bytes> {
-        self.ask(key, "the codec failed, draining is not announced", |codec| {
-            let entry = Entry::new(key.clone(), value.clone());
-            let edit = Edit::new().status(Status::Draining);
-            let announced = codec.edit(&entry, &edit).ok()?;
-            (announced.key == *key).then_some(announced.value)
-        })
+        self.ask(
+            key,
+            "the codec failed, draining is not announced",
+            |codec| {
+                let entry = Entry::new(key.clone(), value.clone());
+                let edit = Edit::new().status(Status::Draining);
+                let announced = codec.edit(&entry, &edit).ok()?;
+                (announced.key == *key).then_some(announced.value)
+            },
+        )
     }
 
     /// What the codec says. `None` if there is none, or if it panics.

@@ -297,7 +297,7 @@ fn junk_in_any_form_is_ten_lines_a_minute() {
     let long = "k".repeat(100_000);
     for n in 0..600 {
         fixture.now += Duration::from_millis(100);
-        let strange = format!(r#"{{"address":"h:1","weight":"{n}"}}"#);
+        let strange = format!(r#"{{"address":"h:1","weight":"{n}%"}}"#);
         let junk = if n % 2 == 0 { "{" } else { "?" };
         fixture.batch([
             Change::Put(entry("flaps", junk)),
