@@ -9,7 +9,7 @@ use std::sync::Arc;
 async fn a_provider_that_drains_is_announced_or_removed_first_and_ends_at_once_when_told_to() {
     let etcd = Etcd::start().await;
     let client = client(&etcd);
-    let draining = r#"{"address":"10.0.0.1:80","status":"draining","weight":1}"#;
+    let draining = r#"{"address":"10.0.0.1:80","weight":1,"status":"draining"}"#;
     for (value, told) in [(OWN, Some(draining)), (ADDRESS, None)] {
         let builder = Registrar::builder(client.clone(), service(KEY, value));
         let registrar = Arc::new(builder.drain(PATIENCE * 100).build());

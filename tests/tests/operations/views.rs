@@ -124,7 +124,7 @@ async fn an_attribute_cannot_be_read() {
     instancer.ready().await.unwrap();
 
     monitor.reset();
-    let value = r#"{"address":"10.0.0.1:80","weight":"10"}"#;
+    let value = r#"{"address":"10.0.0.1:80","weight":"10%"}"#;
     registry.put(KEY, value).unwrap();
 
     monitor
