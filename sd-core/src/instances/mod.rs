@@ -1,7 +1,9 @@
 //! Instances: what is known about a service.
 //!
-//! A [`Codec`] turns an entry of the registry into an [`Instance`] (key, address, weight, status)
-//! and back, and an [`AddressPolicy`] says which addresses are called. A [`Source`] knows a set of instances, [`Instances`], and publishes each new state as
+//! A [`Format`] says where the entries of a service are, and its [`Codec`] what they mean: it turns an entry
+//! into an [`Instance`] (key, address, weight, status) and back, and an [`Edit`] changes a part of it. An
+//! [`Advert`] is what a provider says of itself before it has a key, and an [`AddressPolicy`] says which addresses
+//! are called. A [`Source`] knows a set of instances, [`Instances`], and publishes each new state as
 //! an [`Event`], together with its [`Health`]: whether it follows its registry. All sources in this
 //! crate publish with an [`EventPublisher`].
 //!
