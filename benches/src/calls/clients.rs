@@ -10,7 +10,14 @@ use hyper_util::{
 use sd_core::{FixedInstancer, Instance, Key, RoundRobin};
 use sd_example_proto::{GreetRequest, greeter_client::GreeterClient};
 use sd_tower::Channel;
-use std::{error::Error, net::SocketAddr};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use tonic::transport;
 
 /// One way to call.
@@ -23,6 +30,8 @@ pub(super) struct Client {
 #[derive(Clone)]
 enum Kind {
     Tonic(GreeterClient<transport::Channel>),
+    /// One after the other: what several connections cost, without any balancing.
+    InTurn(Arc<AtomicUsize>, Vec<GreeterClient<transport::Channel>>),
     Ours(GreeterClient<Channel>),
     Http(Box<legacy::Client<HttpConnector, Empty<Bytes>>>, Uri),
 }
@@ -45,6 +54,10 @@ impl Client {
         };
         match &mut self.greeter {
             Kind::Tonic(greeter) => greeter.greet(request).await?,
+            Kind::InTurn(turn, greeters) => {
+                let turn = turn.fetch_add(1, Ordering::Relaxed) % greeters.len();
+                greeters[turn].greet(request).await?
+            }
             Kind::Ours(greeter) => greeter.greet(request).await?,
             Kind::Http(client, uri) => {
                 let response = client.get(uri.clone()).await?;
@@ -65,6 +78,10 @@ pub(super) async fn clients(servers: &[SocketAddr]) -> Result<Vec<Client>, Box<d
     let endpoint =
         |address: &SocketAddr| transport::Endpoint::from_shared(format!("http://{address}"));
     let plain = endpoint(&servers[0])?.connect().await?;
+    let mut each = Vec::new();
+    for server in servers {
+        each.push(GreeterClient::new(endpoint(server)?.connect().await?));
+    }
     let endpoints = servers.iter().map(endpoint);
     let balanced =
         transport::Channel::balance_list(endpoints.collect::<Result<Vec<_>, _>>()?.into_iter());
@@ -94,6 +111,10 @@ pub(super) async fn clients(servers: &[SocketAddr]) -> Result<Vec<Client>, Box<d
         Client {
             name: "tonic Channel, one server",
             greeter: Kind::Tonic(GreeterClient::new(plain)),
+        },
+        Client {
+            name: "tonic Channels in turn, all servers",
+            greeter: Kind::InTurn(Arc::default(), each),
         },
         Client {
             name: "tonic balance_list, all servers",
