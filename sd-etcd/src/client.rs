@@ -4,15 +4,16 @@ use crate::{
     config::{Endpoint, Options},
     connection::{Authenticator, Connector, Dialer, Members, follow_members, warn_of_plain_text},
     errors,
-    registering::{self, Shared, session},
+    registering::{self, Shared, edits, session},
     support,
     watching::{self, multiplexer},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::join_all;
 use sd_core::{
-    Client, Deregistered, Error, Escaped, Generation, LeaseId, Prefix, Reclaimed, Registration,
-    Result, Revision, Service, Snapshot, Ttl, Watch, WatchError,
+    Client, Deregistered, Editor, Error, Escaped, FencedEntry, Generation, Key, LeaseId, Prefix,
+    Reclaimed, Registration, Result, Revision, Service, Snapshot, Ttl, Watch, WatchError,
 };
 use std::{
     collections::BTreeMap,
@@ -297,6 +298,35 @@ impl Client for EtcdClient {
 
     fn lease_id(&self) -> Option<LeaseId> {
         self.0.shared.newest_lease()
+    }
+}
+
+/// Cost one request each, on the connection for leases and writes.
+#[async_trait]
+impl Editor for EtcdClient {
+    async fn get_entry(&self, key: &Key) -> Result<Option<FencedEntry>> {
+        let inner = self.open()?;
+        inner.options.namespace.check(key.as_str())?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            entry = edits::read(&inner.leases, &inner.options, key) => entry,
+        }
+    }
+
+    async fn replace_entry(&self, read: &FencedEntry, value: Bytes) -> Result<bool> {
+        let inner = self.open()?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            done = edits::replace(&inner.leases, &inner.options, read, value) => done,
+        }
+    }
+
+    async fn delete_entry(&self, read: &FencedEntry) -> Result<bool> {
+        let inner = self.open()?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            done = edits::delete(&inner.leases, &inner.options, read) => done,
+        }
     }
 }
 

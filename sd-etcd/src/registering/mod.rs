@@ -7,6 +7,7 @@
 //!   are the `Ledger` of held registrations and the `PendingRemovals`.
 //! - The session's task performs one `Action` at a time and hands its `Completion` back. Meanwhile it
 //!   renews the lease through `KeepAlive`.
+//! - `edits` changes single entries for whoever does not hold them.
 //! - Every write is guarded by what is believed to stand under its key.
 //! - `Strays` decides about keys on the lease that nobody holds.
 //! - Through `Contenders`, sessions know of each other's registrations of one service.
@@ -15,6 +16,7 @@
 
 mod actions;
 mod contenders;
+pub(crate) mod edits;
 mod keep_alive;
 mod ledger;
 pub(crate) mod meters;
