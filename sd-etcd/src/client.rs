@@ -4,7 +4,7 @@ use crate::{
     config::{Endpoint, Options},
     connection::{Authenticator, Connector, Dialer, Members, follow_members, warn_of_plain_text},
     errors,
-    registering::{self, Shared, edits, session},
+    registering::{self, Shared, edits, own_keys, session},
     support,
     watching::{self, multiplexer},
 };
@@ -213,7 +213,17 @@ impl Inner {
 
     /// Returns the session of this TTL, and starts it if there is none.
     fn session(&self, ttl: Ttl) -> registering::Requests {
-        self.sessions()
+        let mut sessions = self.sessions();
+        if sessions.is_empty() {
+            let watching = own_keys::watch(
+                self.shared.own_keys.clone(),
+                self.leases.clone(),
+                self.options.clone(),
+                self.stop.clone(),
+            );
+            support::spawn(&self.tasks, &self.stop, "own keys", watching);
+        }
+        sessions
             .entry(ttl)
             .or_insert_with(|| {
                 let (requests, session) = session::new(
