@@ -3,7 +3,7 @@
 //! - `OwnKeys` is the index of all keys that the sessions of a client hold.
 //! - `spans` says, without I/O, which watches cover them: one for each directory, from the least own key in it to
 //!   the greatest.
-//! - The `watcher` is a task. It keeps these watches on one stream, on the connection for leases.
+//! - The `watcher` is a task. It keeps these watches on one `stream`, on the connection for leases.
 //! - `Sightings` is what a session has not looked at yet: of each key only the newest modification.
 //!
 //! A sighting proves nothing. The session asks etcd what stands, at its own pace, and verifies regularly all the
@@ -11,6 +11,7 @@
 
 mod sightings;
 mod spans;
+mod stream;
 mod watcher;
 
 pub(super) use sightings::{Seen, Sightings};

@@ -1,20 +1,19 @@
 //! The task that watches a client's own keys.
 
-use super::{OwnKeys, Span};
+use super::{
+    OwnKeys, Span,
+    stream::{Stream, StreamEvent, open},
+};
 use crate::{
     config::Options,
     connection::Connector,
     errors,
     support::{retry_backoff, sleep_until_some},
 };
-use etcd_client::{
-    WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream, proto::PbWatchResponse,
-};
-use futures::{StreamExt, future::BoxFuture};
+use etcd_client::{WatchOptions, proto::PbWatchResponse};
 use sd_core::{Backoff, Error, ErrorChain, Escaped};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    future::pending,
     sync::Arc,
     time::Duration,
 };
@@ -114,40 +113,6 @@ struct Creation {
 struct Denied {
     times: u32,
     until: Instant,
-}
-
-enum Stream {
-    Closed,
-    Opening(BoxFuture<'static, Result<OpenStream, Error>>),
-    Open(OpenStream),
-}
-
-struct OpenStream {
-    epoch: u64,
-    requests: WatchRequestSender,
-    responses: WatchResponseStream,
-}
-
-enum StreamEvent {
-    Opened(Result<OpenStream, Error>),
-    Response(PbWatchResponse),
-    /// The stream is of no use any more.
-    Ended(Error),
-}
-
-impl Stream {
-    /// Waits for ever on a closed stream. Cancellation safe.
-    async fn next(&mut self) -> StreamEvent {
-        match self {
-            Self::Closed => pending().await,
-            Self::Opening(opening) => StreamEvent::Opened(opening.await),
-            Self::Open(stream) => match stream.responses.next().await {
-                Some(Ok(WatchResponse(response))) => StreamEvent::Response(response),
-                Some(Err(error)) => StreamEvent::Ended(errors::translate(error)),
-                None => StreamEvent::Ended(Error::unavailable("the stream ended")),
-            },
-        }
-    }
 }
 
 impl Watcher {
@@ -379,26 +344,4 @@ impl Watcher {
         self.has_lost = true;
         self.plan_at = Some(Instant::now() + self.backoff.next_delay());
     }
-}
-
-/// Opens a stream with its first watch. Not as a request of the connector: a watch that is not answered is no reason to
-/// give up the connection.
-async fn open(
-    connector: &Connector,
-    options: &Options,
-    key: Vec<u8>,
-    watch: WatchOptions,
-) -> Result<OpenStream, Error> {
-    let connection = connector.connected().await?;
-    let watches = connection.client.watch_client();
-    let mut watches = watches.max_decoding_message_size(options.max_message_bytes);
-    let after = options.request_timeout;
-    let opened = timeout(after, watches.watch(key, Some(watch))).await;
-    let opened = opened.map_err(|_| Error::timeout("watch", after))?;
-    let (requests, responses) = opened.map_err(errors::translate)?.split();
-    Ok(OpenStream {
-        epoch: connection.epoch,
-        requests,
-        responses,
-    })
 }
