@@ -8,6 +8,7 @@
 //! | to | use |
 //! |---|---|
 //! | register a service | [`Registrar`] and [`Service`]; [`RegistrarGroup`] in several formats or registries |
+//! | change the weight or status of an instance from outside, as an operator | [`edit`](edit()) and [`Edit`] |
 //! | follow the instances of a service | [`Instancer`], [`Event`] and [`Instances`] |
 //! | make a client for each instance | [`Endpointer`] and [`Factory`] |
 //! | choose an endpoint for each call | [`Balancer`]: [`RoundRobin`], [`Random`], [`Weighted`], [`WeightedRandom`], [`LeastLoaded`], [`ConsistentHash`] |
@@ -82,20 +83,23 @@ pub use instances::{
     Held, Instance, InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel,
     Source, SourceEnded, Status, Trouble,
 };
-pub use provider::{Need, Registrar, RegistrarBuilder, RegistrarGroup, RegistrarStatus, Updated};
+pub use provider::{
+    EditError, Edited, Need, Registrar, RegistrarBuilder, RegistrarGroup, RegistrarStatus, Updated,
+    edit,
+};
 #[cfg(feature = "mock")]
 pub use registry::MockClient;
 pub use registry::{
-    Batch, Call, Cause, Change, Client, Deregistered, Entry, Error, ErrorChain, Escaped,
-    FormerLeases, Gap, Generation, Invalid, Key, LeaseId, LeaseProof, Ledger, Lister, Listing,
-    LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim,
+    Batch, Call, Cause, Change, Client, Deregistered, Editor, Entry, Error, ErrorChain, Escaped,
+    FencedEntry, FormerLeases, Gap, Generation, Invalid, Key, LeaseId, LeaseProof, Ledger, Lister,
+    Listing, LossSender, Lost, LostLeases, NoReclaim, Owner, Poller, Prefix, ProofSender, Reclaim,
     Reclaimed, Registration, RegistrationId, Removal, Result, Revision, Service, ServiceKey,
     Snapshot, Ttl, Unproven, Watch, WatchError,
 };
 
 pub use support::{Backoff, StatusReceiver};
 
-/// The attribute for implementations of the async traits: [`Client`], [`Reclaim`], [`Lister`],
+/// The attribute for implementations of the async traits: [`Client`], [`Editor`], [`Reclaim`], [`Lister`],
 /// [`Source`] and [`Factory`].
 pub use async_trait::async_trait;
 /// The type of an entry's value.

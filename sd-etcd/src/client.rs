@@ -4,15 +4,16 @@ use crate::{
     config::{Endpoint, Options},
     connection::{Authenticator, Connector, Dialer, Members, follow_members, warn_of_plain_text},
     errors,
-    registering::{self, Shared, session},
+    registering::{self, Shared, edits, own_keys, session},
     support,
     watching::{self, multiplexer},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::join_all;
 use sd_core::{
-    Client, Deregistered, Error, Escaped, Generation, LeaseId, Prefix, Reclaimed, Registration,
-    Result, Revision, Service, Snapshot, Ttl, Watch, WatchError,
+    Client, Deregistered, Editor, Error, Escaped, FencedEntry, Generation, Key, LeaseId, Prefix,
+    Reclaimed, Registration, Result, Revision, Service, Snapshot, Ttl, Watch, WatchError,
 };
 use std::{
     collections::BTreeMap,
@@ -212,7 +213,17 @@ impl Inner {
 
     /// Returns the session of this TTL, and starts it if there is none.
     fn session(&self, ttl: Ttl) -> registering::Requests {
-        self.sessions()
+        let mut sessions = self.sessions();
+        if sessions.is_empty() {
+            let watching = own_keys::watch(
+                self.shared.own_keys.clone(),
+                self.leases.clone(),
+                self.options.clone(),
+                self.stop.clone(),
+            );
+            support::spawn(&self.tasks, &self.stop, "own keys", watching);
+        }
+        sessions
             .entry(ttl)
             .or_insert_with(|| {
                 let (requests, session) = session::new(
@@ -297,6 +308,35 @@ impl Client for EtcdClient {
 
     fn lease_id(&self) -> Option<LeaseId> {
         self.0.shared.newest_lease()
+    }
+}
+
+/// Cost one request each, on the connection for leases and writes.
+#[async_trait]
+impl Editor for EtcdClient {
+    async fn get_entry(&self, key: &Key) -> Result<Option<FencedEntry>> {
+        let inner = self.open()?;
+        inner.options.namespace.check(key.as_str())?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            entry = edits::read(&inner.leases, &inner.options, key) => entry,
+        }
+    }
+
+    async fn replace_entry(&self, read: &FencedEntry, value: Bytes) -> Result<bool> {
+        let inner = self.open()?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            done = edits::replace(&inner.leases, &inner.options, read, value) => done,
+        }
+    }
+
+    async fn delete_entry(&self, read: &FencedEntry) -> Result<bool> {
+        let inner = self.open()?;
+        tokio::select! {
+            () = inner.stop.cancelled() => Err(Error::Closed),
+            done = edits::delete(&inner.leases, &inner.options, read) => done,
+        }
     }
 }
 

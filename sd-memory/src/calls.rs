@@ -28,6 +28,8 @@ pub struct Calls {
     pub reclaims: u64,
     /// Removals of a service, by deregistration or by a dropped handle.
     pub removals: u64,
+    /// Single entries read, changed or deleted by whoever does not hold them.
+    pub edits: u64,
     /// Keep-alives of leases.
     pub keep_alives: u64,
 }

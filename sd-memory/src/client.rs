@@ -1,9 +1,9 @@
 //! The client: one process that uses the registry.
 
-use crate::{ClientOptions, session::Session, shared::Shared, watch};
+use crate::{ClientOptions, Stored, session::Session, shared::Shared, store::Store, watch};
 use sd_core::{
-    Bytes, Client, Deregistered, Error, Invalid, LeaseId, Prefix, Registration, Result, Revision,
-    Service, ServiceKey, Snapshot, Watch, WatchError, async_trait,
+    Bytes, Client, Deregistered, Editor, Entry, Error, FencedEntry, Invalid, Key, LeaseId, Prefix,
+    Registration, Result, Revision, Service, ServiceKey, Snapshot, Watch, WatchError, async_trait,
 };
 use std::sync::Arc;
 
@@ -158,6 +158,67 @@ impl Client for MemoryClient {
     fn lease_id(&self) -> Option<LeaseId> {
         self.session().lease()
     }
+}
+
+#[async_trait]
+impl Editor for MemoryClient {
+    async fn get_entry(&self, key: &Key) -> Result<Option<FencedEntry>> {
+        self.session()
+            .call(
+                "get_entry",
+                |calls| &mut calls.edits,
+                |state| {
+                    let stored = state.store.get(key.as_str())?;
+                    let entry = Entry::new(key.clone(), stored.value.clone());
+                    let entry = entry.with_lease(stored.lease.clone());
+                    Some(FencedEntry::new(entry, fence(&state.store, stored)))
+                },
+            )
+            .await
+    }
+
+    async fn replace_entry(&self, read: &FencedEntry, value: Bytes) -> Result<bool> {
+        check_size(self.session(), &read.entry.key.clone().into(), &value)?;
+        let key = read.entry.key.clone();
+        self.session()
+            .call(
+                "replace_entry",
+                |calls| &mut calls.edits,
+                |state| {
+                    let Some(stored) = standing(&state.store, read) else {
+                        return false;
+                    };
+                    let lease = stored.lease.clone();
+                    state.store.put(key, value, lease.as_ref());
+                    true
+                },
+            )
+            .await
+    }
+
+    async fn delete_entry(&self, read: &FencedEntry) -> Result<bool> {
+        self.session()
+            .call(
+                "delete_entry",
+                |calls| &mut calls.edits,
+                |state| {
+                    standing(&state.store, read).is_some()
+                        && state.store.delete(&read.entry.key).is_some()
+                },
+            )
+            .await
+    }
+}
+
+/// The id of the history, and the revision of the last put.
+fn fence(store: &Store, stored: &Stored) -> Revision {
+    Revision::new((store.history().id(), stored.modified))
+}
+
+/// The entry that was read, if it still stands.
+fn standing<'s>(store: &'s Store, read: &FencedEntry) -> Option<&'s Stored> {
+    let stored = store.get(read.entry.key.as_str())?;
+    (fence(store, stored) == read.fence).then_some(stored)
 }
 
 /// Ends the session with the last clone of a client.

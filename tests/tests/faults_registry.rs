@@ -185,7 +185,11 @@ async fn a_compaction_while_the_watch_was_down_costs_one_list_and_misses_no_remo
     // the witness for the next watch.
     let looks = asked.range_requests();
     assert!((2..=3).contains(&looks), "{looks} reads");
-    assert_eq!(asked.watchers(), 1);
+    assert_eq!(
+        asked.watchers(),
+        3,
+        "of the prefix, and of two providers' own keys"
+    );
     assert_eq!(consumer.made(), 4, "endpoints are kept");
     etcd.delete("/svc/new").await;
     consumer.settles_on(&[A, B]).await;

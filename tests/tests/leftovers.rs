@@ -110,7 +110,8 @@ impl Everything {
             let now = etcd.metrics().await;
             (now.watchers(), now.keepalive_streams())
         };
-        eventually(PATIENCE, "all of it", open, |open| *open == (2, 2)).await;
+        // Two that follow a prefix, and that of the own keys.
+        eventually(PATIENCE, "all of it", open, |open| *open == (3, 2)).await;
         assert_eq!(etcd.leases().await.len(), 2);
         assert_eq!(etcd.client_connections(), 2);
         everything

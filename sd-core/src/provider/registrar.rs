@@ -77,7 +77,7 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # Edits
 /// An operator may change the weight or status of an entry in the registry. If the entry stays on its
-/// lease (`etcdctl put --ignore-lease`), and the [codec](RegistrarBuilder::codec) reads it as the same
+/// lease ([`edit`](crate::edit()), `etcdctl put --ignore-lease`), and the [codec](RegistrarBuilder::codec) reads it as the same
 /// instance, at the same address, the edit is kept: [`status`](Self::status) and the log show it, and it
 /// comes back with the entry if that is lost. Of what was edited, an [`update`](Self::update) takes back only the
 /// attributes that it changes itself; the rest stands until the service is deregistered. Anything else on

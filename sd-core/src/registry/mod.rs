@@ -3,13 +3,14 @@
 //! [`Client`] is the trait that a backend implements: etcd, memory, or your own. Most other files
 //! are the types in its methods: keys and prefixes, entries and revisions, leases, watches ([`Gap`]
 //! is in `watch`), registrations ([`Lost`] is in `registration`), errors. [`Poller`] turns a
-//! registry that can only list into a client. [`Ledger`], [`Listing`], [`FormerLeases`] and
+//! registry that can only list into a client. [`Editor`] is for operators. [`Ledger`], [`Listing`], [`FormerLeases`] and
 //! [`LostLeases`] help authors of backends.
 //!
 //! This room does not interpret values; `instances` does. It imports none of the other rooms.
 
 mod client;
 mod deregistered;
+mod editor;
 mod entry;
 mod error;
 mod error_chain;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use client::Client;
 pub use deregistered::Deregistered;
+pub use editor::{Editor, FencedEntry};
 pub use entry::{Entry, Snapshot};
 pub use error::{Cause, Error, Invalid, Result};
 pub use error_chain::ErrorChain;

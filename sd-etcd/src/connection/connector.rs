@@ -149,6 +149,11 @@ impl Connector {
         Ok((connection, authenticator.generation()))
     }
 
+    /// Returns the current connection, for a stream whose end is no fault of the connection.
+    pub(crate) async fn connected(&self) -> Result<Connection> {
+        Ok(self.authenticated().await?.0)
+    }
+
     fn member<'a>(&self, connection: &'a Connection) -> Member<'a> {
         Member {
             connection: (self.purpose, connection.epoch),

@@ -13,7 +13,8 @@
 //! every connection that is given up: so a late failure of an old connection is told from a new one.
 //!
 //! A client has two connectors. Reads and watches use one, leases and writes the other, so that a
-//! burst of changes does not delay a keep-alive.
+//! burst of changes does not delay a keep-alive. The watches of own keys are on the connection for leases: they bring
+//! little, and a process that only registers needs no other connection for them.
 //!
 //! This room imports `config`, `errors` and `support`. `watching` and `registering` make their
 //! requests through it.

@@ -2,6 +2,7 @@
 
 use super::{
     contenders::Contender,
+    own_keys::OwnKey,
     requests::Scope,
     shared::Shared,
     write::{Found, Guard},
@@ -18,6 +19,8 @@ pub(super) struct Held {
     /// Has the id of the registration. A later one of the same service has another.
     pub(super) contender: Contender,
     pub(super) owner: Owner,
+    /// Has the key watched.
+    pub(super) own_key: OwnKey,
     pub(super) key: Vec<u8>,
     pub(super) value: Bytes,
     pub(super) lease: i64,
@@ -225,7 +228,10 @@ pub(super) struct HeldKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registering::contenders::{Contenders, Stage};
+    use crate::registering::{
+        contenders::{Contenders, Stage},
+        own_keys::OwnKeys,
+    };
     use sd_core::{Generation, Key, LeaseId, LeaseProof, NoReclaim, Registration};
     use std::sync::Arc;
 
@@ -241,6 +247,12 @@ mod tests {
             Held {
                 contender: contenders.enter(service, Stage::Held, id),
                 owner: Owner::new(),
+                own_key: Arc::<OwnKeys>::default().enter(
+                    name.into(),
+                    Key::new(name).unwrap().into(),
+                    3,
+                    Arc::default(),
+                ),
                 key: name.into(),
                 value: Bytes::new(),
                 lease,

@@ -1,6 +1,6 @@
 //! What a session is asked for, and by which handle.
 
-use super::{shared::Shared, write};
+use super::{own_keys::Sightings, shared::Shared, write};
 use crate::config::Options;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -124,6 +124,8 @@ pub(crate) struct Requests {
     sender: mpsc::UnboundedSender<Request>,
     /// How often the session has moved.
     moves: Arc<AtomicU64>,
+    /// What others do to the keys of the session.
+    pub(super) sightings: Arc<Sightings>,
     pub(super) shared: Arc<Shared>,
     pub(super) options: Arc<Options>,
 }
@@ -134,6 +136,7 @@ impl Requests {
         let requests = Self {
             sender,
             moves: Arc::default(),
+            sightings: Arc::default(),
             shared,
             options,
         };

@@ -76,6 +76,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self, mut requests: Receiver, stop: CancellationToken) {
+        let sightings = self.requests.sightings.clone();
         loop {
             self.requests.moves();
             self.follow();
@@ -104,6 +105,7 @@ impl Session {
                         self.state.accept(request);
                     }
                 }
+                seen = sightings.next() => self.state.sighted(seen, Instant::now()),
             }
         }
         requests.close();

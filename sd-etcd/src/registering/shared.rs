@@ -1,6 +1,6 @@
 //! What the sessions of one client share.
 
-use super::contenders::Contenders;
+use super::{contenders::Contenders, own_keys::OwnKeys};
 use sd_core::{FormerLeases, Generation, LeaseId, RegistrationId, Ttl};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -11,6 +11,7 @@ use std::sync::{
 pub(crate) struct Shared {
     calls: AtomicU64,
     pub(super) contenders: Arc<Contenders>,
+    pub(crate) own_keys: Arc<OwnKeys>,
     leases: Mutex<Leases>,
 }
 

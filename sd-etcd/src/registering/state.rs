@@ -9,6 +9,7 @@
 //!
 //! - The session draws the id of its lease, and revokes it even if the grant was never answered.
 //! - A key that has to go is deleted again and again, until etcd says that it is gone.
+//! - What others change under its keys is read at once, where a watch tells of it.
 //! - Whenever the lease is verified, keys on it that are not in the ledger are removed, and those that
 //!   are and have another modification than ours are found.
 //!
@@ -23,11 +24,15 @@ mod model;
 mod puts;
 mod removals;
 mod requests;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod verification;
 
-use self::leases::{Lease, PendingGrant, Revocation};
+use self::{
+    leases::{Lease, PendingGrant, Revocation},
+    sightings::Sighted,
+};
 use super::{
     actions::{Action, Completion, QueuedPut, WriteBatch},
     contenders::Contender,
@@ -68,6 +73,7 @@ pub(super) struct SessionState {
     uncompared: Vec<HeldKey>,
     /// What was not as we wrote it, and is to be read.
     changed: Vec<HeldKey>,
+    sighted: Sighted,
     strays: Strays,
     /// When a log line last said that the registry's history went back.
     rollback_logged_at: Option<Instant>,
@@ -96,6 +102,8 @@ enum InFlight {
     Revocation(Revocation),
     /// A verification or an examination. It is abandoned for what is more urgent.
     Read,
+    /// The question whether the lease is there, since own keys have changed. Abandoned likewise.
+    Look,
 }
 
 impl SessionState {
@@ -115,6 +123,7 @@ impl SessionState {
             revocations: VecDeque::new(),
             uncompared: Vec::new(),
             changed: Vec::new(),
+            sighted: Sighted::new(ttl, now),
             strays: Strays::default(),
             rollback_logged_at: None,
             in_flight: InFlight::Nothing,
@@ -175,6 +184,9 @@ impl SessionState {
             (Completion::Revoked(_, result), InFlight::Revocation(revocation)) => {
                 self.revoked(revocation, result, now);
             }
+            (Completion::Verified(lease, result), InFlight::Look) => {
+                self.looked(lease, result, now);
+            }
             (Completion::Verified(lease, result), _) => self.verified(lease, result, now),
             (Completion::Compared(lease, changed, result), _) => {
                 self.compared(lease, changed, result, now);
@@ -203,7 +215,8 @@ impl SessionState {
         let revoke = grant.map(|grant| grant.revoke_at.max(self.cleanup_at));
         let lease = self.lease.as_ref().filter(|_| is_idle);
         let verify = lease.map(|lease| lease.verify_at);
-        let timers = [cleanup, revoke, verify, self.deadline()];
+        let look = self.sighted.timer().filter(|_| is_idle);
+        let timers = [cleanup, revoke, verify, look, self.deadline()];
         timers.into_iter().flatten().min()
     }
 
@@ -232,7 +245,7 @@ impl SessionState {
             }
             // These have a short timeout.
             InFlight::Removals | InFlight::Revocation(_) => None,
-            InFlight::Read | InFlight::Nothing => None,
+            InFlight::Read | InFlight::Look | InFlight::Nothing => None,
         }
     }
 

@@ -64,7 +64,7 @@ impl Found {
 }
 
 impl Guard {
-    fn conditions(self, key: &[u8]) -> Vec<Compare> {
+    pub(super) fn conditions(self, key: &[u8]) -> Vec<Compare> {
         match self {
             Self::Absent => vec![Compare::create_revision(key, CompareOp::Equal, 0)],
             Self::Stands { lease, modified } => vec![

@@ -432,8 +432,9 @@ impl World {
         let streams = metrics.keepalive_streams();
         let connections = self.etcd.client_connections();
         let consumers = self.followers.len();
-        // One connection each: providers read nothing, and consumers write nothing.
-        if watches != (consumers as u64, consumers as u64)
+        // One connection each: providers watch their own key on that for leases, and consumers write nothing.
+        let watching = (providers + consumers) as u64;
+        if watches != (watching, watching)
             || streams != providers as u64
             || connections != providers + consumers
         {

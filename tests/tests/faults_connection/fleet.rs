@@ -100,7 +100,8 @@ async fn all_well(etcd: &Etcd, fleet: &[Process], within: Duration) -> Duration 
         let metrics = etcd.metrics().await;
         (metrics.watchers(), metrics.keepalive_streams())
     };
-    let is_all = |served: &(u64, u64)| *served == (all, all);
+    // Each follows a prefix, and watches its own key.
+    let is_all = |served: &(u64, u64)| *served == (2 * all, all);
     let left = within.saturating_sub(begun.elapsed());
     eventually(left, "etcd to serve all", served, is_all).await;
     begun.elapsed()

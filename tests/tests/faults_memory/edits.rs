@@ -1,7 +1,10 @@
 //! Rows 33, 37 and 38: entries that somebody edits, and a history that goes back.
 
 use crate::*;
-use sd_core::{Client, Deregistered, Edit, Registrar, RegistrarStatus, Updated};
+use sd_core::{
+    Client, DefaultCodec, Deregistered, Edit, EditError, Editor, Key, Registrar, RegistrarStatus,
+    Status, Updated, edit,
+};
 use sd_tests::eventually;
 
 const OWN: &str = r#"{"address":"10.0.0.1:80","weight":1}"#;
@@ -190,4 +193,158 @@ async fn an_edit_without_the_lease_is_reported_and_ends_with_the_instance() {
             }
         }
     }
+}
+
+fn key() -> Key {
+    Key::new(KEY).unwrap()
+}
+
+fn draining() -> Edit {
+    Edit::new().status(Status::Draining)
+}
+
+/// Row 33: by another process, through the API.
+#[tokio::test(start_paused = true)]
+async fn an_operators_edit_stands_on_the_instances_own_lease() {
+    let scene = Scene::set().await;
+    let operator = scene.registry.client();
+
+    let edited = edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7)).await;
+
+    let edited = edited.unwrap();
+    assert_eq!(
+        (&*edited.before.value, &*edited.after.value),
+        (OWN.as_bytes(), EDIT.as_bytes())
+    );
+    assert_eq!(edited.after.lease, scene.client.lease_id());
+    scene.has(EDIT).await;
+    assert_eq!(scene.edit().as_deref(), Some(EDIT));
+
+    // Nothing is written where nothing changes.
+    let written = scene.registry.revision();
+    let again = edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&again.before, scene.registry.revision()),
+        (&again.after, written)
+    );
+
+    // It comes back with the entry, and goes with the instance.
+    scene
+        .registry
+        .expire_lease(&scene.client.lease_id().unwrap());
+    scene.has(EDIT).await;
+    scene.registrar.deregister().await.unwrap();
+    let gone = edit(&operator, DefaultCodec, &key(), &draining()).await;
+    assert!(matches!(gone, Err(EditError::NotFound)), "{gone:?}");
+    assert!(scene.registry.entries().is_empty());
+}
+
+/// Row 33
+#[tokio::test(start_paused = true)]
+async fn of_many_operators_edits_at_once_none_is_lost() {
+    let scene = Scene::set().await;
+    let edits = (0..6).map(|n| {
+        let operator = scene.registry.client();
+        let change = Edit::new().metadata(format!("m{n}"), "said");
+        async move { edit(&operator, DefaultCodec, &key(), &change).await }
+    });
+    for edited in futures::future::join_all(edits).await {
+        edited.unwrap();
+    }
+    let value = scene.registry.get(KEY).unwrap().value;
+    let value = String::from_utf8_lossy(&value).into_owned();
+    for n in 0..6 {
+        assert!(value.contains(&format!("\"m{n}\":\"said\"")), "{value}");
+    }
+    scene.has(&value).await;
+}
+
+/// Row 33: what nobody has read is not overwritten, nor deleted.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_was_put_since_it_was_read_is_left_alone() {
+    let registry = Registry::new();
+    let operator = registry.client();
+    for change in [
+        "put",
+        "put the same",
+        "put again after a deletion",
+        "delete",
+        "rebuild",
+    ] {
+        registry.put(KEY, OWN).unwrap();
+        let read = operator.get_entry(&key()).await.unwrap().unwrap();
+        match change {
+            "put" => drop(registry.put(KEY, SECOND)),
+            "put the same" => drop(registry.put(KEY, OWN)),
+            "delete" => assert!(registry.delete(KEY)),
+            _ => {
+                match change {
+                    "rebuild" => registry.rebuild_empty(),
+                    _ => assert!(registry.delete(KEY)),
+                }
+                registry.put(KEY, OWN).unwrap();
+            }
+        }
+        let before = registry.get(KEY);
+        assert!(
+            !operator.replace_entry(&read, EDIT.into()).await.unwrap(),
+            "{change}"
+        );
+        assert!(!operator.delete_entry(&read).await.unwrap(), "{change}");
+        assert_eq!(registry.get(KEY), before, "{change}");
+    }
+    // Without a lease it stays without one.
+    registry.put(KEY, OWN).unwrap();
+    let edited = edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        (edited.after.lease, registry.get(KEY).unwrap().lease),
+        (None, None)
+    );
+    let read = operator.get_entry(&key()).await.unwrap().unwrap();
+    assert!(operator.delete_entry(&read).await.unwrap());
+    assert_eq!(registry.get(KEY), None);
+}
+
+/// Row 33
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_cannot_be_made_says_why_and_changes_nothing() {
+    let registry = Registry::new();
+    let operator = registry.client();
+    registry.put(KEY, ADDRESS).unwrap();
+    let plain = edit(&operator, DefaultCodec, &key(), &draining()).await;
+    assert!(matches!(plain, Err(EditError::CannotSay(_))), "{plain:?}");
+    assert_eq!(registry.get(KEY).unwrap().value, ADDRESS);
+    registry.kill();
+    let down = edit(&operator, DefaultCodec, &key(), &draining()).await;
+    assert!(
+        matches!(&down, Err(EditError::Registry(error)) if error.is_transient()),
+        "{down:?}"
+    );
+}
+
+/// Row 33: others who never stop do not keep it for ever.
+#[tokio::test(start_paused = true)]
+async fn an_edit_of_an_entry_that_changes_all_the_time_ends() {
+    let registry = Registry::new();
+    registry.put(KEY, OWN).unwrap();
+    let (operator, other) = (registry.client(), registry.clone());
+    // Each call takes longer than others need for a put.
+    registry.delay(millis(10));
+    let puts = async {
+        loop {
+            other.put(KEY, OWN).unwrap();
+            tokio::time::sleep(millis(1)).await;
+        }
+    };
+    let (key, weight) = (key(), Edit::new().weight(7));
+    let outcome = tokio::select! {
+        outcome = edit(&operator, DefaultCodec, &key, &weight) => outcome,
+        () = puts => unreachable!("they go on"),
+    };
+    assert!(matches!(outcome, Err(EditError::Contended)), "{outcome:?}");
+    assert!(registry.calls().edits < 50);
 }

@@ -1,7 +1,11 @@
 //! Row 33: an operator changes an entry in etcd.
 
 use crate::*;
-use sd_core::{Deregistered, RegistrarStatus, Updated};
+use futures::future::join_all;
+use sd_core::{
+    DefaultCodec, Deregistered, Edit, EditError, Editor, Key, RegistrarStatus, Status, Updated,
+    edit,
+};
 use sd_tests::{Consumer, Log};
 
 /// Row 33
@@ -108,4 +112,132 @@ async fn an_edit_without_the_lease_is_reported_and_ends_with_the_instance() {
             }
         }
     }
+}
+
+fn key() -> Key {
+    Key::new(KEY).unwrap()
+}
+
+/// Row 33: by another process, through the API.
+#[tokio::test]
+async fn an_operators_edit_stands_on_the_instances_own_lease() {
+    let etcd = Etcd::start().await;
+    let (client, operator) = (client(&etcd), crate::client(&etcd));
+    let registrar = registrar(&client, OWN);
+    registrar.register().await.unwrap();
+    let before = etcd.metrics().await;
+
+    let edited = edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7)).await;
+
+    let edited = edited.unwrap();
+    assert_eq!(
+        (&*edited.before.value, &*edited.after.value),
+        (OWN.as_bytes(), OTHER.as_bytes())
+    );
+    assert_eq!(edited.after.lease, client.lease_id());
+    assert_eq!(etcd.metrics().await.since(&before).range_requests(), 1);
+    let shown = async || match &*registrar.status().borrow() {
+        RegistrarStatus::Registered { edit, .. } => edit.clone(),
+        status => panic!("{status}"),
+    };
+    eventually(PATIENCE, "the edit in the status", shown, |it| {
+        it.as_deref() == Some(OTHER.as_bytes())
+    })
+    .await;
+    has(&etcd, &client, &registrar, OTHER).await;
+
+    // Nothing is written where nothing changes.
+    let written = etcd.last_put(KEY).await;
+    edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7))
+        .await
+        .unwrap();
+    assert_eq!(etcd.last_put(KEY).await, written);
+
+    // It comes back with the entry, and goes with the instance.
+    etcd.revoke(etcd.entry(KEY).await.unwrap().lease()).await;
+    has(&etcd, &client, &registrar, OTHER).await;
+    registrar.deregister().await.unwrap();
+    let gone = edit(
+        &operator,
+        DefaultCodec,
+        &key(),
+        &Edit::new().status(Status::Draining),
+    )
+    .await;
+    assert!(matches!(gone, Err(EditError::NotFound)), "{gone:?}");
+    assert_eq!(etcd.get(KEY).await, None);
+    // Without another registration of the client, its leases are gone too.
+    eventually(
+        PATIENCE,
+        "no lease",
+        async || etcd.leases().await,
+        Vec::is_empty,
+    )
+    .await;
+}
+
+/// Row 33
+#[tokio::test]
+async fn of_many_operators_edits_at_once_none_is_lost() {
+    let etcd = Etcd::start().await;
+    let client = client(&etcd);
+    let registrar = registrar(&client, OWN);
+    registrar.register().await.unwrap();
+    let edits = (0..6).map(|n| {
+        let operator = crate::client(&etcd);
+        let change = Edit::new().metadata(format!("m{n}"), "said");
+        async move { edit(&operator, DefaultCodec, &key(), &change).await }
+    });
+    for edited in join_all(edits).await {
+        edited.unwrap();
+    }
+    let value = String::from_utf8(etcd.get(KEY).await.unwrap()).unwrap();
+    for n in 0..6 {
+        assert!(value.contains(&format!("\"m{n}\":\"said\"")), "{value}");
+    }
+    has(&etcd, &client, &registrar, &value).await;
+}
+
+/// Row 33: what nobody has read is not overwritten, nor deleted.
+#[tokio::test]
+async fn an_entry_that_was_put_since_it_was_read_is_left_alone() {
+    let etcd = Etcd::start().await;
+    let operator = client(&etcd);
+    for change in [
+        "put",
+        "put the same",
+        "put again after a deletion",
+        "delete",
+    ] {
+        etcd.put(KEY, OWN).await;
+        let read = operator.get_entry(&key()).await.unwrap().unwrap();
+        match change {
+            "put" => drop(etcd.put(KEY, OTHER).await),
+            "put the same" => drop(etcd.put(KEY, OWN).await),
+            "delete" => assert!(etcd.delete(KEY).await),
+            _ => {
+                assert!(etcd.delete(KEY).await);
+                etcd.put(KEY, OWN).await;
+            }
+        }
+        let before = etcd.entry(KEY).await.map(|it| it.mod_revision());
+        assert!(
+            !operator.replace_entry(&read, OTHER.into()).await.unwrap(),
+            "{change}"
+        );
+        assert!(!operator.delete_entry(&read).await.unwrap(), "{change}");
+        let after = etcd.entry(KEY).await.map(|it| it.mod_revision());
+        assert_eq!(after, before, "{change}");
+    }
+    // Without a lease it stays without one.
+    etcd.put(KEY, OWN).await;
+    let edited = edit(&operator, DefaultCodec, &key(), &Edit::new().weight(7))
+        .await
+        .unwrap();
+    assert_eq!(edited.after.lease, None);
+    let entry = etcd.entry(KEY).await.unwrap();
+    assert_eq!((entry.lease(), entry.value()), (0, OTHER.as_bytes()));
+    let read = operator.get_entry(&key()).await.unwrap().unwrap();
+    assert!(operator.delete_entry(&read).await.unwrap());
+    assert_eq!(etcd.get(KEY).await, None);
 }

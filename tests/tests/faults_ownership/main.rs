@@ -2,6 +2,7 @@
 
 mod draining;
 mod edits;
+mod own_keys;
 mod reloads;
 mod rollbacks;
 mod scale;

@@ -3,9 +3,11 @@
 use crate::*;
 use futures::future::join_all;
 use sd_core::RegistrarStatus;
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::sleep,
 };
 
 /// How many bytes etcd has received from its clients, and sent to them.
@@ -60,6 +62,13 @@ async fn deleted_keys_of_ten_thousand_long_ones_are_noticed() {
     };
     eventually(patience, "one taken", is_taken, |it| *it).await;
 
+    // The watch of the own keys has told of our own puts.
+    let told = async || {
+        let before = bytes(&etcd).await[1];
+        sleep(Duration::from_secs(1)).await;
+        bytes(&etcd).await[1] - before
+    };
+    eventually(patience, "no more events", told, |sent| *sent < 128 * 1024).await;
     // What a comparison costs: once something has changed, whatever that is.
     let (before, asked) = (bytes(&etcd).await, etcd.metrics().await);
     etcd.put("/strangers", "busy").await;

@@ -30,7 +30,8 @@ async fn crowd(etcd: &Etcd) -> (Vec<Instancer>, Vec<Registrar>) {
         ready.unwrap();
     }
     let watchers = async || etcd.metrics().await.watchers();
-    eventually(PATIENCE, "all watches", watchers, |n| *n == MANY as u64).await;
+    // Of the prefixes, and of the own keys, which are in as many directories.
+    eventually(PATIENCE, "all watches", watchers, |n| *n == 2 * MANY as u64).await;
     (instancers, registrars)
 }
 

@@ -131,6 +131,7 @@ impl SessionState {
             self.shared.remove_lease(lease);
             self.uncompared.clear();
             self.changed.clear();
+            self.sighted.clear();
             let services = self.ledger.lease_lost(lease);
             self.lost_leases.lost(&LeaseId::from(lease), services);
             count(meters::LEASES_LOST, None, 1);

@@ -4,6 +4,7 @@
 use super::*;
 use crate::registering::{
     actions::{LeaseError, LeaseKeys, LeaseState, Listing},
+    own_keys::Seen,
     requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };
@@ -52,6 +53,9 @@ enum Step {
     /// A request that was given up is carried out.
     Arrives(usize),
     StrangerPuts(usize),
+    StrangerDeletes(usize),
+    /// The watch of own keys reports on this one.
+    Sighted(usize),
     /// Somebody writes another value and leaves the entry on its lease.
     Edit(usize),
     Backup,
@@ -88,7 +92,9 @@ fn step() -> impl Strategy<Value = Step> {
         16 => outcome.prop_map(Step::Act),
         2 => Just(Step::Calm),
         4 => (0..8_usize).prop_map(Step::Arrives),
-        1 => key.prop_map(Step::StrangerPuts),
+        1 => key.clone().prop_map(Step::StrangerPuts),
+        1 => key.clone().prop_map(Step::StrangerDeletes),
+        3 => key.prop_map(Step::Sighted),
         1 => Just(Step::LeaseEnds),
         3 => Just(Step::Pass),
     ]
@@ -223,6 +229,8 @@ struct World {
     late: Vec<EtcdRequest>,
     backup: Model,
     was_replaced: bool,
+    /// By others.
+    was_deleted: bool,
     owners: [Owner; KEYS.len()],
 }
 
@@ -252,6 +260,7 @@ impl World {
             late: Vec::new(),
             backup: Model::default(),
             was_replaced: false,
+            was_deleted: false,
             owners: Default::default(),
         }
     }
@@ -313,6 +322,17 @@ impl World {
             Step::StrangerPuts(key) => {
                 self.etcd.revision += 1;
                 self.etcd.put(KEYS[key].as_bytes(), "stranger".into(), 0);
+            }
+            Step::StrangerDeletes(key) => {
+                self.etcd.revision += 1;
+                self.was_deleted |= self.etcd.entries.remove(KEYS[key].as_bytes()).is_some();
+            }
+            Step::Sighted(key) => {
+                let entry = self.etcd.entries.get(KEYS[key].as_bytes());
+                let modified = entry.map_or(self.etcd.revision, |entry| entry.modified);
+                let keys = HashMap::from([(service(key), modified)]);
+                let has_missed = false;
+                self.state.sighted(Seen { keys, has_missed }, self.now);
             }
             Step::LeaseEnds => {
                 if let Some(lease) = self.state.lease() {
@@ -394,8 +414,8 @@ impl World {
             }
             let held = owner.held.as_ref();
             let lost = held.and_then(|(_, _, held)| held.loss());
-            // Only this client deletes keys in the model.
-            assert!(lost != Some(Lost::KeyDeleted) || self.was_replaced);
+            let has_reason = self.was_replaced || self.was_deleted;
+            assert!(lost != Some(Lost::KeyDeleted) || has_reason);
             let is_ending = held.is_some_and(|(_, identity, _)| owner.ending.contains(identity));
             assert!(lost != Some(Lost::Deregistered) || is_ending);
         }

@@ -7,11 +7,12 @@ use crate::{
         actions::{Action, LeaseError, QueuedPut, WriteBatch},
         contenders::Stage,
         ledger::{Decision, Finding, Held},
+        own_keys::OwnKey,
         requests::PutRequest,
         write::{self, Found, Guard, Written},
     },
 };
-use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result};
+use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result, ServiceKey};
 use std::collections::{HashSet, VecDeque};
 
 /// How often a put is sent for a key that others keep changing.
@@ -186,6 +187,7 @@ impl SessionState {
         let held = Held {
             contender: contenders.enter(put.service.clone(), Stage::Held, put.id),
             owner: put.owner,
+            own_key: self.own_key(&put.service, &key, modified),
             key: key.clone(),
             value: put.value.clone(),
             lease,
@@ -223,8 +225,10 @@ impl SessionState {
     /// Anything else is removed again.
     fn put_for_nobody(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
         let stands = Guard::Stands { lease, modified };
+        let own_key = self.own_key(&put.service, &key, modified);
         match self.ledger.get_mut(&put.service) {
             Some(held) if put.reclaims == Some(held.id()) => {
+                held.own_key = own_key;
                 let guard = held.guard();
                 let owner = Some(held.owner);
                 let old_key = std::mem::replace(&mut held.key, key.clone());
@@ -244,6 +248,12 @@ impl SessionState {
             }
             _ => self.remove_key(key, lease, stands, Some(put.owner), None),
         }
+    }
+
+    fn own_key(&self, service: &ServiceKey, key: &[u8], modified: i64) -> OwnKey {
+        let sightings = self.requests.sightings.clone();
+        let own_keys = &self.shared.own_keys;
+        own_keys.enter(key.to_vec(), service.clone(), modified, sightings)
     }
 
     /// Removes the key from before. A key with its lease's id at the end changes with the lease, and

@@ -1,8 +1,9 @@
 mod ownership;
+mod sightings;
 
 use super::*;
 use crate::registering::{
-    actions::{LeaseError, LeaseKeys, LeaseState},
+    actions::{LeaseError, LeaseKeys, LeaseState, Listing},
     requests::{PutRequest, Receiver, Requests, Scope},
     write::{Found, Guard, Write, Written},
 };

@@ -38,9 +38,14 @@ pub(super) const COMPARISON_PAUSE: Duration = Duration::from_secs(5);
 const ROLLBACK_PAUSE: Duration = Duration::from_secs(60);
 
 impl SessionState {
-    /// Returns the next read: first what has changed, then the rest of the verification, then the next
-    /// one when it is due.
+    /// Returns the next read: first what has changed, then what was sighted, then the rest of the verification,
+    /// then the next one when it is due.
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Action> {
+        if self.changed.is_empty()
+            && let Some(look) = self.next_look(now)
+        {
+            return Some(look);
+        }
         let lease = self.lease.as_ref()?;
         let may_list = now >= lease.list_at;
         let (lease, is_due) = (lease.id, now >= lease.verify_at);
@@ -67,7 +72,7 @@ impl SessionState {
     /// Forgets a read in flight if a deregistration waits for it. Returns whether it did.
     pub(in crate::registering) fn abandon_read(&mut self, now: Instant) -> bool {
         let is_urgent = self.removals.deadline().is_some() && now >= self.cleanup_at;
-        let is_abandoned = matches!(self.in_flight, InFlight::Read) && is_urgent;
+        let is_abandoned = matches!(self.in_flight, InFlight::Read | InFlight::Look) && is_urgent;
         if is_abandoned {
             self.in_flight = InFlight::Nothing;
             self.verify_anew(now);
@@ -151,7 +156,7 @@ impl SessionState {
     }
 
     /// Logs that the lease or its keys cannot be looked at, once, unless that may pass by itself.
-    fn not_verified(&mut self, lease: i64, error: Error, now: Instant) {
+    pub(super) fn not_verified(&mut self, lease: i64, error: Error, now: Instant) {
         let interval = self.ttl.keep_alive_interval();
         self.verify_anew(now);
         let Some(current) = self.lease.as_mut().filter(|_| !error.is_transient()) else {
