@@ -101,7 +101,9 @@ impl Fleet {
         let changes = self.apart.len();
         if let Some((apart, what)) = self.apart.iter().max() {
             let ms = apart.as_millis();
-            println!("{name}, etcd {etcd}: after {changes} changes both views equal, at most {ms} ms apart ({what}){how}");
+            println!(
+                "{name}, etcd {etcd}: after {changes} changes both views equal, at most {ms} ms apart ({what}){how}"
+            );
         }
     }
 
@@ -113,7 +115,11 @@ impl Fleet {
     async fn entry_of(&self, address: &str) -> Entry {
         let state = self.instancer.state().expect("it is known");
         let mut all = state.instances().iter();
-        let key = all.find(|it| it.address() == address).expect("it is there").key().clone();
+        let key = all
+            .find(|it| it.address() == address)
+            .expect("it is there")
+            .key()
+            .clone();
         let value = self.etcd.get(key.as_str()).await.expect("it is in etcd");
         Entry::new(key, value)
     }
@@ -146,7 +152,13 @@ async fn both_ways(framework: Framework) {
         let codec = fleet.format.codec(SERVICE).unwrap();
         let edited = codec.edit(&entry, &Edit::new().weight(40)).unwrap();
         fleet.etcd.edit(edited.key.as_str(), edited.value).await;
-        fleet.both_weigh("an operator changes the weight of the provider in Go", GO, 40).await;
+        fleet
+            .both_weigh(
+                "an operator changes the weight of the provider in Go",
+                GO,
+                40,
+            )
+            .await;
         fleet.both_still_show("no other address", &[GO, OURS]).await;
     }
     ours.deregister().await.unwrap();
@@ -214,16 +226,24 @@ async fn joins_changes_and_announces(fleet: &mut Fleet) -> Registrar {
 /// What nobody deregisters goes with its lease.
 async fn crashes(fleet: &mut Fleet) {
     // As if ours had been killed: its entry, on a lease that nobody keeps alive.
-    let service = fleet.format.service(SERVICE, &Advert::new(OURS_KILLED)).unwrap();
+    let service = fleet
+        .format
+        .service(SERVICE, &Advert::new(OURS_KILLED))
+        .unwrap();
     let key: Key = service.key.under(&LeaseId::from(1));
-    fleet.etcd.put_leased(key.as_str(), service.value, SHORT).await;
+    fleet
+        .etcd
+        .put_leased(key.as_str(), service.value, SHORT)
+        .await;
     fleet.ever.push(OURS_KILLED);
     fleet.both_show("ours is there", &[GO, OURS_KILLED]).await;
     fleet.both_show("ours was killed", &[GO]).await;
 
     let killed = Peer::register(&fleet.framework, &fleet.etcd, GO_KILLED, &[]).await;
     fleet.ever.push(GO_KILLED);
-    fleet.both_show("another in Go joins", &[GO, GO_KILLED]).await;
+    fleet
+        .both_show("another in Go joins", &[GO, GO_KILLED])
+        .await;
     killed.kill();
     fleet.both_show("it was killed", &[GO]).await;
 }

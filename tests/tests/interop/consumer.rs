@@ -1,8 +1,8 @@
-//! A consumer of ours.
+//! A consumer of ours: what its instancer shows, or its endpointer.
 
 use crate::history::{History, View};
 use futures::StreamExt;
-use sd_core::{Event, Source};
+use sd_core::{EndpointSource, Endpointer, Event, Source};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -24,6 +24,30 @@ impl Consumer {
                     history.saw(view(&event));
                 }
                 drop(source);
+            }
+        });
+        Self { history, task }
+    }
+
+    /// The addresses that calls go to.
+    pub(crate) fn of_endpoints(endpointer: &Arc<Endpointer<String>>) -> Self {
+        let history = History::default();
+        let mut versions = endpointer.versions();
+        let task = tokio::spawn({
+            let (history, endpointer) = (history.clone(), endpointer.clone());
+            async move {
+                loop {
+                    versions.borrow_and_update();
+                    let mut view = View::default();
+                    let endpoints = endpointer.endpoints();
+                    let addresses = endpoints.iter().map(|it| it.target().clone());
+                    view.addresses.extend(addresses);
+                    view.addresses.sort_unstable();
+                    history.saw(view);
+                    if versions.changed().await.is_err() {
+                        return;
+                    }
+                }
             }
         });
         Self { history, task }

@@ -15,9 +15,7 @@ use sd_formats::Format;
 use sd_tests::{Etcd, PATIENCE, eventually};
 
 /// Names that begin as [`SERVICE`] does, that it begins with, and that lie below it.
-const NEIGHBOURS: [&str; 8] = [
-    "sv", "svc2", "svcX", "svc-b", "svc.b", "svc_", "svc/b", "b",
-];
+const NEIGHBOURS: [&str; 8] = ["sv", "svc2", "svcX", "svc-b", "svc.b", "svc_", "svc/b", "b"];
 const NEIGHBOUR: &str = "10.0.2.1:9000";
 const OURS: &str = "10.0.1.1:8001";
 
@@ -52,7 +50,10 @@ impl Fleet {
             let is_own = |shown: &String| own.contains(&shown.as_str());
             view.shows(&self.address) && view.addresses.iter().all(is_own) && !view.is_doubled()
         });
-        assert!(self.provider.is_running() && self.consumer.is_running(), "{name} has ended");
+        assert!(
+            self.provider.is_running() && self.consumer.is_running(),
+            "{name} has ended"
+        );
         let errors = self.consumer.history().errors();
         assert!(errors.is_empty(), "{name}: {errors:?}");
     }

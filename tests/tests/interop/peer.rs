@@ -1,6 +1,10 @@
 //! A program in Go.
 
-use crate::{SERVICE, framework::Framework, history::{History, View}};
+use crate::{
+    SERVICE,
+    framework::Framework,
+    history::{History, View},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use sd_tests::{Etcd, PATIENCE, eventually};
 use serde_json::Value;
@@ -83,15 +87,29 @@ impl Peer {
     /// Waits until it has printed this event.
     async fn until(&self, event: &str) {
         let what = format!("{} to be {event}", self.name);
-        let events = || async { self.events.lock().unwrap_or_else(PoisonError::into_inner).clone() };
-        eventually(PATIENCE, &what, events, |events| events.iter().any(|it| it == event)).await;
+        let events = || async {
+            self.events
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
+        eventually(PATIENCE, &what, events, |events| {
+            events.iter().any(|it| it == event)
+        })
+        .await;
     }
 
     /// Tells it to end (SIGTERM), upon which it deregisters, and waits for that.
     pub(crate) async fn leave(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
         let what = format!("{} to end", self.name);
-        eventually(PATIENCE, &what, || std::future::ready(!self.is_running()), |ended| *ended).await;
+        eventually(
+            PATIENCE,
+            &what,
+            || std::future::ready(!self.is_running()),
+            |ended| *ended,
+        )
+        .await;
     }
 
     /// Kills it (SIGKILL): it deregisters nothing.
