@@ -8,7 +8,7 @@ use sd_core::{
 use sd_formats::Kratos;
 use sd_memory::Registry;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const ADDRESS: &str = "10.0.0.1:8080";
 
@@ -170,13 +170,16 @@ async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
         }
     });
 
+    let union_shows = async |count| {
+        let shown = union.until(|event| event.instances().len() == count);
+        let shown = timeout(Duration::from_secs(600), shown).await;
+        shown.expect("in ten minutes").unwrap();
+    };
+
     // Our consumers read both, our providers write both.
     union.add("own", follow(&own)).unwrap();
     register("own", &own).await;
-    union
-        .until(|event| event.instances().len() == 20)
-        .await
-        .unwrap();
+    union_shows(20).await;
     assert_eq!(endpointer.endpoints().len(), 10);
     assert_eq!(addresses(&of_kratos).len(), 10);
 
@@ -187,10 +190,7 @@ async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
         assert!(group.is_proven());
     }
     assert!(union.remove("kratos"));
-    union
-        .until(|event| event.instances().len() == 10)
-        .await
-        .unwrap();
+    union_shows(10).await;
     assert_eq!(endpointer.endpoints().len(), 10);
     assert_eq!(registry.entries().len(), 10);
     assert!(
