@@ -3,9 +3,8 @@
 //!
 //! Some fleets name their keys like this: providers need no names, and two never have the same key.
 //! But the key changes with the lease. So a provider must use another key after it has lost its
-//! lease, and remove the right one when it leaves; [`Key::lease_suffixed`] does that. And a
-//! consumer of `Hello` needs a [`Prefix::raw`], which may end in the middle of a name. Other
-//! prefixes end at a `/`.
+//! lease, and remove the right one when it leaves. And a consumer of `Hello` has to tell its
+//! instances from those of `HelloWorld`, whose keys begin the same. [`LeaseNamed`] does both.
 //!
 //! ```text
 //! cargo run --bin lease_named_keys
@@ -14,7 +13,7 @@
 //!
 //! What to watch for: each time a lease is revoked, the key goes, and the provider registers under
 //! another key, without any code of its own; the consumer sees one instance go and another come.
-//! `HelloWorld` shows the danger of a raw prefix: it matches too.
+//! `HelloWorld` comes and goes, and the consumer of `Hello` does not notice.
 
 mod console;
 mod registry;
@@ -22,9 +21,10 @@ mod registry;
 use futures::StreamExt;
 use registry::Registry;
 use sd_core::{
-    BoxError, Escaped, Events, InstanceChange, Instancer, Instances, Key, LeaseId, Prefix,
-    Registrar, RegistrarStatus, Service, Ttl,
+    Advert, BoxError, Escaped, Events, InstanceChange, Instancer, Instances, Key, LeaseId,
+    Registrar, RegistrarStatus, Ttl,
 };
+use sd_formats::LeaseNamed;
 use std::{
     fmt,
     io::{self, Write},
@@ -41,14 +41,14 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
     say(format_args!(
         "Keys that end in their lease, in {registry}\n"
     ))?;
-    let consumer = Instancer::new(registry.client()?, Prefix::raw("Hello")?);
+    let format = LeaseNamed::default();
+    let consumer = Instancer::of(registry.client()?, &format, "Hello")?;
     consumer.ready_within(PATIENCE).await?;
     let mut view = View::new(consumer.subscribe());
 
-    let service = Service::new(Key::lease_suffixed("Hello")?, "10.0.0.1:8080")?
-        // A lost lease is noticed within a third of it.
-        .with_ttl(Ttl::from_secs(3)?);
-    let provider = Registrar::new(registry.client()?, service);
+    // A lost lease is noticed within a third of it.
+    let advert = Advert::new("10.0.0.1:8080").ttl(Ttl::from_secs(3)?);
+    let provider = Registrar::of(registry.client()?, &format, "Hello", &advert)?;
     provider.register_within(PATIENCE).await?;
     let (mut key, mut lease) = registered(&provider, None).await?;
     say(format_args!(
@@ -65,16 +65,18 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
         view.until(moved).await?;
     }
 
-    say("\nAnother service registers, by the name of HelloWorld/a.")?;
-    let other = Registrar::new(
-        registry.client()?,
-        Service::new("HelloWorld/a", "10.0.0.9:80")?,
-    );
+    say("\nAnother service registers, by the name of HelloWorld, and so does another Hello.")?;
+    let advert = Advert::new("10.0.0.9:80");
+    let other = Registrar::of(registry.client()?, &format, "HelloWorld", &advert)?;
     other.register_within(PATIENCE).await?;
+    let advert = Advert::new("10.0.0.2:8080");
+    let second = Registrar::of(registry.client()?, &format, "Hello", &advert)?;
+    second.register_within(PATIENCE).await?;
     view.until(|all| all.len() == 2).await?;
 
-    say("\nBoth leave.")?;
+    say("\nAll leave.")?;
     other.deregister().await?;
+    second.deregister().await?;
     provider.deregister().await?;
     view.until(Instances::is_empty).await?;
     consumer.stop().await;

@@ -4,7 +4,7 @@
 //!
 //! Code for this that is written by hand often polls etcd, does not register again when its lease
 //! is lost, and finds `chatter` when it looks for `chat`. Here the layout and the JSON are the
-//! same, so both kinds of nodes can be mixed. It takes only a [`Codec`].
+//! same, so both kinds of nodes can be mixed. It takes only a format: [`NodeDirectory`].
 //!
 //! ```text
 //! cargo run --bin node_directory
@@ -18,13 +18,12 @@
 mod console;
 mod registry;
 
-use futures::StreamExt;
 use registry::Registry;
 use sd_core::{
-    BoxError, Bytes, Client, Codec, CodecError, Decoded, Entry, Escaped, Instance, Instancer,
-    LeaseId, Prefix, Registrar, RegistrarStatus, Service, Ttl,
+    Advert, BoxError, Client, Instance, Instancer, LeaseId, Registrar, RegistrarStatus, Service,
+    Source, Ttl,
 };
-use serde::{Deserialize, Serialize};
+use sd_formats::NodeDirectory;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -34,115 +33,48 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// The path of all services. Below it is a path for each name.
-const ROOT: &str = "discovery";
+/// The names that this program looks up.
+const NAMES: [&str; 3] = ["chat", "chatter", "mail"];
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A node as it is written in the registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Node {
-    addr: String,
-    name: String,
-    unique_id: String,
-}
-
-impl Node {
-    fn new(name: &str, id: &str, addr: &str) -> Self {
-        Self {
-            addr: addr.into(),
-            name: name.into(),
-            unique_id: id.into(),
-        }
-    }
-
-    /// The service to register for this node.
-    fn service(&self) -> Result<Service, BoxError> {
-        let key = format!("{ROOT}/{}/instance_id/{}", self.name, self.unique_id);
-        // A lost lease is noticed within a third of it.
-        let ttl = Ttl::from_secs(3)?;
-        Ok(Service::new(key, serde_json::to_vec(self)?)?.with_ttl(ttl))
-    }
-}
-
-/// Reads nodes as instances, and writes instances as nodes.
-struct NodeCodec;
-
-const NAME: &str = "Name";
-const UNIQUE_ID: &str = "UniqueId";
-
-impl Codec for NodeCodec {
-    fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
-        let node: Node = serde_json::from_slice(&entry.value)
-            .map_err(|error| CodecError::new("not a node").with_source(error))?;
-        Ok(Instance::new(entry.key.clone(), node.addr)
-            .with_metadata(NAME, node.name)
-            .with_metadata(UNIQUE_ID, node.unique_id)
-            .into())
-    }
-
-    fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
-        let said = |name| {
-            let said = instance.metadata(name).map(ToOwned::to_owned);
-            said.ok_or_else(|| CodecError::new(format!("a node needs a {name}")))
-        };
-        let node = Node {
-            addr: instance.address().into(),
-            name: said(NAME)?,
-            unique_id: said(UNIQUE_ID)?,
-        };
-        let json = serde_json::to_vec(&node)
-            .map_err(|error| CodecError::new("the node cannot be written").with_source(error))?;
-        Ok(json.into())
-    }
-}
-
-/// All nodes of all services. One watch keeps it up to date.
-struct Directory(Instancer);
+/// The nodes of each name. One stream keeps them all up to date.
+struct Directory(BTreeMap<&'static str, Instancer>);
 
 impl Directory {
-    async fn open(client: impl Client) -> Result<Self, BoxError> {
-        let nodes = Instancer::builder(client, Prefix::new(ROOT)?).codec(NodeCodec);
-        let nodes = nodes.build();
-        nodes.ready_within(PATIENCE).await?;
-        Ok(Self(nodes))
+    async fn open(client: &Arc<dyn Client>) -> Result<Self, BoxError> {
+        let mut names = BTreeMap::new();
+        for name in NAMES {
+            let nodes = Instancer::of(client.clone(), &NodeDirectory::default(), name)?;
+            nodes.ready_within(PATIENCE).await?;
+            names.insert(name, nodes);
+        }
+        Ok(Self(names))
     }
 
-    /// Every name, and the nodes that have it.
-    fn names(&self) -> BTreeMap<String, Vec<Arc<Instance>>> {
-        let mut names = BTreeMap::<_, Vec<_>>::new();
-        let state = self.0.state();
-        for node in state.iter().flat_map(|event| event.instances().iter()) {
-            let name = node.metadata(NAME).unwrap_or_default();
-            names.entry(name.to_owned()).or_default().push(node.clone());
-        }
-        names
+    /// The nodes of this name.
+    fn nodes(&self, name: &str) -> Vec<Arc<Instance>> {
+        let state = self.0.get(name).and_then(Instancer::state);
+        let nodes = state.iter().flat_map(|event| event.instances().iter());
+        nodes.cloned().collect()
     }
 
     /// Any node of this name.
     fn lookup(&self, name: &str) -> Option<Arc<Instance>> {
-        let state = self.0.state()?;
-        let named = |node: &&Arc<Instance>| node.metadata(NAME) == Some(name);
-        let nodes: Vec<_> = state.instances().iter().filter(named).collect();
-        fastrand::choice(nodes).cloned()
+        fastrand::choice(self.nodes(name))
     }
 
-    /// Waits until there are `count` nodes.
-    async fn holds(&self, count: usize) -> Result<(), BoxError> {
-        let mut events = self.0.subscribe();
-        let waiting = async {
-            while let Some(event) = events.next().await {
-                if event.instances().len() == count {
-                    return Ok(());
-                }
-            }
-            Err("the directory was closed")
-        };
-        timeout(PATIENCE, waiting)
-            .await
-            .map_err(|_| format!("waited in vain for {count} nodes; is {ROOT}/ in use?"))??;
+    /// Waits until there are so many nodes of each name, and so many entries that are none.
+    async fn holds(&self, counts: [usize; 3], junk: usize) -> Result<(), BoxError> {
+        for (name, count) in NAMES.into_iter().zip(counts) {
+            let junk = if name == "chat" { junk } else { 0 };
+            let holds = self.0[name]
+                .until(|event| event.instances().len() == count && event.unreadable() == junk);
+            timeout(PATIENCE, holds).await.map_err(|_| {
+                format!("waited in vain for {count} nodes of {name}; is discovery/ in use?")
+            })??;
+        }
         Ok(())
     }
 }
@@ -150,39 +82,38 @@ impl Directory {
 /// The steps, the same on every registry.
 async fn play(registry: &Registry) -> Result<(), BoxError> {
     say(format_args!("A directory of nodes, in {registry}\n"))?;
-    let directory = Directory::open(registry.client()?).await?;
     let client = registry.client()?;
+    let directory = Directory::open(&registry.client()?).await?;
 
     say("Four nodes register, chat and chatter among the names.")?;
     let mut nodes = Vec::new();
-    for node in [
-        Node::new("chat", "c1", "10.0.0.1:7000"),
-        Node::new("chat", "c2", "10.0.0.2:7000"),
-        Node::new("chat", "c3", "10.0.0.3:7000"),
-        Node::new("chatter", "x1", "10.0.0.9:7100"),
+    for (name, id, address) in [
+        ("chat", "c1", "10.0.0.1:7000"),
+        ("chat", "c2", "10.0.0.2:7000"),
+        ("chat", "c3", "10.0.0.3:7000"),
+        ("chatter", "x1", "10.0.0.9:7100"),
     ] {
-        nodes.push(register(&client, node.service()?).await?);
+        nodes.push(register(&client, name, id, address).await?);
     }
-    directory.holds(4).await?;
+    directory.holds([3, 1, 0], 0).await?;
     dump(&directory)?;
     pick(&directory, "chat")?;
 
     say("\nSomething registers that is no node, and a node of another name.")?;
-    let junk = Service::new(format!("{ROOT}/chat/instance_id/junk"), "10.0.0.66:7000")?;
+    let junk = Service::new("discovery/chat/instance_id/junk", "10.0.0.66:7000")?;
     let junk = Registrar::builder(client.clone(), junk)
         .without_codec()
         .build();
     junk.register_within(PATIENCE).await?;
-    let mail = Node::new("mail", "m1", "10.0.0.5:2500").service()?;
-    nodes.push(register(&client, mail).await?);
-    directory.holds(5).await?;
+    nodes.push(register(&client, "mail", "m1", "10.0.0.5:2500").await?);
+    directory.holds([3, 1, 1], 1).await?;
     dump(&directory)?;
-    let skipped = directory.0.skipped();
+    let skipped: u64 = directory.0.values().map(Instancer::skipped).sum();
     say(format_args!("  {skipped} entry skipped"))?;
 
     say("\nchat/c1 leaves.")?;
     nodes.remove(0).deregister().await?;
-    directory.holds(4).await?;
+    directory.holds([2, 1, 1], 1).await?;
     pick(&directory, "chat")?;
 
     say("\nAn operator revokes the lease of all, and they put themselves back.")?;
@@ -191,7 +122,7 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
     for node in &nodes {
         on_another_lease(node, &lease).await?;
     }
-    directory.holds(4).await?;
+    directory.holds([2, 1, 1], 1).await?;
     dump(&directory)?;
 
     say("\nNobody is called fax.")?;
@@ -200,16 +131,23 @@ async fn play(registry: &Registry) -> Result<(), BoxError> {
     for node in nodes.into_iter().chain([junk]) {
         node.deregister().await?;
     }
-    directory.0.stop().await;
+    for nodes in directory.0.values() {
+        nodes.stop().await;
+    }
     Ok(())
 }
 
-async fn register(client: &Arc<dyn Client>, service: Service) -> Result<Registrar, BoxError> {
-    let registrar = Registrar::builder(client.clone(), service)
-        .codec(NodeCodec)
-        .build();
-    registrar.register_within(PATIENCE).await?;
-    Ok(registrar)
+async fn register(
+    client: &Arc<dyn Client>,
+    name: &str,
+    id: &str,
+    address: &str,
+) -> Result<Registrar, BoxError> {
+    // A lost lease is noticed within a third of it.
+    let advert = Advert::new(address).id(id).ttl(Ttl::from_secs(3)?);
+    let node = Registrar::of(client.clone(), &NodeDirectory::default(), name, &advert)?;
+    node.register_within(PATIENCE).await?;
+    Ok(node)
 }
 
 async fn on_another_lease(node: &Registrar, but: &LeaseId) -> Result<(), BoxError> {
@@ -222,9 +160,9 @@ async fn on_another_lease(node: &Registrar, but: &LeaseId) -> Result<(), BoxErro
 }
 
 fn dump(directory: &Directory) -> io::Result<()> {
-    for (name, nodes) in directory.names() {
+    for name in NAMES {
+        let nodes = directory.nodes(name);
         let nodes: Vec<_> = nodes.iter().map(|node| node.address()).collect();
-        let name = Escaped(name).to_string();
         say(format_args!("  {name:<8} {}", nodes.join("  ")))?;
     }
     Ok(())
@@ -261,37 +199,5 @@ async fn run() -> Result<(), BoxError> {
     match Registry::chosen("node_directory")? {
         Some(registry) => play(&registry).await,
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sd_core::Key;
-
-    #[test]
-    fn a_node_is_the_json_that_others_write() {
-        let node = Node::new("chat", "c1", "10.0.0.1:7000");
-        let service = node.service().expect("a service");
-        assert_eq!(
-            service.value,
-            r#"{"Addr":"10.0.0.1:7000","Name":"chat","UniqueId":"c1"}"#
-        );
-
-        let key = Key::new("discovery/chat/instance_id/c1").expect("a key");
-        let instance = NodeCodec.decode(&Entry::new(key, service.value.clone()));
-        let instance = instance.expect("a node").into_iter().next();
-        let instance = instance.expect("one instance");
-        assert_eq!(instance.address(), "10.0.0.1:7000");
-        assert_eq!(NodeCodec.encode(&instance).ok(), Some(service.value));
-    }
-
-    #[test]
-    fn what_is_no_node_is_an_error() {
-        let key = Key::new("discovery/chat/instance_id/c1").expect("a key");
-        for junk in ["", "10.0.0.1:80", "{}", r#"{"Addr":1}"#, "\u{0}"] {
-            let decoded = NodeCodec.decode(&Entry::new(key.clone(), junk));
-            assert!(decoded.is_err(), "{junk:?} is read as {decoded:?}");
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! Every row of `docs/faults.md` and of `docs/hostile.md` has a test that names it.
+//! Every row of `docs/faults.md` and of `docs/hostile.md` has a test that names it, and every step of
+//! `docs/migration.md` names a test that is there.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -81,4 +82,54 @@ fn rows_are_read_from_comments() {
     assert_eq!(named("/// In 30 rows of the table", false), []);
     let both = "/// faults row 43, hostile row 6: escaped";
     assert_eq!((named(both, false), named(both, true)), (vec![43], vec![6]));
+}
+
+/// The names in backquotes that are names of tests: words in lower case, at least four of them.
+fn tests_named_by(document: &str) -> BTreeSet<&str> {
+    let quoted = document.split('`').skip(1).step_by(2);
+    let is_test = |name: &&str| {
+        let is_word = |it: char| it.is_ascii_lowercase() || it == '_';
+        name.chars().all(is_word) && (name.split('_').count() > 3 || name.ends_with("_both_ways"))
+    };
+    quoted.filter(is_test).collect()
+}
+
+#[test]
+fn every_step_of_a_migration_names_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let guide = fs::read_to_string(root.join("docs/migration.md")).expect("the guide");
+    let mut sources = fs::read_to_string(root.join("tests/tests/moves.rs")).expect("text");
+    for file in fs::read_dir(root.join("tests/tests/interop")).expect("a folder") {
+        sources += &fs::read_to_string(file.expect("a file").path()).expect("text");
+    }
+    let is_there = |name: &str| {
+        [format!("fn {name}("), format!(" {name}: ")]
+            .iter()
+            .any(|it| sources.contains(it))
+    };
+    let named = tests_named_by(&guide);
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(is_there(name), "there is no test called {name}");
+    }
+    // A step has a number; its last cell names a test, or refers to that of the step before.
+    let steps = guide
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit());
+    let mut count = 0;
+    for step in steps {
+        let tests = step
+            .trim_end_matches('|')
+            .rsplit('|')
+            .next()
+            .unwrap_or_default();
+        let tests = tests.trim();
+        let refers = tests == "both" || tests.starts_with("the same");
+        assert!(
+            refers || !tests_named_by(tests).is_empty(),
+            "no test: {step}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, 14);
 }

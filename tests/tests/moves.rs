@@ -1,13 +1,14 @@
 //! Moving a fleet from one format to another, and from one registry to another.
 
 use sd_core::{
-    Advert, Client, DefaultFormat, Edit, EndpointSource, Endpointer, Error, Instancer,
+    Advert, Client, DefaultFormat, Edit, EndpointSource, Endpointer, Error, Format, Instancer,
     InstancerBuilder, MergedInstancer, Need, Prefix, ReadyWhen, Registrar, RegistrarGroup,
     RegistrarStatus, Source, Status, factory_fn,
 };
+use sd_formats::Kratos;
 use sd_memory::Registry;
-use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
 
 const ADDRESS: &str = "10.0.0.1:8080";
 
@@ -132,6 +133,71 @@ async fn an_optional_registry_is_tried_and_not_waited_for() {
         ),
         "{late:?}"
     );
+}
+
+/// Ten instances move from Kratos' format to the toolkit's own, one step after the other. A consumer that follows both
+/// never has an empty view, nor two endpoints of one address; one of Kratos' sees all until it ends.
+#[tokio::test(start_paused = true)]
+async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
+    let registry = Registry::new();
+    let (kratos, own) = (Kratos::default(), DefaultFormat::default());
+    let groups: Vec<_> = (0..10).map(|_| RegistrarGroup::new()).collect();
+    let register = async |name: &str, format: &dyn Format| {
+        for (n, group) in groups.iter().enumerate() {
+            let advert = Advert::new(format!("10.0.0.{n}:8080")).weight(3);
+            let registrar = Registrar::of(registry.client(), format, "hello", &advert).unwrap();
+            group.add(name, registrar, Need::Required).unwrap();
+            group.register().await.unwrap();
+        }
+    };
+    let follow = |format: &dyn Format| Instancer::of(registry.client(), format, "hello").unwrap();
+    register("kratos", &kratos).await;
+    let of_kratos = follow(&kratos);
+    let members = [("kratos", follow(&kratos))];
+    let union = Arc::new(MergedInstancer::new(ReadyWhen::Any, members).unwrap());
+    let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
+    let endpointer = Arc::new(Endpointer::new(union.clone(), factory));
+    endpointer.ready().await.unwrap();
+    of_kratos.ready().await.unwrap();
+    let watching = tokio::spawn({
+        let (endpointer, mut versions) = (endpointer.clone(), endpointer.versions());
+        async move {
+            while versions.changed().await.is_ok() {
+                let endpoints = endpointer.endpoints();
+                let different: BTreeSet<_> = endpoints.iter().map(|it| it.target()).collect();
+                assert_eq!((endpoints.len(), different.len()), (10, 10));
+            }
+        }
+    });
+
+    let union_shows = async |count| {
+        let shown = union.until(|event| event.instances().len() == count);
+        let shown = timeout(Duration::from_secs(600), shown).await;
+        shown.expect("in ten minutes").unwrap();
+    };
+
+    // Our consumers read both, our providers write both.
+    union.add("own", follow(&own)).unwrap();
+    register("own", &own).await;
+    union_shows(20).await;
+    assert_eq!(endpointer.endpoints().len(), 10);
+    assert_eq!(addresses(&of_kratos).len(), 10);
+
+    // The consumers of Kratos end, then the entries, then nobody reads them.
+    of_kratos.stop().await;
+    for group in &groups {
+        group.remove("kratos").await.unwrap().unwrap();
+        assert!(group.is_proven());
+    }
+    assert!(union.remove("kratos"));
+    union_shows(10).await;
+    assert_eq!(endpointer.endpoints().len(), 10);
+    assert_eq!(registry.entries().len(), 10);
+    assert!(
+        !watching.is_finished(),
+        "it has seen other than ten endpoints"
+    );
+    watching.abort();
 }
 
 /// Ten instances move from one registry to the other, one after the other. A consumer that follows both never has

@@ -1,4 +1,4 @@
-//! `./run` changes the system only where somebody has said so.
+//! `./run` changes the system only where somebody has said so, and says what it leaves out.
 
 use std::{
     env, fs,
@@ -11,7 +11,9 @@ use std::{
 /// "installs" what the script looks for.
 fn machine() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for program in ["cat", "chmod", "dirname", "env", "head", "ls", "sh"] {
+    for program in [
+        "basename", "cat", "chmod", "dirname", "env", "head", "ls", "mkdir", "sh",
+    ] {
         let paths = env::var_os("PATH").unwrap();
         let mut found = env::split_paths(&paths).map(|path| path.join(program));
         let found = found.find(|path| path.exists()).expect(program);
@@ -40,9 +42,13 @@ fn machine() -> tempfile::TempDir {
 /// Runs a test there without a terminal. Returns whether it succeeded, what it said, and what the package
 /// manager was asked for.
 fn run(machine: &Path, variables: &[(&str, &str)]) -> (bool, String, String) {
+    run_job(machine, &["test", "-p", "sd-core"], variables)
+}
+
+fn run_job(machine: &Path, job: &[&str], variables: &[(&str, &str)]) -> (bool, String, String) {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../run");
     let output = Command::new(script)
-        .args(["test", "-p", "sd-core"])
+        .args(job)
         .env_clear()
         .env("PATH", machine)
         .envs(variables.iter().copied())
@@ -92,5 +98,25 @@ fn what_is_missing_is_installed_in_ci_and_where_it_is_said() {
             assert!(asked.contains(package), "{asked}");
             assert!(said.contains(package), "it says what it runs: {said}");
         }
+    }
+}
+
+/// What cannot be tried is no failure, unless it is required. Nothing is installed for it.
+#[test]
+fn without_the_modules_of_go_the_programs_in_go_are_skipped() {
+    let machine = machine();
+    let go = machine.path().join("go");
+    let no_modules = "#!/bin/sh\necho 'no such module' >&2\nexit 1\n";
+    fs::write(&go, no_modules).unwrap();
+    fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+    for (job, expected) in [
+        (&["interop"][..], true),
+        (&["interop", "--required"], false),
+    ] {
+        let (succeeded, said, asked) = run_job(machine.path(), job, &[("SD_INSTALL", "0")]);
+        assert_eq!(succeeded, expected, "{said}");
+        assert!(said.contains("no such module"), "{said}");
+        assert!(said.contains("run: skipped: "), "{said}");
+        assert_eq!(asked, "");
     }
 }
