@@ -130,7 +130,10 @@ impl Client for Made {
 
 /// Hostile row 4: an instancer whose prefix is filled takes what the limit says, and twice as much while a
 /// subscriber holds an older state and everything is overwritten.
-#[tokio::test]
+///
+/// On paused time, so that a busy machine does not take so long that the prefix is listed again: what a client needs for
+/// that comes on top.
+#[tokio::test(start_paused = true)]
 async fn an_instancer_takes_twice_its_limit_at_most() {
     for shape in SHAPES {
         let name = shape.name;
