@@ -155,7 +155,12 @@ impl View {
             None => (Instances::default(), BTreeMap::new()),
         };
         let was_live = self.latest.as_ref().map(|latest| latest.health().is_live());
-        if !event.health().is_live() && was_live != Some(false) {
+        // That it was stopped is no trouble of the registry, and what went just before was not doubted.
+        let is_in_trouble = match event.health() {
+            Health::Live => false,
+            Health::Stale { why, .. } => !matches!(why, Trouble::Stopped),
+        };
+        if is_in_trouble && was_live != Some(false) {
             let stood = match was_live {
                 Some(_) => &before,
                 None => event.instances(),
