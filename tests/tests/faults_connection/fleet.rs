@@ -100,11 +100,14 @@ async fn all_well(etcd: &Etcd, fleet: &[Process], within: Duration) -> Duration 
         let metrics = etcd.metrics().await;
         (metrics.watchers(), metrics.keepalive_streams())
     };
-    // Each follows a prefix, and watches its own key.
-    let is_all = |served: &(u64, u64)| *served == (2 * all, all);
+    let are_served = |(watchers, leases): &(u64, u64)| *watchers >= all && *leases == all;
     let left = within.saturating_sub(begun.elapsed());
-    eventually(left, "etcd to serve all", served, is_all).await;
-    begun.elapsed()
+    eventually(left, "etcd to serve all", served, are_served).await;
+    let took = begun.elapsed();
+    // Each follows a prefix, and watches its own key. Until it does, it verifies.
+    let is_all = |served: &(u64, u64)| *served == (2 * all, all);
+    eventually(6 * PATIENCE, "own keys to be watched", served, is_all).await;
+    took
 }
 
 /// For a machine that does other things meanwhile.

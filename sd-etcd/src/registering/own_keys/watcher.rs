@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 const COLLECT: Duration = Duration::from_millis(50);
 /// The shortest time between changes of the watches.
 const PAUSE: Duration = Duration::from_secs(1);
-/// When to try again what was denied. Rights may be granted at any time.
-const DENIED_PAUSE: Duration = Duration::from_secs(60);
+/// When to try again what was denied: at first soon, since etcd denies a watch also where only the token has expired, and
+/// a fleet that gets new ones may wait for them. Rights may be granted at any time.
+const FIRST_DENIED_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_DENIED_PAUSE: Duration = Duration::from_secs(60);
 /// How often a watch is asked for before it counts as denied. A stream keeps the token that it was opened with, so the
 /// second time is on another stream.
 const MAX_DENIALS: u32 = 2;
@@ -311,8 +313,10 @@ impl Watcher {
                 times: 0,
                 until: Instant::now(),
             });
-            denied.until = Instant::now() + DENIED_PAUSE;
             denied.times += 1;
+            let doublings = denied.times.saturating_sub(MAX_DENIALS).min(6);
+            let pause = FIRST_DENIED_PAUSE * (1 << doublings);
+            denied.until = Instant::now() + pause.min(LONGEST_DENIED_PAUSE);
             if denied.times == MAX_DENIALS {
                 tracing::info!(
                     directory = %Escaped(String::from_utf8_lossy(&creation.directory)),
