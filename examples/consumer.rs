@@ -87,6 +87,7 @@ async fn run() -> Result<(), BoxError> {
         unsaid = tell(&instancer, diary) => unsaid.map_err(BoxError::from),
         called = async {
             wait_until_ready(&instancer, diary).await?;
+            retry.balancer().source().ready().await?;
             Ok(calls.make(&retry, options.count, diary).await?)
         } => called,
     };

@@ -155,7 +155,10 @@ impl Codec for DubboAppCodec {
         } else if is_healthy == Some(false) {
             instance = instance.with_unknown_status(UNHEALTHY);
         }
-        if let Some(id) = value.text("ID", &mut ignored) {
+        // `HOST:PORT` is what is written if none is said.
+        if let Some(id) = value.text("ID", &mut ignored)
+            && *id != *instance.address()
+        {
             instance = instance.with_id(id);
         }
         let metadata = value.get("Metadata");

@@ -123,14 +123,14 @@ fn golden() -> Vec<Golden> {
             format: "dubbo-app",
             key: dubbo,
             value: "{\"ID\":\"127.0.0.1:18001\",\"ServiceName\":\"svc\",\"Host\":\"127.0.0.1\",\"Port\":18001,\"Weight\":0,\"Enable\":true,\"Healthy\":true,\"Metadata\":{},\"ServiceMetadata\":null,\"Address\":\"\",\"GroupName\":\"\",\"Tag\":\"\"}\n",
-            instance: read(dubbo).with_id(ADDRESS).with_weight(100),
+            instance: read(dubbo).with_weight(100),
             advert: Advert::new(ADDRESS),
         },
         Golden {
             format: "dubbo-app",
             key: dubbo,
             value: "{\"ID\":\"127.0.0.1:18001\",\"ServiceName\":\"svc\",\"Host\":\"127.0.0.1\",\"Port\":18001,\"Weight\":30,\"Enable\":true,\"Healthy\":true,\"Metadata\":{},\"ServiceMetadata\":null,\"Address\":\"\",\"GroupName\":\"\",\"Tag\":\"\"}\n",
-            instance: read(dubbo).with_id(ADDRESS).with_weight(30),
+            instance: read(dubbo).with_weight(30),
             advert: Advert::new(ADDRESS).weight(30),
         },
         Golden {

@@ -80,8 +80,7 @@ impl InstancerTask {
             Ok(Some(known)) => known,
             Ok(None) => return,
             Err(why) => {
-                let why = Escaped(&why);
-                tracing::warn!(prefix = %Escaped(&self.prefix), path, %why, "the snapshot is not used");
+                tracing::warn!(prefix = %Escaped(&self.prefix), path, why = %Escaped(&why), "the snapshot is not used");
                 return;
             }
         };

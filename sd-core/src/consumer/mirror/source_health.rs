@@ -61,7 +61,7 @@ impl SourceHealth {
     /// What a predecessor knew is shown, as of `since`.
     #[cfg(feature = "snapshot")]
     pub(super) fn restored(&mut self, why: Trouble, since: Instant) {
-        tracing::warn!(prefix = %Escaped(&self.prefix), %why, "beginning with a snapshot");
+        tracing::warn!(prefix = %Escaped(&self.prefix), error = %ErrorChain(&why), "beginning with a snapshot");
         self.published = Health::stale(since, why);
         self.meters.unanswered();
     }
