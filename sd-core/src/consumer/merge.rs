@@ -6,7 +6,7 @@ mod state;
 mod tests;
 
 use crate::{
-    instances::{Event, EventPublisher, EventReader, Events, Health, Source, Trouble},
+    instances::{Event, EventPublisher, EventReader, Events, Source, Trouble},
     registry::{Error, Escaped, Invalid, Result},
     support::{BackgroundTask, Panicked, Work},
 };
@@ -232,13 +232,10 @@ impl Source for MergedInstancer {
     }
 
     fn trouble(&self) -> Option<Trouble> {
-        if let Some(state) = self.state() {
-            return match state.health() {
-                Health::Stale { why, .. } => Some(why.clone()),
-                Health::Live => None,
-            };
+        match self.state() {
+            Some(_) => self.events.trouble(),
+            None => self.members().into_iter().find_map(|member| member.trouble),
         }
-        self.members().into_iter().find_map(|member| member.trouble)
     }
 }
 
