@@ -123,6 +123,13 @@ pub(super) enum LeaseError {
     Other(Error),
 }
 
+impl LeaseError {
+    /// Whether this user may not do it.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Other(Error::PermissionDenied { .. }))
+    }
+}
+
 impl From<CallError> for LeaseError {
     fn from(error: CallError) -> Self {
         match error {

@@ -96,15 +96,9 @@ impl SessionState {
         }
         match result {
             Ok(None) => self.lease_lost(lease),
-            Ok(Some(_)) => {
-                let sighted = std::mem::take(&mut self.sighted.keys);
-                let held = self.ledger.held_on(lease).filter(|held| {
-                    let modified = sighted.get(&held.service);
-                    modified.is_some_and(|modified| *modified > held.modified)
-                });
-                let held: Vec<_> = held.filter(|held| !self.changed.contains(held)).collect();
-                self.changed.extend(held);
-            }
+            Ok(Some(_)) => self.examine_sighted(lease),
+            // Of the keys on it another may be one that this user may not read.
+            Err(error) if error.is_denied() => self.examine_sighted(lease),
             Err(error) => {
                 let error = Error::from(error);
                 if !error.is_transient() {
@@ -113,5 +107,15 @@ impl SessionState {
                 self.not_verified(lease, error, now);
             }
         }
+    }
+
+    fn examine_sighted(&mut self, lease: i64) {
+        let sighted = std::mem::take(&mut self.sighted.keys);
+        let held = self.ledger.held_on(lease).filter(|held| {
+            let modified = sighted.get(&held.service);
+            modified.is_some_and(|modified| *modified > held.modified)
+        });
+        let held: Vec<_> = held.filter(|held| !self.changed.contains(held)).collect();
+        self.changed.extend(held);
     }
 }

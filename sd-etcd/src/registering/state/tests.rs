@@ -863,12 +863,6 @@ fn one_bad_put_does_not_fail_its_neighbours() {
     let mut answers = [bench.register("a"), bench.register("b")];
     bench.grant();
     let transaction = bench.transaction();
-    let denied = || {
-        LeaseError::Other(Error::PermissionDenied {
-            message: "a".into(),
-            source: None,
-        })
-    };
     bench.answer(transaction, Err(denied()));
     let a = bench.transaction();
     assert_eq!(a.puts(), ["a"]);
@@ -976,6 +970,13 @@ fn a_missing_key_is_lost_and_a_stray_one_removed() {
     assert_eq!(c.loss(), None);
 }
 
+fn denied() -> LeaseError {
+    LeaseError::Other(Error::PermissionDenied {
+        message: "a".into(),
+        source: None,
+    })
+}
+
 #[test]
 fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
     let mut bench = Bench::new();
@@ -984,11 +985,10 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
     bench.pass(1);
     for _ in 0..3 {
         assert!(matches!(bench.next(), Some(Action::Verify(..))));
-        let denied = Error::PermissionDenied {
-            message: "a".into(),
-            source: None,
-        };
-        bench.complete(Completion::Verified(lease, Err(LeaseError::Other(denied))));
+        bench.complete(Completion::Verified(lease, Err(denied())));
+        assert!(matches!(bench.next(), Some(Action::Compare(..))));
+        let nothing = Completion::Compared(lease, Vec::new(), Err(denied()));
+        bench.complete(nothing);
         assert!(a.proof().unverified().is_some());
         bench.pass(29);
         assert!(bench.next().is_none(), "not as often as usual");
@@ -999,6 +999,22 @@ fn what_etcd_does_not_let_us_look_at_is_asked_for_again() {
     bench.compared(&[]);
     assert!(a.proof().unverified().is_none());
     assert_eq!(a.loss(), None);
+}
+
+#[test]
+fn a_lease_that_etcd_says_nothing_of_hides_no_loss() {
+    let mut bench = Bench::new();
+    let a = bench.hold("a");
+    let b = bench.hold("b");
+    let lease = bench.state.lease().unwrap();
+    bench.pass(1);
+    assert!(matches!(bench.next(), Some(Action::Verify(..))));
+    bench.complete(Completion::Verified(lease, Err(denied())));
+    bench.compared(&["b"]);
+    bench.examined(|_| None);
+    assert_eq!(a.loss(), None);
+    assert_eq!(b.loss(), Some(Lost::KeyDeleted));
+    assert!(a.proof().unverified().is_none(), "it was compared");
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! all was as we wrote it, the modifications are compared too, every 5 s at most, and always after a
 //! reconnect. A request compares a hundred. That costs about the keys' bytes, and reads no value. Only
 //! what has changed is read.
+//!
+//! etcd 3.6 says nothing of a lease on which one key may not be read by this user, and anybody may hang such a key
+//! there. Then our own keys are compared all the same: an answer about one of them needs the right to it alone.
 
 use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
@@ -20,8 +23,8 @@ use sd_core::{Error, ErrorChain, Escaped, Lost};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
 
-/// How long to wait after etcd has refused to list the keys. Meanwhile deleted keys are not noticed.
-/// Rights may be granted at any time.
+/// How long to wait after etcd has refused to read an own key. Meanwhile a watch alone notices deleted keys. Rights may
+/// be granted at any time.
 const DENIED_PAUSE: Duration = Duration::from_secs(30);
 /// The most bytes of keys that are asked for at once. `etcd-client` 0.21 reads an answer of up to 4 MiB.
 /// With more on a lease, puts of ours that were given up and took effect are not looked for. Their
@@ -111,6 +114,10 @@ impl SessionState {
         let answer = match result {
             Ok(None) => return self.lease_lost(lease),
             Ok(Some(answer)) => answer,
+            Err(error) if error.is_denied() => {
+                self.uncompared = self.ledger.held_on(lease).collect();
+                return;
+            }
             Err(error) => return self.not_verified(lease, error.into(), now),
         };
         let compared_at = current.compared_at;

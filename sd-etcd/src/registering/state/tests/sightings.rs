@@ -101,6 +101,19 @@ fn a_look_that_was_not_answered_is_repeated() {
 }
 
 #[test]
+fn a_look_that_etcd_denies_because_of_another_key_hides_no_loss() {
+    let mut bench = Bench::new();
+    let a = bench.hold("a");
+    bench.sighted(&[("a", 8)]);
+    let Some(Action::Verify(lease, Listing::Nothing)) = bench.next() else {
+        panic!("not a look");
+    };
+    bench.complete(Completion::Verified(lease, Err(denied())));
+    bench.examined(|_| None);
+    assert_eq!(a.loss(), Some(Lost::KeyDeleted));
+}
+
+#[test]
 fn changes_that_may_have_been_missed_are_looked_for() {
     let mut bench = Bench::with(Arc::default(), Ttl::from_secs(60).unwrap());
     let a = bench.hold("a");
