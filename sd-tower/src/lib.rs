@@ -1,5 +1,20 @@
-//! Calls through discovered endpoints: gRPC with tonic, HTTP with hyper or reqwest, tower's
-//! `Discover`, and servers that register themselves.
+//! What is between an endpoint of [`sd_core`] and a call that lands: gRPC, HTTP, tower, and servers that register
+//! themselves.
+//!
+//! | I want to | take | feature |
+//! |---|---|---|
+//! | call by gRPC, with clients that tonic generated | [`Channel`], or [`channel`] with its defaults | `tonic` |
+//! | call by HTTP | [`HttpService`]; [`HttpServices`] for services by name, as in a gateway | `hyper` |
+//! | the same with reqwest's requests | [`ReqwestService`] | `reqwest` |
+//! | say what may be called again, and how long a call may take | [`CallPolicy`] | |
+//! | name registry, service and options in one string | [`Resolvers`], [`Target`]; `etcd://` needs the feature | `etcd` |
+//! | run a server that registers itself, and ends without a failed call | [`RegisteredServer`] | `serve`, `axum`, `tonic-server` |
+//! | find the address under which others reach this process | [`Advertise`] | `serve` |
+//! | check the health of gRPC servers | [`GrpcHealth`], for `sd_core::ActiveHealth` | `grpc-health` |
+//! | use tower's own balancing | [`DiscoverEndpoints`] | |
+//! | use TLS | [`Tls`] | `tls`, `tls-roots` |
+//!
+//! Each feature switches on what it needs. Without any there are target strings and tower's `Discover`.
 
 #[cfg(feature = "client")]
 mod call;

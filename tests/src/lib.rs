@@ -54,7 +54,24 @@ pub use sd_test_support::{Line, Log};
 /// An entry as etcd holds it: value, lease and revisions.
 pub use etcd_client::KeyValue;
 
-/// Compiles and runs the code in the README.
+/// Compiles and runs the code in the README and on the pages of `docs`.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    macro_rules! pages {
+        ($($name:ident = $page:literal)*) => {$(
+            #[doc = include_str!(concat!("../../", $page))]
+            struct $name;
+        )*};
+    }
+    pages! {
+        Readme = "README.md"
+        Backends = "docs/backends.md"
+        Consume = "docs/consume.md"
+        Grpc = "docs/grpc.md"
+        Http = "docs/http.md"
+        Join = "docs/join.md"
+        Migration = "docs/migration.md"
+        Provide = "docs/provide.md"
+        Testing = "docs/testing.md"
+    }
+}
