@@ -9,7 +9,7 @@ use crate::{
 use futures::{StreamExt, future, stream};
 use sd_core::{
     Advert, Batch, Client, Deregistered, Entry, Error, Format, Instancer, LeaseId, Prefix,
-    Registration, Result, Revision, Service, Snapshot, Source, Watch, WatchError, async_trait,
+    Registration, Result, Revision, Service, Snapshot, Watch, WatchError, async_trait,
 };
 use std::{hint::black_box, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
@@ -29,7 +29,8 @@ pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let reading = formats.iter().map(reading);
     let reading = reading.collect::<Result<_>>()?;
     let title = format!("formats: processor time until an instancer shows {MANY} entries");
-    output.table(&measure(&title, MANY, reading, &formats, options, output))
+    output.table(&measure(&title, MANY, reading, &formats, options, output))?;
+    Ok(())
 }
 
 fn measure(
