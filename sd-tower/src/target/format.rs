@@ -99,10 +99,7 @@ mod tests {
         let state = hello.state().unwrap();
         let all: Vec<_> = state.instances().iter().collect();
         assert_eq!(all.len(), 1);
-        assert_eq!(
-            (all[0].address(), all[0].weight()),
-            ("http://10.0.0.1:8080", 3)
-        );
+        assert_eq!((all[0].address(), all[0].weight()), ("10.0.0.1:8080", 3));
         assert_eq!(kratos.prefix("hello").unwrap(), *hello.target().prefix());
     }
 }

@@ -254,13 +254,15 @@ async fn deregister(
         let service = service.clone().with_key(key.clone());
         async move { deregister_one(client, &service).await }
     });
-    let outcomes = join_all(each).await.into_iter();
-    outcomes.fold(Ok(Deregistered::NotOurs), |all, one| match (all?, one?) {
-        (Deregistered::Unconfirmed, _) | (_, Deregistered::Unconfirmed) => {
-            Ok(Deregistered::Unconfirmed)
-        }
-        (Deregistered::NotOurs, one) => Ok(one),
-        (all, _) => Ok(all),
+    let mut outcomes = join_all(each).await.into_iter();
+    outcomes.try_fold(Deregistered::NotOurs, |all, one| {
+        Ok(match (all, one?) {
+            (Deregistered::Unconfirmed, _) | (_, Deregistered::Unconfirmed) => {
+                Deregistered::Unconfirmed
+            }
+            (Deregistered::NotOurs, one) => one,
+            (all, _) => all,
+        })
     })
 }
 
