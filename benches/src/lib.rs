@@ -9,6 +9,7 @@
 mod builds;
 mod calls;
 mod clock;
+mod formats;
 mod instructions;
 mod measure;
 mod measures;

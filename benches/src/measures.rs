@@ -1,9 +1,9 @@
 //! The measures by name.
 
-use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
+use crate::{builds, calls, formats, instructions, measure::Measure, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 6] = [
+pub const MEASURES: [Measure; 7] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -13,6 +13,11 @@ pub const MEASURES: [Measure; 6] = [
         name: "builds",
         about: "time to build a table of endpoints and what a balancer derives from it",
         run: builds::run,
+    },
+    Measure {
+        name: "formats",
+        about: "time to read the entries of each format, beside those of the toolkit's own",
+        run: formats::run,
     },
     Measure {
         name: "instructions",

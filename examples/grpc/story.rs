@@ -8,7 +8,7 @@ use crate::{
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use sd_core::{Balancer, BoxError, Bytes, Instancer, PickContext};
+use sd_core::{Balancer, BoxError, Bytes, PickContext};
 use sd_memory::Registry;
 use sd_tower::{Resolvers, Served, Target};
 use std::{
@@ -36,7 +36,7 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     let anna = Running::start(&registry, &service, "anna", 1).await?;
     let ben = Running::start(&registry, &service, "ben", 3).await?;
     let resolvers = Resolvers::new().with("memory", move |target| {
-        Ok(Instancer::new(registry.client(), target.prefix().clone()))
+        Ok(target.instancer(registry.client())?)
     });
     let greeters = Greeters::of(resolvers.resolve(service)?);
     let mut all = Shares::default();

@@ -4,7 +4,7 @@ use crate::{context::Context, error::CheckResult};
 use futures::future::BoxFuture;
 use std::fmt;
 
-/// One promise of [`Client`](sd_core::Client), and how it is tested.
+/// One promise of [`Client`](sd_core::Client) or [`Editor`](sd_core::Editor), and how it is tested.
 #[derive(Clone, Copy)]
 pub struct Check {
     pub(crate) name: &'static str,

@@ -7,8 +7,8 @@ use crate::{
 };
 use bytes::Bytes;
 use sd_core::{
-    Client, Deregistered, Key, Lost, Prefix, Reclaimed, Registration, Revision, Service, Snapshot,
-    Watch,
+    Client, Deregistered, Editor, Key, Lost, Prefix, Reclaimed, Registration, Revision, Service,
+    Snapshot, Watch,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,6 +19,12 @@ impl Context<'_> {
     /// A new client.
     pub(crate) async fn client(&self) -> CheckResult<Arc<dyn Client>> {
         Ok(self.test_client().await?.client)
+    }
+
+    /// A new client that edits what it does not hold. The check is not run if there is none.
+    pub(crate) async fn editor(&self) -> CheckResult<Arc<dyn Editor>> {
+        let editor = self.test_client().await?.editor;
+        editor.ok_or_else(|| CheckError::NotRun("the client is no `Editor`".to_owned()))
     }
 
     /// A new client, with the ways to end it.

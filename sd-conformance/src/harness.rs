@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sd_core::{Client, ErrorChain, Key, LeaseId, Ttl, async_trait};
+use sd_core::{Client, Editor, ErrorChain, Key, LeaseId, Ttl, async_trait};
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
 /// The result of a call to a [`Harness`].
@@ -30,6 +30,7 @@ impl<E: StdError> From<E> for HarnessError {
 /// A client under test, and the ways to end it. Stands for a process of its own.
 pub struct TestClient {
     pub(crate) client: Arc<dyn Client>,
+    pub(crate) editor: Option<Arc<dyn Editor>>,
     pub(crate) close: Option<BoxFuture<'static, ()>>,
     pub(crate) crash: Option<BoxFuture<'static, ()>>,
 }
@@ -39,9 +40,18 @@ impl TestClient {
     pub fn new(client: Arc<dyn Client>) -> Self {
         Self {
             client,
+            editor: None,
             close: None,
             crash: None,
         }
+    }
+
+    /// Says that the client can edit entries that it does not hold. Without it, the checks of
+    /// [`Editor`] are not run.
+    #[must_use]
+    pub fn editing_as(mut self, editor: Arc<dyn Editor>) -> Self {
+        self.editor = Some(editor);
+        self
     }
 
     /// Sets how the client is closed. `close` must resolve when everything that the client started
@@ -64,6 +74,7 @@ impl TestClient {
 impl fmt::Debug for TestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestClient")
+            .field("edits", &self.editor.is_some())
             .field("closes", &self.close.is_some())
             .field("crashes", &self.crash.is_some())
             .finish_non_exhaustive()

@@ -1,4 +1,5 @@
-//! Tests whether an implementation of [`Client`](sd_core::Client) keeps the contract.
+//! Tests whether an implementation of [`Client`](sd_core::Client), and of [`Editor`](sd_core::Editor) beside it, keeps
+//! the contract.
 //!
 //! The layers above a client rely on promises that its signatures cannot express: no change is lost
 //! between a list and a watch, a lost history is reported as a gap, a deregistration never removes
@@ -9,7 +10,8 @@
 //! disturb the registry from outside (write an entry, expire a lease, compact). Only
 //! [`Harness::client`] is required. A check that needs a method which the harness does not
 //! implement is reported as not run, with the reason. So is a check during which the backend
-//! returns [`Error::Unsupported`](sd_core::Error::Unsupported).
+//! returns [`Error::Unsupported`](sd_core::Error::Unsupported). A client that is also an `Editor` is named with
+//! [`TestClient::editing_as`].
 //!
 //! ```
 //! use sd_conformance::{Harness, HarnessResult, TestClient};

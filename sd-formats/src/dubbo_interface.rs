@@ -42,8 +42,12 @@ const OWN: [&str; 6] = [
 /// URL such as `dubbo://10.0.0.1:20880/NAME?interface=NAME&methods=Hello`, escaped and in the key
 /// `/dubbo/NAME/providers/URL`. The value is empty. The name is that of the interface.
 ///
-/// A consumer sees the providers of its protocol, group and version only. Others are not for it. An update is
-/// another key: [`Codec::edit`] returns it, and the entry under the former key has to go.
+/// A consumer sees the providers of its protocol, group and version only. Others are not for it.
+///
+/// An update is another key. [`Registrar::edit`](sd_core::Registrar::edit) and
+/// [`update_service`](sd_core::Registrar::update_service) register it first, and end the entry under the former key
+/// then. A new value alone would tell nobody anything, so [`update`](sd_core::Registrar::update) refuses any that is not
+/// empty. An operator cannot edit an entry, as only its provider can register another key.
 ///
 /// Parameters are metadata, among them `application` and `methods`, which dubbo-go's own providers always write.
 /// Their names and values have none of `%`, `&`, `+`, `#` and `;`: Go reads these back as something else.
@@ -231,6 +235,9 @@ impl Codec for DubboInterfaceCodec {
             return Ok(Decoded::NOT_MINE);
         }
         let mut ignored = Ignored::default();
+        if !entry.value.is_empty() {
+            ignored.note("the value", "the key says all, and it nothing");
+        }
         let address = crate::address::read(url.authority(), &mut ignored)?;
         let instance = Instance::new(entry.key.clone(), address);
         let mut instance = instance.with_default_weight(DEFAULT_WEIGHT);

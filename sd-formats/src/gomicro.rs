@@ -163,6 +163,8 @@ impl Codec for GoMicroCodec {
             return Err(CodecError::new("the nodes are no list"));
         };
         let (mut instances, mut parts, mut unreadable) = (Vec::new(), BTreeSet::new(), None);
+        // As nearly all are: then there is nothing to compare it with.
+        let is_alone = nodes.len() == 1;
         for node in nodes {
             let mut instance = match read_node(entry, node.get(), &mut ignored) {
                 Ok(instance) => instance,
@@ -172,7 +174,7 @@ impl Codec for GoMicroCodec {
                     continue;
                 }
             };
-            if !parts.insert(instance.part().unwrap_or_default().to_owned()) {
+            if !is_alone && !parts.insert(instance.part().unwrap_or_default().to_owned()) {
                 ignored.note("nodes", "two have one id");
                 continue;
             }

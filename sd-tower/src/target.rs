@@ -6,6 +6,7 @@
 mod authority;
 mod balancer_kind;
 mod error;
+mod format;
 mod options;
 mod parse;
 #[cfg(test)]
@@ -28,8 +29,8 @@ pub use options::TargetOptions;
 pub use resolved::ResolvedTarget;
 pub use resolvers::{ResolveError, Resolvers};
 
-use sd_core::Prefix;
-use std::{fmt, str::FromStr};
+use sd_core::{Client, Format, Instancer, Invalid, Prefix};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// What to call, as a string: registry, service and options. For a command line, an environment
 /// variable or a configuration file.
@@ -56,12 +57,14 @@ use std::{fmt, str::FromStr};
 ///   out where the scheme has a default. IPv6 addresses are in brackets. A registry that has no
 ///   address, such as one in the process, has none: `memory:///hello`.
 /// - The **service** is a path, since names may be nested: `team/hello`. Its instances are at
-///   `/services/<service>/<instance>`, the toolkit's layout. The option `prefix` is for others.
+///   `/services/<service>/<instance>`, the toolkit's layout. The option `prefix` is for others, and the option
+///   `format` for fleets of other frameworks.
 /// - An **option** is one of these:
 ///
 /// | option | means | default |
 /// |---|---|---|
 /// | `balancer` | `round_robin`, `random`, `weighted`, `weighted_random`, `least_loaded` or `consistent_hash` | that of the program |
+/// | `format` | in whose way instances are registered, with the feature `formats`: a name and options as `sd_formats::by_name` takes them, with `%26` for `&`: `format=kratos`, `format=kratos?scheme=http%26namespace=/prod` | the toolkit's values, at every depth below the service |
 /// | `metadata.NAME` | only instances whose metadata has this value under `NAME` | all |
 /// | `prefix` | where the services are: `prefix=/other` for `/other/<service>/<instance>`, an empty value for `<service>/<instance>` | `/services` |
 /// | `subset` | a subset of so many instances | all |
@@ -72,7 +75,7 @@ use std::{fmt, str::FromStr};
 /// [`NoEndpoints::NoLane`](sd_core::NoEndpoints::NoLane); they never go to others.
 ///
 /// In the service and in options, characters other than ASCII letters, digits and
-/// `-._~!$'()*+,;=:/` are percent-encoded UTF-8: `%40` for `@`. A `+` stands for itself.
+/// `-._~!$'()*+,;=:/`, and `?` in options, are percent-encoded UTF-8: `%40` for `@`. A `+` stands for itself.
 ///
 /// # What does not belong into it
 /// Credentials. A target ends up in logs, in the list of processes and in the shell's history. So a
@@ -88,7 +91,7 @@ pub struct Target {
     scheme: Box<str>,
     authorities: Box<[Authority]>,
     service: Box<str>,
-    /// Of the instances: the option `prefix`, and the service.
+    /// Of the instances: the option `prefix` or `format`, and the service.
     prefix: Prefix,
     options: TargetOptions,
 }
@@ -107,6 +110,28 @@ impl Target {
     /// The name of the service, a path without a `/` at its ends.
     pub fn service(&self) -> &str {
         &self.service
+    }
+
+    /// The format of the option `format`, for instancers with options of their own
+    /// ([`Instancer::builder_of`]). `None` without that option.
+    pub fn format(&self) -> Option<Arc<dyn Format>> {
+        // It was read before, so it can be read.
+        format::named(self.options.format()?).ok()
+    }
+
+    /// An instancer of the target's instances on `client`: under its prefix, in its format. For
+    /// [`Resolvers::with`].
+    ///
+    /// # Errors
+    /// None, as the format and the name were checked when the target was read; their type is that of [`Instancer::of`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as [`Instancer::new`] does.
+    pub fn instancer(&self, client: impl Client) -> Result<Instancer, Invalid> {
+        match self.format() {
+            Some(format) => Instancer::of(client, &format, &self.service),
+            None => Ok(Instancer::new(client, self.prefix.clone())),
+        }
     }
 
     /// The prefix of the instances' keys: where the services are, and the service.

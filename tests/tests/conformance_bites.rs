@@ -150,6 +150,7 @@ wrong_clients! {
         a_key_taken_after_the_lease_was_lost_is_not_reclaimed,
         a_lost_lease_is_lost_for_all_its_services,
         a_lease_suffixed_key_follows_its_lease,
+        an_edit_is_told_to_the_owner,
     ],
     takes_silence_for_a_loss: TakesSilenceForALoss => [
         an_outage_is_not_a_loss,
@@ -177,6 +178,28 @@ wrong_clients! {
     reclaims_on_a_new_lease: ReclaimsOnANewLease => [
         reclaim_changes_the_value_of_what_is_held,
         a_reclaimed_handle_may_be_dropped,
+    ],
+    reads_from_a_cache: ReadsFromACache => [
+        an_editor_reads_what_stands,
+        an_edit_of_what_was_changed_since_changes_nothing,
+        a_deletion_is_fenced_as_an_edit_is,
+    ],
+    invents_entries: InventsEntries => [
+        an_editor_reads_what_stands,
+    ],
+    edits_off_the_lease: EditsOffTheLease => [
+        an_edit_leaves_an_entry_on_its_lease,
+        an_edit_is_told_to_the_owner,
+    ],
+    compares_values: ComparesValues => [
+        an_edit_of_what_was_changed_since_changes_nothing,
+        a_deletion_is_fenced_as_an_edit_is,
+    ],
+    brings_back: BringsBack => [
+        an_edit_brings_nothing_back,
+    ],
+    sends_what_is_refused: SendsWhatIsRefused => [
+        an_edit_that_the_registry_would_refuse_is_invalid,
     ],
 }
 

@@ -1,8 +1,15 @@
 //! Formats of other frameworks on a real etcd: their keys and values, and that instances come and go.
 
-use sd_core::{Advert, Event, Instancer, Key, LeaseId, Registrar, RegistrarStatus};
+use sd_core::{
+    Advert, Edit, Event, Format, Instancer, Key, LeaseId, Registrar, RegistrarStatus, Source, Ttl,
+    Updated,
+};
 use sd_etcd::EtcdClient;
+use sd_formats::DubboInterface;
 use sd_tests::{Etcd, PATIENCE, eventually};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// What a provider holds, as etcd says: key, value and the seconds that it was granted.
 async fn held(etcd: &Etcd, registrar: &Registrar) -> (String, String, i64) {
@@ -86,4 +93,93 @@ async fn a_new_lease_is_a_new_key_where_the_key_has_it() {
         registrar.deregister().await.unwrap();
     }
     client.close().await;
+}
+
+const GREETER: &str = "org.Greeter";
+
+/// The keys under which dubbo's services are, each with its lease.
+async fn of_dubbo(etcd: &Etcd) -> Vec<(String, i64)> {
+    let entries = etcd.entries("/dubbo").await.into_iter();
+    let held = entries.map(|it| (it.key_str().unwrap().to_owned(), it.lease()));
+    held.collect()
+}
+
+/// An update of what stands in the key.
+#[tokio::test]
+async fn the_new_key_stands_on_the_same_lease_before_the_old_one_goes() {
+    let etcd = Etcd::start().await;
+    let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    let format = DubboInterface::default();
+    let advert = |weight| Advert::new("10.0.0.1:20880").weight(weight);
+    let registrar = Registrar::of(client.clone(), &format, GREETER, &advert(3)).unwrap();
+    registrar.register_within(PATIENCE).await.unwrap();
+    let lease = of_dubbo(&etcd).await[0].1;
+    let consumer = Instancer::of(client.clone(), &format, GREETER).unwrap();
+    consumer.ready_within(PATIENCE).await.unwrap();
+    let (mut events, registered) = (consumer.subscribe(), CancellationToken::new());
+    let shown = tokio::spawn({
+        let registered = registered.clone();
+        async move {
+            let mut shown = Vec::new();
+            let mut every = async || events.until(|_| true).await;
+            while let Some(Ok(event)) = registered.run_until_cancelled(every()).await {
+                shown.push(event.instances().len());
+            }
+            shown
+        }
+    });
+
+    for weight in 4..24 {
+        let edited = registrar.edit(&Edit::new().weight(weight)).await.unwrap();
+        assert_eq!(edited, Updated::Written);
+        let new = format.service(GREETER, &advert(weight)).unwrap();
+        assert_eq!(of_dubbo(&etcd).await, [(new.key.to_string(), lease)]);
+    }
+
+    let is_last = |event: &Event| {
+        let mut all = event.instances().iter();
+        event.instances().len() == 1 && all.all(|it| it.weight() == 23)
+    };
+    consumer.until(is_last).await.unwrap();
+    registered.cancel();
+    let shown = shown.await.unwrap();
+    assert!(
+        shown.iter().all(|shown| (1..=2).contains(shown)),
+        "{shown:?}"
+    );
+    registrar.deregister().await.unwrap();
+    assert_eq!(of_dubbo(&etcd).await, []);
+    client.close().await;
+}
+
+/// An etcd that does not answer from some moment of the update on.
+#[tokio::test]
+async fn a_provider_that_ends_while_it_moves_leaves_neither_key() {
+    let etcd = Etcd::start().await;
+    for (is_dropped, wait) in [(false, 0), (true, 0), (false, 50), (true, 50)] {
+        let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+        let format = DubboInterface::default();
+        let advert = Advert::new("10.0.0.1:20880").ttl(Ttl::from_secs(5).unwrap());
+        let registrar = Registrar::of(client.clone(), &format, GREETER, &advert).unwrap();
+        registrar.register_within(PATIENCE).await.unwrap();
+        etcd.freeze();
+        let edit = Edit::new().weight(7);
+        let moving = timeout(Duration::from_millis(wait), registrar.edit(&edit));
+        assert!(moving.await.is_err(), "nobody answers");
+        if is_dropped {
+            drop(registrar);
+            etcd.thaw();
+        } else {
+            let thawing = async {
+                sleep(Duration::from_millis(50)).await;
+                etcd.thaw();
+            };
+            tokio::join!(registrar.deregister(), thawing).0.unwrap();
+        }
+        eventually(PATIENCE, "neither key", || of_dubbo(&etcd), Vec::is_empty).await;
+        client.close().await;
+        assert_eq!(of_dubbo(&etcd).await, []);
+        let leases = async || etcd.leases().await;
+        eventually(PATIENCE, "no lease", leases, Vec::is_empty).await;
+    }
 }

@@ -32,6 +32,12 @@ fn addresses(source: &impl Source) -> Vec<String> {
     all
 }
 
+/// What `wait` gives. On paused time a wait for what never comes would last for ever.
+async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = timeout(Duration::from_secs(600), wait).await;
+    waited.unwrap_or_else(|_| panic!("not {what} in ten minutes"))
+}
+
 /// A provider is in both, leaves one, and no consumer of either is without it.
 #[tokio::test(start_paused = true)]
 async fn a_provider_of_two_formats_is_seen_in_both_and_leaves_one() {
@@ -47,12 +53,12 @@ async fn a_provider_of_two_formats_is_seen_in_both_and_leaves_one() {
         "the name is taken"
     );
     assert!(!group.is_proven());
-    group.register().await.unwrap();
+    soon("registered", group.register()).await.unwrap();
     assert!(group.is_proven());
     let both =
         [old(), new()].map(|format| Instancer::of(registry.client(), &format, "hello").unwrap());
     for consumer in &both {
-        consumer.ready().await.unwrap();
+        soon("ready", consumer.ready()).await.unwrap();
         assert_eq!(addresses(consumer), [ADDRESS]);
     }
     let edited = group.edit(&Edit::new().status(Status::Draining)).await;
@@ -61,22 +67,17 @@ async fn a_provider_of_two_formats_is_seen_in_both_and_leaves_one() {
         "{edited:?}"
     );
     for consumer in &both {
-        consumer
-            .until(|event| {
-                event
-                    .instances()
-                    .iter()
-                    .all(|it| it.status() == Status::Draining)
-            })
-            .await
-            .unwrap();
+        let drained = consumer.until(|event| {
+            let mut all = event.instances().iter();
+            all.all(|it| it.status() == Status::Draining)
+        });
+        soon("drained", drained).await.unwrap();
     }
     group.remove("old").await.unwrap().unwrap();
     assert!(group.remove("old").await.is_none());
     let [old, new] = both;
-    old.until(|event| event.instances().is_empty())
-        .await
-        .unwrap();
+    let empty = old.until(|event| event.instances().is_empty());
+    soon("empty", empty).await.unwrap();
     assert_eq!(addresses(&new), [ADDRESS]);
     let ended = group.deregister().await;
     assert_eq!(ended.len(), 1);
@@ -103,7 +104,7 @@ async fn an_optional_registry_is_tried_and_not_waited_for() {
             Need::Optional,
         )
         .unwrap();
-    group.register().await.unwrap();
+    soon("registered", group.register()).await.unwrap();
     assert!(group.is_proven());
     let status = |name: &str| {
         let mut all = group.status().into_iter();
@@ -114,9 +115,12 @@ async fn an_optional_registry_is_tried_and_not_waited_for() {
         RegistrarStatus::Registering { .. }
     ));
     other.thaw();
-    while !status("other").is_registered() {
-        sleep(Duration::from_millis(10)).await;
-    }
+    soon("registered", async {
+        while !status("other").is_registered() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     main.freeze();
     group
         .add(
@@ -147,7 +151,7 @@ async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
             let advert = Advert::new(format!("10.0.0.{n}:8080")).weight(3);
             let registrar = Registrar::of(registry.client(), format, "hello", &advert).unwrap();
             group.add(name, registrar, Need::Required).unwrap();
-            group.register().await.unwrap();
+            soon("registered", group.register()).await.unwrap();
         }
     };
     let follow = |format: &dyn Format| Instancer::of(registry.client(), format, "hello").unwrap();
@@ -157,8 +161,8 @@ async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
     let union = Arc::new(MergedInstancer::new(ReadyWhen::Any, members).unwrap());
     let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
     let endpointer = Arc::new(Endpointer::new(union.clone(), factory));
-    endpointer.ready().await.unwrap();
-    of_kratos.ready().await.unwrap();
+    soon("ready", endpointer.ready()).await.unwrap();
+    soon("ready", of_kratos.ready()).await.unwrap();
     let watching = tokio::spawn({
         let (endpointer, mut versions) = (endpointer.clone(), endpointer.versions());
         async move {
@@ -172,8 +176,7 @@ async fn ten_instances_move_between_formats_under_the_eyes_of_consumers() {
 
     let union_shows = async |count| {
         let shown = union.until(|event| event.instances().len() == count);
-        let shown = timeout(Duration::from_secs(600), shown).await;
-        shown.expect("in ten minutes").unwrap();
+        soon("shown by the union", shown).await.unwrap();
     };
 
     // Our consumers read both, our providers write both.
@@ -210,7 +213,7 @@ async fn ten_instances_move_between_registries_under_the_eyes_of_a_consumer() {
     for (n, group) in groups.iter().enumerate() {
         let registrar = registrar(from.client(), &old(), &address(n));
         group.add("from", registrar, Need::Required).unwrap();
-        group.register().await.unwrap();
+        soon("registered", group.register()).await.unwrap();
     }
     let follow = |registry: &Registry| -> InstancerBuilder {
         Instancer::builder_of(registry.client(), &old(), "hello").unwrap()
@@ -219,7 +222,7 @@ async fn ten_instances_move_between_registries_under_the_eyes_of_a_consumer() {
     let union = Arc::new(MergedInstancer::new(ReadyWhen::Any, members).unwrap());
     let factory = factory_fn(|instance| Ok(instance.address().to_owned()));
     let endpointer = Endpointer::new(union.clone(), factory);
-    endpointer.ready().await.unwrap();
+    soon("ready", endpointer.ready()).await.unwrap();
     let watching = tokio::spawn({
         let mut events = union.subscribe();
         async move {
@@ -233,7 +236,7 @@ async fn ten_instances_move_between_registries_under_the_eyes_of_a_consumer() {
     for (n, group) in groups.iter().enumerate() {
         let registrar = registrar(to.client(), &old(), &address(n));
         group.add("to", registrar, Need::Required).unwrap();
-        group.register().await.unwrap();
+        soon("registered", group.register()).await.unwrap();
         let is_known = || to.entries().len() == n + 1;
         assert!(is_known());
         sleep(Duration::from_millis(10)).await;
@@ -249,5 +252,5 @@ async fn ten_instances_move_between_registries_under_the_eyes_of_a_consumer() {
     assert_eq!(endpointer.endpoints().len(), 10);
     assert!(union.state().unwrap().health().is_live());
     union.stop().await;
-    watching.await.unwrap();
+    soon("at an end", watching).await.unwrap();
 }

@@ -3,9 +3,10 @@
 //! A check is a function that is named for its promise, takes a [`Context`](crate::context::Context)
 //! and uses nothing but keys of its own. [`list`], [`resume`] and [`watch`] are about reading;
 //! [`registration`], [`deregistration`], [`reclaim`] and [`lease`] about writing; [`outage`] about a
-//! registry in trouble. No check uses another.
+//! registry in trouble; [`editor`] about those who change what others hold. No check uses another.
 
 mod deregistration;
+mod editor;
 mod lease;
 mod list;
 mod outage;
@@ -17,7 +18,7 @@ mod watch;
 use crate::check::Check;
 
 /// All checks, in the order in which they are reported.
-pub(crate) const ALL: [&[Check]; 8] = [
+pub(crate) const ALL: [&[Check]; 9] = [
     list::CHECKS,
     resume::CHECKS,
     watch::CHECKS,
@@ -26,4 +27,5 @@ pub(crate) const ALL: [&[Check]; 8] = [
     deregistration::CHECKS,
     reclaim::CHECKS,
     lease::CHECKS,
+    editor::CHECKS,
 ];

@@ -114,6 +114,14 @@ impl Edit {
         self
     }
 
+    /// This edit and then `later`, which is of the same part.
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        self.weight = later.weight.or(self.weight);
+        self.status = later.status.or(self.status);
+        self.metadata.extend(later.metadata);
+        self
+    }
+
     /// `instance` as it is after the edit.
     #[must_use]
     pub fn apply(&self, mut instance: Instance) -> Instance {

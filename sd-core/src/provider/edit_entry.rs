@@ -1,6 +1,6 @@
 //! Edits from outside: an operator changes the entry of a provider that another process keeps.
 
-use super::value_format::ValueFormat;
+use super::{key_value::KeyValue, value_format::ValueFormat};
 use crate::{
     instances::{AddressPolicy, Codec, CodecError, DEFAULT_ENTRY_BYTES, Edit},
     registry::{Editor, Entry, Error, Invalid, Key},
@@ -97,7 +97,6 @@ pub async fn edit(
     edit: &Edit,
 ) -> Result<Edited, EditError> {
     let format = ValueFormat {
-        key: key.clone().into(),
         codec: Some(Arc::new(codec)),
         addresses: AddressPolicy::default(),
         most_bytes: DEFAULT_ENTRY_BYTES,
@@ -143,8 +142,9 @@ fn edited(format: &ValueFormat, before: &Entry, edit: &Edit) -> Result<Entry, Ed
     if after.key != before.key {
         return Err(EditError::NeedsAnotherKey);
     }
-    if let Err(why) = format.check(&after.value)
-        && format.check(&before.value).is_ok()
+    let written = |value| KeyValue::new(before.key.clone(), value);
+    if let Err(why) = format.check(&written(after.value.clone()))
+        && format.check(&written(before.value.clone())).is_ok()
     {
         return Err(EditError::Refused(why));
     }
@@ -170,7 +170,6 @@ mod tests {
     fn try_edit(codec: impl Codec, value: &str, edit: &Edit) -> Result<String, EditError> {
         let key = Key::new(KEY).unwrap();
         let format = ValueFormat {
-            key: key.clone().into(),
             codec: Some(Arc::new(codec)),
             addresses: AddressPolicy::default(),
             most_bytes: 600,

@@ -8,6 +8,7 @@
 //! This room imports `registry`, `instances` and `support`, and nothing of `consumer` or `calls`.
 
 mod edit_entry;
+mod key_value;
 pub(crate) mod meters;
 mod registrar;
 mod registrar_group;

@@ -15,6 +15,7 @@ mod tests;
 pub use builder::RegistrarBuilder;
 
 use super::{
+    key_value::KeyValue,
     status::{RegistrarStatus, Updated},
     value_format::ValueFormat,
 };
@@ -79,9 +80,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// An operator may change the weight or status of an entry in the registry. If the entry stays on its
 /// lease ([`edit`](crate::edit()), `etcdctl put --ignore-lease`), and the [codec](RegistrarBuilder::codec) reads it as the same
 /// instance, at the same address, the edit is kept: [`status`](Self::status) and the log show it, and it
-/// comes back with the entry if that is lost. Of what was edited, an [`update`](Self::update) takes back only the
-/// attributes that it changes itself; the rest stands until the service is deregistered. Anything else on
-/// the lease is overwritten with the registrar's value.
+/// comes back with the entry if that is lost, and goes along to another key. It stands until the owner changes the same
+/// attribute or deregisters the service:
+///
+/// - An [`update`](Self::update) is a whole value, most of which its owner only repeats. It takes back the attributes in
+///   which it differs from the owner's value before.
+/// - An [`edit`](Self::edit) of the owner names what it means. It takes back those attributes, also those that
+///   the owner's value had so already: after `weight(5)`, the weight is 5.
+///
+/// Anything else on the lease is overwritten with the registrar's value.
 ///
 /// A put without the lease takes the key away from the registrar, as anybody's put does. If it changed
 /// nothing but weight or status, and nothing has been put since, deregistering removes it too: it would
@@ -115,7 +122,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 pub struct Registrar {
-    key: ServiceKey,
     format: ValueFormat,
     requests: watch::Sender<Requests>,
     answers: watch::Receiver<Answers>,
@@ -241,9 +247,41 @@ impl Registrar {
     /// before stays. After any other error the registrar tries again in the background, as [`status`](Self::status) shows.
     pub async fn update(&self, value: impl Into<Bytes>) -> Result<Updated> {
         let value = value.into();
-        self.format.check(&value)?;
+        loop {
+            let key = self.key();
+            let wanted = KeyValue::new(key.clone(), value.clone());
+            self.format.check(&wanted)?;
+            if let Some(call) = self.want(wanted, |before| before.key == key, None) {
+                return self.updated(call).await;
+            }
+        }
+    }
+
+    /// [`update`](Self::update) with the key and the value of `service`, as a [format](Format::service) makes them of an
+    /// [`Advert`]: for formats that say in the key what others say in the value, and for another address. Its time to
+    /// live does not matter.
+    ///
+    /// Under another key the service is registered anew, on the same lease, whoever holds that key. When that
+    /// stands, the entry under the former key is ended: consumers see the new one first, and never neither.
+    /// Resolves when both is done. An operator's [edit](Self#edits) goes along.
+    ///
+    /// ```
+    /// # use sd_core::*;
+    /// # async fn advertise(registrar: &Registrar, format: &dyn Format) -> Result<(), Box<dyn std::error::Error>> {
+    /// let advert = Advert::new("10.0.0.1:8080").weight(1).metadata("degraded", "disk");
+    /// registrar.update_service(&format.service("hello", &advert)?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `update`, and [`Error::Superseded`] if another registrar of the same client holds the key and was
+    /// asked to register later than this one. The entry before stays.
+    pub async fn update_service(&self, service: &Service) -> Result<Updated> {
+        let wanted = KeyValue::new(service.key.clone(), service.value.clone());
+        self.format.check(&wanted)?;
         let call = self.request(|requests, call| {
-            requests.value = value;
+            requests.wanted = wanted;
             requests.update = call;
         });
         self.updated(call).await
@@ -251,7 +289,11 @@ impl Registrar {
 
     /// Changes some attributes of the service's value, and leaves all else in it as it is: an
     /// [`update`](Self::update) with what the [codec](RegistrarBuilder::codec) makes of the value that the owner gave
-    /// last. Of several edits at once none is lost.
+    /// last. Of several edits at once none is lost. If the format says the change in the key, the entry moves as with
+    /// [`update_service`](Self::update_service).
+    ///
+    /// What it says stands, also where it is what the owner said before: an operator's [edit](Self#edits) of the same attribute
+    /// is over.
     ///
     /// ```
     /// # use sd_core::*;
@@ -262,24 +304,39 @@ impl Registrar {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid::Unsayable`] if the format has no way to say the change, and those of `update`.
+    /// [`Invalid::Unsayable`] if the format has no way to say the change, and those of `update_service`.
     pub async fn edit(&self, edit: &Edit) -> Result<Updated> {
         loop {
-            let value = self.requests.borrow().value.clone();
-            let edited = self.format.edit(&value, edit)?;
+            let before = self.requests.borrow().wanted.clone();
+            let edited = self.format.edit(&before, edit)?;
             self.format.check(&edited)?;
-            let mut is_first = false;
-            let call = self.request(|requests, call| {
-                is_first = requests.value == value;
-                if is_first {
-                    requests.value = edited;
-                    requests.update = call;
-                }
-            });
-            if is_first {
+            if let Some(call) = self.want(edited, |wanted| *wanted == before, Some(edit)) {
                 return self.updated(call).await;
             }
         }
+    }
+
+    /// Leaves a request for `wanted`, which an `edit` may have made. Returns the number of the call; `None` if what was wanted
+    /// until now `is_expected` not to be.
+    fn want(
+        &self,
+        wanted: KeyValue,
+        is_expected: impl FnOnce(&KeyValue) -> bool,
+        edit: Option<&Edit>,
+    ) -> Option<u64> {
+        let seen = self.answers.borrow().seen;
+        let mut is_left = false;
+        let call = self.request(|requests, call| {
+            is_left = is_expected(&requests.wanted);
+            if is_left {
+                requests.wanted = wanted;
+                requests.update = call;
+                if let Some(edit) = edit {
+                    requests.say(edit.clone(), call, seen);
+                }
+            }
+        });
+        is_left.then_some(call)
     }
 
     async fn updated(&self, call: u64) -> Result<Updated> {
@@ -332,7 +389,7 @@ impl Registrar {
         self.start()?;
         let answer = self.answer(call, |answers| answers.deregistered.clone());
         let Ok(outcome) = timeout_at(deadline, answer).await else {
-            tracing::warn!(service = %Escaped(&self.key), "deregistration unconfirmed: the task does not run");
+            tracing::warn!(service = %Escaped(self.key()), "deregistration unconfirmed: the task does not run");
             return Ok(Deregistered::Unconfirmed);
         };
         let mut answers = self.answers.clone();
@@ -391,6 +448,11 @@ impl Registrar {
         let _ = self.status().wait_for(RegistrarStatus::is_proven).await;
     }
 
+    /// The key that the owner wants.
+    fn key(&self) -> ServiceKey {
+        self.requests.borrow().wanted.key.clone()
+    }
+
     /// Leaves a request for the task. Returns the number of the call.
     fn request(&self, request: impl FnOnce(&mut Requests, u64)) -> u64 {
         let mut call = 0;
@@ -424,7 +486,7 @@ impl Registrar {
 impl fmt::Debug for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registrar")
-            .field("key", &self.key)
+            .field("key", &self.key())
             .field("status", &*self.status.borrow())
             .finish_non_exhaustive()
     }

@@ -4,6 +4,9 @@
 //! each [`Input`] and answers with the action that replaces the current one, if any. It does no I/O
 //! itself, so that tests can try every order of events without a runtime.
 //!
+//! An update may belong under another key. It is registered there first, while the entry under the former key
+//! stands; only then is that one ended. Until it is registered, whatever is lost is put back in place.
+//!
 //! After [`Input::Deregister`] nothing is put but the announcement of draining, and after
 //! [`Action::Deregister`] nothing at all, until the owner asks to register again.
 
@@ -22,8 +25,14 @@ mod value;
 pub(crate) use action::{Action, Input};
 pub(crate) use options::Options;
 
-use super::status::{RegistrarStatus, Updated};
-use crate::registry::{Deregistered, Error, Generation, Key, Result};
+use super::{
+    key_value::KeyValue,
+    status::{RegistrarStatus, Updated},
+};
+use crate::{
+    instances::Edit,
+    registry::{Deregistered, Error, Generation, Key, Result, ServiceKey},
+};
 use bytes::Bytes;
 use phase::Phase;
 use removal::Removal;
@@ -52,8 +61,8 @@ pub(crate) struct RegistrationState {
     /// What took the key, if it is to be removed with the registration: our own instance, with another
     /// weight or status.
     unleased_edit: Option<Bytes>,
-    /// Whether the client may hold an entry of this registration.
-    may_hold_entry: bool,
+    /// The keys under which the client may hold an entry of this registration.
+    may_hold: Vec<ServiceKey>,
     /// Whether to register again after the deregistration.
     register_next: bool,
     /// The generation that the owner has asked for last.
@@ -63,8 +72,8 @@ pub(crate) struct RegistrationState {
 }
 
 impl RegistrationState {
-    /// The state before the first registration, of an entry with the value `wanted`.
-    pub(crate) fn new(options: Options, wanted: Bytes) -> Self {
+    /// The state before the first registration of `wanted`.
+    pub(crate) fn new(options: Options, wanted: KeyValue) -> Self {
         let (min, max) = options.backoff;
         // Before the owner has asked for one.
         let generation = Generation::new();
@@ -79,7 +88,7 @@ impl RegistrationState {
             removed: None,
             key: None,
             unleased_edit: None,
-            may_hold_entry: false,
+            may_hold: Vec::new(),
             register_next: false,
             wanted_generation: generation,
             generation,
@@ -104,6 +113,11 @@ impl RegistrationState {
     /// When to send [`Input::TimerFired`], unless another input comes first.
     pub(crate) fn timer(&self) -> Option<Instant> {
         self.timer
+    }
+
+    /// Whether the client may hold an entry that is not the one that is kept.
+    pub(crate) fn has_former(&self) -> bool {
+        self.former().next().is_some()
     }
 
     /// Whether nothing is left to do until the owner asks for something.
@@ -133,7 +147,9 @@ impl RegistrationState {
         match (&self.value.refused, &self.phase) {
             (Some(error), _) => Some(Err(error.clone())),
             (None, Phase::Registered { .. }) => {
-                self.value.is_written().then_some(Ok(Updated::Written))
+                let is_ending = matches!(self.action, Action::EndFormer(_));
+                let is_done = self.value.is_written() && !is_ending;
+                is_done.then_some(Ok(Updated::Written))
             }
             (None, _) => Some(Ok(Updated::Remembered)),
         }
@@ -149,26 +165,35 @@ impl RegistrationState {
     pub(crate) fn on(&mut self, input: Input, now: Instant) -> Option<Action> {
         match (input, &self.action) {
             (Input::Register(generation), _) => self.register(generation),
-            (Input::Update(value), _) => self.update(value),
+            (Input::Update { wanted, said }, _) => self.update(wanted, &said),
             (Input::Deregister, _) => self.deregister(now),
             (Input::DeregisterNow, _) => self.deregister_now(now),
             (Input::TimerFired, _) => self.timer_fired(now),
-            (Input::Registered { key, lease }, Action::Register(sent))
-            | (Input::Reclaimed { key, lease }, Action::Reclaim(sent)) => {
+            (Input::Registered { key, lease }, Action::Register(sent)) => {
                 let sent = sent.clone();
                 self.registered(key, lease, sent, now)
             }
+            (Input::Reclaimed { key, lease }, Action::Reclaim(sent)) => {
+                let sent = self.value.in_place().with_value(sent.clone());
+                self.registered(key, lease, sent, now)
+            }
             (Input::RegisterFailed(error), Action::Register(sent)) => {
-                let newest = *sent == self.value.wanted;
-                self.register_failed(error, newest, now)
+                let sent = sent.clone();
+                self.register_failed(error, sent, now)
             }
             (Input::Taken { value }, Action::Reclaim(_)) => self.taken(value, now),
             (Input::ReclaimFailed(error), Action::Reclaim(sent)) => {
-                let newest = *sent == self.value.wanted;
+                let newest = !self.value.moves() && *sent == self.value.wanted.value;
                 self.reclaim_failed(error, newest, now)
             }
             (Input::Lost(lost), Action::AwaitLoss) => self.lost(lost, now),
-            (Input::Deregistered(outcome), Action::Deregister) => self.deregistered(outcome, now),
+            (Input::FormerEnded(outcome), Action::EndFormer(ended)) => {
+                let ended = ended.clone();
+                self.former_ended(&ended, &outcome, now)
+            }
+            (Input::Deregistered(outcome), Action::Deregister(_)) => {
+                self.deregistered(outcome, now)
+            }
             _ => None,
         }
     }
@@ -178,7 +203,7 @@ impl RegistrationState {
     /// entry. Does nothing if all was done.
     pub(crate) fn abort(&mut self, status: RegistrarStatus, removed: Result<Deregistered>) {
         if !self.has_ended() {
-            self.may_hold_entry = true;
+            self.note_attempt();
             self.register_next = false;
             self.removed = Some(removed);
             self.end(status);
@@ -210,22 +235,23 @@ impl RegistrationState {
         }
     }
 
-    fn update(&mut self, value: Bytes) -> Option<Action> {
-        let wanted = match (self.value.own(), &self.key) {
-            (Some(own), Some(key)) => {
+    fn update(&mut self, own: KeyValue, said: &[Edit]) -> Option<Action> {
+        let wanted = match self.value.own() {
+            Some(before) => {
                 let edited = &self.value.wanted;
-                self.options.format.rebase(key, own, edited, value.clone())
+                let format = &self.options.format;
+                format.rebase(before, edited, own.clone(), said)
             }
-            _ => value.clone(),
+            None => own.clone(),
         };
-        self.value.want(value, wanted);
+        self.value.want(own, wanted);
         match &self.phase {
             // After a failure the newer value waits as long as the one before.
-            Phase::Registered { .. }
+            Phase::Registered { error, .. }
                 if self.action == Action::AwaitLoss
-                    && (self.timer.is_none() || self.value.is_written()) =>
+                    && (self.timer.is_none() || error.is_none()) =>
             {
-                self.keep()
+                self.write()
             }
             _ => None,
         }
@@ -235,14 +261,16 @@ impl RegistrationState {
 
     fn timer_fired(&mut self, now: Instant) -> Option<Action> {
         self.timer.take_if(|at| *at <= now)?;
-        let wanted = self.value.wanted.clone();
         match self.phase {
-            Phase::Registering { .. } => self.put(wanted),
-            Phase::Reclaiming { .. } => self.begin(Action::Reclaim(wanted), None),
-            Phase::Registered { .. } => self.keep(),
+            Phase::Registering { .. } => self.put(self.value.wanted.clone()),
+            Phase::Reclaiming { .. } => self.reclaim(),
+            Phase::Registered { .. } if matches!(self.action, Action::EndFormer(_)) => {
+                self.former_ended(&[], &Ok(Deregistered::Unconfirmed), now)
+            }
+            Phase::Registered { .. } => self.keep(now),
             Phase::Taken { retake_at, .. } => match retake_at {
-                Some(at) if at <= now => self.put(wanted),
-                _ => self.begin(Action::Reclaim(wanted), None),
+                Some(at) if at <= now => self.put(self.value.in_place().clone()),
+                _ => self.reclaim(),
             },
             Phase::Removing(step) => self.next_removal_step(step, now),
             Phase::Ended(_) => None,
@@ -261,9 +289,15 @@ impl RegistrationState {
     }
 
     /// Registers in the generation that the owner has asked for last.
-    fn put(&mut self, value: Bytes) -> Option<Action> {
+    fn put(&mut self, it: KeyValue) -> Option<Action> {
         self.generation = self.wanted_generation;
-        self.begin(Action::Register(value), None)
+        self.begin(Action::Register(it), None)
+    }
+
+    /// Puts the entry back, or changes its value, under the key that it has.
+    fn reclaim(&mut self) -> Option<Action> {
+        let value = self.value.in_place().value.clone();
+        self.begin(Action::Reclaim(value), None)
     }
 
     /// A registration of a newer generation has the key. Takes it over if the owner has asked again
@@ -276,15 +310,54 @@ impl RegistrationState {
         self.end(RegistrarStatus::Superseded)
     }
 
-    /// Waits for a loss, or writes the newer value.
-    fn keep(&mut self) -> Option<Action> {
+    /// Ends what is left under former keys, writes the newer value, or waits for a loss.
+    fn keep(&mut self, now: Instant) -> Option<Action> {
+        // Not what is about to be registered again.
+        let former: Vec<_> = self
+            .former()
+            .filter(|key| **key != self.value.wanted.key)
+            .cloned()
+            .collect();
+        if !former.is_empty() {
+            let until = now + self.options.deregister_timeout;
+            return self.begin(Action::EndFormer(former), Some(until));
+        }
+        self.write().or_else(|| self.begin(Action::AwaitLoss, None))
+    }
+
+    /// Writes the newer value, if there is one: in place, or under its own key.
+    fn write(&mut self) -> Option<Action> {
         if !self.value.is_written() {
-            return self.begin(Action::Reclaim(self.value.wanted.clone()), None);
+            return match self.value.moves() {
+                true => self.put(self.value.wanted.clone()),
+                false => self.reclaim(),
+            };
         }
         if let Phase::Registered { error, .. } = &mut self.phase {
             *error = None;
         }
-        self.begin(Action::AwaitLoss, None)
+        None
+    }
+
+    /// The keys, apart from that of the registration, under which the client may hold an entry.
+    fn former(&self) -> impl Iterator<Item = &ServiceKey> {
+        let held = self.value.written_key();
+        self.may_hold.iter().filter(move |key| Some(*key) != held)
+    }
+
+    /// The client may hold an entry under `key`.
+    fn may_hold(&mut self, key: &ServiceKey) {
+        if !self.may_hold.contains(key) {
+            self.may_hold.push(key.clone());
+        }
+    }
+
+    /// An attempt to register that is given up may take effect.
+    fn note_attempt(&mut self) {
+        if let Action::Register(sent) = &self.action {
+            let key = sent.key.clone();
+            self.may_hold(&key);
+        }
     }
 
     fn wait_for_key(&mut self, now: Instant) -> Option<Action> {
@@ -300,13 +373,16 @@ impl RegistrationState {
     }
 
     fn end(&mut self, status: RegistrarStatus) -> Option<Action> {
-        self.may_hold_entry &= matches!(
+        let may_be_left = matches!(
             status,
             RegistrarStatus::Failed(_)
                 | RegistrarStatus::Superseded
                 | RegistrarStatus::RuntimeEnded
                 | RegistrarStatus::Deregistered(Deregistered::Unconfirmed)
         );
+        if !may_be_left {
+            self.may_hold.clear();
+        }
         self.value.end();
         self.phase = Phase::Ended(status);
         self.begin(Action::Idle, None)

@@ -1,8 +1,9 @@
-//! What the values of a service mean to its consumers.
+//! What the keys and values of a service mean to its consumers.
 
+use super::key_value::KeyValue;
 use crate::{
     instances::{AddressPolicy, Codec, Edit, Instance, Status},
-    registry::{Entry, ErrorChain, Escaped, Invalid, Key, LeaseId, ServiceKey},
+    registry::{Entry, ErrorChain, Escaped, Invalid, Key, ServiceKey},
     support::{Panicked, catch},
 };
 use bytes::Bytes;
@@ -12,8 +13,6 @@ use std::sync::Arc;
 /// was called for.
 #[derive(Clone)]
 pub(crate) struct ValueFormat {
-    /// The key of the service.
-    pub(crate) key: ServiceKey,
     /// What consumers read the values with; `None` if no codec does, and nothing is known of them.
     pub(crate) codec: Option<Arc<dyn Codec>>,
     /// Which addresses consumers call.
@@ -24,13 +23,13 @@ pub(crate) struct ValueFormat {
 
 impl ValueFormat {
     /// Refuses what no consumer could read, in part or at all, and an address that none would call.
-    pub(crate) fn check(&self, value: &Bytes) -> Result<(), Invalid> {
+    pub(crate) fn check(&self, written: &KeyValue) -> Result<(), Invalid> {
         let Some(codec) = &self.codec else {
             return Ok(());
         };
-        let entry = self.entry(value);
+        let entry = entry(written);
         let unreadable = |reason| Invalid::UnreadableValue {
-            size: value.len(),
+            size: written.value.len(),
             reason,
         };
         match catch(|| codec.decode(&entry)) {
@@ -53,17 +52,12 @@ impl ValueFormat {
         }
     }
 
-    /// The address of the instance that `value` describes. `None` if no codec reads it.
-    pub(super) fn address(&self, value: &Bytes) -> Option<String> {
+    /// The address of the instance that the key and the value describe. `None` if no codec reads them.
+    pub(super) fn address(&self, key: &ServiceKey, value: &Bytes) -> Option<String> {
         let codec = self.codec.as_ref()?;
-        let entry = self.entry(value);
+        let entry = entry(&KeyValue::new(key.clone(), value.clone()));
         let decoded = catch(|| codec.decode(&entry)).ok()?.ok()?;
         Some(decoded.into_iter().next()?.address().to_owned())
-    }
-
-    /// The entry that has `value`. A codec may look at the key. Which lease it will end in does not matter.
-    fn entry(&self, value: &Bytes) -> Entry {
-        Entry::new(self.key.under(&LeaseId::from(1)), value.clone())
     }
 
     /// Refuses what consumers leave out because of its size.
@@ -95,21 +89,31 @@ impl ValueFormat {
         .is_some()
     }
 
-    /// The owner's value `new` with what was edited in `old` to make `edited` of it, but for what the owner changes
-    /// too.
-    pub(super) fn rebase(&self, key: &Key, old: &Bytes, edited: &Bytes, new: Bytes) -> Bytes {
-        let rebased = self.ask(key, "the codec failed, an edit is not kept", |codec| {
-            let read = |value| read(codec, key, value);
+    /// What the owner writes now, `new`, with what was edited in `old` to make `edited` of it, but for what the owner
+    /// changes too: what differs, and what it `said`.
+    pub(super) fn rebase(
+        &self,
+        old: &KeyValue,
+        edited: &KeyValue,
+        new: KeyValue,
+        said: &[Edit],
+    ) -> KeyValue {
+        let mut entry = entry(&new);
+        let key = entry.key.clone();
+        let rebased = self.ask(&key, "the codec failed, an edit is not kept", |codec| {
+            let read = |it: &KeyValue| read(codec, &it.any_key(), &it.value);
             let (old, edited) = read(old).zip(read(edited))?;
             let owned = read(&new)?;
-            let mut entry = Entry::new(key.clone(), new.clone());
             for ((old, edited), new) in old.iter().zip(&edited).zip(&owned) {
                 let edit = Edit::between(old, edited).without(&Edit::between(old, new));
+                let said = said.iter().filter(|said| said.is_about(new));
+                let edit = said.fold(edit, |edit, said| edit.without(said));
                 if !edit.is_empty() {
                     entry = codec.edit(&entry, &edit).ok()?;
                 }
             }
-            (entry.key == *key && self.check(&entry.value).is_ok()).then_some(entry.value)
+            let rebased = new.with_value(entry.value);
+            (entry.key == key && self.check(&rebased).is_ok()).then_some(rebased)
         });
         rebased.unwrap_or(new)
     }
@@ -139,18 +143,24 @@ impl ValueFormat {
             .is_some()
     }
 
-    /// The owner's `value` after `edit`.
-    pub(super) fn edit(&self, value: &Bytes, edit: &Edit) -> Result<Bytes, Invalid> {
+    /// What the owner writes, `written`, after `edit`. Under another key if the format says there what is changed.
+    pub(super) fn edit(&self, written: &KeyValue, edit: &Edit) -> Result<KeyValue, Invalid> {
         let unsayable = |reason: String| Invalid::Unsayable { reason };
         let Some(codec) = &self.codec else {
             return Err(unsayable("no codec reads the value".to_owned()));
         };
-        let entry = self.entry(value);
-        match catch(|| codec.edit(&entry, edit)) {
-            Ok(Ok(edited)) if edited.key == entry.key => Ok(edited.value),
-            Ok(Ok(_)) => Err(unsayable("the change needs another key".to_owned())),
-            Ok(Err(error)) => Err(unsayable(ErrorChain(&error).to_string())),
-            Err(why @ Panicked(_)) => Err(unsayable(ErrorChain(&why).to_string())),
+        let entry = entry(written);
+        let edited = match catch(|| codec.edit(&entry, edit)) {
+            Ok(Ok(edited)) => edited,
+            Ok(Err(error)) => return Err(unsayable(ErrorChain(&error).to_string())),
+            Err(why @ Panicked(_)) => return Err(unsayable(ErrorChain(&why).to_string())),
+        };
+        match &written.key {
+            _ if edited.key == entry.key => Ok(written.with_value(edited.value)),
+            ServiceKey::Fixed(_) => Ok(KeyValue::new(edited.key, edited.value)),
+            ServiceKey::LeaseSuffixed(_) => Err(unsayable(
+                "the change needs another key than one that ends in the lease".to_owned(),
+            )),
         }
     }
 
@@ -181,6 +191,11 @@ impl ValueFormat {
             None
         })
     }
+}
+
+/// The entry that is written so.
+fn entry(written: &KeyValue) -> Entry {
+    Entry::new(written.any_key(), written.value.clone())
 }
 
 /// The instances that `value` describes under `key`. `None` if there are none.
@@ -220,10 +235,12 @@ mod tests {
         }
     }
 
+    fn written(value: &'static str) -> KeyValue {
+        KeyValue::new(Key::lease_suffixed("/hello/").unwrap(), value)
+    }
+
     fn format(codec: Option<Arc<dyn Codec>>) -> ValueFormat {
-        let key = Key::lease_suffixed("/hello/").unwrap();
         ValueFormat {
-            key,
             codec,
             addresses: AddressPolicy::default(),
             most_bytes: DEFAULT_ENTRY_BYTES,
@@ -231,7 +248,7 @@ mod tests {
     }
 
     fn refusal(format: &ValueFormat, value: &'static str) -> String {
-        let refusal = format.check(&value.into()).expect_err(value);
+        let refusal = format.check(&written(value)).expect_err(value);
         refusal.to_string()
     }
 
@@ -257,9 +274,9 @@ mod tests {
         assert!(refusal(&named, "node-7").contains("no port"));
         assert!(refusal(&named, "169.254.169.254:80").contains("link-local"));
         named.addresses = AddressPolicy::any();
-        named.check(&"node-7".into()).unwrap();
+        named.check(&written("node-7")).unwrap();
         assert!(refusal(&named, "a bug").contains("panicked"));
-        format(None).check(&"10.0.0.1".into()).unwrap();
+        format(None).check(&written("10.0.0.1")).unwrap();
     }
 
     #[test]
@@ -268,13 +285,13 @@ mod tests {
         let value = r#"{"address":"10.0.0.1:80","metadata":{"m":"0123456789"}}"#;
         let Err(Invalid::TooLargeForConsumers { size, limit, .. }) = ({
             small.most_bytes = 100;
-            small.check(&value.into())
+            small.check(&written(value))
         }) else {
             panic!("it takes more in memory");
         };
         assert!(size > 100 && limit == 100, "{size}");
         small.most_bytes = size;
-        small.check(&value.into()).unwrap();
+        small.check(&written(value)).unwrap();
         small.most_bytes = size - 1;
         assert!(refusal(&small, value).contains("RegistrarBuilder::entry_bytes"));
     }

@@ -203,3 +203,16 @@ fn dubbo_applications_are_drained_and_brought_back() {
         r#"{"Healthy":true,"Enable":true,"Host":"h","Port":1}"#
     );
 }
+
+/// So no provider gives it one in the belief that somebody reads it.
+#[test]
+fn where_the_key_says_it_all_a_value_says_nothing() {
+    let codec = codec("dubbo-interface", "svc");
+    let key = "/dubbo/svc/providers/dubbo://h:1/svc";
+    for (value, is_ignored) in [("", false), (r#"{"weight":5}"#, true)] {
+        let decoded = codec.decode(&entry(key, value)).unwrap();
+        assert_eq!(decoded.instances().len(), 1);
+        assert_eq!(decoded.instances()[0].weight(), 100);
+        assert_eq!(decoded.ignored().is_some(), is_ignored);
+    }
+}

@@ -7,6 +7,7 @@ mod golden;
 mod joined;
 mod keys;
 mod lenient;
+mod other_keys;
 mod poison;
 mod properties;
 mod sayable;

@@ -140,6 +140,20 @@ pub enum TargetProblem {
     #[error("a balancer is one of {}", BalancerKind::names())]
     Balancer,
 
+    /// There is no such format, or it cannot have this service.
+    #[error("{reason}")]
+    Format {
+        /// Why, in a line.
+        reason: Box<str>,
+    },
+
+    /// A format is given a prefix beside its own.
+    #[error(
+        "a format says where its services are; it may have an option for that, as in \
+         format=kratos?namespace=/other"
+    )]
+    PrefixOfFormat,
+
     /// The size of a subset is not a number of instances.
     #[error("a subset is a number of instances, at least 1")]
     Subset,

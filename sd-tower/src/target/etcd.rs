@@ -106,10 +106,7 @@ impl EtcdResolver {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn resolve(&self, target: &Target) -> Result<Instancer> {
-        Ok(Instancer::new(
-            self.client(target)?,
-            target.prefix().clone(),
-        ))
+        Ok(target.instancer(self.client(target)?)?)
     }
 
     fn existing(&self, endpoints: &[String]) -> Option<Arc<EtcdClient>> {

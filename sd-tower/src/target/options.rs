@@ -1,6 +1,6 @@
 //! The options of a target: which instances are called, and which of them next.
 
-use super::{balancer_kind::BalancerKind, error::TargetProblem};
+use super::{balancer_kind::BalancerKind, error::TargetProblem, format};
 use sd_core::{EndpointSource, Invalid, LaneFallback, Lanes, Prefix, Subset, ZonePreference};
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
@@ -15,6 +15,7 @@ const METADATA: &str = "metadata.";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TargetOptions {
     balancer: Option<BalancerKind>,
+    format: Option<Box<str>>,
     metadata: BTreeMap<Box<str>, Box<str>>,
     prefix: Option<Box<str>>,
     subset: Option<NonZeroUsize>,
@@ -28,6 +29,12 @@ impl TargetOptions {
     /// The balancer, if one was chosen.
     pub fn balancer(&self) -> Option<BalancerKind> {
         self.balancer
+    }
+
+    /// The name and the options of the format, if one was chosen. [`Target::format`](crate::Target::format)
+    /// is the format itself.
+    pub fn format(&self) -> Option<&str> {
+        self.format.as_deref()
     }
 
     /// The metadata that instances must have, by name.
@@ -90,12 +97,21 @@ impl TargetOptions {
         }
     }
 
+    /// Whether a prefix was chosen.
+    pub(super) fn has_prefix(&self) -> bool {
+        self.prefix.is_some()
+    }
+
     /// Sets an option. Returns whether it was not set yet.
     pub(super) fn set(&mut self, name: OptionName, value: String) -> Result<bool, TargetProblem> {
         Ok(match name {
             OptionName::Balancer => {
                 let kind = BalancerKind::named(&value).ok_or(TargetProblem::Balancer)?;
                 self.balancer.replace(kind).is_none()
+            }
+            OptionName::Format => {
+                format::named(&value)?;
+                self.format.replace(value.into()).is_none()
             }
             OptionName::Metadata(name) => self.metadata.insert(name, value.into()).is_none(),
             OptionName::Prefix => self.prefix.replace(value.into()).is_none(),
@@ -110,6 +126,8 @@ impl TargetOptions {
     /// The options that are set, in one order: the name, the metadata that it ends in, the value.
     pub(super) fn pairs(&self) -> Vec<(&'static str, Option<&str>, String)> {
         let balancer = self.balancer.map(|it| ("balancer", None, it.to_string()));
+        let format = self.format.as_ref();
+        let format = format.map(|it| ("format", None, it.to_string()));
         let metadata = self.metadata.iter().map(|(name, value)| match &**name {
             VERSION => (VERSION, None, value.to_string()),
             name => (METADATA, Some(name), value.to_string()),
@@ -120,7 +138,7 @@ impl TargetOptions {
             .map(|it| ("prefix", None, it.to_string()));
         let subset = self.subset.map(|it| ("subset", None, it.to_string()));
         let zone = self.zone.as_ref().map(|it| ("zone", None, it.to_string()));
-        let pairs = balancer.into_iter().chain(metadata);
+        let pairs = balancer.into_iter().chain(format).chain(metadata);
         pairs.chain(prefix).chain(subset).chain(zone).collect()
     }
 }
@@ -129,6 +147,7 @@ impl TargetOptions {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OptionName {
     Balancer,
+    Format,
     Metadata(Box<str>),
     Prefix,
     Subset,
@@ -137,8 +156,9 @@ pub(super) enum OptionName {
 
 impl OptionName {
     /// All of them, for messages.
-    pub(super) const ALL: [&str; 6] = [
+    pub(super) const ALL: [&str; 7] = [
         "balancer",
+        "format",
         "metadata.NAME",
         "prefix",
         "subset",
@@ -149,6 +169,7 @@ impl OptionName {
     pub(super) fn new(name: &str) -> Option<Self> {
         Some(match name {
             "balancer" => Self::Balancer,
+            "format" => Self::Format,
             "prefix" => Self::Prefix,
             "subset" => Self::Subset,
             VERSION => Self::Metadata(VERSION.into()),

@@ -4,9 +4,11 @@ use super::{
     Target,
     authority::Authority,
     error::TargetProblem,
+    format,
     options::{OptionName, TargetOptions},
     text::{Located, Part},
 };
+use sd_core::Prefix;
 
 /// Reads a target.
 pub(super) fn target(text: &str) -> Result<Target, Located> {
@@ -30,11 +32,11 @@ pub(super) fn target(text: &str) -> Result<Target, Located> {
     let (path, query) = path.split_once("?");
     let service = service(path)?;
     let options = query.map(options).transpose()?.unwrap_or_default();
-    let prefix = options.prefix_of(&service);
+    let prefix = prefix(&options, &service, path)?;
     Ok(Target {
         scheme: scheme.text.to_ascii_lowercase().into(),
         authorities,
-        prefix: prefix.map_err(|_| path.is(TargetProblem::NoService))?,
+        prefix,
         service: service.into(),
         options,
     })
@@ -59,6 +61,21 @@ fn is_scheme(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// The prefix of the instances of the service, which is at `path`.
+fn prefix(options: &TargetOptions, service: &str, path: Part<'_>) -> Result<Prefix, Located> {
+    let Some(format) = options.format() else {
+        let prefix = options.prefix_of(service);
+        return prefix.map_err(|_| path.is(TargetProblem::NoService));
+    };
+    let format = format::named(format).map_err(|problem| path.is(problem))?;
+    let prefix = format.prefix(service);
+    prefix.map_err(|why| {
+        let reason = format!("the format {} has no such service: {why}", format.name());
+        let reason = reason.into();
+        path.is(TargetProblem::Format { reason })
+    })
 }
 
 /// Reads `/service`.
@@ -96,6 +113,9 @@ fn options(query: Part<'_>) -> Result<TargetOptions, Located> {
         if !is_new.map_err(|problem| value_part.unwrap_or(pair).is(problem))? {
             return Err(pair.is(TargetProblem::RepeatedOption { name: text.into() }));
         }
+    }
+    if options.format().is_some() && options.has_prefix() {
+        return Err(query.is(TargetProblem::PrefixOfFormat));
     }
     Ok(options)
 }

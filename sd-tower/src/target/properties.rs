@@ -12,7 +12,7 @@ fn nearly() -> impl Strategy<Value = String> {
         2 => prop::sample::select(vec![
             "etcd", "://", "/", ":", ",", "?", "&", "=", "@", "#", "%", "%41", "%ff", "[", "]",
             "[::1]", ":2379", "zone=", "version=", "subset=", "prefix=", "metadata.", "password=",
-            "balancer=random", "ü", "\n",
+            "balancer=random", "format=", "kratos", "ü", "\n",
         ]).prop_map(String::from),
         1 => any::<String>(),
     ];

@@ -12,7 +12,7 @@ type Resolve = dyn Fn(&Target) -> Result<Arc<dyn Source>, BoxError> + Send + Syn
 /// encryption; see `EtcdResolver`. Programs add others, or replace it:
 ///
 /// ```
-/// use sd_core::{Instancer, Source};
+/// use sd_core::Source;
 /// use sd_memory::Registry;
 /// use sd_tower::Resolvers;
 ///
@@ -20,7 +20,7 @@ type Resolve = dyn Fn(&Target) -> Result<Arc<dyn Source>, BoxError> + Send + Syn
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let registry = Registry::new();
 /// let resolvers = Resolvers::new().with("memory", move |target| {
-///     Ok(Instancer::new(registry.client(), target.prefix().clone()))
+///     Ok(target.instancer(registry.client())?)
 /// });
 /// let hello = resolvers.resolve("memory:///hello?version=v1")?;
 /// hello.ready().await?;
@@ -45,8 +45,8 @@ impl Resolvers {
     }
 
     /// Resolves targets of this scheme with `resolve`, from now on. It gives a source of the
-    /// instances under [`Target::prefix`]; [`Target::options`] are not its concern. Schemes are in
-    /// small letters.
+    /// instances under [`Target::prefix`] and in [`Target::format`], as [`Target::instancer`] does. The other
+    /// [`Target::options`] are not its concern. Schemes are in small letters.
     ///
     /// `resolve` is called for each target. Where it makes clients of a registry, it should share
     /// them between targets.
@@ -157,13 +157,13 @@ impl From<Infallible> for ResolveError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sd_core::{FixedInstancer, Instancer, Registrar, Service};
+    use sd_core::{FixedInstancer, Registrar, Service};
     use sd_memory::Registry;
 
     fn memory(registry: &Registry) -> Resolvers {
         let registry = registry.clone();
         Resolvers::new().with("memory", move |target| {
-            Ok(Instancer::new(registry.client(), target.prefix().clone()))
+            Ok(target.instancer(registry.client())?)
         })
     }
 

@@ -140,7 +140,7 @@ fn an_error_shows_where_it_is() {
     assert_eq!(
         shown("etcd://10.0.0.1:2379/hello?verson=v1&zone=north"),
         "\
-invalid target: there is no option verson; the options are balancer, metadata.NAME, prefix, subset, version, zone
+invalid target: there is no option verson; the options are balancer, format, metadata.NAME, prefix, subset, version, zone
   etcd://10.0.0.1:2379/hello?verson=***&zone=north
                              ^^^^^^"
     );

@@ -42,7 +42,9 @@ impl Harness for EtcdHarness {
             .deregister_timeout(Duration::from_secs(1))
             .build()?;
         let closing = client.clone();
+        let editor = Arc::new(client.clone());
         Ok(TestClient::new(Arc::new(client))
+            .editing_as(editor)
             .closed_by(async move { closing.close().await })
             .crashed_by(async move {
                 proxy.refuse().await;

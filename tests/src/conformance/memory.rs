@@ -31,7 +31,9 @@ impl MemoryHarness {
 impl Harness for MemoryHarness {
     async fn client(&self) -> HarnessResult<TestClient> {
         let client = self.registry.client();
-        Ok(Self::test_client(client.clone(), Arc::new(client)))
+        let editor = Arc::new(client.clone());
+        let client = Self::test_client(client.clone(), Arc::new(client));
+        Ok(client.editing_as(editor))
     }
 
     fn too_large_value_len(&self) -> Option<usize> {

@@ -25,7 +25,7 @@ async fn an_edit_on_the_lease_is_kept_until_the_entry_or_the_program_ends_it() {
         status => panic!("{status}"),
     };
     let revision = etcd.last_put(KEY).await;
-    eventually(PATIENCE, "the edit in the status", edited, |it| *it).await;
+    eventually(PATIENCE, "the edit in the status", &edited, |it| *it).await;
     assert_eq!(etcd.last_put(KEY).await, revision, "nothing was written");
     let kept = "the entry was edited in the registry, and stays so";
     let lines = log.lines();
@@ -44,6 +44,13 @@ async fn an_edit_on_the_lease_is_kept_until_the_entry_or_the_program_ends_it() {
     registrar.update(changed.clone()).await.unwrap();
     has(&etcd, &client, &registrar, &changed).await;
     registrar.update(OWN).await.unwrap();
+    has(&etcd, &client, &registrar, OWN).await;
+
+    // Or until it says the same in so many words, though that is what it has said before.
+    etcd.edit(KEY, OTHER).await;
+    eventually(PATIENCE, "the edit in the status", &edited, |it| *it).await;
+    let said = registrar.edit(&Edit::new().weight(1)).await.unwrap();
+    assert_eq!(said, Updated::Written);
     has(&etcd, &client, &registrar, OWN).await;
 
     // Gone with the instance, noticed or not.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec},
     provider::{
+        key_value::KeyValue,
         registration_state::{Options, RegistrationState},
         status::RegistrarStatus,
         value_format::ValueFormat,
@@ -49,7 +50,6 @@ pub struct RegistrarBuilder {
 
 impl RegistrarBuilder {
     pub(super) fn new(client: Arc<dyn Client>, service: Service) -> Self {
-        let key = service.key.clone();
         Self {
             client,
             // Other registrars of the same key and client have other owners.
@@ -60,7 +60,6 @@ impl RegistrarBuilder {
                 deregister_timeout: Duration::from_secs(5),
                 drain: Duration::ZERO,
                 format: ValueFormat {
-                    key,
                     codec: Some(Arc::new(DefaultCodec)),
                     addresses: AddressPolicy::default(),
                     most_bytes: DEFAULT_ENTRY_BYTES,
@@ -170,18 +169,19 @@ impl RegistrarBuilder {
     /// The task ends when nothing is left to keep; the next `register` spawns it anew, and so does
     /// a [`deregister`](Registrar::deregister), which may have to remove what an earlier task left.
     pub fn build(self) -> Registrar {
-        let key = self.service.key.clone();
         let format = self.options.format.clone();
         let deregister_limit = self.options.deregister_timeout + self.options.drain;
         let stop = self.stop.child_token();
-        let (requests, requested) = watch::channel(Requests::new(self.service.value.clone()));
+        let wanted = KeyValue::new(self.service.key.clone(), self.service.value.clone());
+        let (requests, requested) = watch::channel(Requests::new(wanted.clone()));
         let (to_callers, answers) = watch::channel(Answers::default());
         let (to_observers, status) = StatusReceiver::channel(RegistrarStatus::Idle);
         let task = RegistrarTask {
-            state: RegistrationState::new(self.options, self.service.value.clone()),
+            state: RegistrationState::new(self.options, wanted),
             client: self.client,
             service: self.service,
             registration: None,
+            former: Vec::new(),
             requests: requested,
             seen: 0,
             publisher: Publisher::new(to_observers, to_callers, format.clone()),
@@ -189,7 +189,6 @@ impl RegistrarBuilder {
             stopped: false,
         };
         Registrar {
-            key,
             format,
             requests,
             answers,

@@ -7,7 +7,7 @@
 
 use crate::{
     provider::{status::RegistrarStatus, value_format::ValueFormat},
-    registry::{Deregistered, Error, ErrorChain, Escaped, Lost, Service, ServiceKey},
+    registry::{Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, Lost, Service, ServiceKey},
     support::{LineQuota, Warnings},
 };
 use tokio::time::Instant;
@@ -79,7 +79,10 @@ impl StatusLog {
             RegistrarStatus::Registered { key, lease, .. } => {
                 let is_first = matches!(old, RegistrarStatus::Registering { .. });
                 // Without short circuit: both warnings are over.
-                if self.warnings.end() | std::mem::take(&mut self.warned_of_loss) | is_first {
+                if let Some(former) = moved_from(old, key, lease) {
+                    tracing::info!(service = %Escaped(service), key = %Escaped(key), former = %Escaped(former), "registered under another key");
+                } else if self.warnings.end() | std::mem::take(&mut self.warned_of_loss) | is_first
+                {
                     tracing::info!(service = %Escaped(service), key = %Escaped(key), lease = %Escaped(lease), "registered");
                 } else {
                     tracing::debug!(service = %Escaped(service), key = %Escaped(key), lease = %Escaped(lease), "registered again");
@@ -97,7 +100,7 @@ impl StatusLog {
             RegistrarStatus::Taken { value } if self.losses.allows(now) => {
                 self.warned_of_loss = true;
                 // Who it is, and nothing else of the value.
-                let owner = format.address(value);
+                let owner = format.address(service, value);
                 let owner = owner.unwrap_or_else(|| format!("{} bytes", value.len()));
                 tracing::warn!(service = %Escaped(service), owner = %Escaped(owner), "somebody else took the key");
             }
@@ -149,6 +152,15 @@ impl StatusLog {
     }
 }
 
+/// The key that the entry had before an update gave it the key `now`. A key that ends in the lease changes with
+/// the lease.
+fn moved_from<'s>(old: &'s RegistrarStatus, now: &Key, on: &LeaseId) -> Option<&'s Key> {
+    match old {
+        RegistrarStatus::Registered { key, lease, .. } if key != now && lease == on => Some(key),
+        _ => None,
+    }
+}
+
 /// Whether the status says that the entry has this edited value.
 fn is_edited_so(status: &RegistrarStatus, value: &[u8]) -> bool {
     matches!(status, RegistrarStatus::Registered { edit: Some(edit), .. } if edit == value)
@@ -171,7 +183,6 @@ mod tests {
     use super::*;
     use crate::{
         instances::{AddressPolicy, DEFAULT_ENTRY_BYTES, DefaultCodec},
-        registry::{Key, LeaseId},
         support::Log,
     };
     use std::sync::Arc;
@@ -216,7 +227,6 @@ mod tests {
         let logged = Log::capture();
         let service = Service::new("/a", "v").unwrap();
         let format = ValueFormat {
-            key: service.key.clone(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
             most_bytes: DEFAULT_ENTRY_BYTES,

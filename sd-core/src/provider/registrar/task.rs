@@ -8,11 +8,12 @@ use crate::{
     },
     registry::{
         Client, Deregistered, Error, ErrorChain, Escaped, Key, LeaseId, LeaseProof, Lost,
-        Reclaimed, Registration, Result, Service,
+        Reclaimed, Registration, Result, Service, ServiceKey,
     },
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
 use bytes::Bytes;
+use futures::future::join_all;
 use std::{future, mem, pin::pin, sync::Arc};
 use tokio::{
     select,
@@ -23,9 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) struct RegistrarTask {
     pub(super) client: Arc<dyn Client>,
+    /// The service, under the key that it was registered under last.
     pub(super) service: Service,
     pub(super) state: RegistrationState,
     pub(super) registration: Option<Registration>,
+    /// Registrations under former keys, until they are ended.
+    pub(super) former: Vec<Registration>,
     pub(super) requests: watch::Receiver<Requests>,
     /// The last call that was taken into account.
     pub(super) seen: u64,
@@ -41,6 +45,7 @@ enum Completion {
     Registered(Result<Registration>),
     Reclaimed(Result<Reclaimed>),
     Lost(Lost),
+    FormerEnded(Result<Deregistered>),
     Deregistered(Result<Deregistered>),
     TimerFired,
 }
@@ -78,16 +83,19 @@ impl RegistrarTask {
         let completion = self.complete(&action).await;
         // Not dropped earlier: dropping a registration removes its entry too, and the client would
         // then answer that there was none.
-        if action == Action::Deregister {
+        if matches!(action, Action::Deregister(_)) {
             self.registration = None;
         }
         if let Some(completion) = completion {
-            let input = self.input(completion);
+            let input = self.input(&action, completion);
             apply(&mut self.state, [input]);
             self.publish();
         }
         if self.state.has_ended() {
             self.registration = None;
+        }
+        if self.state.has_ended() || !self.state.has_former() {
+            self.former.clear();
         }
     }
 
@@ -99,7 +107,7 @@ impl RegistrarTask {
         let mut completion = pin!(carry_out(
             action,
             &*self.client,
-            &service,
+            service,
             registration,
             self.state.unleased_edit().cloned(),
         ));
@@ -132,10 +140,15 @@ impl RegistrarTask {
         }
     }
 
-    /// The input that `completion` stands for. Keeps the registration, if there is a new one.
-    fn input(&mut self, completion: Completion) -> Input {
+    /// The input that the `completion` of `action` stands for. Keeps the registration, if there is a new one.
+    fn input(&mut self, action: &Action, completion: Completion) -> Input {
         match completion {
             Completion::Registered(Ok(registration)) => {
+                // What it may replace is ended only once it is known to stand.
+                self.former.extend(self.registration.take());
+                if let Action::Register(sent) = action {
+                    self.service.key = sent.key.clone();
+                }
                 let (key, lease) = self.keep(registration);
                 Input::Registered { key, lease }
             }
@@ -147,6 +160,7 @@ impl RegistrarTask {
             Completion::Reclaimed(Ok(Reclaimed::Taken { value })) => Input::Taken { value },
             Completion::Reclaimed(Err(error)) => Input::ReclaimFailed(error),
             Completion::Lost(lost) => Input::Lost(lost),
+            Completion::FormerEnded(outcome) => Input::FormerEnded(outcome),
             Completion::Deregistered(outcome) => Input::Deregistered(outcome),
             Completion::TimerFired => Input::TimerFired,
         }
@@ -161,8 +175,8 @@ impl RegistrarTask {
     fn abort(&mut self, status: RegistrarStatus, removed: Result<Deregistered>) {
         self.state.abort(status, removed);
         self.publish();
-        let registration = self.registration.take();
-        if let Err(why) = catch(|| drop(registration)) {
+        let registrations = (self.registration.take(), mem::take(&mut self.former));
+        if let Err(why) = catch(|| drop(registrations)) {
             tracing::error!(service = %Escaped(&self.service.key), why = %ErrorChain(&why), "dropping the registration failed");
         }
     }
@@ -191,24 +205,28 @@ fn apply(state: &mut RegistrationState, inputs: impl IntoIterator<Item = Input>)
 async fn carry_out(
     action: &Action,
     client: &dyn Client,
-    service: &Service,
+    service: Service,
     registration: Option<&Registration>,
     unleased_edit: Option<Bytes>,
 ) -> Completion {
     match (action, registration) {
         (Action::Idle, _) => future::pending().await,
-        (Action::Register(value), _) => {
-            let service = service.clone().with_value(value.clone());
+        (Action::Register(it), _) => {
+            let service = service.with_key(it.key.clone());
+            let service = service.with_value(it.value.clone());
             Completion::Registered(caught(async { client.register(&service).await }).await)
         }
-        (Action::Deregister, registration) => {
+        (Action::EndFormer(keys), _) => {
+            Completion::FormerEnded(deregister(client, &service, keys).await)
+        }
+        (Action::Deregister(keys), registration) => {
             let edit = match (registration, unleased_edit) {
                 (Some(registration), Some(edit)) => {
                     Some(caught(registration.remove_unleased(edit)).await)
                 }
                 _ => None,
             };
-            let outcome = deregister(client, service).await;
+            let outcome = deregister(client, &service, keys).await;
             Completion::Deregistered(match (edit, outcome) {
                 (Some(Ok(edit)), Ok(Deregistered::NotOurs)) => Ok(edit),
                 (Some(Err(_)), Ok(Deregistered::NotOurs)) => Ok(Deregistered::Unconfirmed),
@@ -226,7 +244,29 @@ async fn carry_out(
     }
 }
 
-async fn deregister(client: &dyn Client, service: &Service) -> Result<Deregistered> {
+/// Deregisters the service under all these keys. `Removed` if any was ours and all are gone.
+async fn deregister(
+    client: &dyn Client,
+    service: &Service,
+    keys: &[ServiceKey],
+) -> Result<Deregistered> {
+    let each = keys.iter().map(|key| {
+        let service = service.clone().with_key(key.clone());
+        async move { deregister_one(client, &service).await }
+    });
+    let mut outcomes = join_all(each).await.into_iter();
+    outcomes.try_fold(Deregistered::NotOurs, |all, one| {
+        Ok(match (all, one?) {
+            (Deregistered::Unconfirmed, _) | (_, Deregistered::Unconfirmed) => {
+                Deregistered::Unconfirmed
+            }
+            (Deregistered::NotOurs, one) => one,
+            (all, _) => all,
+        })
+    })
+}
+
+async fn deregister_one(client: &dyn Client, service: &Service) -> Result<Deregistered> {
     match caught(async { client.deregister(service).await }).await {
         // A client answers `Unconfirmed` instead; one that does not must not confuse the caller.
         Err(error) if error.is_transient() => {

@@ -1,6 +1,10 @@
 //! The inputs and the actions of a [`RegistrationState`](super::RegistrationState).
 
-use crate::registry::{Deregistered, Error, Generation, Key, LeaseId, Lost, Result};
+use crate::{
+    instances::Edit,
+    provider::key_value::KeyValue,
+    registry::{Deregistered, Error, Generation, Key, LeaseId, Lost, Result, ServiceKey},
+};
 use bytes::Bytes;
 
 /// What has happened.
@@ -8,8 +12,12 @@ use bytes::Bytes;
 pub(crate) enum Input {
     /// The owner asks to be registered, in this generation.
     Register(Generation),
-    /// The owner has a new value.
-    Update(Bytes),
+    /// The owner wants this in the registry from now on.
+    Update {
+        wanted: KeyValue,
+        /// What it said in so many words, also where that is no change.
+        said: Vec<Edit>,
+    },
     /// The owner asks to be deregistered.
     Deregister,
     /// The owner asks to be deregistered without draining.
@@ -26,6 +34,8 @@ pub(crate) enum Input {
     Taken { value: Bytes },
     /// [`Action::Reclaim`] has failed.
     ReclaimFailed(Error),
+    /// [`Action::EndFormer`] has ended.
+    FormerEnded(Result<Deregistered>),
     /// [`Action::Deregister`] has ended.
     Deregistered(Result<Deregistered>),
     /// The time of [`RegistrationState::timer`](super::RegistrationState::timer) has come.
@@ -37,12 +47,14 @@ pub(crate) enum Input {
 pub(crate) enum Action {
     /// Nothing, until the timer fires or the owner asks for something.
     Idle,
-    /// Register with this value, whoever holds the key.
-    Register(Bytes),
+    /// Register under this key with this value, whoever holds the key.
+    Register(KeyValue),
     /// Wait for the loss of the registration.
     AwaitLoss,
     /// Reclaim the registration with this value.
     Reclaim(Bytes),
-    /// Deregister.
-    Deregister,
+    /// Deregister what the registration has left under these keys, and keep it under the one that it is held under.
+    EndFormer(Vec<ServiceKey>),
+    /// Deregister under all these keys.
+    Deregister(Vec<ServiceKey>),
 }

@@ -2,8 +2,8 @@
 
 use super::{Action, RegistrationState, phase::Phase, removal::Removal, value::is_unacceptable};
 use crate::{
-    provider::status::RegistrarStatus,
-    registry::{Deregistered, Error, Key, LeaseId, Lost},
+    provider::{key_value::KeyValue, status::RegistrarStatus},
+    registry::{Deregistered, Error, Key, LeaseId, Lost, Result, ServiceKey},
 };
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,14 +13,14 @@ impl RegistrationState {
         &mut self,
         key: Key,
         lease: LeaseId,
-        sent: Bytes,
+        sent: KeyValue,
         now: Instant,
     ) -> Option<Action> {
+        self.may_hold(&sent.key);
         self.value.confirm(sent);
         if let Phase::Removing(Removal::Announcing { deadline }) = self.phase {
             return self.announced(deadline, now);
         }
-        self.may_hold_entry = true;
         self.key = Some(key.clone());
         self.retry.succeeded(now);
         self.retake.succeeded(now);
@@ -30,16 +30,19 @@ impl RegistrationState {
             lease,
             error: None,
         };
-        self.keep()
+        self.keep(now)
     }
 
     pub(super) fn register_failed(
         &mut self,
         error: Error,
-        newest: bool,
+        sent: KeyValue,
         now: Instant,
     ) -> Option<Action> {
-        self.may_hold_entry |= may_have_taken_effect(&error);
+        if may_have_taken_effect(&error) {
+            self.may_hold(&sent.key);
+        }
+        let newest = sent == self.value.wanted;
         match &mut self.phase {
             Phase::Registering {
                 attempt,
@@ -51,6 +54,7 @@ impl RegistrationState {
                 self.begin(Action::Idle, Some(at))
             }
             _ if matches!(error, Error::Closed) => self.end(RegistrarStatus::Closed),
+            Phase::Registered { .. } => self.move_failed(error, newest, now),
             _ if matches!(error, Error::Superseded) => self.superseded(),
             Phase::Taken { retake_at, .. } => {
                 *retake_at = Some(now + self.retake.failed(now));
@@ -63,20 +67,54 @@ impl RegistrationState {
         }
     }
 
+    /// The entry could not be registered under another key. It stands under the one that it has.
+    fn move_failed(&mut self, error: Error, newest: bool, now: Instant) -> Option<Action> {
+        // Who has that key on this client was told to register it later.
+        let gives_up =
+            matches!(error, Error::Superseded) && (!newest || self.value.give_up(&error));
+        if gives_up || is_unacceptable(&error) && self.may_keep(&error, newest) {
+            return self.keep(now);
+        }
+        self.write_failed(error, newest, now)
+    }
+
+    /// What was left under these former keys was ended, or may not have been.
+    pub(super) fn former_ended(
+        &mut self,
+        ended: &[ServiceKey],
+        outcome: &Result<Deregistered>,
+        now: Instant,
+    ) -> Option<Action> {
+        if matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs)) {
+            self.may_hold.retain(|key| !ended.contains(key));
+        }
+        if matches!(outcome, Err(Error::Closed)) {
+            return self.end(RegistrarStatus::Closed);
+        }
+        // The client goes on trying, and so does the registrar, but the newest value does not wait for it.
+        self.write().or_else(|| {
+            let again = self.has_former().then(|| now + self.retry.longest());
+            self.begin(Action::AwaitLoss, again)
+        })
+    }
+
     pub(super) fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
+        if lost == Lost::Superseded {
+            let lost = self.value.written_key().cloned();
+            self.may_hold.retain(|key| Some(key) != lost.as_ref());
+        }
         if let Phase::Removing(step) = self.phase {
             return match lost {
                 // What stands now is the successor's.
-                Lost::Superseded => self.deregistered(Ok(Deregistered::NotOurs), now),
+                Lost::Superseded if self.may_hold.is_empty() => {
+                    self.deregistered(Ok(Deregistered::NotOurs), now)
+                }
                 _ => self.next_removal_step(step, now),
             };
         }
         match lost {
             Lost::Taken { value } => self.taken(value, now),
-            Lost::Superseded => {
-                self.may_hold_entry = false;
-                self.superseded()
-            }
+            Lost::Superseded => self.superseded(),
             Lost::Closed => self.end(RegistrarStatus::Closed),
             Lost::Deregistered => self.end(RegistrarStatus::Deregistered(Deregistered::Removed)),
             Lost::Overwritten { value } if self.is_edit(&value) => {
@@ -102,7 +140,7 @@ impl RegistrationState {
             Phase::Registered { key, .. } if self.value.is_written() => self
                 .options
                 .format
-                .is_same_instance(key, &self.value.wanted, value),
+                .is_same_instance(key, &self.value.wanted.value, value),
             _ => false,
         }
     }
@@ -137,7 +175,7 @@ impl RegistrationState {
             return self.end(RegistrarStatus::Closed);
         }
         self.value.uncertain |= may_have_taken_effect(&error);
-        let may_keep = !newest || self.value.give_up_if_unacceptable(&error);
+        let may_keep = self.may_keep(&error, newest);
         if let Phase::Taken { .. } = self.phase {
             return self.wait_for_key(now);
         }
@@ -145,8 +183,18 @@ impl RegistrationState {
             && is_unacceptable(&error)
             && may_keep
         {
-            return self.keep();
+            return self.keep(now);
         }
+        self.write_failed(error, newest, now)
+    }
+
+    /// Whether something else than what the registry has refused is to be written: a newer value, or the one before.
+    fn may_keep(&mut self, error: &Error, newest: bool) -> bool {
+        !newest || self.value.give_up_if_unacceptable(error)
+    }
+
+    /// The value was not written. It is tried again later.
+    fn write_failed(&mut self, error: Error, newest: bool, now: Instant) -> Option<Action> {
         let delay = match error.is_transient() {
             true => self.retry.failed(now),
             false => self.retry.longest(),

@@ -2,13 +2,18 @@
 
 use super::*;
 use crate::{
-    instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec, Instance},
+    instances::{AddressPolicy, Codec, DEFAULT_ENTRY_BYTES, DefaultCodec, Instance, Status},
     provider::value_format::ValueFormat,
     registry::{Entry, Invalid, Key, LeaseId, Lost},
     support::{cases, denied, down},
 };
+use bytes::Bytes;
 use proptest::prelude::*;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 const BOUND: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -39,7 +44,6 @@ fn options() -> impl Strategy<Value = Options> {
         deregister_timeout: BOUND,
         drain: Duration::from_secs(drain),
         format: ValueFormat {
-            key: key().into(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
             most_bytes: DEFAULT_ENTRY_BYTES,
@@ -57,8 +61,31 @@ fn lease() -> LeaseId {
     LeaseId::from(1)
 }
 
+/// The service may belong under several, in the course of its life.
+const KEYS: [&str; 3] = ["/svc/a", "/svc/b", "/svc/c"];
+
 fn key() -> Key {
-    Key::new("/svc/a").unwrap()
+    Key::new(KEYS[0]).unwrap()
+}
+
+fn any_key() -> impl Strategy<Value = Key> {
+    let most = prop_oneof![3 => Just(KEYS[0]), 1 => Just(KEYS[1]), 1 => Just(KEYS[2])];
+    most.prop_map(|key| Key::new(key).unwrap())
+}
+
+fn key_value() -> impl Strategy<Value = KeyValue> {
+    (any_key(), value()).prop_map(|(key, value)| KeyValue::new(key, value))
+}
+
+/// An owner that says weight, status, both or neither in so many words.
+fn said() -> impl Strategy<Value = Vec<Edit>> {
+    let weight = prop::option::weighted(0.2, Just(3_u32));
+    let status = prop::option::weighted(0.2, Just(Status::Serving));
+    (weight, status).prop_map(|(weight, status)| {
+        let mut said = Edit::new();
+        (said.weight, said.status) = (weight, status);
+        if said.is_empty() { vec![] } else { vec![said] }
+    })
 }
 
 fn is_put(action: &Action) -> bool {
@@ -74,7 +101,7 @@ fn read(value: &Bytes) -> Option<Instance> {
 fn is_request(input: &Input) -> bool {
     matches!(
         input,
-        Input::Register(_) | Input::Update(_) | Input::Deregister | Input::DeregisterNow
+        Input::Register(_) | Input::Update { .. } | Input::Deregister | Input::DeregisterNow
     )
 }
 
@@ -101,8 +128,13 @@ fn ends(input: &Input, action: &Action) -> bool {
             input,
             Input::Reclaimed { .. } | Input::Taken { .. } | Input::ReclaimFailed(_)
         ),
-        Action::Deregister => matches!(input, Input::Deregistered(_)),
+        Action::EndFormer(_) => matches!(input, Input::FormerEnded(_)),
+        Action::Deregister(_) => matches!(input, Input::Deregistered(_)),
     }
+}
+
+fn is_deregister(action: &Action) -> bool {
+    matches!(action, Action::Deregister(_))
 }
 
 // === What may be put ===
@@ -144,7 +176,7 @@ impl Checked {
     fn new(options: Options) -> Self {
         let now = Instant::now();
         Self {
-            state: RegistrationState::new(options, Bytes::from(VALUES[0])),
+            state: RegistrationState::new(options, KeyValue::new(key(), VALUES[0])),
             now,
             allowed: Allowed::Nothing,
             take_over: false,
@@ -161,6 +193,12 @@ impl Checked {
         self.asked.is_some_and(|(_, was_tried)| !was_tried) && !is_removing
     }
 
+    /// Whether it registers under another key while it is registered.
+    fn is_moving(&self) -> bool {
+        matches!(self.state.phase, Phase::Registered { .. })
+            && matches!(self.state.action, Action::Register(_))
+    }
+
     fn on(&mut self, input: Input) -> Option<Action> {
         let before = self.state.action().clone();
         self.request(&input);
@@ -173,13 +211,17 @@ impl Checked {
         if let Some(action) = &action {
             assert_eq!(action, self.state.action(), "{step:?}");
             let is_end = matches!(input, Input::Deregistered(_) | Input::TimerFired);
-            assert!(before != Action::Deregister || is_end, "dropped: {step:?}");
+            assert!(!is_deregister(&before) || is_end, "dropped: {step:?}");
             if is_put(action) {
                 let is_called_for = is_request(&input) || is_answer(&input);
                 assert!(is_called_for || !is_put(&before), "two at once: {step:?}");
                 self.put(action, &step);
             }
-            if *action == Action::Deregister {
+            if let Action::EndFormer(keys) = action {
+                let held = self.state.value.written_key().expect("a registration");
+                assert!(!keys.is_empty() && !keys.contains(held), "{step:?}");
+            }
+            if is_deregister(action) {
                 self.allowed = Allowed::Nothing;
             }
         }
@@ -220,7 +262,7 @@ impl Checked {
                         .state
                         .options
                         .format
-                        .draining(&key(), &self.state.value.wanted);
+                        .draining(&key(), &self.state.value.in_place().value);
                     self.allowed = Allowed::Announcement(draining);
                 }
             }
@@ -231,7 +273,7 @@ impl Checked {
             Input::Lost(Lost::Superseded)
             | Input::RegisterFailed(Error::Superseded)
             | Input::ReclaimFailed(Error::Superseded)
-                if ends(input, &self.state.action) =>
+                if ends(input, &self.state.action) && !self.is_moving() =>
             {
                 if self.is_asked_again() {
                     self.take_over = true;
@@ -260,7 +302,7 @@ impl Checked {
             _ => panic!("nothing may be put: {step:?}"),
         }
         if matches!(action, Action::Register(_)) {
-            let may = self.take_over || self.state.options.retake;
+            let may = self.take_over || self.state.options.retake || self.is_moving();
             assert!(may, "taken from somebody: {step:?}");
             let asked = self.asked.as_mut().expect("the owner has asked");
             asked.1 = true;
@@ -296,7 +338,9 @@ impl Checked {
                 | Phase::Reclaiming { .. }
                 | Phase::Registered { error: Some(_), .. }
         );
-        if !is_retried || at_once || action.is_none() {
+        let is_delayed =
+            action.is_some_and(|it| !is_put(it) && !matches!(it, Action::EndFormer(_)));
+        if !is_retried || !is_delayed {
             return;
         }
         let delay = self.state.timer().expect("a timer") - self.now;
@@ -313,7 +357,10 @@ impl Checked {
         let state = &self.state;
         match &state.action {
             Action::Idle => assert!(state.has_ended() != state.timer().is_some(), "{step:?}"),
-            Action::Deregister => assert!(state.timer().is_some(), "{step:?}"),
+            Action::EndFormer(_) => {
+                assert!(state.timer().is_some() && !state.has_ended(), "{step:?}");
+            }
+            Action::Deregister(_) => assert!(state.timer().is_some(), "{step:?}"),
             Action::Register(_) | Action::Reclaim(_) | Action::AwaitLoss => {
                 assert!(!state.has_ended(), "{step:?}");
             }
@@ -349,24 +396,27 @@ fn input() -> impl Strategy<Value = Input> {
             1 => Just(Error::Superseded),
         ]
     };
-    let gone = prop_oneof![
-        Just(Ok(Deregistered::Removed)),
-        Just(Ok(Deregistered::NotOurs)),
-        Just(Ok(Deregistered::Unconfirmed)),
-        error().prop_map(Err),
-    ];
+    let gone = || {
+        prop_oneof![
+            Just(Ok(Deregistered::Removed)),
+            Just(Ok(Deregistered::NotOurs)),
+            Just(Ok(Deregistered::Unconfirmed)),
+            error().prop_map(Err),
+        ]
+    };
     prop_oneof![
         1 => Just(()).prop_map(|()| Input::Register(Generation::new())),
-        1 => value().prop_map(Input::Update),
+        1 => (key_value(), said()).prop_map(|(wanted, said)| Input::Update { wanted, said }),
         1 => Just(Input::Deregister),
         1 => Just(Input::DeregisterNow),
-        2 => Just(Input::Registered { key: key(), lease: lease() }),
+        2 => any_key().prop_map(|key| Input::Registered { key, lease: lease() }),
         2 => error().prop_map(Input::RegisterFailed),
         2 => lost.prop_map(Input::Lost),
         1 => Just(Input::Reclaimed { key: key(), lease: lease() }),
         1 => Just(Input::Taken { value: "x".into() }),
         2 => error().prop_map(Input::ReclaimFailed),
-        1 => gone.prop_map(Input::Deregistered),
+        1 => gone().prop_map(Input::FormerEnded),
+        1 => gone().prop_map(Input::Deregistered),
         3 => Just(Input::TimerFired),
     ]
 }
@@ -377,7 +427,7 @@ fn input() -> impl Strategy<Value = Input> {
 #[derive(Debug, Clone)]
 enum Op {
     Register,
-    Update(Bytes),
+    Update(KeyValue, Vec<Edit>),
     /// The owner deregisters. A put that is given up for it takes effect, or not.
     Deregister {
         now: bool,
@@ -387,14 +437,14 @@ enum Op {
     Vanish(Lost),
     /// Somebody writes another value and leaves the entry on its lease.
     Edit(Bytes),
-    /// Somebody else takes the key.
-    Take,
-    /// The other holder lets the key go.
+    /// Somebody else takes this key.
+    Take(Key),
+    /// The other holder lets each key go.
     Leave,
     /// The client is closed.
     Close,
-    /// Another registrar of the client registers.
-    Supersede,
+    /// Another registrar of the client registers under this key.
+    Supersede(Key),
     /// The current action ends with this response.
     Answer(Response),
     /// The time of the timer comes.
@@ -430,14 +480,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]);
     prop_oneof![
         40 => Just(Op::Register),
-        60 => value().prop_map(Op::Update),
+        60 => (key_value(), said()).prop_map(|(it, said)| Op::Update(it, said)),
         40 => any::<(bool, bool)>().prop_map(|(now, applied)| Op::Deregister { now, applied }),
         40 => vanish.prop_map(Op::Vanish),
         40 => value().prop_map(Op::Edit),
-        20 => Just(Op::Take),
+        20 => any_key().prop_map(Op::Take),
         20 => Just(Op::Leave),
         1 => Just(Op::Close),
-        20 => Just(Op::Supersede),
+        20 => any_key().prop_map(Op::Supersede),
         200 => response.prop_map(Op::Answer),
         2 => Just(Op::Answer(Response::Closed)),
         100 => Just(Op::Fire),
@@ -454,37 +504,50 @@ enum Holder {
 
 struct Simulation {
     checked: Checked,
-    entry: Option<(Holder, Bytes)>,
+    entries: BTreeMap<Key, (Holder, Bytes)>,
     /// Why the registration is lost, until the state machine is told.
     loss: Option<Lost>,
-    /// Whether the client holds one.
-    is_held: bool,
-    /// Whether the client still tries to remove an entry that may be left.
-    is_removing: bool,
+    /// Whether others have removed or taken the entry that is kept, since it was put.
+    is_disturbed: bool,
+    /// The key of the registration that the client holds.
+    held: Option<Key>,
+    /// The keys under which the client still tries to remove an entry that may be left.
+    removing: BTreeSet<Key>,
+    /// Whether an entry under a former key may be left, as far as the state machine knows.
+    is_former_left: bool,
     wants: bool,
     /// Whether it met an error that it cannot overcome by itself.
     excused: bool,
     /// What the owner wants.
-    own: Bytes,
-    /// What somebody has made of it.
+    own: KeyValue,
+    /// Whether that was given up, since another registrar has its key.
+    given_up: bool,
+    /// What somebody has made of its value.
     edit: Option<Bytes>,
-    /// The registration that has superseded ours, also while its entry is gone.
-    successor: Option<Generation>,
+    /// The registrations that have superseded ours, also while their entries are gone.
+    successors: BTreeMap<Key, Generation>,
+}
+
+fn fixed(key: &ServiceKey) -> Key {
+    key.fixed().expect("a fixed key").clone()
 }
 
 impl Simulation {
     fn new(options: Options) -> Self {
         Self {
             checked: Checked::new(options),
-            entry: None,
+            entries: BTreeMap::new(),
             loss: None,
-            is_held: false,
-            is_removing: false,
+            is_disturbed: false,
+            held: None,
+            removing: BTreeSet::new(),
+            is_former_left: false,
             wants: false,
             excused: false,
-            own: Bytes::from(VALUES[0]),
+            own: KeyValue::new(key(), VALUES[0]),
+            given_up: false,
             edit: None,
-            successor: None,
+            successors: BTreeMap::new(),
         }
     }
 
@@ -492,10 +555,19 @@ impl Simulation {
         self.checked.state.action().clone()
     }
 
+    fn is_ours(&self, key: &Key) -> bool {
+        matches!(self.entries.get(key), Some((Holder::Us, _)))
+    }
+
+    /// Whether the entry of the registration stands, and is known to.
+    fn stands(&self) -> bool {
+        self.loss.is_none() && self.held.as_ref().is_some_and(|key| self.is_ours(key))
+    }
+
     fn tell(&mut self, input: Input) {
         self.checked.on(input);
-        if self.action() == Action::Deregister {
-            self.is_held = false;
+        if is_deregister(&self.action()) {
+            self.held = None;
             self.loss = None;
         }
         if self.checked.state.has_ended() {
@@ -504,13 +576,15 @@ impl Simulation {
         let state = &self.checked.state;
         let gave_up = self.wants && state.has_ended() && !self.excused;
         assert!(!gave_up, "gave up: {state:?}");
-        // An update is reported as written only if it is, as far as the client can know.
+        // An update is reported as written only if it is, as far as the client can know, and nothing else is left.
         let is_written = matches!(state.update_result(), Some(Ok(Updated::Written)));
-        if is_written
-            && self.loss.is_none()
-            && let Some((Holder::Us, value)) = &self.entry
-        {
-            assert_eq!(*value, state.value.wanted, "said to be written: {state:?}");
+        if is_written && self.stands() {
+            let wanted = &state.value.wanted;
+            let entry = self.entries.get(&fixed(&wanted.key));
+            let written = Some(&(Holder::Us, wanted.value.clone()));
+            assert_eq!(entry, written, "said to be written: {state:?}");
+            let ours = self.entries.keys().filter(|key| self.is_ours(key)).count();
+            assert!(ours == 1 || self.is_former_left, "the former stands");
         }
     }
 
@@ -521,15 +595,18 @@ impl Simulation {
                 self.excused = false;
                 self.tell(Input::Register(Generation::new()));
             }
-            Op::Update(value) => {
-                self.own = value.clone();
+            Op::Update(wanted, said) => {
+                self.own = wanted.clone();
+                self.given_up = false;
                 self.edit = None;
-                let kept = self.kept_of_edit(&value);
-                self.tell(Input::Update(value));
+                let kept = self.kept_of_edit(&wanted.value, &said);
+                self.tell(Input::Update { wanted, said });
                 if let Some(kept) = kept {
                     let wanted = self.checked.state.value.edit().expect("the edit stands");
                     assert_eq!(read(wanted), Some(kept));
                     self.edit = Some(wanted.clone());
+                } else {
+                    assert_eq!(self.checked.state.value.edit(), None);
                 }
             }
             Op::Deregister { now, applied } => {
@@ -547,34 +624,40 @@ impl Simulation {
                 self.excused = false;
             }
             Op::Vanish(why) => {
-                if matches!(self.entry, Some((Holder::Us, _))) {
-                    self.entry = None;
-                    self.lose(why);
+                if let Some(key) = self.held.clone()
+                    && self.is_ours(&key)
+                {
+                    self.entries.remove(&key);
+                    self.lose(&key, why);
                 }
             }
             Op::Edit(value) => {
-                let is_ours = matches!(self.entry, Some((Holder::Us, _)));
-                if is_ours && self.is_held && self.loss.is_none() {
-                    self.entry = Some((Holder::Us, value.clone()));
-                    self.lose(Lost::overwritten(value));
+                if let Some(key) = self.held.clone()
+                    && self.stands()
+                {
+                    self.entries
+                        .insert(key.clone(), (Holder::Us, value.clone()));
+                    self.lose(&key, Lost::overwritten(value));
                 }
             }
-            Op::Take => {
+            Op::Take(key) => {
                 let value = Bytes::from("theirs");
-                self.entry = Some((Holder::Other, value.clone()));
-                self.lose(Lost::Taken { value });
+                self.entries
+                    .insert(key.clone(), (Holder::Other, value.clone()));
+                self.lose(&key, Lost::Taken { value });
             }
             Op::Leave => self.leave(),
             Op::Close => {
-                if self.is_held {
+                if let Some(key) = self.held.clone() {
                     self.close();
-                    self.lose(Lost::Closed);
+                    self.lose(&key, Lost::Closed);
                 }
             }
-            Op::Supersede => {
-                self.successor = Some(Generation::new());
-                self.entry = Some((Holder::Other, "theirs".into()));
-                self.lose(Lost::Superseded);
+            Op::Supersede(key) => {
+                self.successors.insert(key.clone(), Generation::new());
+                self.entries
+                    .insert(key.clone(), (Holder::Other, "theirs".into()));
+                self.lose(&key, Lost::Superseded);
             }
             Op::Answer(response) => self.answer(response),
             Op::Fire => {
@@ -596,27 +679,42 @@ impl Simulation {
     }
 
     fn fire(&mut self) {
-        self.is_removing |= self.action() == Action::Deregister;
+        match self.action() {
+            Action::Deregister(keys) => self.removing.extend(keys.iter().map(fixed)),
+            Action::EndFormer(_) => self.is_former_left = true,
+            _ => {}
+        }
         self.tell(Input::TimerFired);
     }
 
     fn leave(&mut self) {
-        self.successor = None;
-        if matches!(self.entry, Some((Holder::Other, _))) {
-            self.entry = None;
-        }
+        self.successors.clear();
+        self.entries.retain(|_, (holder, _)| *holder == Holder::Us);
     }
 
-    /// The closed client removes the entry.
+    /// The closed client removes the entries.
     fn close(&mut self) {
-        self.entry.take_if(|(holder, _)| *holder == Holder::Us);
+        self.entries
+            .retain(|_, (holder, _)| *holder == Holder::Other);
+    }
+
+    /// The key that a put is for.
+    fn target(&self, action: &Action) -> Option<Key> {
+        match action {
+            Action::Register(it) => Some(fixed(&it.key)),
+            Action::Reclaim(_) => Some(fixed(&self.checked.state.value.in_place().key)),
+            _ => None,
+        }
     }
 
     /// Whether the client refuses a put, since a newer registration has the key.
     fn is_refused(&self, action: &Action) -> bool {
         let generation = self.checked.state.generation();
-        self.successor.is_some_and(|successor| match action {
-            Action::Register(_) => generation < successor,
+        let successor = self
+            .target(action)
+            .and_then(|key| self.successors.get(&key));
+        successor.is_some_and(|successor| match action {
+            Action::Register(_) => generation < *successor,
             _ => true,
         })
     }
@@ -627,27 +725,33 @@ impl Simulation {
         self.excused |= !self.checked.is_asked_again();
     }
 
-    fn lose(&mut self, why: Lost) {
-        if self.is_held {
+    fn lose(&mut self, key: &Key, why: Lost) {
+        let kept = self.checked.state.value.written_key();
+        self.is_disturbed |= kept.is_some_and(|kept| fixed(kept) == *key);
+        if self.held.as_ref() == Some(key) {
             self.loss.get_or_insert(why);
         }
     }
 
     /// The effect of a put on the registry.
     fn apply(&mut self, action: &Action) {
-        if self.is_refused(action) {
+        let Some(key) = self.target(action).filter(|_| !self.is_refused(action)) else {
             return;
-        }
-        let free = !matches!(self.entry, Some((Holder::Other, _)));
+        };
+        let free = !matches!(self.entries.get(&key), Some((Holder::Other, _)));
         match action {
-            Action::Register(value) => {
-                self.successor = None;
-                self.entry = Some((Holder::Us, value.clone()));
+            Action::Register(it) => {
+                self.successors.remove(&key);
+                self.entries
+                    .insert(key.clone(), (Holder::Us, it.value.clone()));
             }
-            Action::Reclaim(value) if free => self.entry = Some((Holder::Us, value.clone())),
+            Action::Reclaim(value) if free => {
+                self.entries
+                    .insert(key.clone(), (Holder::Us, value.clone()));
+            }
             _ => return,
         }
-        self.is_removing = false;
+        self.removing.remove(&key);
     }
 
     fn answer(&mut self, response: Response) {
@@ -660,7 +764,7 @@ impl Simulation {
             Action::Idle => self.on(Op::Fire),
             Action::AwaitLoss => {
                 if let Some(lost) = self.loss.take() {
-                    self.is_held = false;
+                    self.held = None;
                     self.excused |= lost == Lost::Closed;
                     if lost == Lost::Superseded {
                         self.superseded();
@@ -673,12 +777,39 @@ impl Simulation {
                     }
                 }
             }
-            Action::Deregister => self.deregister(response),
-            Action::Register(value) | Action::Reclaim(value) => {
+            Action::EndFormer(keys) => {
+                let kept = self.checked.state.value.written_key();
+                let stands = kept.is_some_and(|key| self.is_ours(&fixed(key)));
+                let is_excused = self.is_disturbed || response == Response::Closed;
+                assert!(
+                    stands || is_excused,
+                    "an empty view: {:?}",
+                    self.checked.state
+                );
+                let outcome = self.removed(keys, response);
+                let is_ended = matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
+                self.is_former_left = !is_ended;
+                self.excused |= matches!(outcome, Err(Error::Closed));
+                self.tell(Input::FormerEnded(outcome));
+            }
+            Action::Deregister(keys) => {
+                let outcome = self.removed(keys, response);
+                if matches!(outcome, Ok(Deregistered::Unconfirmed)) {
+                    self.removing.extend(keys.iter().map(fixed));
+                }
+                self.excused |= outcome.is_err() && !self.wants;
+                self.tell(Input::Deregistered(outcome));
+            }
+            Action::Register(_) | Action::Reclaim(_) => {
+                let is_unacceptable = match &action {
+                    Action::Register(it) => it.value == UNACCEPTABLE,
+                    Action::Reclaim(value) => *value == UNACCEPTABLE,
+                    _ => false,
+                };
                 let result = match response {
                     Response::Closed => Err(Error::Closed),
                     Response::Ok if self.is_refused(&action) => Err(Error::Superseded),
-                    _ if *value == UNACCEPTABLE => Err(Error::Invalid(Invalid::EmptyKey)),
+                    _ if is_unacceptable => Err(Error::Invalid(Invalid::EmptyKey)),
                     Response::Ok | Response::LostAfter => {
                         self.apply(&action);
                         if response == Response::Ok {
@@ -696,14 +827,17 @@ impl Simulation {
     }
 
     /// What the owner's new `value` is with what stands of an edit: the attributes that the owner does not change.
-    fn kept_of_edit(&self, value: &Bytes) -> Option<Instance> {
+    fn kept_of_edit(&self, value: &Bytes, said: &[Edit]) -> Option<Instance> {
         let state = &self.checked.state.value;
-        let (own, edited, new) = (read(state.own()?)?, read(state.edit()?)?, read(value)?);
-        let weight = match own.weight() == new.weight() {
+        let own = read(&state.own()?.value)?;
+        let (edited, new) = (read(state.edit()?)?, read(value)?);
+        let weight = match own.weight() == new.weight() && said.iter().all(|it| it.weight.is_none())
+        {
             true => edited.weight(),
             false => new.weight(),
         };
-        let status = match own.status() == new.status() {
+        let status = match own.status() == new.status() && said.iter().all(|it| it.status.is_none())
+        {
             true => edited.status(),
             false => new.status(),
         };
@@ -718,7 +852,7 @@ impl Simulation {
         let address = |value: &Bytes| Some(read(value)?.address().to_owned());
         match lost {
             Lost::Overwritten { value } if is_registered && state.value.is_written() => {
-                let same = address(value)? == address(&state.value.wanted)?;
+                let same = address(value)? == address(&state.value.wanted.value)?;
                 same.then(|| value.clone())
             }
             _ => None,
@@ -726,15 +860,17 @@ impl Simulation {
     }
 
     fn put_ended(&mut self, action: &Action, result: Result<()>) {
+        let target = self.target(action).expect("a put");
         let is_register = matches!(action, Action::Register(_));
-        let input = match (result, &self.entry) {
+        let input = match (result, self.entries.get(&target)) {
             (Ok(()), Some((Holder::Other, value))) => Input::Taken {
                 value: value.clone(),
             },
             (Ok(()), _) => {
-                self.is_held = true;
+                self.held = Some(target.clone());
                 self.loss = None;
-                let (key, lease) = (key(), lease());
+                self.is_disturbed = false;
+                let (key, lease) = (target, lease());
                 match is_register {
                     true => Input::Registered { key, lease },
                     false => Input::Reclaimed { key, lease },
@@ -744,6 +880,10 @@ impl Simulation {
                 let is_first = matches!(self.checked.state.phase, Phase::Registering { .. });
                 let is_final = is_first && !error.is_transient();
                 match error {
+                    Error::Superseded if self.checked.is_moving() => {
+                        let wanted = &self.checked.state.value.wanted;
+                        self.given_up |= *action == Action::Register(wanted.clone());
+                    }
                     Error::Superseded => self.superseded(),
                     _ => self.excused |= is_final || matches!(error, Error::Closed),
                 }
@@ -756,21 +896,20 @@ impl Simulation {
         self.tell(input);
     }
 
-    fn deregister(&mut self, response: Response) {
-        let is_ours = matches!(self.entry, Some((Holder::Us, _)));
-        if matches!(response, Response::Ok | Response::LostAfter) && is_ours {
-            self.entry = None;
+    /// The effect of a removal of these keys, and how it ends.
+    fn removed(&mut self, keys: &[ServiceKey], response: Response) -> Result<Deregistered> {
+        let keys = keys.iter().map(fixed);
+        let ours: Vec<_> = keys.filter(|key| self.is_ours(key)).collect();
+        if matches!(response, Response::Ok | Response::LostAfter) {
+            self.entries.retain(|key, _| !ours.contains(key));
         }
-        let outcome = match response {
-            Response::Ok if is_ours => Ok(Deregistered::Removed),
-            Response::Ok => Ok(Deregistered::NotOurs),
+        match response {
+            Response::Ok if ours.is_empty() => Ok(Deregistered::NotOurs),
+            Response::Ok => Ok(Deregistered::Removed),
             Response::LostBefore | Response::LostAfter => Ok(Deregistered::Unconfirmed),
             Response::Denied => Err(denied()),
             Response::Closed => Err(Error::Closed),
-        };
-        self.is_removing = matches!(outcome, Ok(Deregistered::Unconfirmed));
-        self.excused |= outcome.is_err() && !self.wants;
-        self.tell(Input::Deregistered(outcome));
+        }
     }
 
     /// The registry answers from now on, and nobody else holds the key, unless it may be retaken.
@@ -796,12 +935,12 @@ impl Simulation {
                 break;
             }
         }
-        if self.is_removing {
-            self.entry.take_if(|(holder, _)| *holder == Holder::Us);
-        }
+        let removing = std::mem::take(&mut self.removing);
+        self.entries
+            .retain(|key, (holder, _)| *holder == Holder::Other || !removing.contains(key));
         let most = match retakes {
             true => LONGEST * (RETAKE_SLOWER + 1),
-            false => 2 * LONGEST,
+            false => 3 * LONGEST,
         };
         let took = self.checked.now - since;
         let most = most + self.checked.state.options.drain;
@@ -810,25 +949,40 @@ impl Simulation {
 
     fn check_end(&self) {
         let state = &self.checked.state;
+        let ours = self.entries.iter();
+        let mut ours = ours.filter(|(_, (holder, _))| *holder == Holder::Us);
         if self.wants && !self.excused {
             assert!(matches!(state.status(), RegistrarStatus::Registered { .. }));
-            let (holder, value) = self.entry.as_ref().expect("an entry");
-            assert_eq!(*holder, Holder::Us);
-            if let Some(edit) = self.edit.as_ref().filter(|_| self.own != UNACCEPTABLE) {
+            let (key, (_, value)) = ours.next().expect("an entry");
+            assert_eq!(ours.next(), None, "the former is left");
+            if self.given_up {
+                let it = KeyValue::new(key.clone(), value.clone());
+                assert_eq!(it, state.value.wanted);
+                assert!(matches!(state.update_result(), Some(Err(_))));
+                return;
+            }
+            if self.own.value != UNACCEPTABLE {
+                assert_eq!(*key, fixed(&self.own.key), "the newest key");
+            }
+            if let Some(edit) = self
+                .edit
+                .as_ref()
+                .filter(|_| self.own.value != UNACCEPTABLE)
+            {
                 assert_eq!(value, edit, "what was edited");
-            } else if self.own == UNACCEPTABLE {
+            } else if self.own.value == UNACCEPTABLE {
                 assert_ne!(*value, UNACCEPTABLE);
                 assert!(matches!(
                     state.update_result(),
                     Some(Err(Error::Invalid(_)))
                 ));
             } else {
-                assert_eq!(*value, self.own, "the newest value");
+                assert_eq!(*value, self.own.value, "the newest value");
                 assert!(matches!(state.update_result(), Some(Ok(Updated::Written))));
             }
         } else if !self.wants && !self.excused {
             assert!(state.has_ended());
-            assert!(!matches!(self.entry, Some((Holder::Us, _))), "came back");
+            assert_eq!(ours.next(), None, "came back");
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     provider::status::RegistrarStatus,
     registry::{Deregistered, Error, Result},
 };
+use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ impl RegistrationState {
         let drain = self.options.drain;
         match &self.phase {
             Phase::Removing(_) => None,
-            Phase::Ended(_) if self.may_hold_entry => self.remove(deadline, drain),
+            Phase::Ended(_) if !self.may_hold.is_empty() => self.remove(deadline, drain),
             Phase::Ended(status) => {
                 self.removed = Some(match status {
                     RegistrarStatus::Deregistered(outcome) => Ok(*outcome),
@@ -45,19 +46,23 @@ impl RegistrationState {
             Phase::Registering { .. } | Phase::Reclaiming { .. } => self.remove(deadline, drain),
             Phase::Taken { value, .. } => {
                 let is_edit = |key| {
-                    let wanted = &self.value.wanted;
+                    let ours = &self.value.in_place().value;
                     let format = &self.options.format;
-                    format.differs_in_weight_or_status(key, wanted, value)
+                    format.differs_in_weight_or_status(key, ours, value)
                 };
                 let is_edit = self.key.as_ref().is_some_and(is_edit);
                 self.unleased_edit = is_edit.then(|| value.clone());
                 self.remove(deadline, drain)
             }
             Phase::Registered { key, .. } => {
-                let draining = self.options.format.draining(key, &self.value.wanted);
-                match draining.filter(|draining| !self.value.is_current(draining)) {
+                let ours = self.value.in_place();
+                let draining = self.options.format.draining(key, &ours.value);
+                let is_new =
+                    |draining: &Bytes| !self.value.is_current(&ours.with_value(draining.clone()));
+                match draining.filter(is_new) {
                     None => self.remove(deadline, drain),
                     Some(draining) => {
+                        self.note_attempt();
                         self.removed = None;
                         self.phase = Phase::Removing(Removal::Announcing { deadline });
                         let until = now + self.options.deregister_timeout / ANNOUNCING_SHARE;
@@ -134,7 +139,9 @@ impl RegistrationState {
 
     /// Nothing more is waited for.
     pub(super) fn end_removal(&mut self, outcome: Result<Deregistered>) -> Option<Action> {
-        self.may_hold_entry = !matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs));
+        if matches!(outcome, Ok(Deregistered::Removed | Deregistered::NotOurs)) {
+            self.may_hold.clear();
+        }
         self.removed = Some(outcome.clone());
         if std::mem::take(&mut self.register_next) {
             return self.begin_registering();
@@ -147,8 +154,9 @@ impl RegistrationState {
     }
 
     fn remove(&mut self, deadline: Instant, drain: Duration) -> Option<Action> {
+        self.note_attempt();
         self.removed = None;
         self.phase = Phase::Removing(Removal::Removing { drain });
-        self.begin(Action::Deregister, Some(deadline))
+        self.begin(Action::Deregister(self.may_hold.clone()), Some(deadline))
     }
 }

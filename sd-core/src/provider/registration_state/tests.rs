@@ -1,4 +1,5 @@
 mod draining;
+mod moving;
 
 use super::*;
 use crate::{
@@ -20,7 +21,6 @@ fn options() -> Options {
         deregister_timeout: BOUND,
         drain: Duration::ZERO,
         format: ValueFormat {
-            key: Key::new("/svc/a").unwrap().into(),
             codec: Some(Arc::new(DefaultCodec)),
             addresses: AddressPolicy::default(),
             most_bytes: DEFAULT_ENTRY_BYTES,
@@ -43,7 +43,7 @@ struct Fixture {
 impl Fixture {
     fn with(options: Options) -> Self {
         Self {
-            state: RegistrationState::new(options, Bytes::from(VALUE)),
+            state: RegistrationState::new(options, written(VALUE)),
             now: Instant::now(),
         }
     }
@@ -77,7 +77,7 @@ impl Fixture {
         };
         let lost = || Input::Lost(Lost::LeaseExpired);
         let taken = || Input::Lost(Lost::Taken { value: "x".into() });
-        use Input::{Deregister, TimerFired, Update};
+        use Input::{Deregister, TimerFired};
         add("idle", &[]);
         add("registering", &[asked()]);
         add(
@@ -85,15 +85,23 @@ impl Fixture {
             &[asked(), Input::RegisterFailed(transient())],
         );
         add("registered", &[asked(), registered()]);
-        add("writing", &[asked(), registered(), Update("h:2".into())]);
+        add("writing", &[asked(), registered(), update("h:2")]);
         add(
             "writing later",
             &[
                 asked(),
                 registered(),
-                Update("h:2".into()),
+                update("h:2"),
                 Input::ReclaimFailed(transient()),
             ],
+        );
+        let moving = [asked(), registered(), moved("h:1")];
+        add("moving", &moving);
+        let failed = [Input::RegisterFailed(transient())];
+        add("moving later", &[&moving[..], &failed].concat());
+        add(
+            "ending the former",
+            &[&moving[..], &[registered()]].concat(),
         );
         add("lost", &[asked(), registered(), lost()]);
         add("reclaiming", &[asked(), registered(), lost(), TimerFired]);
@@ -171,14 +179,14 @@ impl Fixture {
 
 fn registered() -> Input {
     Input::Registered {
-        key: Key::new("k").unwrap(),
+        key: key(),
         lease: LeaseId::from(1),
     }
 }
 
 fn reclaimed() -> Input {
     Input::Reclaimed {
-        key: Key::new("k").unwrap(),
+        key: key(),
         lease: LeaseId::from(2),
     }
 }
@@ -194,8 +202,35 @@ fn permanent() -> Error {
     }
 }
 
+fn key() -> Key {
+    Key::new("/svc/a").unwrap()
+}
+
+fn written(value: &str) -> KeyValue {
+    KeyValue::new(key(), value.to_owned())
+}
+
+fn update(value: &str) -> Input {
+    Input::Update {
+        wanted: written(value),
+        said: Vec::new(),
+    }
+}
+
+/// The owner wants the value under another key.
+fn moved(value: &str) -> Input {
+    Input::Update {
+        wanted: KeyValue::new(Key::new("/svc/b").unwrap(), value.to_owned()),
+        said: Vec::new(),
+    }
+}
+
 fn register(value: &str) -> Option<Action> {
-    Some(Action::Register(Bytes::copy_from_slice(value.as_bytes())))
+    Some(Action::Register(written(value)))
+}
+
+fn deregister() -> Option<Action> {
+    Some(Action::Deregister(vec![key().into()]))
 }
 
 fn reclaim(value: &str) -> Option<Action> {
@@ -374,7 +409,7 @@ fn who_is_superseded_takes_the_key_over_only_if_asked_to_register_again() {
         assert!(matches!(status, RegistrarStatus::Superseded), "{status}");
         let answer = it.state.register_result();
         assert!(matches!(answer, Some(Err(Error::Superseded))), "{answer:?}");
-        assert_eq!(it.on(Input::Update("h:2".into())), None);
+        assert_eq!(it.on(update("h:2")), None);
         assert_eq!(it.on(asked()), register("h:2"));
     }
 }
@@ -390,7 +425,7 @@ fn all_attempts_at_one_registration_have_its_generation() {
         it.fire();
         assert_eq!(it.state.generation(), generation);
     }
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     it.on(Input::RegisterFailed(transient()));
     assert_eq!(it.fire(), register("h:2"));
     assert_eq!(it.state.generation(), generation);
@@ -405,7 +440,7 @@ fn all_attempts_at_one_registration_have_its_generation() {
 /// Row 28: an attempt before may still take effect.
 #[test]
 fn who_is_superseded_after_an_attempt_without_an_answer_still_deregisters() {
-    for (error, action) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
+    for (error, action) in [(None, None), (Some(transient()), deregister())] {
         let mut it = Fixture::new();
         it.on(asked());
         if let Some(error) = error {
@@ -420,9 +455,9 @@ fn who_is_superseded_after_an_attempt_without_an_answer_still_deregisters() {
 #[test]
 fn of_several_values_the_latest_is_written() {
     let mut it = Fixture::registered();
-    assert_eq!(it.on(Input::Update("h:2".into())), reclaim("h:2"));
-    assert_eq!(it.on(Input::Update("h:3".into())), None);
-    assert_eq!(it.on(Input::Update("h:4".into())), None);
+    assert_eq!(it.on(update("h:2")), reclaim("h:2"));
+    assert_eq!(it.on(update("h:3")), None);
+    assert_eq!(it.on(update("h:4")), None);
     assert_eq!(it.on(reclaimed()), reclaim("h:4"));
     assert!(it.state.update_result().is_none());
     assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
@@ -435,7 +470,7 @@ fn of_several_values_the_latest_is_written() {
 #[test]
 fn a_value_that_cannot_be_written_yet_is_tried_again() {
     let mut it = Fixture::registered();
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     for _ in 0..10 {
         assert_eq!(
             it.on(Input::ReclaimFailed(transient())),
@@ -462,18 +497,18 @@ fn a_value_that_cannot_be_written_yet_is_tried_again() {
 fn newer_values_do_not_shorten_the_delay_after_a_failure() {
     let mut it = Fixture::registered();
     let began = it.now;
-    it.on(Input::Update("h:0".into()));
+    it.on(update("h:0"));
     for n in 1..20 {
-        it.on(Input::Update(format!("h:{n}").into()));
+        it.on(update(&format!("h:{n}")));
         let action = it.on(Input::ReclaimFailed(transient()));
         assert_eq!(action, Some(Action::AwaitLoss));
-        assert_eq!(it.on(Input::Update("h:99".into())), None);
+        assert_eq!(it.on(update("h:99")), None);
         assert_eq!(it.fire(), reclaim("h:99"));
     }
     assert!(it.now - began > 10 * LONGEST / 2);
 
     // An unacceptable one does not delay the next.
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     let unacceptable = Input::ReclaimFailed(Error::Invalid(Invalid::EmptyKey));
     assert_eq!(it.on(unacceptable), reclaim("h:2"));
     assert!(it.state.update_result().is_none());
@@ -482,9 +517,9 @@ fn newer_values_do_not_shorten_the_delay_after_a_failure() {
 #[test]
 fn a_value_is_written_again_after_another_that_may_have_been_written() {
     let mut it = Fixture::registered();
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     it.on(Input::ReclaimFailed(transient()));
-    it.on(Input::Update(VALUE.into()));
+    it.on(update(VALUE));
     assert!(it.state.update_result().is_none());
     assert_eq!(it.fire(), reclaim(VALUE));
 
@@ -505,7 +540,7 @@ fn a_value_is_written_again_after_another_that_may_have_been_written() {
 
 #[test]
 fn a_registration_that_may_exist_is_removed_even_after_giving_up() {
-    for (before, expected) in [(None, None), (Some(transient()), Some(Action::Deregister))] {
+    for (before, expected) in [(None, None), (Some(transient()), deregister())] {
         let mut it = Fixture::new();
         it.on(asked());
         if let Some(error) = before {
@@ -521,7 +556,7 @@ fn a_registration_that_may_exist_is_removed_even_after_giving_up() {
 fn an_unacceptable_value_does_not_keep_the_entry_away() {
     let unacceptable = || Error::Invalid(Invalid::Config("too large".into()));
     let mut it = Fixture::registered();
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     assert_eq!(
         it.on(Input::ReclaimFailed(unacceptable())),
         Some(Action::AwaitLoss)
@@ -532,7 +567,7 @@ fn an_unacceptable_value_does_not_keep_the_entry_away() {
     ));
 
     it.on(Input::Lost(Lost::LeaseExpired));
-    it.on(Input::Update("h:3".into()));
+    it.on(update("h:3"));
     assert_eq!(it.fire(), reclaim("h:3"));
     it.on(Input::ReclaimFailed(unacceptable()));
     assert_eq!(it.fire(), reclaim(VALUE));
@@ -547,9 +582,9 @@ fn an_unacceptable_value_does_not_keep_the_entry_away() {
 #[test]
 fn a_value_stays_given_up_whatever_becomes_of_the_older() {
     let mut it = Fixture::registered();
-    it.on(Input::Update("h:2".into()));
+    it.on(update("h:2"));
     it.on(Input::ReclaimFailed(transient()));
-    it.on(Input::Update("h:3".into()));
+    it.on(update("h:3"));
     assert_eq!(it.fire(), reclaim("h:3"));
     let unacceptable = Error::Invalid(Invalid::Config("too large".into()));
     // The one before may have been written, so the oldest is written again.
@@ -563,8 +598,8 @@ fn a_value_stays_given_up_whatever_becomes_of_the_older() {
 #[test]
 fn a_value_is_remembered_while_not_registered() {
     for (name, mut it) in Fixture::in_every_phase() {
-        it.on(Input::Update("h:9".into()));
-        if !["registered", "writing", "writing later"].contains(&name) {
+        it.on(update("h:9"));
+        if !matches!(it.state.status(), RegistrarStatus::Registered { .. }) {
             let updated = it.state.update_result();
             assert!(matches!(updated, Some(Ok(Updated::Remembered))), "{name}");
         }
@@ -592,7 +627,8 @@ fn deregistering_wins_in_every_phase() {
                     assert!(announced == 1, "{name}");
                 }
                 Action::Register(_) => panic!("{name} registers"),
-                Action::Idle | Action::AwaitLoss | Action::Deregister => {}
+                Action::Idle | Action::AwaitLoss | Action::EndFormer(_) | Action::Deregister(_) => {
+                }
             }
             // Nobody answers anything.
             action = it.fire();
@@ -606,7 +642,7 @@ fn deregistering_wins_in_every_phase() {
 #[test]
 fn a_value_that_no_consumer_could_use_is_never_put() {
     let mut it = Fixture::new();
-    it.on(Input::Update("0.0.0.0:80".into()));
+    it.on(update("0.0.0.0:80"));
     assert_eq!(it.on(asked()), Some(Action::Idle));
     let refused = it.state.register_result();
     assert!(
@@ -617,7 +653,7 @@ fn a_value_that_no_consumer_could_use_is_never_put() {
         "{refused:?}"
     );
     assert!(matches!(it.state.status(), RegistrarStatus::Failed(_)));
-    it.on(Input::Update(VALUE.into()));
+    it.on(update(VALUE));
     assert_eq!(it.on(asked()), register(VALUE));
 }
 
@@ -644,7 +680,7 @@ fn an_unconfirmed_removal_is_repeated() {
     it.fire();
     let outcome = it.state.deregister_result().unwrap().unwrap();
     assert_eq!(outcome, Deregistered::Unconfirmed);
-    assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));
+    assert_eq!(it.on(Input::Deregister), deregister());
     it.on(Input::Deregistered(Ok(Deregistered::Removed)));
     assert_eq!(it.on(Input::Deregister), None);
     let outcome = it.state.deregister_result().unwrap().unwrap();
@@ -670,7 +706,10 @@ fn whatever_is_under_way_an_abort_ends_it_and_answers_all() {
                 "{name}"
             );
             // The entry may be there, so it is removed if asked for.
-            assert_eq!(it.on(Input::Deregister), Some(Action::Deregister), "{name}");
+            let Some(Action::Deregister(keys)) = it.on(Input::Deregister) else {
+                panic!("{name} leaves it");
+            };
+            assert!(keys.contains(&key().into()), "{name}");
         }
     }
 }
@@ -684,5 +723,5 @@ fn a_registration_that_panicked_may_exist() {
     it.on(asked());
     it.on(Input::RegisterFailed(panicked));
     assert!(matches!(it.state.register_result(), Some(Err(_))));
-    assert_eq!(it.on(Input::Deregister), Some(Action::Deregister));
+    assert_eq!(it.on(Input::Deregister), deregister());
 }

@@ -1,17 +1,20 @@
-//! The value of an entry: the one that the owner wants, and the one that the registry has.
+//! The key and the value of an entry: those that the owner wants, and those that the registry has.
 
-use crate::registry::Error;
+use crate::{
+    provider::key_value::KeyValue,
+    registry::{Error, ServiceKey},
+};
 use bytes::Bytes;
 
-/// The wanted value, whether it was written, and the value that the registry has.
+/// The wanted key and value, whether they were written, and those that the registry has.
 pub(super) struct Value {
-    /// The value to write.
-    pub(super) wanted: Bytes,
-    /// The value that the registry has confirmed last.
-    pub(super) written: Option<Bytes>,
-    /// The owner's value, if `written` is an edit of it.
-    written_own: Option<Bytes>,
-    /// Whether the registry may have another value than `written`, since a write was not answered or
+    /// What to write.
+    pub(super) wanted: KeyValue,
+    /// What the registry has confirmed last.
+    written: Option<KeyValue>,
+    /// What the owner gave, if `written` is an edit of it.
+    written_own: Option<KeyValue>,
+    /// Whether the registry may have another value than `written` under its key, since a write was not answered or
     /// somebody else has written.
     pub(super) uncertain: bool,
     /// The error for the owner's newest value, if it was given up or will not be written soon.
@@ -21,12 +24,12 @@ pub(super) struct Value {
     /// Whether the owner waits for the registry's answer to `wanted`, also if that was written before.
     is_asked: bool,
     /// The owner's value, if `wanted` is an edit of it that somebody made in the registry.
-    edited: Option<Bytes>,
+    edited: Option<KeyValue>,
 }
 
 impl Value {
     /// A value to write.
-    pub(super) fn new(wanted: Bytes) -> Self {
+    pub(super) fn new(wanted: KeyValue) -> Self {
         Self {
             wanted,
             written: None,
@@ -40,7 +43,7 @@ impl Value {
     }
 
     /// The owner wants another value, `own`. With what was edited before, that is `wanted`.
-    pub(super) fn want(&mut self, own: Bytes, wanted: Bytes) {
+    pub(super) fn want(&mut self, own: KeyValue, wanted: KeyValue) {
         self.edited = (own != wanted).then_some(own);
         self.wanted = wanted;
         self.refused = None;
@@ -52,18 +55,38 @@ impl Value {
     pub(super) fn adopt(&mut self, edit: Bytes) {
         // Until the registry has confirmed that the entry is ours with this value.
         self.uncertain = true;
+        let edit = self.wanted.with_value(edit);
         let own = std::mem::replace(&mut self.wanted, edit);
         self.edited.get_or_insert(own);
     }
 
     /// The wanted value, if somebody has edited it in the registry.
     pub(super) fn edit(&self) -> Option<&Bytes> {
-        self.edited.as_ref().map(|_| &self.wanted)
+        self.edited.as_ref().map(|_| &self.wanted.value)
     }
 
     /// The owner's value, if somebody has edited it in the registry.
-    pub(super) fn own(&self) -> Option<&Bytes> {
+    pub(super) fn own(&self) -> Option<&KeyValue> {
         self.edited.as_ref()
+    }
+
+    /// The key that the registry has confirmed last.
+    pub(super) fn written_key(&self) -> Option<&ServiceKey> {
+        self.written.as_ref().map(|written| &written.key)
+    }
+
+    /// Whether what is wanted belongs under another key than what was written.
+    pub(super) fn moves(&self) -> bool {
+        self.written_key()
+            .is_some_and(|key| *key != self.wanted.key)
+    }
+
+    /// What is to be written under the key that was written last: the wanted value, unless that belongs elsewhere.
+    pub(super) fn in_place(&self) -> &KeyValue {
+        match &self.written {
+            Some(written) if self.moves() => written,
+            _ => &self.wanted,
+        }
     }
 
     /// The entry has ended, and what was edited in it.
@@ -74,8 +97,8 @@ impl Value {
         }
     }
 
-    /// The registry has confirmed the value `sent`.
-    pub(super) fn confirm(&mut self, sent: Bytes) {
+    /// The registry has confirmed `sent`.
+    pub(super) fn confirm(&mut self, sent: KeyValue) {
         let is_wanted = sent == self.wanted;
         self.is_asked &= !is_wanted;
         self.written_own = self.edited.clone().filter(|_| is_wanted);
@@ -103,17 +126,20 @@ impl Value {
         !self.is_asked && self.is_current(&self.wanted)
     }
 
-    /// Whether the registry has `value`, as far as is known.
-    pub(super) fn is_current(&self, value: &Bytes) -> bool {
-        !self.uncertain && self.written.as_ref() == Some(value)
+    /// Whether the registry has this, as far as is known.
+    pub(super) fn is_current(&self, it: &KeyValue) -> bool {
+        !self.uncertain && self.written.as_ref() == Some(it)
     }
 
-    /// Goes back to the value written last if the registry can never accept the wanted one, which
-    /// must not keep the entry away. Whether it did.
+    /// [Gives up](Self::give_up) what the registry can never accept, which must not keep the entry away.
     pub(super) fn give_up_if_unacceptable(&mut self, error: &Error) -> bool {
+        is_unacceptable(error) && self.give_up(error)
+    }
+
+    /// Goes back to what was written last, if that is anything else. Whether it did.
+    pub(super) fn give_up(&mut self, error: &Error) -> bool {
         if let Some(written) = &self.written
             && *written != self.wanted
-            && is_unacceptable(error)
         {
             self.wanted = written.clone();
             self.given_up = true;

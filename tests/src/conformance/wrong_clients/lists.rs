@@ -3,8 +3,8 @@
 use super::{Flaw, Right};
 use futures::stream;
 use sd_core::{
-    Client, Deregistered, LeaseId, NoReclaim, Prefix, ProofSender, Registration, Result, Revision,
-    Service, Snapshot, Watch, WatchError, async_trait,
+    Client, Deregistered, FencedEntry, Key, LeaseId, NoReclaim, Prefix, ProofSender, Registration,
+    Result, Revision, Service, Snapshot, Watch, WatchError, async_trait,
 };
 use tokio::time::Instant;
 
@@ -39,6 +39,10 @@ impl Flaw for DoesNothing {
 
     fn lease_id(&self, _: &Right) -> Option<LeaseId> {
         Some(LeaseId::from(1))
+    }
+
+    async fn read(&self, _: &Right, _: &Key) -> Result<Option<FencedEntry>> {
+        Ok(None)
     }
 }
 

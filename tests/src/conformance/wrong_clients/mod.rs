@@ -2,11 +2,13 @@
 //!
 //! Every [`Flaw`] changes one answer of a correct client, like a plausible mistake.
 
+mod editors;
 mod lists;
 mod owners;
 mod registrations;
 mod watches;
 
+pub use editors::*;
 pub use lists::*;
 pub use owners::*;
 pub use registrations::*;
@@ -15,8 +17,8 @@ pub use watches::*;
 use super::memory::MemoryHarness;
 use sd_conformance::{Harness, HarnessResult, NewRevision, TestClient};
 use sd_core::{
-    Bytes, Client, Deregistered, Key, LeaseId, Prefix, Registration, Result, Revision, Service,
-    Snapshot, Watch, WatchError, async_trait,
+    Bytes, Client, Deregistered, Editor, FencedEntry, Key, LeaseId, Prefix, Registration, Result,
+    Revision, Service, Snapshot, Watch, WatchError, async_trait,
 };
 use sd_memory::{MemoryClient, Registry};
 use std::{marker::PhantomData, sync::Arc};
@@ -54,6 +56,21 @@ pub trait Flaw: Default + Send + Sync + 'static {
     fn lease_id(&self, right: &Right) -> Option<LeaseId> {
         right.client.lease_id()
     }
+
+    /// [`Editor::get_entry`].
+    async fn read(&self, right: &Right, key: &Key) -> Result<Option<FencedEntry>> {
+        right.client.get_entry(key).await
+    }
+
+    /// [`Editor::replace_entry`].
+    async fn replace(&self, right: &Right, read: &FencedEntry, value: Bytes) -> Result<bool> {
+        right.client.replace_entry(read, value).await
+    }
+
+    /// [`Editor::delete_entry`].
+    async fn delete(&self, right: &Right, read: &FencedEntry) -> Result<bool> {
+        right.client.delete_entry(read).await
+    }
 }
 
 /// The correct client, and its registry.
@@ -88,6 +105,21 @@ impl<F: Flaw> Client for Wrong<F> {
     }
 }
 
+#[async_trait]
+impl<F: Flaw> Editor for Wrong<F> {
+    async fn get_entry(&self, key: &Key) -> Result<Option<FencedEntry>> {
+        self.1.read(&self.0, key).await
+    }
+
+    async fn replace_entry(&self, read: &FencedEntry, value: Bytes) -> Result<bool> {
+        self.1.replace(&self.0, read, value).await
+    }
+
+    async fn delete_entry(&self, read: &FencedEntry) -> Result<bool> {
+        self.1.delete(&self.0, read).await
+    }
+}
+
 /// The memory registry, seen through clients with the flaw `F`.
 #[derive(Debug, Default)]
 pub struct FlawedHarness<F> {
@@ -105,7 +137,7 @@ impl<F: Flaw> Harness for FlawedHarness<F> {
             client: client.clone(),
         };
         let wrong = Arc::new(Wrong(right, F::default()));
-        Ok(MemoryHarness::test_client(client, wrong))
+        Ok(MemoryHarness::test_client(client, wrong.clone()).editing_as(wrong))
     }
 
     fn many_entries(&self) -> usize {

@@ -11,11 +11,11 @@ fn draining_is_announced_for_the_time_given() {
         assert_eq!(it.on(Input::Deregister), reclaim(DRAINING));
         it.now += Duration::from_secs(1);
         if drain.is_zero() {
-            assert_eq!(it.on(reclaimed()), Some(Action::Deregister));
+            assert_eq!(it.on(reclaimed()), deregister());
         } else {
             assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
             assert_eq!(it.wait(), drain);
-            assert_eq!(it.fire(), Some(Action::Deregister));
+            assert_eq!(it.fire(), deregister());
         }
         assert_eq!(it.wait(), Duration::from_secs(4));
         it.on(Input::Deregistered(Ok(Deregistered::Removed)));
@@ -32,7 +32,7 @@ fn registered_to_drain(value: &'static str, inputs: &[Input]) -> Fixture {
         drain: DRAIN,
         ..options()
     });
-    it.on(Input::Update(value.into()));
+    it.on(update(value));
     it.on(asked());
     it.on(registered());
     for input in inputs {
@@ -62,7 +62,7 @@ fn where_draining_cannot_be_announced_the_wait_follows_the_removal() {
         // Consumers keep an instance that was lost for a while.
         (registered_to_drain("h:1", &[lost, Deregister]), of_nothing),
     ] {
-        assert_eq!(it.state.action(), &Action::Deregister, "{it:?}");
+        assert_eq!(it.state.action(), &deregister().unwrap(), "{it:?}");
         assert_eq!(it.on(answer), Some(Action::Idle));
         assert!(it.state.deregister_result().is_none(), "{it:?}");
         assert_eq!(it.wait(), DRAIN);
@@ -77,7 +77,7 @@ fn an_entry_that_is_lost_while_it_drains_costs_none_of_the_wait() {
     let mut it = registered_to_drain(VALUE, &[Input::Deregister, reclaimed()]);
     it.now += Duration::from_secs(1);
     let lost = Input::Lost(Lost::KeyDeleted);
-    assert_eq!(it.on(lost), Some(Action::Deregister));
+    assert_eq!(it.on(lost), deregister());
     it.on(Input::Deregistered(Ok(Deregistered::NotOurs)));
     assert_eq!(it.wait(), DRAIN - Duration::from_secs(1));
     it.fire();
@@ -120,7 +120,7 @@ fn deregistering_now_announces_nothing_and_ends_every_wait() {
         &[Input::Deregister, reclaimed(), now.clone()],
     ] {
         let mut it = registered_to_drain(VALUE, inputs);
-        assert_eq!(it.state.action(), &Action::Deregister, "{inputs:?}");
+        assert_eq!(it.state.action(), &deregister().unwrap(), "{inputs:?}");
         assert_eq!(it.wait(), BOUND);
         it.on(removed());
         assert!(it.state.has_ended(), "{inputs:?}");
@@ -139,9 +139,9 @@ fn deregistering_now_announces_nothing_and_ends_every_wait() {
 #[test]
 fn an_entry_is_removed_at_once_if_draining_cannot_be_announced() {
     let mut plain = Fixture::registered();
-    plain.on(Input::Update("h:2".into()));
+    plain.on(update("h:2"));
     plain.on(reclaimed());
-    assert_eq!(plain.on(Input::Deregister), Some(Action::Deregister));
+    assert_eq!(plain.on(Input::Deregister), deregister());
 
     for answer in [
         Input::ReclaimFailed(transient()),
@@ -149,11 +149,11 @@ fn an_entry_is_removed_at_once_if_draining_cannot_be_announced() {
     ] {
         let mut it = Fixture::registered();
         it.on(Input::Deregister);
-        assert_eq!(it.on(answer), Some(Action::Deregister));
+        assert_eq!(it.on(answer), deregister());
     }
     let mut silent = Fixture::registered();
     silent.on(Input::Deregister);
     assert_eq!(silent.wait(), BOUND / 4);
-    assert_eq!(silent.fire(), Some(Action::Deregister));
+    assert_eq!(silent.fire(), deregister());
     assert_eq!(silent.wait(), BOUND - BOUND / 4);
 }
