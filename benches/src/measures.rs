@@ -1,9 +1,9 @@
 //! The measures by name.
 
-use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
+use crate::{builds, calls, instructions, measure::Measure, mirror, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 6] = [
+pub const MEASURES: [Measure; 9] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -28,6 +28,21 @@ pub const MEASURES: [Measure; 6] = [
         name: "gateway",
         about: "latency and throughput through the gateway, beside the least proxy there can be",
         run: calls::run_gateway,
+    },
+    Measure {
+        name: "memory",
+        about: "memory of 100,000 instances, beside that of their entries",
+        run: mirror::memory,
+    },
+    Measure {
+        name: "list",
+        about: "the first list of 100,000 instances, beside the raw read",
+        run: mirror::first_list,
+    },
+    Measure {
+        name: "idle",
+        about: "memory and processor time of 1,000 instancers while nothing happens",
+        run: mirror::idle,
     },
     Measure {
         name: "simulation",
