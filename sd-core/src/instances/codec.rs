@@ -319,7 +319,10 @@ fn read_json(json: &[u8], key: &Key) -> Result<(Instance, Vec<&'static str>), Co
     if json.len() > LONGEST_JSON {
         return Err(CodecError::new("the value is too long for an instance"));
     }
-    if let Ok(attributes) = serde_json::from_slice::<PlainAttributes<'_>>(json) {
+    // Checked at once, all texts in it are.
+    if let Ok(text) = std::str::from_utf8(json)
+        && let Ok(attributes) = serde_json::from_str::<PlainAttributes<'_>>(text)
+    {
         check_address(attributes.address).map_err(no_address)?;
         return Ok(attributes.into_instance(key.clone()));
     }

@@ -7,7 +7,7 @@ use super::{
     status::Status,
 };
 use crate::registry::{Key, LeaseId};
-use std::fmt;
+use std::{fmt, iter};
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
@@ -56,7 +56,7 @@ impl Instance {
     /// A serving instance without weight, zone, metadata and lease.
     pub fn new(key: Key, address: impl AsRef<str>) -> Self {
         let address = (Field::Address, address.as_ref());
-        Self::of_text(key, InstanceText::new(&[address], &mut Vec::new()))
+        Self::of_text(key, InstanceText::new(iter::once(address), &mut Vec::new()))
     }
 
     /// The same with all its texts at once. None of them is a part.
@@ -332,8 +332,8 @@ impl Instance {
         let key = self.key.as_str().len();
         // The identity has the key once more.
         let identity = self.part().map_or(0, |part| LINE + key + part.len());
-        let lines = LINE * self.text.all(Field::OtherAddress).count();
-        300 + key + self.text.len() + PIECE * self.text.metadata().count() + identity + lines
+        let (others, pieces) = self.text.counts();
+        300 + key + self.text.len() + PIECE * pieces + identity + LINE * others
     }
 }
 

@@ -9,7 +9,7 @@
 //! text is found by walking over the records before it, which are few.
 
 use super::metadata_value::MetadataValue;
-use std::{fmt, ops::Range};
+use std::{fmt, iter, ops::Range};
 
 /// Which text it is, in the order of the records. Each has one record at most, but other addresses and metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,8 +47,11 @@ struct Record<'a> {
 impl InstanceText {
     /// These fields, in the order of [`Field`], the address the first of them, and these pieces of metadata, of which the
     /// last with a name counts.
-    pub(super) fn new(fields: &[(Field, &str)], pieces: &mut Vec<Piece<'_>>) -> Self {
-        debug_assert!(fields.is_sorted_by_key(|(field, _)| *field));
+    pub(super) fn new<'a>(
+        fields: impl Iterator<Item = (Field, &'a str)> + Clone,
+        pieces: &mut Vec<Piece<'a>>,
+    ) -> Self {
+        debug_assert!(fields.clone().is_sorted_by_key(|(field, _)| field));
         if !pieces.is_sorted_by(|(one, _), (next, _)| one < next) {
             pieces.sort_by_key(|(name, _)| *name);
             // Of those with one name, the last is kept in the place of the first.
@@ -60,7 +63,7 @@ impl InstanceText {
                 is_same
             });
         }
-        let fields = fields.iter().map(|(field, text)| Record::of(*field, text));
+        let fields = fields.map(|(field, text)| Record::of(field, text));
         let pieces = pieces
             .iter()
             .map(|(name, value)| Record::piece(name, *value));
@@ -97,6 +100,16 @@ impl InstanceText {
         self.0.len()
     }
 
+    /// How many other addresses, and how many pieces of metadata there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for record in self.records() {
+            counts.0 += usize::from(record.field == Field::OtherAddress as u8);
+            counts.1 += usize::from(record.is_metadata());
+        }
+        counts
+    }
+
     fn records(&self) -> Records<'_> {
         Records(&self.0)
     }
@@ -129,7 +142,7 @@ impl InstanceText {
         for piece in pieces {
             all.push(piece);
         }
-        let metadata = Self::new(&[], &mut all);
+        let metadata = Self::new(iter::empty(), &mut all);
         let fields = self.records().take_while(|it| !it.is_metadata());
         Self(written(fields.chain(metadata.records())))
     }
@@ -318,7 +331,7 @@ mod tests {
             first in pieces(),
             then in pieces(),
         ) {
-            let mut one_by_one = InstanceText::new(&[(Field::Address, "?")], &mut Vec::new());
+            let mut one_by_one = InstanceText::new(iter::once((Field::Address, "?")), &mut Vec::new());
             for other in &others {
                 one_by_one.push(Field::OtherAddress, other);
             }
@@ -338,7 +351,7 @@ mod tests {
             fields.extend(part.as_deref().map(|part| (Field::Part, part)));
             fields.extend(zone.map(|zone| (Field::Zone, zone)));
             fields.extend(others.iter().map(|other| (Field::OtherAddress, other.as_str())));
-            let mut at_once = InstanceText::new(&fields, &mut borrowed(&first));
+            let mut at_once = InstanceText::new(fields.iter().copied(), &mut borrowed(&first));
             at_once = at_once.with_all_metadata(borrowed(&then).into_iter());
             prop_assert!(one_by_one == at_once);
 

@@ -14,7 +14,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, iter};
 
 /// An instance without its key, as it is written.
 #[derive(Serialize)]
@@ -128,19 +128,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
 impl PlainAttributes<'_> {
     /// The instance under `key`, and what is wrong with its attributes.
     pub(super) fn into_instance(self, key: Key) -> (Instance, Vec<&'static str>) {
-        let mut fields = Vec::with_capacity(4);
-        fields.push((Field::Address, self.address));
-        for (field, text) in [
-            (Field::Zone, self.zone),
-            (Field::Id, self.id),
-            (Field::Version, self.version),
-        ] {
-            fields.extend(text.map(|text| (field, text)));
-        }
-        let others = self.addresses.into_iter().flatten();
-        fields.extend(others.map(|other| (Field::OtherAddress, other)));
+        let some = |field, text: Option<_>| text.map(|text| (field, text)).into_iter();
+        let others = self.addresses.as_deref().unwrap_or_default();
+        let fields = iter::once((Field::Address, self.address))
+            .chain(some(Field::Zone, self.zone))
+            .chain(some(Field::Id, self.id))
+            .chain(some(Field::Version, self.version))
+            .chain(others.iter().map(|other| (Field::OtherAddress, *other)));
         let mut pieces = self.metadata.map_or_else(Vec::new, |texts| texts.0);
-        let mut instance = Instance::of_text(key, InstanceText::new(&fields, &mut pieces));
+        let mut instance = Instance::of_text(key, InstanceText::new(fields, &mut pieces));
         if let Some(weight) = self.weight {
             instance = instance.with_weight(weight);
         }
