@@ -2,7 +2,8 @@
 
 use lexopt::{Arg, Parser, ValueExt};
 use sd_benches::{
-    Format, Kind, MEASURES, Measure, Measured, Options, Output, measure, proxy, run_counted, serve,
+    Format, Kind, MEASURES, Measure, Measured, Options, Output, measure, proxy, run_contender,
+    run_counted, serve,
 };
 use std::{
     env,
@@ -106,6 +107,12 @@ fn parse(mut parser: Parser) -> Result<Option<Command>, Box<dyn Error>> {
             }
             Arg::Long("proxy") => {
                 proxy(&parser.value()?.string()?)?;
+                return Ok(None);
+            }
+            // How the measures of a mirror start a contender.
+            Arg::Long("mirror") => {
+                let [name, endpoint] = [parser.value()?.string()?, parser.value()?.string()?];
+                run_contender(&name, &endpoint, parser.value()?.parse()?)?;
                 return Ok(None);
             }
             Arg::Value(name) => {

@@ -35,6 +35,21 @@ pub const MEASURES: [Measure; 7] = [
         run: calls::run_gateway,
     },
     Measure {
+        name: "memory",
+        about: "memory of 100,000 instances, beside that of their entries",
+        run: mirror::memory,
+    },
+    Measure {
+        name: "list",
+        about: "the first list of 100,000 instances, beside the raw read",
+        run: mirror::first_list,
+    },
+    Measure {
+        name: "idle",
+        about: "memory and processor time of 1,000 instancers while nothing happens",
+        run: mirror::idle,
+    },
+    Measure {
         name: "simulation",
         about: "latencies and failures with one slow, failing or new instance, in virtual time",
         run: simulation::run,

@@ -80,8 +80,8 @@ pub use consumer::{
 pub use instances::{
     Address, AddressPolicy, Advert, Codec, CodecError, Decoded, DecodedIter, DefaultCodec,
     DefaultFormat, Edit, Event, EventPublisher, EventReader, EventSummary, Events, Format, Health,
-    Held, Instance, InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject, OneLevel,
-    Source, SourceEnded, Status, Trouble,
+    Held, Instance, InstanceChange, InstanceKey, Instances, InstancesIter, JsonObject,
+    MetadataValue, OneLevel, Source, SourceEnded, Status, Trouble,
 };
 pub use provider::{
     EditError, Edited, Need, Registrar, RegistrarBuilder, RegistrarGroup, RegistrarStatus, Updated,

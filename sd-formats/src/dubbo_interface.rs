@@ -240,15 +240,13 @@ impl Codec for DubboInterfaceCodec {
         }
         let address = crate::address::read(url.authority(), &mut ignored)?;
         let instance = Instance::new(entry.key.clone(), address);
-        let mut instance = instance.with_default_weight(DEFAULT_WEIGHT);
+        let instance = instance.with_default_weight(DEFAULT_WEIGHT);
         // The first of several is the one that counts.
-        for (name, value) in params.iter().rev() {
-            if OWN.contains(&&**name) || value.is_empty() {
-                continue;
-            }
-            instance =
-                METADATA.with_piece(instance, name, Piece::Text((&**value).into()), &mut ignored);
-        }
+        let params = params.iter().rev();
+        let params = params.filter(|(name, value)| !OWN.contains(&&**name) && !value.is_empty());
+        let pieces = params.map(|(name, value)| (&**name, Piece::Text((&**value).into())));
+        let pieces: Vec<_> = pieces.collect();
+        let instance = METADATA.with_pieces(instance, &pieces, &mut ignored);
         Ok(ignored.of(instance))
     }
 

@@ -1,7 +1,7 @@
 //! Metadata as fleets write it: a map of texts, among them some that mean more.
 
 use crate::{go_json, ignored::Ignored};
-use sd_core::{CodecError, Edit, Instance, JsonObject};
+use sd_core::{CodecError, Edit, Instance, JsonObject, MetadataValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
@@ -31,7 +31,7 @@ impl Metadata {
     /// `instance` with the pieces in `json`, the JSON of a field.
     pub(crate) fn read(
         self,
-        mut instance: Instance,
+        instance: Instance,
         field: &str,
         json: Option<&str>,
         ignored: &mut Ignored,
@@ -41,6 +41,7 @@ impl Metadata {
             ignored.note(field, "it is no object");
             return instance;
         };
+        let mut read = Vec::new();
         for (name, value) in pieces.iter() {
             let piece = match go_json::text(value) {
                 Some(text) => Piece::Text(text),
@@ -51,37 +52,39 @@ impl Metadata {
             if !self.has_json && matches!(piece, Piece::Json(_)) {
                 ignored.note(format_args!("{field}.{name}"), "it is no text");
             }
-            instance = self.with_piece(instance, name, piece, ignored);
+            read.push((name, piece));
         }
-        instance
+        self.with_pieces(instance, &read, ignored)
     }
 
-    /// `instance` with one more piece.
-    pub(crate) fn with_piece(
+    /// `instance` with more pieces.
+    pub(crate) fn with_pieces(
         self,
-        instance: Instance,
-        name: &str,
-        piece: Piece<'_>,
+        mut instance: Instance,
+        pieces: &[(&str, Piece<'_>)],
         ignored: &mut Ignored,
     ) -> Instance {
-        match (name, piece) {
-            (WEIGHT, piece) if self.has_weight => {
-                let (Piece::Text(Cow::Borrowed(text)) | Piece::Json(text)) = piece else {
-                    ignored.note(name, "it is no whole number");
-                    return instance;
-                };
-                match text.parse() {
-                    Ok(weight) => instance.with_weight(weight),
-                    Err(_) => {
-                        ignored.note(name, "it is no whole number");
-                        instance
+        let mut others = Vec::with_capacity(pieces.len());
+        for (name, piece) in pieces {
+            match (*name, piece) {
+                (WEIGHT, piece) if self.has_weight => {
+                    let said = match piece {
+                        Piece::Text(Cow::Borrowed(text)) | Piece::Json(text) => text.parse().ok(),
+                        Piece::Text(Cow::Owned(_)) => None,
+                    };
+                    match said {
+                        Some(weight) => instance = instance.with_weight(weight),
+                        None => ignored.note(name, "it is no whole number"),
                     }
                 }
+                (ZONE, Piece::Text(zone)) if !zone.is_empty() => {
+                    instance = instance.with_zone(zone);
+                }
+                (name, Piece::Text(text)) => others.push((name, MetadataValue::Text(text))),
+                (name, Piece::Json(json)) => others.push((name, MetadataValue::Json(json))),
             }
-            (ZONE, Piece::Text(zone)) if !zone.is_empty() => instance.with_zone(zone),
-            (name, Piece::Text(text)) => instance.with_metadata(name, text),
-            (name, Piece::Json(json)) => instance.with_json_metadata(name, json),
         }
+        instance.with_all_metadata(others)
     }
 
     /// The pieces of `instance` in the order of their names.
@@ -90,14 +93,16 @@ impl Metadata {
         instance: &Instance,
     ) -> Result<BTreeMap<&str, Written<'_>>, CodecError> {
         let mut pieces = BTreeMap::new();
-        for (name, value) in instance.all_metadata() {
+        for (name, value) in instance.metadata_values() {
             if name == ZONE || name == WEIGHT && self.has_weight {
                 let what = format!("metadata called \"{name}\", which is the {name} itself");
                 return Err(CodecError::cannot_say(&what));
             }
-            let piece = match instance.is_json_metadata(name) {
-                true => Written::Json(serde_json::from_str(value).map_err(go_json::unwritable)?),
-                false => Written::Text(value.into()),
+            let piece = match value {
+                MetadataValue::Text(text) => Written::Text(text.into()),
+                MetadataValue::Json(json) => {
+                    Written::Json(serde_json::from_str(json).map_err(go_json::unwritable)?)
+                }
             };
             pieces.insert(name, piece);
         }

@@ -1,6 +1,6 @@
 //! What a format can say of an instance.
 
-use sd_core::{CodecError, Instance, Status};
+use sd_core::{CodecError, Instance, MetadataValue, Status};
 
 /// What can be said of an instance besides its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl Attribute {
             Version => instance.version().is_some(),
             Metadata => instance.all_metadata().next().is_some(),
             JsonMetadata => {
-                let mut pieces = instance.all_metadata();
-                pieces.any(|(name, _)| instance.is_json_metadata(name))
+                let mut pieces = instance.metadata_values();
+                pieces.any(|(_, value)| matches!(value, MetadataValue::Json(_)))
             }
             Part => instance.part().is_some(),
         }

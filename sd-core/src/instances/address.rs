@@ -4,7 +4,7 @@
 //! chooses it. So the grammar is strict: a text that two parsers could read in two ways is refused.
 
 use crate::registry::{Escaped, Invalid};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 /// A longer text is not an address.
 const LONGEST: usize = 2048;
@@ -58,6 +58,18 @@ impl<'a> Address<'a> {
     /// # Errors
     /// What is wrong, and what to write instead.
     pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+        // What most addresses are is read at once.
+        if let Ok(address) = text.parse::<SocketAddrV4>()
+            && address.port() != 0
+            && !address.ip().is_unspecified()
+        {
+            return Ok(Self {
+                scheme: None,
+                authority: text,
+                ip: Some((*address.ip()).into()),
+                port: address.port(),
+            });
+        }
         if text.len() > LONGEST {
             return Err("it is longer than 2048 bytes");
         }

@@ -26,7 +26,7 @@ pub struct Advert {
 
 impl Advert {
     /// Says that the provider is called at `address`, and nothing more.
-    pub fn new(address: impl Into<Box<str>>) -> Self {
+    pub fn new(address: impl AsRef<str>) -> Self {
         Self {
             instance: Instance::new(Key::to_be_chosen(), address),
             ttl: None,
@@ -36,7 +36,7 @@ impl Advert {
     /// One more address of the same instance, of another scheme or family, such as `http://10.0.0.1:8080` beside
     /// `grpc://10.0.0.1:9090`.
     #[must_use]
-    pub fn address(self, address: impl Into<Box<str>>) -> Self {
+    pub fn address(self, address: impl AsRef<str>) -> Self {
         self.with(|instance| instance.with_other_address(address))
     }
 
@@ -54,26 +54,26 @@ impl Advert {
 
     /// The zone.
     #[must_use]
-    pub fn zone(self, zone: impl Into<Box<str>>) -> Self {
+    pub fn zone(self, zone: impl AsRef<str>) -> Self {
         self.with(|instance| instance.with_zone(zone))
     }
 
     /// The provider's name for this instance. Some formats need one that no other instance has; without, they make
     /// one of the address.
     #[must_use]
-    pub fn id(self, id: impl Into<Box<str>>) -> Self {
+    pub fn id(self, id: impl AsRef<str>) -> Self {
         self.with(|instance| instance.with_id(id))
     }
 
     /// The version of the program.
     #[must_use]
-    pub fn version(self, version: impl Into<Box<str>>) -> Self {
+    pub fn version(self, version: impl AsRef<str>) -> Self {
         self.with(|instance| instance.with_version(version))
     }
 
     /// One more piece of metadata.
     #[must_use]
-    pub fn metadata(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn metadata(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.with(|instance| instance.with_metadata(name, value))
     }
 

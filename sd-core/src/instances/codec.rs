@@ -8,11 +8,11 @@ use super::{
     decoded::Decoded,
     edit::Edit,
     instance::Instance,
-    json::{Attributes, RawAttributes},
+    json::{Attributes, PlainAttributes, RawAttributes},
     json_object::JsonObject,
     status::Status,
 };
-use crate::registry::{Entry, Invalid, Message};
+use crate::registry::{Entry, Invalid, Key, Message};
 use bytes::Bytes;
 use std::{error::Error as StdError, fmt, net::IpAddr, sync::Arc};
 
@@ -231,7 +231,7 @@ impl Codec for DefaultCodec {
     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         let value = entry.value.trim_ascii();
         if value.starts_with(b"{") {
-            let (instance, ignored) = read_json(value)?.into_instance(entry.key.clone());
+            let (instance, ignored) = read_json(value, &entry.key)?;
             let ignored = (!ignored.is_empty()).then(|| CodecError::new(ignored.join("; ")));
             return Ok(Decoded::from(instance).with_ignored(ignored));
         }
@@ -273,7 +273,7 @@ impl Codec for DefaultCodec {
             self.decode(entry)?;
             return Err(CodecError::cannot_say("anything but the address"));
         }
-        let instance = read_json(value)?.into_instance(entry.key.clone()).0;
+        let instance = read_json(value, &entry.key)?.0;
         if !edit.is_about(&instance) || edit.apply(instance.clone()) == instance {
             return Ok(entry.clone());
         }
@@ -314,14 +314,21 @@ fn written(json: serde_json::Result<Vec<u8>>) -> Result<Bytes, CodecError> {
     Ok(json.into())
 }
 
-/// The attributes in `json`, the address read and the others still to be.
-fn read_json(json: &[u8]) -> Result<RawAttributes<'_>, CodecError> {
+/// The instance under `key` that is in `json`, and what is wrong with the attributes that could not be read.
+fn read_json(json: &[u8], key: &Key) -> Result<(Instance, Vec<&'static str>), CodecError> {
     if json.len() > LONGEST_JSON {
         return Err(CodecError::new("the value is too long for an instance"));
     }
+    // Checked at once, all texts in it are.
+    if let Ok(text) = std::str::from_utf8(json)
+        && let Ok(attributes) = serde_json::from_str::<PlainAttributes<'_>>(text)
+    {
+        check_address(attributes.address).map_err(no_address)?;
+        return Ok(attributes.into_instance(key.clone()));
+    }
     let attributes: RawAttributes<'_> = serde_json::from_slice(json).map_err(no_instance)?;
     check_address(&attributes.address).map_err(no_address)?;
-    Ok(attributes)
+    Ok(attributes.into_instance(key.clone()))
 }
 
 fn no_instance(error: serde_json::Error) -> CodecError {

@@ -1,11 +1,13 @@
 //! Instances: what entries mean.
 
-use super::{instance_key::InstanceKey, status::Status};
-use crate::registry::{Key, LeaseId};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+use super::{
+    instance_key::InstanceKey,
+    instance_text::{Field, InstanceText},
+    metadata_value::MetadataValue,
+    status::Status,
 };
+use crate::registry::{Key, LeaseId};
+use std::{fmt, iter};
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
@@ -40,41 +42,33 @@ use std::{
 #[derive(Clone, Eq)]
 pub struct Instance {
     key: Key,
-    address: Box<str>,
+    /// All that is text and not the key.
+    text: InstanceText,
+    lease: Option<LeaseId>,
     weight: u32,
     is_weight_said: bool,
     status: Status,
-    zone: Option<Box<str>>,
-    metadata: BTreeMap<String, String>,
-    lease: Option<LeaseId>,
-    /// What few instances have.
-    rare: Option<Box<Rare>>,
-}
-
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Rare {
-    part: Option<Box<str>>,
-    id: Option<Box<str>>,
-    version: Option<Box<str>>,
-    other_addresses: Vec<Box<str>>,
-    unknown_status: Option<Box<str>>,
-    /// The names of the metadata whose values are JSON.
-    json: BTreeSet<String>,
+    /// Whether `text` has a part.
+    has_part: bool,
 }
 
 impl Instance {
     /// A serving instance without weight, zone, metadata and lease.
-    pub fn new(key: Key, address: impl Into<Box<str>>) -> Self {
+    pub fn new(key: Key, address: impl AsRef<str>) -> Self {
+        let address = (Field::Address, address.as_ref());
+        Self::of_text(key, InstanceText::new(iter::once(address), &mut Vec::new()))
+    }
+
+    /// The same with all its texts at once. None of them is a part.
+    pub(super) fn of_text(key: Key, text: InstanceText) -> Self {
         Self {
             key,
-            address: address.into(),
+            text,
+            lease: None,
             weight: 1,
             is_weight_said: false,
             status: Status::Serving,
-            zone: None,
-            metadata: BTreeMap::new(),
-            lease: None,
-            rare: None,
+            has_part: false,
         }
     }
 
@@ -98,54 +92,71 @@ impl Instance {
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
         self.status = status;
-        self.change_rare(|rare| rare.unknown_status = None);
-        self
+        self.set(Field::UnknownStatus, None)
     }
 
     /// The same instance, of which is said that it is `word`, whatever that means: its status is
     /// [`Unknown`](Status::Unknown).
     #[must_use]
-    pub fn with_unknown_status(mut self, word: impl Into<Box<str>>) -> Self {
+    pub fn with_unknown_status(mut self, word: impl AsRef<str>) -> Self {
         self.status = Status::Unknown;
-        self.rare_mut().unknown_status = Some(word.into());
-        self
+        self.set(Field::UnknownStatus, Some(word.as_ref()))
     }
 
     /// The same instance in this zone.
     #[must_use]
-    pub fn with_zone(mut self, zone: impl Into<Box<str>>) -> Self {
-        self.zone = Some(zone.into());
-        self
+    pub fn with_zone(self, zone: impl AsRef<str>) -> Self {
+        self.set(Field::Zone, Some(zone.as_ref()))
     }
 
-    /// The same instance with one more piece of metadata.
+    /// The same instance with one more piece of metadata. [`with_all_metadata`](Self::with_all_metadata) adds many.
     #[must_use]
-    pub fn with_metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let name = name.into();
-        self.change_rare(|rare| {
-            rare.json.remove(&name);
-        });
-        self.metadata.insert(name, value.into());
+    pub fn with_metadata(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        let value = MetadataValue::Text(value.as_ref());
+        self.text.set_metadata(name.as_ref(), Some(value));
         self
     }
 
     /// The same instance with one more piece of metadata whose value is no text: a number, a list or what else
     /// there is in JSON. `json` is kept as it is.
     #[must_use]
-    pub fn with_json_metadata(mut self, name: impl Into<String>, json: impl Into<String>) -> Self {
-        let name = name.into();
-        self.rare_mut().json.insert(name.clone());
-        self.metadata.insert(name, json.into());
+    pub fn with_json_metadata(mut self, name: impl AsRef<str>, json: impl AsRef<str>) -> Self {
+        let value = MetadataValue::Json(json.as_ref());
+        self.text.set_metadata(name.as_ref(), Some(value));
+        self
+    }
+
+    /// The same instance with more metadata. Of several pieces with one name the last counts.
+    ///
+    /// For codecs: an instance has all its texts in one allocation, which is made anew by each change. So pieces
+    /// that are added one by one cost the square of their number.
+    ///
+    /// ```
+    /// use sd_core::{Instance, Key, MetadataValue};
+    ///
+    /// let pieces = [
+    ///     ("team", MetadataValue::Text("search")),
+    ///     ("shard", MetadataValue::Json("7")),
+    /// ];
+    /// let instance = Instance::new(Key::new("/services/hello/a")?, "10.0.0.1:8080")
+    ///     .with_all_metadata(pieces);
+    /// assert_eq!(instance.metadata("team"), Some("search"));
+    /// assert!(instance.is_json_metadata("shard"));
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    #[must_use]
+    pub fn with_all_metadata<'p>(
+        mut self,
+        pieces: impl IntoIterator<Item = (&'p str, MetadataValue<'p>)>,
+    ) -> Self {
+        self.text = self.text.with_all_metadata(pieces.into_iter());
         self
     }
 
     /// The same instance without the metadata called `name`.
     #[must_use]
     pub fn without_metadata(mut self, name: &str) -> Self {
-        self.metadata.remove(name);
-        self.change_rare(|rare| {
-            rare.json.remove(name);
-        });
+        self.text.set_metadata(name, None);
         self
     }
 
@@ -158,38 +169,35 @@ impl Instance {
 
     /// The same instance with the provider's own name for it.
     #[must_use]
-    pub fn with_id(mut self, id: impl Into<Box<str>>) -> Self {
-        self.rare_mut().id = Some(id.into());
-        self
+    pub fn with_id(self, id: impl AsRef<str>) -> Self {
+        self.set(Field::Id, Some(id.as_ref()))
     }
 
     /// The same instance of this version of the program.
     #[must_use]
-    pub fn with_version(mut self, version: impl Into<Box<str>>) -> Self {
-        self.rare_mut().version = Some(version.into());
-        self
+    pub fn with_version(self, version: impl AsRef<str>) -> Self {
+        self.set(Field::Version, Some(version.as_ref()))
     }
 
     /// The same instance with one more address, of another scheme or family, which is not called.
     #[must_use]
-    pub fn with_other_address(mut self, address: impl Into<Box<str>>) -> Self {
-        self.rare_mut().other_addresses.push(address.into());
+    pub fn with_other_address(mut self, address: impl AsRef<str>) -> Self {
+        self.text.push(Field::OtherAddress, address.as_ref());
         self
     }
 
     /// The same instance as one of several of its entry, which are told apart by `part`. It has to stay the same
     /// while the others come and go.
     #[must_use]
-    pub fn with_part(mut self, part: impl Into<Box<str>>) -> Self {
-        self.rare_mut().part = Some(part.into());
-        self
+    pub fn with_part(mut self, part: impl AsRef<str>) -> Self {
+        self.has_part = true;
+        self.set(Field::Part, Some(part.as_ref()))
     }
 
     /// The same instance at another address.
     #[must_use]
-    pub fn with_address(mut self, address: impl Into<Box<str>>) -> Self {
-        self.address = address.into();
-        self
+    pub fn with_address(self, address: impl AsRef<str>) -> Self {
+        self.set(Field::Address, Some(address.as_ref()))
     }
 
     /// The same instance under another key.
@@ -199,18 +207,9 @@ impl Instance {
         self
     }
 
-    fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    /// Changes what is there, and drops it if nothing is left.
-    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
-        if let Some(rare) = &mut self.rare {
-            change(rare);
-            if **rare == Rare::default() {
-                self.rare = None;
-            }
-        }
+    fn set(mut self, field: Field, text: Option<&str>) -> Self {
+        self.text.set(field, text);
+        self
     }
 
     /// The key of its entry.
@@ -233,19 +232,21 @@ impl Instance {
 
     /// Its part of the entry, if that describes several instances.
     pub fn part(&self) -> Option<&str> {
-        self.rare.as_ref()?.part.as_deref()
+        match self.has_part {
+            true => self.text.get(Field::Part),
+            false => None,
+        }
     }
 
     /// The address it is called at, such as `10.0.0.1:8080`.
     pub fn address(&self) -> &str {
-        &self.address
+        self.text.address()
     }
 
     /// Its other addresses, of other schemes or families. Which of all addresses is called is chosen once for a
     /// service, by its codec.
     pub fn other_addresses(&self) -> impl Iterator<Item = &str> {
-        let rare = self.rare.iter();
-        rare.flat_map(|rare| rare.other_addresses.iter().map(|address| &**address))
+        self.text.all(Field::OtherAddress)
     }
 
     /// Its share of the calls relative to other instances; 0 asks for no calls. If nothing is said, 1 or the default
@@ -267,38 +268,41 @@ impl Instance {
     /// The status in the word of its provider: `serving`, `draining`, or any other if it is
     /// [`Unknown`](Status::Unknown).
     pub fn status_word(&self) -> &str {
-        let unknown = self
-            .rare
-            .as_ref()
-            .and_then(|rare| rare.unknown_status.as_deref());
-        unknown.unwrap_or(self.status.as_str())
+        match self.status {
+            Status::Unknown => self.text.get(Field::UnknownStatus),
+            Status::Serving | Status::Draining => None,
+        }
+        .unwrap_or(self.status.as_str())
     }
 
     /// The zone it runs in, for callers that prefer their own.
     pub fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
+        self.text.get(Field::Zone)
     }
 
     /// Its provider's own name for it, if it has one. The registry's name for it is the [key](Self::key).
     pub fn id(&self) -> Option<&str> {
-        self.rare.as_ref()?.id.as_deref()
+        self.text.get(Field::Id)
     }
 
     /// The version of the program, if that is said.
     pub fn version(&self) -> Option<&str> {
-        self.rare.as_ref()?.version.as_deref()
+        self.text.get(Field::Version)
     }
 
     /// The metadata called `name`, set by its provider. What is no text is JSON.
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        self.metadata.get(name).map(String::as_str)
+        self.piece(name).map(MetadataValue::as_str)
     }
 
     /// Whether the metadata called `name` is no text but JSON, as a number is.
     pub fn is_json_metadata(&self, name: &str) -> bool {
-        self.rare
-            .as_ref()
-            .is_some_and(|rare| rare.json.contains(name))
+        matches!(self.piece(name), Some(MetadataValue::Json(_)))
+    }
+
+    fn piece(&self, name: &str) -> Option<MetadataValue<'_>> {
+        let mut pieces = self.text.metadata();
+        pieces.find_map(|(known, value)| (known == name).then_some(value))
     }
 
     /// The lease of its [entry](crate::Entry::lease), which identifies the registration: another
@@ -308,58 +312,51 @@ impl Instance {
         self.lease.as_ref()
     }
 
-    /// About what it takes in memory, in bytes, with its place in a set. The page of
-    /// [`PrefixLimits`](crate::PrefixLimits) has the formula.
-    pub(crate) fn memory(&self) -> usize {
-        const PIECE: usize = 96;
-        let pieces = self.metadata.iter();
-        let metadata: usize = pieces
-            .map(|(name, value)| PIECE + name.len() + value.len())
-            .sum();
-        let zone = self.zone.as_ref().map_or(0, |zone| zone.len());
-        let rare = self.rare.as_ref().map_or(0, |rare| rare.memory(&self.key));
-        300 + self.key.as_str().len() + self.address.len() + zone + metadata + rare
-    }
-
     /// All metadata, in the order of their names.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.metadata
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.text
+            .metadata()
+            .map(|(name, value)| (name, value.as_str()))
     }
-}
 
-impl Rare {
-    fn memory(&self, key: &Key) -> usize {
+    /// All metadata, in the order of their names, each with whether it is text or JSON.
+    pub fn metadata_values(&self) -> impl Iterator<Item = (&str, MetadataValue<'_>)> {
+        self.text.metadata()
+    }
+
+    /// What it counts for the limits of a prefix, in bytes: no less than what it takes in memory, with its place in a
+    /// set. The page of [`PrefixLimits`](crate::PrefixLimits) has the formula.
+    pub(crate) fn memory(&self) -> usize {
+        const PIECE: usize = 96;
         const LINE: usize = 32;
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let key = self.key.as_str().len();
         // The identity has the key once more.
-        let identity = self.part.as_ref().map_or(0, |_| LINE + key.as_str().len());
-        let addresses = self.other_addresses.iter();
-        let addresses: usize = addresses.map(|address| LINE + address.len()).sum();
-        let json: usize = self.json.iter().map(|name| LINE + name.len()).sum();
-        let texts = [&self.id, &self.version, &self.unknown_status].map(text);
-        160 + identity + 2 * text(&self.part) + texts.iter().sum::<usize>() + addresses + json
+        let identity = self.part().map_or(0, |part| LINE + key + part.len());
+        let (others, pieces) = self.text.counts();
+        300 + key + self.text.len() + PIECE * pieces + identity + LINE * others
     }
 }
 
+/// What few have is left out where it is missing.
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.metadata.keys().collect();
         let mut shown = f.debug_struct("Instance");
         shown
             .field("key", &self.identity())
-            .field("address", &self.address)
+            .field("address", &self.address())
             .field("weight", &self.weight)
             .field("status", &self.status_word())
-            .field("zone", &self.zone)
-            .field("metadata", &names)
+            .field("zone", &self.zone())
+            .field("metadata", &self.text)
             .field("lease", &self.lease);
-        if let Some(rare) = &self.rare {
-            shown
-                .field("id", &rare.id)
-                .field("version", &rare.version)
-                .field("other_addresses", &rare.other_addresses);
+        for (name, field) in [("id", Field::Id), ("version", Field::Version)] {
+            if let Some(text) = self.text.get(field) {
+                shown.field(name, &text);
+            }
+        }
+        let others: Vec<_> = self.other_addresses().collect();
+        if !others.is_empty() {
+            shown.field("other_addresses", &others);
         }
         shown.finish()
     }
@@ -370,17 +367,14 @@ impl PartialEq for Instance {
     fn eq(&self, other: &Self) -> bool {
         let Self {
             key,
-            address,
+            text,
+            lease,
             weight,
             is_weight_said: _,
             status,
-            zone,
-            metadata,
-            lease,
-            rare,
+            has_part: _,
         } = self;
-        (key, address, weight, status) == (&other.key, &other.address, &other.weight, &other.status)
-            && (zone, metadata, lease, rare)
-                == (&other.zone, &other.metadata, &other.lease, &other.rare)
+        (key, text, lease) == (&other.key, &other.text, &other.lease)
+            && (weight, status) == (&other.weight, &other.status)
     }
 }

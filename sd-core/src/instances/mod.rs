@@ -23,8 +23,10 @@ mod health;
 mod held;
 mod instance;
 mod instance_key;
+mod instance_text;
 mod json;
 mod json_object;
+mod metadata_value;
 mod publisher;
 mod set;
 mod source;
@@ -49,6 +51,7 @@ pub use instance_key::InstanceKey;
 #[cfg(feature = "snapshot")]
 pub(crate) use json::{InstanceRead, InstanceWritten};
 pub use json_object::JsonObject;
+pub use metadata_value::MetadataValue;
 pub use publisher::{EventPublisher, EventReader};
 pub use set::{InstanceChange, Instances, InstancesIter};
 pub use source::Source;

@@ -130,8 +130,29 @@ impl FromIterator<Instance> for Instances {
 /// The last instance with an identity wins.
 impl FromIterator<Arc<Instance>> for Instances {
     fn from_iter<I: IntoIterator<Item = Arc<Instance>>>(instances: I) -> Self {
-        let instances = instances.into_iter();
-        Self(instances.map(|it| (it.identity(), it)).collect())
+        let mut instances: Vec<_> = instances.into_iter().collect();
+        instances.sort_by(|one, other| one.place().cmp(&other.place()));
+        instances.dedup_by(|later, kept| {
+            let is_same = later.place() == kept.place();
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        // A full node is split in two halves. Inserted in their order, instances would leave all nodes half full.
+        // So every second one is inserted first, and the others fill the halves.
+        let mut set = Self::default();
+        let mut between = Vec::with_capacity(instances.len() / 2);
+        for (n, instance) in instances.into_iter().enumerate() {
+            match n % 2 {
+                0 => drop(set.insert(instance)),
+                _ => between.push(instance),
+            }
+        }
+        for instance in between {
+            set.insert(instance);
+        }
+        set
     }
 }
 
@@ -283,6 +304,22 @@ mod tests {
         let identity = part("n1", "").identity();
         assert_eq!(all.get(&identity).unwrap().address(), "h:3");
         assert_eq!(all.clone().remove(&identity).unwrap().part(), Some("n1"));
+    }
+
+    #[test]
+    fn a_set_is_the_same_however_it_was_made_and_the_last_with_an_identity_wins() {
+        for length in 0..200 {
+            let numbers = (0..length).map(|n| n * 7 % 150);
+            let all: Vec<_> = numbers
+                .enumerate()
+                .map(|(n, name)| instance(&format!("{name:03}"), &format!("h:{n}")))
+                .collect();
+            let mut one_by_one = Instances::default();
+            for instance in all.clone() {
+                one_by_one.insert(instance);
+            }
+            assert_eq!(all.into_iter().collect::<Instances>(), one_by_one);
+        }
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl BackgroundTask {
             is_over: false,
         };
         running.spawn(async move {
-            let run = stopped.run_until_cancelled(work.run());
+            // In a box, since each future around it has room for it twice.
+            let run = stopped.run_until_cancelled(Box::pin(work.run()));
             if let Err(why) = catch_async(run).await {
                 tracing::error!(task = W::NAME, why = %ErrorChain(&why), "a background task has ended");
                 work.panicked(why);

@@ -18,8 +18,14 @@ pub(super) struct Pages<'o> {
     start: Vec<u8>,
     end: Vec<u8>,
     page_size: i64,
-    entries: Vec<KeyValue>,
-    /// Of the entries.
+    /// Read of each page at once, so that what etcd sent is not held beside it.
+    entries: Vec<Entry>,
+    /// The keys that are not text.
+    skipped: usize,
+    /// The last key of the last page.
+    last: Option<Vec<u8>>,
+    witness: Witness,
+    /// Of what was read.
     bytes: usize,
     /// The same, for all lists.
     held: Share,
@@ -62,6 +68,9 @@ impl<'o> Pages<'o> {
             start,
             page_size: options.page_size,
             entries: Vec::new(),
+            skipped: 0,
+            last: None,
+            witness: Witness::of_none(),
             bytes: 0,
             held: Share::new(meters::LIST_BYTES),
             read_at: None,
@@ -71,6 +80,8 @@ impl<'o> Pages<'o> {
     /// Forgets what was read. The size of the pages stays.
     pub(super) fn restart(&mut self) {
         self.entries.clear();
+        (self.skipped, self.last) = (0, None);
+        self.witness = Witness::of_none();
         self.bytes = 0;
         self.held.set(0);
         self.read_at = None;
@@ -78,9 +89,9 @@ impl<'o> Pages<'o> {
 
     pub(super) fn next(&self) -> PageRequest {
         PageRequest {
-            from: match self.entries.last() {
+            from: match &self.last {
                 None => self.start.clone(),
-                Some(last) => [last.key(), &[0]].concat(),
+                Some(last) => [&**last, &[0]].concat(),
             },
             end: self.end.clone(),
             limit: self.page_size,
@@ -119,16 +130,23 @@ impl<'o> Pages<'o> {
             ));
         }
         let has_more = page.more();
-        let entries = page.take_kvs();
-        self.bytes += entries.iter().map(size).sum::<usize>();
+        let raw = page.take_kvs();
+        self.bytes += raw.iter().map(size).sum::<usize>();
         self.held.set(self.bytes);
-        self.entries.extend(entries);
         if self.bytes > self.options.max_list_bytes
-            || self.entries.len() > self.options.max_list_entries
+            || self.entries.len() + self.skipped + raw.len() > self.options.max_list_entries
         {
             count(meters::LISTS_OVER_LIMIT, None, 1);
             return Err(over_limit(self.options));
         }
+        self.witness.listed(&raw);
+        if let Some(last) = raw.last() {
+            self.last = Some(last.key().to_vec());
+        }
+        let (known, read) = (self.entries.len(), raw.len());
+        let entries = raw.into_iter().filter_map(|raw| entry(self.options, raw));
+        self.entries.extend(entries);
+        self.skipped += known + read - self.entries.len();
         Ok(has_more)
     }
 
@@ -139,9 +157,9 @@ impl<'o> Pages<'o> {
             cluster,
             revision,
             prefix: self.start.into(),
-            witness: Witness::among(&self.entries),
+            witness: self.witness,
         };
-        snapshot(self.options, self.entries, token)
+        Snapshot::new(self.entries, token.into_revision()).with_skipped(self.skipped as u64)
     }
 }
 
@@ -161,16 +179,6 @@ fn over_limit(options: &Options) -> Error {
     }
 }
 
-fn snapshot(options: &Options, raw: Vec<KeyValue>, token: ResumeToken) -> Snapshot {
-    let count = raw.len();
-    let entries: Vec<Entry> = raw
-        .into_iter()
-        .filter_map(|raw| entry(options, raw))
-        .collect();
-    let skipped = (count - entries.len()) as u64;
-    Snapshot::new(entries, token.into_revision()).with_skipped(skipped)
-}
-
 /// Returns the end of the range of all keys that begin with `start`, as etcd's clients compute it.
 pub(super) fn range_end(start: &[u8]) -> Vec<u8> {
     let mut end = start.to_vec();
@@ -188,7 +196,7 @@ pub(super) fn range_end(start: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::support::cases;
-    use etcd_client::proto::PbKeyValue;
+    use etcd_client::proto::{PbKeyValue, PbRangeResponse, PbResponseHeader};
     use proptest::prelude::*;
 
     #[test]
@@ -214,25 +222,37 @@ mod tests {
         }
 
         #[test]
-        fn what_is_not_text_is_counted_and_hides_nobody(keys in prop::collection::vec(raw_key(), 0..5)) {
-            let entries: Vec<_> = keys
+        fn what_is_not_text_is_counted_and_hides_nobody(
+            keys in prop::collection::vec(raw_key(), 0..7),
+            modified in prop::collection::vec(1..=3_i64, 1..7),
+        ) {
+            let kvs: Vec<_> = keys
                 .iter()
-                .map(|key| {
-                    KeyValue(PbKeyValue {
-                        key: key.clone(),
-                        value: key.clone(),
-                        mod_revision: 3,
-                        ..PbKeyValue::default()
-                    })
+                .zip(modified.iter().cycle())
+                .map(|(key, modified)| PbKeyValue {
+                    key: key.clone(),
+                    value: key.clone(),
+                    mod_revision: *modified,
+                    ..PbKeyValue::default()
                 })
                 .collect();
             let token = ResumeToken {
                 cluster: 1,
                 revision: 3,
-                prefix: [].into(),
-                witness: Witness::among(&entries),
+                prefix: b"/".as_slice().into(),
+                witness: Witness::among(&kvs.iter().cloned().map(KeyValue).collect::<Vec<_>>()),
             };
-            let listed = snapshot(&Options::unchecked(), entries, token.clone());
+            let options = Options::unchecked();
+            let mut pages = Pages::new(&options, b"/".to_vec());
+            for page in kvs.chunks(2) {
+                let header = PbResponseHeader { cluster_id: 1, revision: 3, ..PbResponseHeader::default() };
+                let page = PbRangeResponse { header: Some(header), kvs: page.to_vec(), ..PbRangeResponse::default() };
+                pages.add(GetResponse(page)).unwrap();
+            }
+            if kvs.is_empty() {
+                return Ok(());
+            }
+            let listed = pages.into_snapshot();
             let texts = keys.iter().filter_map(|key| std::str::from_utf8(key).ok());
             let texts: Vec<_> = texts.filter(|text| !text.is_empty()).collect();
             let found: Vec<_> = listed.entries.iter().map(|entry| entry.key.as_str()).collect();

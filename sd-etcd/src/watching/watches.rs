@@ -185,7 +185,7 @@ mod tests {
                     cluster: 1,
                     revision: 1,
                     prefix: (*b"/svc").into(),
-                    witness: Witness::among(&[]),
+                    witness: Witness::of_none(),
                 },
                 buffer: Arc::new(WatchBuffer::new(1)),
                 opened: oneshot::channel().0,

@@ -50,20 +50,36 @@ pub(super) struct Deletion {
 }
 
 impl Witness {
-    /// Returns what a list of all entries tells.
-    pub(super) fn among(entries: &[KeyValue]) -> Self {
-        let mut witness = Self {
-            count: None,
+    /// Returns what a list of no entries tells.
+    pub(super) fn of_none() -> Self {
+        Self {
+            count: Some(0),
             put: None,
             deletion: None,
-        };
-        let newest = entries.iter().map(KeyValue::mod_revision).max();
-        for entry in entries {
-            if Some(entry.mod_revision()) == newest {
-                witness.put(entry);
-            }
         }
-        witness.count = Some(entries.len() as i64);
+    }
+
+    /// Notes that `entries` were listed as well.
+    pub(super) fn listed(&mut self, entries: &[KeyValue]) {
+        self.count = self.count.map(|count| count + entries.len() as i64);
+        let newest = entries.iter().map(KeyValue::mod_revision).max();
+        let known = self.put.as_ref().map(|put| put.modified);
+        if newest < known {
+            return;
+        }
+        let newest = entries
+            .iter()
+            .filter(|it| Some(it.mod_revision()) == newest);
+        for entry in newest {
+            self.put_newest(entry);
+        }
+    }
+
+    /// Returns what a list of all entries tells.
+    #[cfg(test)]
+    pub(super) fn among(entries: &[KeyValue]) -> Self {
+        let mut witness = Self::of_none();
+        witness.listed(entries);
         witness
     }
 
@@ -91,6 +107,10 @@ impl Witness {
             self.count = self.count.map(|count| count + 1);
         }
         self.deletion = None;
+        self.put_newest(entry);
+    }
+
+    fn put_newest(&mut self, entry: &KeyValue) {
         match &mut self.put {
             Some(put) if put.modified == entry.mod_revision() => put.siblings += 1,
             _ => {

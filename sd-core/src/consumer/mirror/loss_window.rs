@@ -75,7 +75,7 @@ impl LossWindow {
     /// There is an instance under `key`.
     pub(super) fn present(&mut self, key: &InstanceKey, now: Instant) {
         self.forget_what_is_over(now);
-        if self.gone.remove(&self.hasher.hash_one(key)).is_some() {
+        if !self.gone.is_empty() && self.gone.remove(&self.hasher.hash_one(key)).is_some() {
             self.announced = self.announced.saturating_sub(1);
         }
     }

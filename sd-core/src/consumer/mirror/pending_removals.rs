@@ -295,6 +295,9 @@ impl PendingRemovals {
     /// The registry has the instance, perhaps again. Returns `true` if its removal was held.
     pub(super) fn release(&mut self, key: &InstanceKey, now: Instant) -> bool {
         self.window.present(key, now);
+        if self.held.is_empty() {
+            return false;
+        }
         self.waits.remove(key);
         self.held.remove(key).is_some()
     }

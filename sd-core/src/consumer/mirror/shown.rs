@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
-    instances::{Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
+    instances::{Decoded, Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
     support::LineQuota,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
 /// The part of the limit, in bytes, that changes from one event to the next where there are many changes.
@@ -105,6 +105,7 @@ impl ShownInstances {
     pub(super) fn list(&mut self, mut entries: Vec<Entry>, now: Instant) -> bool {
         let listed = entries.len();
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        entries.dedup_by(|a, b| a.key == b.key);
         let is_listed = |key: &Key| entries.binary_search_by(|e| e.key.cmp(key)).is_ok();
         let known = self.instances.iter();
         let gone = known.filter(|instance| !is_listed(instance.key()));
@@ -116,17 +117,41 @@ impl ShownInstances {
         (self.left_out, self.has_room) = (0, false);
 
         let mut changed = false;
-        for identity in gone {
-            changed |= self.remove(identity, now);
-        }
-        for entry in entries {
-            changed |= self.put(&entry, now);
+        if self.instances.is_empty() {
+            changed |= self.fill(entries, now);
+        } else {
+            for identity in gone {
+                changed |= self.remove(identity, now);
+            }
+            for entry in entries {
+                changed |= self.put(&entry, now);
+            }
         }
         changed |= self.settle(now) || self.unreadable.len() != unreadable;
         self.meters.listed();
         self.log_list(listed, now);
         self.log_rest(now);
         changed
+    }
+
+    /// Shows `entries`, of which no two have one key, where nothing is shown yet: a set is built at once for
+    /// less than it grows.
+    fn fill(&mut self, entries: Vec<Entry>, now: Instant) -> bool {
+        let mut shown = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Some(decoded) = self.read(&entry, now) else {
+                continue;
+            };
+            for instance in decoded {
+                self.removals.release(&instance.identity(), now);
+                match self.has_room_for(instance.memory(), None, shown.len()) {
+                    true => shown.push(Arc::new(instance)),
+                    false => self.leave_out(),
+                }
+            }
+        }
+        self.instances = shown.into_iter().collect();
+        !self.instances.is_empty()
     }
 
     /// These changes happened, in this order.
@@ -192,27 +217,10 @@ impl ShownInstances {
     }
 
     fn put(&mut self, entry: &Entry, now: Instant) -> bool {
-        if !self.decoder.is_small(entry) {
-            self.meters.over_limit("entry");
-        }
-        let decoded = match self.decoder.decode(entry) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                self.skip(1);
-                self.unreadable
-                    .note(&self.prefix, entry, &error, &mut self.log, now);
-                self.strange.forget(&entry.key);
-                let unreadable = self.under(&entry.key).into_iter();
-                return unreadable.fold(false, |changed, it| changed | self.lose(it, now));
-            }
+        let Some(decoded) = self.read(entry, now) else {
+            let unreadable = self.under(&entry.key).into_iter();
+            return unreadable.fold(false, |changed, it| changed | self.lose(it, now));
         };
-        self.unreadable.forget(&entry.key);
-        match decoded.ignored() {
-            Some(error) => self
-                .strange
-                .note(&self.prefix, entry, error, &mut self.log, now),
-            None => self.strange.forget(&entry.key),
-        }
         let mut changed = false;
         for identity in self.under(&entry.key) {
             let mut instances = decoded.instances().iter();
@@ -223,6 +231,31 @@ impl ShownInstances {
         decoded
             .into_iter()
             .fold(changed, |changed, it| changed | self.show(it, now))
+    }
+
+    /// What `entry` describes. `None` if it could not be read, which is noted.
+    fn read(&mut self, entry: &Entry, now: Instant) -> Option<Decoded> {
+        if !self.decoder.is_small(entry) {
+            self.meters.over_limit("entry");
+        }
+        let decoded = match self.decoder.decode(entry) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.skip(1);
+                self.unreadable
+                    .note(&self.prefix, entry, &error, &mut self.log, now);
+                self.strange.forget(&entry.key);
+                return None;
+            }
+        };
+        self.unreadable.forget(&entry.key);
+        match decoded.ignored() {
+            Some(error) => self
+                .strange
+                .note(&self.prefix, entry, error, &mut self.log, now),
+            None => self.strange.forget(&entry.key),
+        }
+        Some(decoded)
     }
 
     /// What is shown of the entry under `key`.
@@ -240,9 +273,7 @@ impl ShownInstances {
         let old = self.instances.get(&identity);
         let is_new = old.is_none_or(|old| **old != instance);
         if is_new && !self.insert(instance) {
-            self.meters.over_limit("prefix");
-            self.has_room &= self.left_out > 0;
-            self.left_out += 1;
+            self.leave_out();
             return was_held;
         }
         was_held || is_new
@@ -251,20 +282,34 @@ impl ShownInstances {
     /// Shows `instance`, in place of the one with its key. Returns `false` if there is no room for it.
     fn insert(&mut self, instance: Instance) -> bool {
         let old = self.instances.get(&instance.identity());
-        let is_more = old.is_none();
-        let before = old.map_or(0, |old| old.memory());
-        let bytes = self.bytes - before + instance.memory();
+        let before = old.map(|old| old.memory());
+        let has_room = self.has_room_for(instance.memory(), before, self.instances.len());
+        if has_room {
+            self.instances.insert(instance);
+        }
+        has_room
+    }
+
+    /// Whether there is room for an instance that takes so much, in place of one that takes what is `before`, beside
+    /// so many that are `shown`. If so, it counts from now on.
+    fn has_room_for(&mut self, memory: usize, before: Option<usize>, shown: usize) -> bool {
+        let bytes = self.bytes - before.unwrap_or(0) + memory;
         let grows = bytes > self.bytes;
-        if is_more && self.instances.len() >= self.limits.instances
-            || grows && bytes > self.limits.bytes
+        if before.is_none() && shown >= self.limits.instances || grows && bytes > self.limits.bytes
         {
             return false;
         }
         self.has_room |= bytes < self.bytes;
         self.bytes = bytes;
-        self.news += instance.memory();
-        self.instances.insert(instance);
+        self.news += memory;
         true
+    }
+
+    /// An instance of the registry has no room.
+    fn leave_out(&mut self) {
+        self.meters.over_limit("prefix");
+        self.has_room &= self.left_out > 0;
+        self.left_out += 1;
     }
 
     /// Shows the instance no longer.

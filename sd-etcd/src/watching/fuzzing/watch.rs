@@ -125,7 +125,7 @@ impl World {
                 cluster: 0,
                 revision,
                 prefix: prefix.as_bytes().into(),
-                witness: Witness::among(&[]),
+                witness: Witness::of_none(),
             },
             buffer: buffer.clone(),
             opened: sender,

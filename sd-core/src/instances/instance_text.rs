@@ -1,0 +1,370 @@
+//! The texts of an instance, in one allocation.
+//!
+//! A process may know 100,000 instances, each with a few short texts. An allocation for each of them, or a tree
+//! of metadata, would take several times what the texts take. So they stand one behind the other in one text: as
+//! records, each a letter that says which field it is, a length, and so many bytes. A length is written in digits of
+//! base 64, the least first, each an ASCII character; all digits but the last have 64 added.
+//!
+//! Records are in the order of [`Field`], and metadata in the order of its names. So equal texts are equal bytes. A
+//! text is found by walking over the records before it, which are few.
+
+use super::metadata_value::MetadataValue;
+use std::{fmt, iter, ops::Range};
+
+/// Which text it is, in the order of the records. Each has one record at most, but other addresses and metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Field {
+    Address = b'A',
+    Part = b'B',
+    Zone = b'C',
+    Id = b'D',
+    Version = b'E',
+    UnknownStatus = b'F',
+    OtherAddress = b'G',
+    /// A name, and a value that is text.
+    Metadata = b'H',
+    /// A name, and a value that is JSON. Among the others in the order of the names.
+    JsonMetadata = b'I',
+}
+
+/// A piece of metadata.
+pub(super) type Piece<'a> = (&'a str, MetadataValue<'a>);
+
+/// All texts of an instance but its key.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct InstanceText(Box<str>);
+
+/// One text, or a name and its value.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    field: u8,
+    /// Empty, unless it is metadata.
+    name: &'a str,
+    text: &'a str,
+}
+
+impl InstanceText {
+    /// These fields, in the order of [`Field`], the address the first of them, and these pieces of metadata, of which the
+    /// last with a name counts.
+    pub(super) fn new<'a>(
+        fields: impl Iterator<Item = (Field, &'a str)> + Clone,
+        pieces: &mut Vec<Piece<'a>>,
+    ) -> Self {
+        debug_assert!(fields.clone().is_sorted_by_key(|(field, _)| field));
+        if !pieces.is_sorted_by(|(one, _), (next, _)| one < next) {
+            pieces.sort_by_key(|(name, _)| *name);
+            // Of those with one name, the last is kept in the place of the first.
+            pieces.dedup_by(|later, kept| {
+                let is_same = later.0 == kept.0;
+                if is_same {
+                    std::mem::swap(later, kept);
+                }
+                is_same
+            });
+        }
+        let fields = fields.map(|(field, text)| Record::of(field, text));
+        let pieces = pieces
+            .iter()
+            .map(|(name, value)| Record::piece(name, *value));
+        Self(written(fields.chain(pieces)))
+    }
+
+    /// The text of a field that has one record at most.
+    pub(super) fn get(&self, field: Field) -> Option<&str> {
+        self.all(field).next()
+    }
+
+    pub(super) fn address(&self) -> &str {
+        self.records().next().map_or("", |record| record.text)
+    }
+
+    /// The texts of all records of `field`, which is no metadata.
+    pub(super) fn all(&self, field: Field) -> impl Iterator<Item = &str> {
+        let records = self.records().skip_while(move |it| it.field < field as u8);
+        let records = records.take_while(move |it| it.field == field as u8);
+        records.map(|record| record.text)
+    }
+
+    /// All metadata, in the order of the names.
+    pub(super) fn metadata(&self) -> impl Iterator<Item = Piece<'_>> {
+        let pieces = self.records().skip_while(|it| !it.is_metadata());
+        pieces.map(|it| match it.field == Field::JsonMetadata as u8 {
+            true => (it.name, MetadataValue::Json(it.text)),
+            false => (it.name, MetadataValue::Text(it.text)),
+        })
+    }
+
+    /// In bytes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many other addresses, and how many pieces of metadata there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for record in self.records() {
+            counts.0 += usize::from(record.field == Field::OtherAddress as u8);
+            counts.1 += usize::from(record.is_metadata());
+        }
+        counts
+    }
+
+    fn records(&self) -> Records<'_> {
+        Records(&self.0)
+    }
+
+    // === Changes ===
+
+    /// Replaces the text of `field`, or removes it.
+    pub(super) fn set(&mut self, field: Field, text: Option<&str>) {
+        let from = self.position(|it| it.field >= field as u8);
+        let to = self.position(|it| it.field > field as u8);
+        self.replace(from..to, text.map(|text| Record::of(field, text)));
+    }
+
+    /// Adds a text to those of `field`, which may have several.
+    pub(super) fn push(&mut self, field: Field, text: &str) {
+        let end = self.position(|it| it.field > field as u8);
+        self.replace(end..end, Some(Record::of(field, text)));
+    }
+
+    /// Replaces the metadata called `name`, or removes it.
+    pub(super) fn set_metadata(&mut self, name: &str, value: Option<MetadataValue<'_>>) {
+        let from = self.position(|it| it.is_metadata() && it.name >= name);
+        let to = self.position(|it| it.is_metadata() && it.name > name);
+        self.replace(from..to, value.map(|value| Record::piece(name, value)));
+    }
+
+    /// The same text with other metadata: each of `pieces` replaces the one with its name, if there is one.
+    pub(super) fn with_all_metadata<'p>(&self, pieces: impl Iterator<Item = Piece<'p>>) -> Self {
+        let mut all: Vec<Piece<'_>> = self.metadata().collect();
+        for piece in pieces {
+            all.push(piece);
+        }
+        let metadata = Self::new(iter::empty(), &mut all);
+        let fields = self.records().take_while(|it| !it.is_metadata());
+        Self(written(fields.chain(metadata.records())))
+    }
+
+    /// Where the first record begins that `is_it`; the end if there is none.
+    fn position(&self, mut is_it: impl FnMut(&Record<'_>) -> bool) -> usize {
+        let mut records = self.records();
+        loop {
+            let rest = records.0.len();
+            if records.next().is_none_or(|record| is_it(&record)) {
+                return self.0.len() - rest;
+            }
+        }
+    }
+
+    fn replace(&mut self, range: Range<usize>, record: Option<Record<'_>>) {
+        if range.is_empty() && record.is_none() {
+            return;
+        }
+        let (before, after) = (&self.0[..range.start], &self.0[range.end..]);
+        let size = record.map_or(0, |record| record.size());
+        let mut text = String::with_capacity(before.len() + size + after.len());
+        text.push_str(before);
+        if let Some(record) = record {
+            record.write(&mut text);
+        }
+        text.push_str(after);
+        self.0 = text.into();
+    }
+}
+
+/// The names of the metadata, and no values.
+impl fmt::Debug for InstanceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.metadata().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// `records` behind each other, in one allocation that has no more room than they need.
+fn written<'a>(records: impl Iterator<Item = Record<'a>> + Clone) -> Box<str> {
+    let size = records.clone().map(|record| record.size()).sum();
+    let mut text = String::with_capacity(size);
+    records.for_each(|record| record.write(&mut text));
+    text.into()
+}
+
+impl<'a> Record<'a> {
+    fn of(field: Field, text: &'a str) -> Self {
+        Self {
+            field: field as u8,
+            name: "",
+            text,
+        }
+    }
+
+    fn piece(name: &'a str, value: MetadataValue<'a>) -> Self {
+        let field = match value {
+            MetadataValue::Text(_) => Field::Metadata,
+            MetadataValue::Json(_) => Field::JsonMetadata,
+        };
+        Self {
+            name,
+            ..Self::of(field, value.as_str())
+        }
+    }
+
+    fn is_metadata(&self) -> bool {
+        self.field >= Field::Metadata as u8
+    }
+
+    fn size(&self) -> usize {
+        let name = match self.is_metadata() {
+            true => digits(self.name.len()) + self.name.len(),
+            false => 0,
+        };
+        1 + name + digits(self.text.len()) + self.text.len()
+    }
+
+    fn write(&self, to: &mut String) {
+        to.push(char::from(self.field));
+        if self.is_metadata() {
+            write_sized(self.name, to);
+        }
+        write_sized(self.text, to);
+    }
+}
+
+/// The records of a text.
+#[derive(Clone)]
+struct Records<'a>(&'a str);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let field = *self.0.as_bytes().first()?;
+        let mut record = Record {
+            field,
+            name: "",
+            text: "",
+        };
+        let mut rest = self.0.get(1..)?;
+        if record.is_metadata() {
+            (record.name, rest) = read_sized(rest)?;
+        }
+        (record.text, self.0) = read_sized(rest)?;
+        Some(record)
+    }
+}
+
+/// How many digits a length has.
+fn digits(length: usize) -> usize {
+    (length | 1).ilog2() as usize / 6 + 1
+}
+
+fn write_sized(text: &str, to: &mut String) {
+    let mut length = text.len();
+    loop {
+        let digit = (length & 63) as u8;
+        length >>= 6;
+        if length == 0 {
+            to.push(char::from(digit));
+            break;
+        }
+        to.push(char::from(digit | 64));
+    }
+    to.push_str(text);
+}
+
+/// The text whose length `from` begins with, and what follows.
+#[inline]
+fn read_sized(from: &str) -> Option<(&str, &str)> {
+    let mut length = 0;
+    for (place, digit) in from.bytes().enumerate() {
+        length |= usize::from(digit & 63) << (6 * place);
+        if digit < 64 {
+            return from.get(place + 1..)?.split_at_checked(length);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::cases;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn text() -> impl Strategy<Value = String> {
+        let long = (0..20_000_usize).prop_map(|length| "é".repeat(length / 2));
+        prop_oneof![4 => "[a-c]{0,2}", 1 => "(?s).{0,70}", 1 => long]
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<(String, bool, String)>> {
+        prop::collection::vec(("[a-c]{0,2}", any::<bool>(), text()), 0..6)
+    }
+
+    fn value(is_json: bool, text: &str) -> MetadataValue<'_> {
+        match is_json {
+            true => MetadataValue::Json(text),
+            false => MetadataValue::Text(text),
+        }
+    }
+
+    fn borrowed(pieces: &[(String, bool, String)]) -> Vec<Piece<'_>> {
+        let pieces = pieces.iter();
+        pieces
+            .map(|(name, is_json, text)| (name.as_str(), value(*is_json, text)))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(cases(1))]
+
+        #[test]
+        fn what_is_written_is_read_however_it_was_written(
+            address in text(),
+            zones in prop::collection::vec(prop::option::of(text()), 0..3),
+            part in prop::option::of(text()),
+            others in prop::collection::vec(text(), 0..3),
+            removed in "[a-c]{0,2}",
+            first in pieces(),
+            then in pieces(),
+        ) {
+            let mut one_by_one = InstanceText::new(iter::once((Field::Address, "?")), &mut Vec::new());
+            for other in &others {
+                one_by_one.push(Field::OtherAddress, other);
+            }
+            let mut known = BTreeMap::new();
+            for (name, is_json, text) in first.iter().chain(&then) {
+                one_by_one.set_metadata(name, Some(value(*is_json, text)));
+                known.insert(name.as_str(), value(*is_json, text));
+            }
+            for zone in &zones {
+                one_by_one.set(Field::Zone, zone.as_deref());
+            }
+            one_by_one.set(Field::Part, part.as_deref());
+            one_by_one.set(Field::Address, Some(&address));
+
+            let zone = zones.last().and_then(Option::as_deref);
+            let mut fields = vec![(Field::Address, address.as_str())];
+            fields.extend(part.as_deref().map(|part| (Field::Part, part)));
+            fields.extend(zone.map(|zone| (Field::Zone, zone)));
+            fields.extend(others.iter().map(|other| (Field::OtherAddress, other.as_str())));
+            let mut at_once = InstanceText::new(fields.iter().copied(), &mut borrowed(&first));
+            at_once = at_once.with_all_metadata(borrowed(&then).into_iter());
+            prop_assert!(one_by_one == at_once);
+
+            prop_assert_eq!(at_once.address(), &address);
+            prop_assert_eq!(at_once.get(Field::Zone), zone);
+            prop_assert_eq!(at_once.get(Field::Part), part.as_deref());
+            prop_assert_eq!(at_once.get(Field::Id), None);
+            prop_assert!(at_once.all(Field::OtherAddress).eq(others.iter().map(String::as_str)));
+            prop_assert!(at_once.metadata().eq(known.iter().map(|(name, value)| (*name, *value))));
+
+            at_once.set_metadata(&removed, None);
+            known.remove(removed.as_str());
+            prop_assert!(at_once.metadata().map(|(name, _)| name).eq(known.keys().copied()));
+        }
+    }
+}
