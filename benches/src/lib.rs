@@ -8,6 +8,7 @@
 
 mod builds;
 mod calls;
+mod changes;
 mod clock;
 mod instructions;
 mod measure;

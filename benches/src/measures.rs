@@ -1,9 +1,9 @@
 //! The measures by name.
 
-use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
+use crate::{builds, calls, changes, instructions, measure::Measure, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 6] = [
+pub const MEASURES: [Measure; 7] = [
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -18,6 +18,11 @@ pub const MEASURES: [Measure; 6] = [
         name: "instructions",
         about: "instructions and locked memory accesses of a pick, counted by valgrind",
         run: instructions::run,
+    },
+    Measure {
+        name: "changes",
+        about: "processor time of a change, from the watch to the tables of balancers, by the number of instances",
+        run: changes::run,
     },
     Measure {
         name: "calls",
