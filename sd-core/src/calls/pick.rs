@@ -153,7 +153,8 @@ impl<E> Pick<E> {
         pick
     }
 
-    #[inline]
+    // Not inlined, nor is `end`: so a pick that nobody observes is short.
+    #[inline(never)]
     fn begin(&mut self, picked_at: Option<Instant>) {
         self.observed = Some(Observed {
             picked_at,
@@ -201,6 +202,7 @@ impl<E> Pick<E> {
         }
     }
 
+    #[inline(never)]
     fn end(&self, observed: &Observed, outcome: Outcome) {
         // Read first, since a pick is dropped after its report, and a swap takes longer.
         let has_ended = &observed.has_ended;
