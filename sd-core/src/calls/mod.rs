@@ -35,6 +35,7 @@ mod retry;
 mod run_queue;
 mod runs;
 mod table_index;
+mod table_writer;
 mod thread_copies;
 mod thread_number;
 
