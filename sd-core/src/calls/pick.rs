@@ -99,10 +99,11 @@ impl<'a> PickContext<'a> {
 /// }
 /// ```
 #[must_use = "dropping it reports the call as cancelled"]
+#[repr(C)]
 pub struct Pick<E> {
-    endpoint: Arc<Endpoint<E>>,
-    /// All zeros if nobody observes the endpoint.
+    /// All zeros if nobody observes the endpoint. First, so that it is moved as it was written: in one piece.
     call: Call,
+    endpoint: Arc<Endpoint<E>>,
 }
 
 /// What the observers of a call are told. Words that are all zero at first: such a pick is made and moved without
@@ -111,11 +112,13 @@ pub struct Pick<E> {
 struct Call {
     /// By [`nanos`], if an observer needs times.
     picked_at: u64,
-    /// In nanoseconds after the pick, and one more; 0 before.
-    answered_after: AtomicU64,
-    /// 0 until then.
-    has_ended: AtomicU64,
+    /// Twice the nanoseconds from the pick to the answer and one more, or 0 before; and one, [`HAS_ENDED`].
+    progress: AtomicU64,
 }
+
+const HAS_ENDED: u64 = 1;
+/// About 292 years, half of what is left of the word.
+const LONGEST: u64 = u64::MAX / 4;
 
 impl<E> Pick<E> {
     /// A pick of `endpoint`, whose observers hear of it.
@@ -129,7 +132,7 @@ impl<E> Pick<E> {
     #[inline]
     pub(super) fn at(endpoint: Arc<Endpoint<E>>, now: impl FnOnce() -> Instant) -> Self {
         let call = Call::default();
-        let mut pick = Self { endpoint, call };
+        let mut pick = Self { call, endpoint };
         if pick.is_observed() {
             let picked_at = pick.endpoint.is_timed().then(now);
             pick.begin(picked_at);
@@ -176,14 +179,11 @@ impl<E> Pick<E> {
             return;
         }
         let after = self.elapsed(self.now());
-        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        let first = self.call.answered_after.compare_exchange(
-            0,
-            nanos.saturating_add(1),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        if first.is_ok() && self.call.has_ended.load(Ordering::Relaxed) == 0 {
+        let nanos = u64::try_from(after.as_nanos()).map_or(LONGEST, |nanos| nanos.min(LONGEST));
+        let answered = 2 * (nanos + 1);
+        let progress = &self.call.progress;
+        let first = progress.compare_exchange(0, answered, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
             for observer in self.endpoint.observers() {
                 observer.answered(after);
             }
@@ -200,12 +200,16 @@ impl<E> Pick<E> {
 
     #[inline(never)]
     fn end(&self, outcome: Outcome) {
-        // Read first, since a pick is dropped after its report, and a swap takes longer.
-        let has_ended = &self.call.has_ended;
-        if has_ended.load(Ordering::Relaxed) != 0 || has_ended.swap(1, Ordering::Relaxed) != 0 {
+        // Read first, since a pick is dropped after its report, and a change takes longer.
+        let progress = &self.call.progress;
+        if progress.load(Ordering::Relaxed) & HAS_ENDED != 0 {
             return;
         }
-        let answered_after = match self.call.answered_after.load(Ordering::Relaxed) {
+        let before = progress.fetch_or(HAS_ENDED, Ordering::Relaxed);
+        if before & HAS_ENDED != 0 {
+            return;
+        }
+        let answered_after = match before / 2 {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos - 1)),
         };
