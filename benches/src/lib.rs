@@ -8,6 +8,7 @@
 
 mod builds;
 mod calls;
+mod changes;
 mod clock;
 mod formats;
 mod instructions;

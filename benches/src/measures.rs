@@ -25,6 +25,11 @@ pub const MEASURES: [Measure; 7] = [
         run: instructions::run,
     },
     Measure {
+        name: "changes",
+        about: "processor time of a change, from the watch to the tables of balancers, by the number of instances",
+        run: changes::run,
+    },
+    Measure {
         name: "calls",
         about: "latency and throughput of gRPC calls, beside a plain channel of tonic's",
         run: calls::run,

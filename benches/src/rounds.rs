@@ -63,6 +63,11 @@ impl Times {
         Median::of(self.nanos[piece].iter().copied())
     }
 
+    /// The nanoseconds of a piece of work in each round.
+    pub(crate) fn rounds(&self, piece: usize) -> &[f64] {
+        &self.nanos[piece]
+    }
+
     /// How many times as long as `other` a piece of work takes: compared round by round.
     pub(crate) fn ratio(&self, piece: usize, other: usize) -> Median {
         let rounds = self.nanos[piece].iter().zip(&self.nanos[other]);

@@ -68,8 +68,8 @@ pub use calls::{
     LeastLoaded, LeastLoadedBuilder, NoEndpoints, Observed, Observer, Outcome, Pick, PickContext,
     Random, Reachable, ReachableStatus, Retry, RetryBudget, RetryBuilder, RetryError, RoundRobin,
     SlowStart, SlowStartBuilder, StopReason, Subset, SubsetBuilder, SuccessRateEjection,
-    TableIndex, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom, ZonePreference,
-    ZonePreferenceBuilder, async_factory_fn, factory_fn,
+    TableIndex, TableRef, UnhealthyEndpoint, UnreachableEndpoint, Weighted, WeightedRandom,
+    ZonePreference, ZonePreferenceBuilder, async_factory_fn, factory_fn,
 };
 #[cfg(feature = "snapshot")]
 pub use consumer::SnapshotFile;

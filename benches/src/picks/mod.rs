@@ -3,6 +3,7 @@
 mod candidate;
 mod candidates;
 mod floors;
+mod go_kit;
 #[cfg(feature = "peers")]
 mod peers;
 
@@ -13,10 +14,12 @@ use crate::{
     measure::{Measured, Options},
     output::Output,
     rounds::{Times, Work},
+    statistics::Median,
     table::{Cell, Table},
 };
 use candidates::REFERENCE;
-use std::{num::NonZeroUsize, thread};
+use go_kit::{BALANCERS, GoKit};
+use std::{cell::RefCell, error::Error, num::NonZeroUsize, thread};
 
 /// How many endpoints there are.
 pub(crate) const SIZES: [usize; 2] = [10, 1000];
@@ -24,19 +27,33 @@ const THREADS: [usize; 2] = [1, 2];
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut go_kit = GoKit::start()?;
     for threads in THREADS {
         if threads > processors {
             eprintln!("picks of {threads} threads need {threads} processors");
             continue;
         }
         for endpoints in SIZES {
-            output.table(&measure(endpoints, threads, options.rounds, output))?;
+            let go_kit = go_kit.as_mut();
+            output.table(&measure(
+                endpoints,
+                threads,
+                options.rounds,
+                go_kit,
+                output,
+            )?)?;
         }
     }
     Ok(())
 }
 
-fn measure(endpoints: usize, threads: usize, rounds: usize, output: &Output) -> Table {
+fn measure(
+    endpoints: usize,
+    threads: usize,
+    rounds: usize,
+    go_kit: Option<&mut GoKit>,
+    output: &Output,
+) -> Result<Table, Box<dyn Error>> {
     let plural = if threads == 1 { "" } else { "s" };
     let what = format!("{endpoints} endpoints, {threads} thread{plural}");
     let mut candidates = candidates();
@@ -47,8 +64,13 @@ fn measure(endpoints: usize, threads: usize, rounds: usize, output: &Output) -> 
         .collect();
     let pickers = || picks.iter().map(|picks| picks()).collect();
     let all: Vec<Vec<Work>> = (0..threads).map(|_| pickers()).collect();
-    let progress = |round| output.progress(&what, round, rounds);
+    let peer = RefCell::new(Peer::new(go_kit, endpoints, threads));
+    let progress = |round| {
+        output.progress(&what, round, rounds);
+        peer.borrow_mut().round();
+    };
     let times = Times::measure(all, rounds, progress);
+    let peer = peer.into_inner().rounds?;
     let title = format!(
         "picks: {what} (processor time of a pick and the report of its end, median of {rounds} \
          rounds)"
@@ -60,6 +82,7 @@ fn measure(endpoints: usize, threads: usize, rounds: usize, output: &Output) -> 
         ("ratio", "of_floor"),
         ("±", "of_floor_spread"),
         ("of Random", "of_random"),
+        ("of go-kit", "of_go_kit"),
         ("allocations", "allocations"),
     ];
     let mut table = Table::new(title, columns)
@@ -82,10 +105,74 @@ fn measure(endpoints: usize, threads: usize, rounds: usize, output: &Output) -> 
             Cell::number(ratio.map(|ratio| ratio.value), 2),
             Cell::number(ratio.map(|ratio| ratio.spread), 2),
             Cell::number(of_reference, 2),
+            Cell::number(of_go_kit(&times, n, candidate.name, &peer), 2),
             Cell::Number(allocations(&mut picks[n]()), 2),
         ]);
     }
-    table
+    for (balancer, nanos) in BALANCERS
+        .iter()
+        .zip(&peer)
+        .filter(|(_, nanos)| !nanos.is_empty())
+    {
+        let reference = reference.map(|reference| of(nanos, times.rounds(reference)));
+        table.row([
+            Cell::Text(format!("go-kit {balancer}")),
+            Cell::Number(Median::of(nanos.iter().copied()).value, 1),
+            Cell::Empty,
+            Cell::Empty,
+            Cell::Empty,
+            Cell::number(reference, 2),
+            Cell::Empty,
+            Cell::Empty,
+        ]);
+    }
+    Ok(table)
+}
+
+/// The balancers of go-kit, which have a turn in each round too.
+struct Peer<'a> {
+    go_kit: Option<&'a mut GoKit>,
+    endpoints: usize,
+    threads: usize,
+    /// The nanoseconds of a pick in each round, for each balancer.
+    rounds: Result<[Vec<f64>; BALANCERS.len()], Box<dyn Error>>,
+}
+
+impl<'a> Peer<'a> {
+    fn new(go_kit: Option<&'a mut GoKit>, endpoints: usize, threads: usize) -> Self {
+        Self {
+            go_kit,
+            endpoints,
+            threads,
+            rounds: Ok(Default::default()),
+        }
+    }
+
+    fn round(&mut self) {
+        let (Some(go_kit), Ok(rounds)) = (&mut self.go_kit, &mut self.rounds) else {
+            return;
+        };
+        for (balancer, nanos) in BALANCERS.iter().zip(rounds) {
+            match go_kit.pick(balancer, self.endpoints, self.threads) {
+                Ok(pick) => nanos.push(pick),
+                Err(error) => {
+                    self.rounds = Err(error);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How many times as long as go-kit's balancer of the same name a candidate takes.
+fn of_go_kit(times: &Times, n: usize, name: &str, peer: &[Vec<f64>]) -> Option<f64> {
+    let nanos = &peer[BALANCERS.iter().position(|balancer| *balancer == name)?];
+    (!nanos.is_empty()).then(|| of(times.rounds(n), nanos))
+}
+
+/// The median of the ratios of each round.
+fn of(nanos: &[f64], others: &[f64]) -> f64 {
+    Median::of(nanos.iter().zip(others).map(|(one, other)| one / other)).value
 }
 
 /// How many allocations a pick makes, once warm.

@@ -3,7 +3,7 @@
 use super::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
-    endpoint_table::{EndpointTable, Endpoints, TableContents},
+    endpoint_table::{EndpointTable, Endpoints, TableContents, TableRef},
     no_endpoints::NoEndpoints,
     rebuild_pace::RebuildPace,
 };
@@ -114,6 +114,11 @@ impl<S: EndpointSource> EndpointSource for DerivedSource<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.table.load()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        Some(self.table.table_ref())
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

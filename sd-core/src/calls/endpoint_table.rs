@@ -4,6 +4,7 @@ use super::{
     endpoint::Endpoint,
     indexes::{Indexes, Registered},
     no_endpoints::NoEndpoints,
+    thread_copies::ThreadCopies,
 };
 use arc_swap::{ArcSwap, Guard};
 use std::{fmt, ops::Deref, sync::Arc};
@@ -38,7 +39,7 @@ struct Version<E> {
 
 /// What is in a version of a table.
 pub(crate) struct TableContents<E> {
-    endpoints: Box<[Arc<Endpoint<E>>]>,
+    endpoints: Vec<Arc<Endpoint<E>>>,
     /// `Some` exactly if there are no endpoints.
     none: Option<NoEndpoints>,
     in_panic: bool,
@@ -50,7 +51,14 @@ impl<E> TableContents<E> {
         endpoints: impl Into<Box<[Arc<Endpoint<E>>]>>,
         none: impl FnOnce() -> NoEndpoints,
     ) -> Self {
-        let endpoints = endpoints.into();
+        Self::of_list(endpoints.into().into_vec(), none)
+    }
+
+    /// The same with this list, which keeps its capacity.
+    pub(super) fn of_list(
+        endpoints: Vec<Arc<Endpoint<E>>>,
+        none: impl FnOnce() -> NoEndpoints,
+    ) -> Self {
         Self {
             none: endpoints.is_empty().then(none),
             endpoints,
@@ -166,6 +174,7 @@ impl<E> fmt::Debug for Endpoints<E> {
 /// Holds the current version. Readers load it and never wait for a writer.
 pub(crate) struct EndpointTable<E> {
     current: ArcSwap<Version<E>>,
+    copies: ThreadCopies<Endpoints<E>>,
     versions: watch::Sender<u64>,
     registered: Arc<Registered<E>>,
 }
@@ -181,23 +190,33 @@ impl<E> EndpointTable<E> {
                 indexes: Indexes::default(),
                 registered: registered.clone(),
             }),
+            copies: ThreadCopies::new(),
             versions: watch::Sender::new(0),
             registered,
         }
     }
 
-    /// Replaces the current version. Builds the indexes of all balancers for it before. Does
-    /// nothing if the endpoints are the very same.
+    /// Replaces the current version. Does nothing if the endpoints are the very same.
     pub(crate) fn set(&self, contents: TableContents<E>) {
-        if contents.is_same(&self.current.load().contents) {
-            return;
+        if !contents.is_same(&self.current.load().contents) {
+            self.replace(contents);
         }
+    }
+
+    /// Replaces the current version. Builds the indexes of all balancers for it before. Returns the number of the
+    /// new version, and the endpoints of the old one, unless somebody still reads it.
+    pub(super) fn replace(
+        &self,
+        contents: TableContents<E>,
+    ) -> (u64, Option<Vec<Arc<Endpoint<E>>>>) {
         let indexes = self.registered.build(&contents.endpoints);
         // Swapped under the channel's lock, so that table and version agree if there are several
         // writers.
         let mut replaced = None;
+        let mut version = 0;
         self.versions.send_modify(|number| {
             *number += 1;
+            version = *number;
             replaced = Some(self.current.swap(Arc::new(Version {
                 number: *number,
                 contents,
@@ -205,8 +224,13 @@ impl<E> EndpointTable<E> {
                 registered: self.registered.clone(),
             })));
         });
+        self.copies.clear();
         // Outside of the lock, since this may drop targets, which are foreign code.
-        drop(replaced);
+        let replaced = replaced.and_then(Arc::into_inner);
+        (
+            version,
+            replaced.map(|replaced| replaced.contents.endpoints),
+        )
     }
 
     #[inline]
@@ -214,8 +238,31 @@ impl<E> EndpointTable<E> {
         Endpoints(self.current.load())
     }
 
+    #[inline]
+    pub(crate) fn table_ref(&self) -> TableRef<'_, E> {
+        TableRef(self)
+    }
+
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
         self.versions.subscribe()
+    }
+}
+
+/// The table of a source, for the toolkit's balancers: see [`EndpointSource::table_ref`](crate::EndpointSource::table_ref).
+pub struct TableRef<'a, E>(&'a EndpointTable<E>);
+
+impl<E> TableRef<'_, E> {
+    /// What `read` reads in the current version. It is short and calls nothing foreign: see
+    /// [`ThreadCopies::read`].
+    #[inline]
+    pub(super) fn read<R>(self, read: impl FnOnce(&Endpoints<E>) -> R) -> R {
+        self.0.copies.read(|| self.0.load().keep(), read)
+    }
+}
+
+impl<E> fmt::Debug for TableRef<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TableRef").field(&self.0.load()).finish()
     }
 }
 

@@ -16,7 +16,7 @@ pub use status::{EndpointerStatus, FactoryFailure};
 
 use super::{
     endpoint_source::EndpointSource,
-    endpoint_table::{EndpointTable, Endpoints},
+    endpoint_table::{EndpointTable, Endpoints, TableRef},
     factory::Factory,
     no_endpoints::NoEndpoints,
 };
@@ -188,6 +188,11 @@ impl<E: Send + Sync + 'static> EndpointSource for Endpointer<E> {
     #[inline]
     fn endpoints(&self) -> Endpoints<E> {
         self.table.load()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, E>> {
+        Some(self.table.table_ref())
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

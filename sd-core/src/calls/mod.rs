@@ -35,6 +35,9 @@ mod retry;
 mod run_queue;
 mod runs;
 mod table_index;
+mod table_writer;
+mod thread_copies;
+mod thread_number;
 
 #[cfg(feature = "tcp")]
 pub use adapters::TcpConnect;
@@ -53,7 +56,7 @@ pub use budget::RetryBudget;
 pub use connectivity::{Connectable, Connectivity};
 pub use endpoint::Endpoint;
 pub use endpoint_source::EndpointSource;
-pub use endpoint_table::Endpoints;
+pub use endpoint_table::{Endpoints, TableRef};
 pub use endpointer::{
     Endpointer, EndpointerBuilder, EndpointerStatus, FactoryFailure, FixedEndpointer,
 };

@@ -9,8 +9,8 @@ use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -99,37 +99,26 @@ impl<'a> PickContext<'a> {
 /// }
 /// ```
 #[must_use = "dropping it reports the call as cancelled"]
+#[repr(C)]
 pub struct Pick<E> {
+    /// All zeros if nobody observes the endpoint. First, so that it is moved as it was written: in one piece.
+    call: Call,
     endpoint: Arc<Endpoint<E>>,
-    /// `None` if nobody observes the endpoint.
-    observed: Option<Observed>,
 }
 
-/// What the observers of a call are told.
-struct Observed {
-    /// `None` if no observer needs times.
-    picked_at: Option<Instant>,
-    /// In nanoseconds after the pick; `NOT_ANSWERED` before.
-    answered_after: AtomicU64,
-    has_ended: AtomicBool,
+/// What the observers of a call are told. Words that are all zero at first: such a pick is made and moved without
+/// waiting for parts of it to be written.
+#[derive(Default)]
+struct Call {
+    /// By [`nanos`], if an observer needs times.
+    picked_at: u64,
+    /// Twice the nanoseconds from the pick to the answer and one more, or 0 before; and one, [`HAS_ENDED`].
+    progress: AtomicU64,
 }
 
-const NOT_ANSWERED: u64 = u64::MAX;
-
-impl Observed {
-    /// The time, if an observer needs it.
-    fn now(&self) -> Option<Instant> {
-        self.picked_at.map(|_| Instant::now())
-    }
-
-    /// The time from the pick to `now`.
-    fn elapsed(&self, now: Option<Instant>) -> Duration {
-        match (self.picked_at, now) {
-            (Some(picked_at), Some(now)) => now.saturating_duration_since(picked_at),
-            _ => Duration::ZERO,
-        }
-    }
-}
+const HAS_ENDED: u64 = 1;
+/// About 292 years, half of what is left of the word.
+const LONGEST: u64 = u64::MAX / 4;
 
 impl<E> Pick<E> {
     /// A pick of `endpoint`, whose observers hear of it.
@@ -142,11 +131,9 @@ impl<E> Pick<E> {
     /// Not asked if no observer needs times.
     #[inline]
     pub(super) fn at(endpoint: Arc<Endpoint<E>>, now: impl FnOnce() -> Instant) -> Self {
-        let mut pick = Self {
-            endpoint,
-            observed: None,
-        };
-        if !pick.endpoint.observers().is_empty() {
+        let call = Call::default();
+        let mut pick = Self { call, endpoint };
+        if pick.is_observed() {
             let picked_at = pick.endpoint.is_timed().then(now);
             pick.begin(picked_at);
         }
@@ -154,15 +141,29 @@ impl<E> Pick<E> {
     }
 
     #[inline]
+    fn is_observed(&self) -> bool {
+        !self.endpoint.observers().is_empty()
+    }
+
+    // Not inlined, nor is `end`: so a pick that nobody observes is short.
+    #[inline(never)]
     fn begin(&mut self, picked_at: Option<Instant>) {
-        self.observed = Some(Observed {
-            picked_at,
-            answered_after: AtomicU64::new(NOT_ANSWERED),
-            has_ended: AtomicBool::new(false),
-        });
+        self.call.picked_at = picked_at.map_or(0, nanos);
         for observer in self.endpoint.observers() {
             observer.picked();
         }
+    }
+
+    /// The time, if an observer needs it.
+    fn now(&self) -> Option<Instant> {
+        self.endpoint.is_timed().then(Instant::now)
+    }
+
+    /// The time from the pick to `now`.
+    fn elapsed(&self, now: Option<Instant>) -> Duration {
+        let nanos = now.map_or(0, |now| nanos(now).wrapping_sub(self.call.picked_at));
+        // A clock that went back has not moved.
+        Duration::from_nanos(if nanos > u64::MAX / 2 { 0 } else { nanos })
     }
 
     /// The endpoint, as an `Arc` to share with the call.
@@ -174,19 +175,15 @@ impl<E> Pick<E> {
     /// come, or the first message of a stream. Later calls do nothing. Not needed for calls that
     /// are answered and ended at once.
     pub fn answered(&self) {
-        let Some(observed) = &self.observed else {
+        if !self.is_observed() {
             return;
-        };
-        let after = observed.elapsed(observed.now());
-        let nanos = u64::try_from(after.as_nanos())
-            .map_or(NOT_ANSWERED - 1, |nanos| nanos.min(NOT_ANSWERED - 1));
-        let first = observed.answered_after.compare_exchange(
-            NOT_ANSWERED,
-            nanos,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        if first.is_ok() && !observed.has_ended.load(Ordering::Relaxed) {
+        }
+        let after = self.elapsed(self.now());
+        let nanos = u64::try_from(after.as_nanos()).map_or(LONGEST, |nanos| nanos.min(LONGEST));
+        let answered = 2 * (nanos + 1);
+        let progress = &self.call.progress;
+        let first = progress.compare_exchange(0, answered, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
             for observer in self.endpoint.observers() {
                 observer.answered(after);
             }
@@ -196,31 +193,46 @@ impl<E> Pick<E> {
     /// Tells the observers that the call has ended, and how. Later calls do nothing.
     #[inline]
     pub fn report(&self, outcome: Outcome) {
-        if let Some(observed) = &self.observed {
-            self.end(observed, outcome);
+        if self.is_observed() {
+            self.end(outcome);
         }
     }
 
-    fn end(&self, observed: &Observed, outcome: Outcome) {
-        // Read first, since a pick is dropped after its report, and a swap takes longer.
-        let has_ended = &observed.has_ended;
-        if has_ended.load(Ordering::Relaxed) || has_ended.swap(true, Ordering::Relaxed) {
+    #[inline(never)]
+    fn end(&self, outcome: Outcome) {
+        // Read first, since a pick is dropped after its report, and a change takes longer.
+        let progress = &self.call.progress;
+        if progress.load(Ordering::Relaxed) & HAS_ENDED != 0 {
             return;
         }
-        let answered_after = match observed.answered_after.load(Ordering::Relaxed) {
-            NOT_ANSWERED => None,
-            nanos => Some(Duration::from_nanos(nanos)),
+        let before = progress.fetch_or(HAS_ENDED, Ordering::Relaxed);
+        if before & HAS_ENDED != 0 {
+            return;
+        }
+        let answered_after = match before / 2 {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos - 1)),
         };
-        let ended_at = observed.now();
+        let ended_at = self.now();
         let call = EndedCall {
             outcome,
             answered_after,
-            duration: observed.elapsed(ended_at),
+            duration: self.elapsed(ended_at),
             ended_at,
         };
         for observer in self.endpoint.observers() {
             observer.ended(&call);
         }
+    }
+}
+
+/// The nanoseconds from a time that is always the same. They wrap around.
+fn nanos(at: Instant) -> u64 {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    let begin = *BEGIN.get_or_init(|| at);
+    match at.checked_duration_since(begin) {
+        Some(since) => since.as_nanos() as u64,
+        None => (begin.duration_since(at).as_nanos() as u64).wrapping_neg(),
     }
 }
 

@@ -87,10 +87,16 @@ impl<E: 'static, I: Send + Sync + 'static> TableIndex<E, I> {
     /// each source.
     #[inline]
     pub fn of<'t>(&self, table: &'t Endpoints<E>) -> &'t I {
-        match table.indexes().get(self.id) {
+        match self.get(table) {
             Some(index) => index,
             None => self.build(table),
         }
+    }
+
+    /// The index of `table`, if the table has it already.
+    #[inline]
+    pub(super) fn get<'t>(&self, table: &'t Endpoints<E>) -> Option<&'t I> {
+        table.indexes().get(self.id)
     }
 
     /// Builds the index of a table that does not have it, and asks for it for all later ones.

@@ -21,7 +21,7 @@ use crate::{
     calls::{
         derived::{Derive, DerivedSource, Nudge},
         endpoint_source::EndpointSource,
-        endpoint_table::{Endpoints, TableContents},
+        endpoint_table::{Endpoints, TableContents, TableRef},
         meters::HealthMeter,
     },
     support::{BackgroundTask, StatusReceiver},
@@ -169,6 +169,11 @@ impl<S: EndpointSource> EndpointSource for ActiveHealth<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.derived.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.derived.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

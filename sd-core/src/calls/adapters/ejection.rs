@@ -16,7 +16,7 @@ use crate::{
     calls::{
         derived::{Derive, DerivedEndpoints, DerivedSource, Nudge},
         endpoint_source::EndpointSource,
-        endpoint_table::{Endpoints, TableContents},
+        endpoint_table::{Endpoints, TableContents, TableRef},
         meters::EjectionMeters,
     },
     registry::Escaped,
@@ -163,6 +163,11 @@ impl<S: EndpointSource> EndpointSource for Ejection<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.derived.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.derived.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -11,7 +11,7 @@ use crate::calls::{
     balancer::Balancer,
     derived::{DerivedSource, Nudge},
     endpoint_source::EndpointSource,
-    endpoint_table::{EndpointTable, Endpoints},
+    endpoint_table::{EndpointTable, Endpoints, TableRef},
 };
 use std::{fmt, sync::Arc};
 use tables::{LaneTables, SortLanes};
@@ -218,6 +218,11 @@ impl<S: EndpointSource> EndpointSource for Lane<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.table.load()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        Some(self.table.table_ref())
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -8,7 +8,7 @@ use crate::{
         derived::{Derive, DerivedEndpoints, DerivedSource, Nudge},
         endpoint::Endpoint,
         endpoint_source::EndpointSource,
-        endpoint_table::{Endpoints, TableContents},
+        endpoint_table::{Endpoints, TableContents, TableRef},
         observer::Observer,
     },
     registry::{ErrorChain, Escaped},
@@ -108,6 +108,11 @@ impl<S: EndpointSource> EndpointSource for Observed<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.0.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.0.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

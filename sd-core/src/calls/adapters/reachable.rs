@@ -12,7 +12,7 @@ use crate::{
         connectivity::Connectable,
         derived::{Derive, DerivedSource, Nudge},
         endpoint_source::EndpointSource,
-        endpoint_table::{Endpoints, TableContents},
+        endpoint_table::{Endpoints, TableContents, TableRef},
         meters::ReachableMeter,
     },
     support::StatusReceiver,
@@ -127,6 +127,11 @@ impl<S: EndpointSource> EndpointSource for Reachable<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.derived.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.derived.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -10,7 +10,7 @@ use crate::{
         derived::{Derive, DerivedSource, Nudge},
         endpoint::Endpoint,
         endpoint_source::EndpointSource,
-        endpoint_table::{Endpoints, TableContents},
+        endpoint_table::{Endpoints, TableContents, TableRef},
     },
     instances::InstanceKey,
 };
@@ -130,6 +130,11 @@ impl<S: EndpointSource> EndpointSource for SlowStart<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.0.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.0.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

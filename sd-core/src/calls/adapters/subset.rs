@@ -4,7 +4,7 @@ use super::rendezvous::Rendezvous;
 use crate::calls::{
     derived::{Derive, DerivedSource, Nudge},
     endpoint_source::EndpointSource,
-    endpoint_table::{Endpoints, TableContents},
+    endpoint_table::{Endpoints, TableContents, TableRef},
 };
 use std::fmt;
 use tokio::{sync::watch, time::Instant};
@@ -88,6 +88,11 @@ impl<S: EndpointSource> EndpointSource for Subset<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.0.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.0.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -8,7 +8,7 @@ use super::rendezvous::Rendezvous;
 use crate::calls::{
     derived::{Derive, DerivedSource, Nudge},
     endpoint_source::EndpointSource,
-    endpoint_table::{Endpoints, TableContents},
+    endpoint_table::{Endpoints, TableContents, TableRef},
 };
 use selection::ZoneSelection;
 use std::fmt;
@@ -124,6 +124,11 @@ impl<S: EndpointSource> EndpointSource for ZonePreference<S> {
     #[inline]
     fn endpoints(&self) -> Endpoints<S::Target> {
         self.0.endpoints()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, S::Target>> {
+        self.0.table_ref()
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

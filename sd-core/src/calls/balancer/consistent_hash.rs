@@ -9,7 +9,7 @@ mod tests;
 
 pub use builder::ConsistentHashBuilder;
 
-use super::{Balancer, untried_from};
+use super::{Balancer, choose_by, untried_from};
 use crate::calls::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
@@ -111,14 +111,14 @@ impl<S: EndpointSource> Balancer for ConsistentHash<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        let endpoints = table.non_empty()?;
         let hash = match context.hash_key {
             Some(key) => xxh3_64(key),
             None => fastrand::u64(..),
         };
-        let picked = self.index.of(&table).endpoint(hash, endpoints, context);
-        Ok(Pick::new(picked.clone()))
+        let picked = choose_by(&self.source, &self.index, |index, endpoints| {
+            index.endpoint(hash, endpoints, context)
+        });
+        picked.map(Pick::new)
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -8,7 +8,7 @@ mod tests;
 
 pub use builder::LeastLoadedBuilder;
 
-use super::Balancer;
+use super::{Balancer, choose_by};
 use crate::calls::{
     endpoint_source::EndpointSource,
     load::{Decay, Millis},
@@ -161,15 +161,14 @@ impl<S: EndpointSource> Balancer for LeastLoaded<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        table.non_empty()?;
         let mut clock = Clock::default();
-        let candidates = self.candidates.of(&table);
-        let picked = candidates.choose(&self.measure, &mut clock, context);
+        let picked = choose_by(&self.source, &self.candidates, |candidates, _| {
+            candidates.choose(&self.measure, &mut clock, context)
+        })?;
         if self.measure.latency.is_some() {
             picked.host().load().note_picked(clock.millis());
         }
-        Ok(Pick::at(picked.clone(), || clock.time()))
+        Ok(Pick::at(picked, || clock.time()))
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -18,8 +18,11 @@ pub use weighted_random::WeightedRandom;
 
 use super::{
     endpoint::Endpoint,
+    endpoint_source::EndpointSource,
+    endpoint_table::Endpoints,
     no_endpoints::NoEndpoints,
     pick::{Pick, PickContext},
+    table_index::TableIndex,
 };
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -119,6 +122,46 @@ impl<B: Balancer + ?Sized> Balancer for Box<B> {
     }
 }
 
+/// What `choose` chooses from the current endpoints of `source`, of which there is at least one. `choose` is short
+/// and calls nothing foreign.
+#[inline]
+fn choose<S: EndpointSource>(
+    source: &S,
+    choose: impl for<'t> FnOnce(&'t [Arc<Endpoint<S::Target>>]) -> &'t Arc<Endpoint<S::Target>>,
+) -> Result<Arc<Endpoint<S::Target>>, NoEndpoints> {
+    let read = |table: &Endpoints<S::Target>| Ok(choose(table.non_empty()?).clone());
+    match source.table_ref() {
+        Some(table) => table.read(read),
+        None => read(&source.endpoints()),
+    }
+}
+
+/// The same by an index of the table.
+#[inline]
+fn choose_by<S: EndpointSource, I: Send + Sync + 'static>(
+    source: &S,
+    index: &TableIndex<S::Target, I>,
+    mut choose: impl for<'t> FnMut(
+        &'t I,
+        &'t [Arc<Endpoint<S::Target>>],
+    ) -> &'t Arc<Endpoint<S::Target>>,
+) -> Result<Arc<Endpoint<S::Target>>, NoEndpoints> {
+    let chosen = source.table_ref().map(|table| {
+        table.read(|table| {
+            let endpoints = table.non_empty()?;
+            let index = index.get(table);
+            Ok::<_, NoEndpoints>(index.map(|index| choose(index, endpoints).clone()))
+        })
+    });
+    if let Some(Some(chosen)) = chosen.transpose()? {
+        return Ok(chosen);
+    }
+    // The index is not built while the table is read in place: that may take long, and be foreign code.
+    let table = source.endpoints();
+    let endpoints = table.non_empty()?;
+    Ok(choose(index.of(&table), endpoints).clone())
+}
+
 /// How many times a random balancer draws an endpoint that was already tried, before it takes the
 /// next untried one in order.
 const DRAWS: usize = 8;
@@ -149,22 +192,23 @@ fn untried_from<'a, E>(
     start: usize,
     context: &PickContext<'_>,
 ) -> &'a Arc<Endpoint<E>> {
+    let first = &endpoints[start];
+    if !context.has_tried(first) {
+        return first;
+    }
     let (before, after) = endpoints.split_at(start);
     after
         .iter()
         .chain(before)
         .find(|endpoint| !context.has_tried(endpoint))
-        .unwrap_or(&after[0])
+        .unwrap_or(first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        calls::{endpoint_source::EndpointSource, endpointer::FixedEndpointer},
-        instances::Instance,
-        registry::Key,
-    };
+    use crate::{calls::endpointer::FixedEndpointer, instances::Instance, registry::Key};
+    use std::{sync::Barrier, thread};
 
     pub(super) fn endpoints(names: &[&str]) -> FixedEndpointer<()> {
         let endpoint = |name: &&str| Endpoint::new(instance(name), ());
@@ -199,6 +243,37 @@ mod tests {
         for balancer in balancers {
             assert_eq!(balancer.endpoint().unwrap().key().as_str(), "a");
         }
+    }
+
+    #[test]
+    fn a_thread_that_no_longer_picks_keeps_nothing_alive() {
+        let source = Arc::new(endpoints(&["a"]));
+        let balancers: [Box<dyn Balancer<Target = ()>>; 4] = [
+            Box::new(RoundRobin::new(source.clone())),
+            Box::new(Weighted::new(source.clone())),
+            Box::new(LeastLoaded::new(source.clone())),
+            Box::new(ConsistentHash::new(source.clone())),
+        ];
+        let host = Arc::downgrade(source.endpoints()[0].host());
+        let step = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for balancer in &balancers {
+                    assert!(balancer.endpoint().is_ok());
+                }
+                step.wait();
+                // The thread still lives.
+                step.wait();
+                for balancer in &balancers {
+                    assert!(matches!(balancer.endpoint(), Err(NoEndpoints::Empty)));
+                }
+            });
+            step.wait();
+            source.set([]);
+            let is_gone = host.upgrade().is_none();
+            step.wait();
+            assert!(is_gone);
+        });
     }
 
     #[test]

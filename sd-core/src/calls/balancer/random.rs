@@ -1,6 +1,6 @@
 //! Random choice.
 
-use super::{Balancer, DRAWS, first_untried};
+use super::{Balancer, DRAWS, choose, first_untried};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
@@ -41,11 +41,11 @@ impl<S: EndpointSource> Balancer for Random<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        let endpoints = table.non_empty()?;
-        let draws = repeat_with(|| fastrand::usize(..endpoints.len())).take(DRAWS);
-        let picked = first_untried(endpoints, draws, context);
-        Ok(Pick::new(picked.clone()))
+        let picked = choose(&self.source, |endpoints| {
+            let draws = repeat_with(|| fastrand::usize(..endpoints.len())).take(DRAWS);
+            first_untried(endpoints, draws, context)
+        });
+        picked.map(Pick::new)
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

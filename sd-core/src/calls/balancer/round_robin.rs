@@ -1,6 +1,6 @@
 //! Round robin.
 
-use super::{Balancer, turns::Turns, untried_from};
+use super::{Balancer, choose, turns::Turns, untried_from};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 /// Picks the endpoints in turn, in the order of their keys.
 ///
 /// Each thread takes turns by itself, so that threads do not contend; every endpoint still gets its
-/// share of the picks of all threads together. A thread starts at a random endpoint, so that clients
-/// that start together do not all call the same one.
+/// share of the picks of all threads together. Each begins at a random endpoint, so that clients
+/// that start together do not all call the same one. (A thread goes on where one that has ended was.)
 ///
 /// ```
 /// use sd_core::{Balancer, Endpoint, FixedEndpointer, Instance, Key, RoundRobin};
@@ -65,11 +65,11 @@ impl<S: EndpointSource> Balancer for RoundRobin<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        let endpoints = table.non_empty()?;
-        let start = self.turns.next() % endpoints.len();
-        let picked = untried_from(endpoints, start, context);
-        Ok(Pick::new(picked.clone()))
+        let picked = choose(&self.source, |endpoints| {
+            let start = self.turns.next_in(endpoints.len());
+            untried_from(endpoints, start, context)
+        });
+        picked.map(Pick::new)
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

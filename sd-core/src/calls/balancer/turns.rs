@@ -1,14 +1,10 @@
 //! Turns: a number for each pick, one after the other.
 
-use std::{
-    cell::Cell,
-    num::NonZeroUsize,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use crate::calls::thread_number::{numbered_threads, thread_number};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Numbers the picks of each thread consecutively, from a random number on. The first threads that
-/// pick, twice as many as there are processors, have a counter each. Later threads share others.
+/// Numbers the picks of each thread consecutively, from a random number on. Of the threads that pick, twice as
+/// many as there are processors have a counter each. Further ones share others.
 pub(super) struct Turns {
     /// By the number of the thread, which alone writes to it.
     own: Box<[Counter]>,
@@ -25,8 +21,7 @@ const START: u32 = 1 << 20;
 
 impl Turns {
     pub(super) fn new() -> Self {
-        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let counters = 2 * processors.min(64);
+        let counters = numbered_threads();
         Self::starting_at(|| fastrand::u32(..START) as usize, counters, counters)
     }
 
@@ -47,49 +42,33 @@ impl Turns {
         Self::starting_at(|| start, 0, 1)
     }
 
-    /// The number of the next turn of this thread. It wraps around.
+    /// The next turn of this thread in a cycle of so many, which are not none.
     #[inline]
-    pub(super) fn next(&self) -> usize {
+    pub(super) fn next_in(&self, cycle: usize) -> usize {
         let thread = thread_number();
         match self.own.get(thread) {
             // Quicker than an atomic addition.
             Some(Counter(own)) => {
-                let turn = own.load(Ordering::Relaxed);
-                own.store(turn.wrapping_add(1), Ordering::Relaxed);
+                let mut turn = own.load(Ordering::Relaxed);
+                // Only for the first turn, and after the cycle has become shorter: a division takes long.
+                if turn >= cycle {
+                    turn %= cycle;
+                }
+                own.store(turn + 1, Ordering::Relaxed);
                 turn
             }
             None => {
                 let Counter(shared) = &self.shared[thread % self.shared.len()];
-                shared.fetch_add(1, Ordering::Relaxed)
+                shared.fetch_add(1, Ordering::Relaxed) % cycle
             }
         }
-    }
-}
-
-/// The number of this thread. Threads are numbered from 0 as they first pick; no number is used
-/// twice.
-#[inline]
-fn thread_number() -> usize {
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    #[cold]
-    fn draw() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        NUMBER.set(number);
-        number
-    }
-    match NUMBER.get() {
-        usize::MAX => draw(),
-        number => number,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
+    use std::{sync::Barrier, thread};
 
     /// Has four threads do this at the same time.
     fn four_threads(act: impl Fn() + Sync) {
@@ -106,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_thread_with_a_counter_of_its_own_takes_every_turn_of_it() {
-        let turns = Turns::starting_at(|| usize::MAX - 1, 10_000, 1);
+        let turns = Turns::starting_at(|| usize::MAX, 10_000, 1);
         four_threads(|| {
-            let every = [usize::MAX - 1, usize::MAX].into_iter().chain(0..10_000);
-            every.for_each(|turn| assert_eq!(turns.next(), turn));
+            let every = (0..1_000).cycle().skip(usize::MAX % 1_000).take(10_000);
+            every.for_each(|turn| assert_eq!(turns.next_in(1_000), turn));
         });
     }
 
@@ -119,9 +98,9 @@ mod tests {
         four_threads(|| {
             // Enough for the threads to overlap.
             for _ in 0..1_000_000 {
-                turns.next();
+                turns.next_in(usize::MAX);
             }
         });
-        assert_eq!(turns.next(), 7 + 4_000_000);
+        assert_eq!(turns.next_in(usize::MAX), 7 + 4_000_000);
     }
 }

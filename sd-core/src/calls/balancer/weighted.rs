@@ -4,7 +4,7 @@ mod schedule;
 mod slot_counts;
 mod slot_set;
 
-use super::{Balancer, first_untried, turns::Turns};
+use super::{Balancer, choose_by, first_untried, turns::Turns};
 use crate::calls::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
@@ -51,7 +51,7 @@ use tokio::sync::watch;
 ///   gets more than its share and three.
 ///
 /// Each thread goes through the cycle by itself, from a random slot on, so that threads do not
-/// contend. From the thread on that is one more than twice the processors, threads share their
+/// contend. Of more threads than twice the processors that live at a time, the further ones share their
 /// places in the cycle. The promises are then for the picks of those threads together.
 ///
 /// Picks that follow a [tried](PickContext::tried) endpoint take the next slot of another one.
@@ -100,14 +100,17 @@ impl<S: EndpointSource> Balancer for Weighted<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        let endpoints = table.non_empty()?;
-        let schedule = self.schedule.of(&table);
-        let turn = self.turns.next();
-        let slots = (0..=FURTHER_SLOTS)
-            .map(|further| schedule.endpoint_at(turn.wrapping_add(further), endpoints.len()));
-        let picked = first_untried(endpoints, slots, context);
-        Ok(Pick::new(picked.clone()))
+        let picked = choose_by(&self.source, &self.schedule, |schedule, endpoints| {
+            let cycle = schedule.cycle(endpoints.len());
+            let turn = self.turns.next_in(cycle);
+            let turns = (0..=FURTHER_SLOTS).map(|further| match turn + further {
+                turn if turn < cycle => turn,
+                turn => turn % cycle,
+            });
+            let slots = turns.map(|turn| schedule.endpoint_at(turn));
+            first_untried(endpoints, slots, context)
+        });
+        picked.map(Pick::new)
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

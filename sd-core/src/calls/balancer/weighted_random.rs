@@ -1,6 +1,6 @@
 //! Random choice by weight.
 
-use super::{Balancer, DRAWS, alias_table::AliasTable, first_untried};
+use super::{Balancer, DRAWS, alias_table::AliasTable, choose_by, first_untried};
 use crate::calls::{
     endpoint_source::EndpointSource,
     no_endpoints::NoEndpoints,
@@ -60,12 +60,11 @@ impl<S: EndpointSource> Balancer for WeightedRandom<S> {
 
     #[inline]
     fn pick(&self, context: &PickContext<'_>) -> Result<Pick<S::Target>, NoEndpoints> {
-        let table = self.source.endpoints();
-        let endpoints = table.non_empty()?;
-        let weights = self.weights.of(&table);
-        let draws = repeat_with(|| weights.draw(fastrand::u64(..))).take(DRAWS);
-        let picked = first_untried(endpoints, draws, context);
-        Ok(Pick::new(picked.clone()))
+        let picked = choose_by(&self.source, &self.weights, |weights, endpoints| {
+            let draws = repeat_with(|| weights.draw(fastrand::u64(..))).take(DRAWS);
+            first_untried(endpoints, draws, context)
+        });
+        picked.map(Pick::new)
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

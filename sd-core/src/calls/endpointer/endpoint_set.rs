@@ -21,16 +21,17 @@ use crate::{
         meters,
         replacements::Replacements,
         run_queue::{RunId, RunQueue},
+        table_writer::TableUpdate,
     },
     instances::{Instance, InstanceChange, InstanceKey, Instances, Status},
     support::LineQuota,
 };
 use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
-use address_slot::{AddressSlot, Rank, Speaker};
+use address_slot::{AddressSlot, RANKS, Rank, Speaker};
 use imbl::OrdMap;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use tokio::time::Instant;
@@ -55,6 +56,40 @@ pub(super) struct EndpointSet<E> {
     untried: usize,
     /// Whether the table has changed since it was last built.
     changed: bool,
+    /// How many endpoints there are of each rank.
+    ranks: [usize; RANKS],
+    /// The rank of the endpoints in the table that was last built; `None` if it has none.
+    shown: Option<Rank>,
+    edits: Edits,
+}
+
+/// Whose endpoints have changed since the table was last built.
+#[derive(Default)]
+struct Edits {
+    rows: BTreeSet<InstanceKey>,
+    /// Too many, or it is not known whose: the table is built anew.
+    are_many: bool,
+}
+
+/// So many rows of a table of `endpoints` are changed one by one. About as many take as long as all, built anew.
+fn most_rows(endpoints: usize) -> usize {
+    32 + endpoints / 128
+}
+
+impl Edits {
+    fn add(&mut self, identity: &InstanceKey, most: usize) {
+        if !self.are_many {
+            self.rows.insert(identity.clone());
+        }
+        if self.rows.len() > most {
+            self.become_many();
+        }
+    }
+
+    fn become_many(&mut self) {
+        self.are_many = true;
+        self.rows.clear();
+    }
 }
 
 /// The addresses of the slots that have changed, and whether all instances that left one were
@@ -78,6 +113,9 @@ impl<E> EndpointSet<E> {
             log: FailureLog::new(),
             untried: 0,
             changed: false,
+            ranks: [0; RANKS],
+            shown: None,
+            edits: Edits::default(),
         }
     }
 
@@ -166,12 +204,16 @@ impl<E> EndpointSet<E> {
     /// Finds out who speaks for the affected addresses, makes what they lack, and drops those that
     /// nobody needs. Returns the runs whose results are no longer needed.
     fn settle(&mut self, affected: Affected, now: Instant) -> Vec<RunId> {
+        let most_rows = most_rows(self.endpoints.len());
         // All are taken out before any is put back, since two addresses may have changed speakers.
         for address in affected.keys() {
             if let Some(slot) = self.slots.get(address)
                 && slot.endpoint.is_some()
             {
-                self.endpoints.remove(&slot.speaker);
+                if let Some((rank, _)) = self.endpoints.remove(&slot.speaker) {
+                    self.ranks[usize::from(rank)] -= 1;
+                }
+                self.edits.add(&slot.speaker, most_rows);
                 self.changed = true;
             }
         }
@@ -205,7 +247,11 @@ impl<E> EndpointSet<E> {
                         *endpoint = Arc::new(endpoint.with_instance(instance));
                     }
                     let row = (rank, endpoint.clone());
-                    self.endpoints.insert(slot.speaker.clone(), row);
+                    self.edits.add(&slot.speaker, most_rows);
+                    self.ranks[usize::from(rank)] += 1;
+                    if let Some((rank, _)) = self.endpoints.insert(slot.speaker.clone(), row) {
+                        self.ranks[usize::from(rank)] -= 1;
+                    }
                 }
                 (Some(_), None) => {}
                 (None, endpoint) => {
@@ -329,12 +375,41 @@ impl<E> EndpointSet<E> {
     /// serving with a weight, serving with weight 0, of an unknown status, draining.
     pub(super) fn table(&mut self) -> Box<[Arc<Endpoint<E>>]> {
         self.changed = false;
-        let best = self.endpoints.values().map(|(rank, _)| *rank).min();
+        self.edits = Edits::default();
+        self.shown = self.best_rank();
         self.endpoints
             .values()
-            .filter(|(rank, _)| Some(*rank) == best)
+            .filter(|(rank, _)| Some(*rank) == self.shown)
             .map(|(_, endpoint)| endpoint.clone())
             .collect()
+    }
+
+    /// The same table as what has to be changed in the one before, if that is little.
+    pub(super) fn table_update(&mut self) -> TableUpdate<E> {
+        if self.edits.are_many || self.best_rank() != self.shown {
+            return TableUpdate::All(self.table().into());
+        }
+        self.changed = false;
+        let edited = std::mem::take(&mut self.edits).rows.into_iter();
+        let rows = edited.map(|identity| {
+            let row = self.endpoints.get(&identity);
+            let row = row.filter(|(rank, _)| Some(*rank) == self.shown);
+            let endpoint = row.map(|(_, endpoint)| endpoint.clone());
+            (identity, endpoint)
+        });
+        TableUpdate::Rows(rows.collect())
+    }
+
+    /// The table that was last built is not the one that is published.
+    pub(super) fn forget_table(&mut self) {
+        self.changed = false;
+        self.edits.become_many();
+    }
+
+    fn best_rank(&self) -> Option<Rank> {
+        (0..)
+            .zip(self.ranks)
+            .find_map(|(rank, count)| (count > 0).then_some(rank))
     }
 
     /// Whether the instances are known and the factory has been tried for all of the first ones.

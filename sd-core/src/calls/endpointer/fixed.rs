@@ -3,7 +3,7 @@
 use crate::calls::{
     endpoint::Endpoint,
     endpoint_source::EndpointSource,
-    endpoint_table::{EndpointTable, Endpoints, TableContents},
+    endpoint_table::{EndpointTable, Endpoints, TableContents, TableRef},
     no_endpoints::NoEndpoints,
 };
 use std::{fmt, sync::Arc};
@@ -64,6 +64,11 @@ impl<E: Send + Sync + 'static> EndpointSource for FixedEndpointer<E> {
     #[inline]
     fn endpoints(&self) -> Endpoints<E> {
         self.0.load()
+    }
+
+    #[inline]
+    fn table_ref(&self) -> Option<TableRef<'_, E>> {
+        Some(self.0.table_ref())
     }
 
     fn versions(&self) -> watch::Receiver<u64> {

@@ -13,6 +13,7 @@ use crate::{
         rebuild_pace::RebuildPace,
         replacements::Replacements,
         run_queue::RunId,
+        table_writer::TableWriter,
     },
     instances::{Event, Events, Health, Source, Trouble},
     registry::{Error, ErrorChain, Result},
@@ -40,7 +41,7 @@ pub(super) struct EndpointerTask<E: Send + Sync + 'static> {
     set: EndpointSet<E>,
     replacements: Arc<Replacements>,
     runs: FactoryRuns<E>,
-    table: Arc<EndpointTable<E>>,
+    table: TableWriter<E>,
     status: watch::Sender<Arc<EndpointerStatus>>,
     health: Option<Health>,
     /// How many entries the source cannot read.
@@ -79,7 +80,7 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
             set,
             replacements,
             runs,
-            table,
+            table: TableWriter::new(table),
             status,
             health: None,
             unreadable: 0,
@@ -221,16 +222,15 @@ impl<E: Send + Sync + 'static> EndpointerTask<E> {
     }
 
     fn rebuild(&mut self) {
-        let endpoints = self.set.table();
-        let endpoints = if self.invalidated {
-            Box::default()
+        let none = self.no_endpoints();
+        if self.invalidated {
+            self.set.forget_table();
+            self.table.set(TableContents::none(none));
         } else {
-            endpoints
-        };
-        self.endpoints = endpoints.len();
+            self.table.update(self.set.table_update(), || none);
+        }
+        self.endpoints = self.table.len();
         self.reason_changed = false;
-        let contents = TableContents::new(endpoints, || self.no_endpoints());
-        self.table.set(contents);
     }
 
     /// The reason for an empty table.
@@ -336,7 +336,7 @@ impl<E: Send + Sync + 'static> Drop for EndpointerTask<E> {
             Some(Health::Stale { since, .. }) => since,
             Some(Health::Live) | None => Instant::now(),
         };
-        if self.table.load().is_empty() {
+        if self.table.len() == 0 {
             let why = Arc::new(why.clone());
             self.table
                 .set(TableContents::none(NoEndpoints::Ended { why }));

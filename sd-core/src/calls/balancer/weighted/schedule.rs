@@ -33,14 +33,20 @@ impl Schedule {
         Self { slots }
     }
 
-    /// The index of the endpoint whose turn it is, of so many endpoints.
+    /// How many turns a cycle of so many endpoints has.
     #[inline]
-    pub(super) fn endpoint_at(&self, turn: usize, endpoints: usize) -> usize {
+    pub(super) fn cycle(&self, endpoints: usize) -> usize {
         if self.slots.is_empty() {
-            turn % endpoints
+            endpoints
         } else {
-            self.slots[turn % self.slots.len()] as usize
+            self.slots.len()
         }
+    }
+
+    /// The index of the endpoint whose turn it is, at a turn of the cycle.
+    #[inline]
+    pub(super) fn endpoint_at(&self, turn: usize) -> usize {
+        self.slots.get(turn).map_or(turn, |slot| *slot as usize)
     }
 }
 
@@ -147,7 +153,9 @@ mod tests {
     fn equal_weights_need_no_schedule() {
         let schedule = Schedule::new(&[3000; 5]);
         assert!(schedule.slots.is_empty());
-        let turns: Vec<_> = (0..7).map(|turn| schedule.endpoint_at(turn, 5)).collect();
+        let turns: Vec<_> = (0..7)
+            .map(|turn| schedule.endpoint_at(turn % schedule.cycle(5)))
+            .collect();
         assert_eq!(turns, [0, 1, 2, 3, 4, 0, 1]);
         assert!(Schedule::new(&[]).slots.is_empty());
     }

@@ -70,6 +70,9 @@ impl Member {
 /// A table holds the endpoints of the lowest rank that exists.
 pub(super) type Rank = u8;
 
+/// How many ranks there are, from 0.
+pub(super) const RANKS: usize = 4;
+
 fn rank(instance: &Instance) -> Rank {
     match (instance.status(), instance.weight()) {
         (Status::Serving, 1..) => 0,

@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::{
-    calls::run_queue::COUNTED_FOR,
+    calls::{
+        endpoint_table::{EndpointTable, Endpoints},
+        no_endpoints::NoEndpoints,
+        run_queue::COUNTED_FOR,
+        table_writer::TableWriter,
+    },
     registry::{Key, LeaseId},
     support::{Backoff, cases},
 };
@@ -30,6 +35,8 @@ enum Op {
     /// A caller asks for another target of an endpoint that was ever read.
     Replace(prop::sample::Index),
     Read,
+    /// A reader keeps the table, or gives it back.
+    Keep(bool),
     Pass(u64),
 }
 
@@ -62,6 +69,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (index(), any::<bool>()).prop_map(|(index, ok)| Op::Finish(index, ok)),
         2 => index().prop_map(Op::Replace),
         3 => Just(Op::Read),
+        1 => any::<bool>().prop_map(Op::Keep),
         3 => (0..1500_u64).prop_map(Op::Pass),
     ]
 }
@@ -97,6 +105,11 @@ struct Host {
 
 struct Model {
     set: EndpointSet<RunId>,
+    /// What readers see: changed row by row, as it is by an endpointer.
+    table: Arc<EndpointTable<RunId>>,
+    writer: TableWriter<RunId>,
+    /// A reader that keeps a table for long, so that the writer cannot use its list again.
+    kept: Option<Endpoints<RunId>>,
     now: Instant,
     limit: usize,
     is_per_registration: bool,
@@ -131,8 +144,12 @@ impl Model {
             backoff: Backoff::new(FIRST, LONGEST),
             is_per_registration,
         };
+        let table = Arc::new(EndpointTable::new());
         Self {
             set: EndpointSet::new(limit, rules, Arc::default()),
+            writer: TableWriter::new(table.clone()),
+            table,
+            kept: None,
             now: Instant::now(),
             limit,
             is_per_registration,
@@ -167,6 +184,7 @@ impl Model {
                 }
             }
             Op::Read => self.read(),
+            Op::Keep(keeps) => self.kept = keeps.then(|| self.table.load().keep()),
             Op::Pass(millis) => self.now += Duration::from_millis(*millis),
         }
         let still = self.served();
@@ -374,7 +392,9 @@ impl Model {
 
     fn read(&mut self) {
         let changed = self.set.changed();
-        let table = self.set.table();
+        let update = self.set.table_update();
+        self.writer.update(update, || NoEndpoints::Empty);
+        let table = self.table.load();
         let rows: Vec<Row> = table
             .iter()
             .map(|endpoint| {

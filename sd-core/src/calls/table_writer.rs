@@ -1,0 +1,274 @@
+//! Writing a table in which little changes at a time.
+
+use super::{
+    endpoint::Endpoint,
+    endpoint_table::{EndpointTable, TableContents},
+    no_endpoints::NoEndpoints,
+};
+use crate::instances::InstanceKey;
+use std::sync::Arc;
+
+/// Another endpoint for an identity, or none any longer.
+pub(super) type Row<E> = (InstanceKey, Option<Arc<Endpoint<E>>>);
+
+/// How a table differs from the one before.
+pub(super) enum TableUpdate<E> {
+    /// In these rows, which are in the order of their identities.
+    Rows(Vec<Row<E>>),
+    /// It is another one.
+    All(Vec<Arc<Endpoint<E>>>),
+}
+
+/// The one that writes a table. Changes a few rows of 100,000 without touching the other endpoints.
+///
+/// It has two lists: the one that is published, and a spare one that is equal. A change is made in the spare, which is
+/// published, and then in the one that was replaced, which becomes the spare. (Cloning a list counts a reader
+/// of each endpoint, and later takes it away, which takes milliseconds.)
+pub(super) struct TableWriter<E> {
+    table: Arc<EndpointTable<E>>,
+    spare: Option<Spare<E>>,
+}
+
+struct Spare<E> {
+    /// The version of the table that it equals.
+    version: u64,
+    endpoints: Vec<Arc<Endpoint<E>>>,
+}
+
+impl<E> TableWriter<E> {
+    pub(super) fn new(table: Arc<EndpointTable<E>>) -> Self {
+        Self { table, spare: None }
+    }
+
+    /// Publishes the table that `update` makes of the last one; `none` says why, if there are no endpoints.
+    pub(super) fn update(&mut self, update: TableUpdate<E>, none: impl FnOnce() -> NoEndpoints) {
+        let rows = match update {
+            TableUpdate::Rows(rows) => rows,
+            TableUpdate::All(endpoints) => return self.set(TableContents::new(endpoints, none)),
+        };
+        let mut next = self.take_spare();
+        let is_same = !apply(&mut next.endpoints, &rows);
+        if is_same && !next.endpoints.is_empty() {
+            self.spare = Some(next);
+            return;
+        }
+        let contents = TableContents::of_list(next.endpoints, none);
+        let (version, replaced) = self.table.replace(contents);
+        // Nobody reads it any longer, mostly. Otherwise the next spare is a copy.
+        if let Some(mut endpoints) = replaced {
+            apply(&mut endpoints, &rows);
+            self.spare = Some(Spare { version, endpoints });
+        }
+    }
+
+    /// Publishes another table.
+    pub(super) fn set(&mut self, contents: TableContents<E>) {
+        // It holds endpoints that may be gone.
+        self.spare = None;
+        self.table.set(contents);
+    }
+
+    /// How many endpoints are published.
+    pub(super) fn len(&self) -> usize {
+        self.table.load().len()
+    }
+
+    /// A list that is equal to the published one.
+    fn take_spare(&mut self) -> Spare<E> {
+        let current = self.table.load();
+        let version = current.version();
+        let spare = self.spare.take().filter(|spare| spare.version == version);
+        spare.unwrap_or_else(|| Spare {
+            version,
+            endpoints: current.to_vec(),
+        })
+    }
+}
+
+/// So many endpoints are put in or taken out one after the other, each of which moves those behind it. More are in
+/// one pass.
+const MOVES: usize = 4;
+
+/// Changes rows of a list; both are in the order of the identities. Returns whether anything is different.
+fn apply<E>(endpoints: &mut Vec<Arc<Endpoint<E>>>, rows: &[Row<E>]) -> bool {
+    let mut differs = false;
+    // Where endpoints are put in and taken out, in their order.
+    let mut moves = Vec::new();
+    for (identity, endpoint) in rows {
+        let place = (identity.key(), identity.part());
+        let found = endpoints.binary_search_by(|one| one.place().cmp(&place));
+        match (found, endpoint) {
+            (Ok(at), Some(endpoint)) => {
+                differs |= !Arc::ptr_eq(&endpoints[at], endpoint);
+                endpoints[at] = endpoint.clone();
+            }
+            (Ok(at), None) => moves.push((at, None)),
+            (Err(at), Some(endpoint)) => moves.push((at, Some(endpoint.clone()))),
+            (Err(_), None) => {}
+        }
+    }
+    differs |= !moves.is_empty();
+    let more = moves
+        .iter()
+        .filter(|(_, endpoint)| endpoint.is_some())
+        .count();
+    if endpoints.len() + more > endpoints.capacity() {
+        // Twice as much, as a vector takes, would be much for a list that hardly grows.
+        endpoints.reserve_exact(more + endpoints.len() / 32);
+    }
+    if moves.len() <= MOVES {
+        // From the end, so that the earlier places stay.
+        for (at, endpoint) in moves.into_iter().rev() {
+            match endpoint {
+                Some(endpoint) => endpoints.insert(at, endpoint),
+                None => drop(endpoints.remove(at)),
+            }
+        }
+        return differs;
+    }
+    let capacity = endpoints.capacity();
+    let mut old = std::mem::replace(endpoints, Vec::with_capacity(capacity)).into_iter();
+    let mut passed = 0;
+    for (at, endpoint) in moves {
+        endpoints.extend(old.by_ref().take(at - passed));
+        passed = at;
+        match endpoint {
+            Some(endpoint) => endpoints.push(endpoint),
+            None => {
+                drop(old.next());
+                passed += 1;
+            }
+        }
+    }
+    endpoints.extend(old);
+    differs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{instances::Instance, registry::Key};
+
+    fn endpoint(key: &str) -> Arc<Endpoint<()>> {
+        let instance = Instance::new(Key::new(key).unwrap(), "h:1");
+        Arc::new(Endpoint::new(instance, ()))
+    }
+
+    fn row(key: &str, endpoint: Option<&Arc<Endpoint<()>>>) -> Row<()> {
+        (Key::new(key).unwrap().into(), endpoint.cloned())
+    }
+
+    /// A writer of a table of 100 endpoints.
+    fn writer() -> (TableWriter<()>, Vec<Arc<Endpoint<()>>>) {
+        let endpoints: Vec<_> = (0..100).map(|n| endpoint(&format!("{n:03}"))).collect();
+        let mut writer = TableWriter::new(Arc::new(EndpointTable::new()));
+        update(&mut writer, TableUpdate::All(endpoints.clone()));
+        (writer, endpoints)
+    }
+
+    fn update(writer: &mut TableWriter<()>, update: TableUpdate<()>) {
+        writer.update(update, || NoEndpoints::Empty);
+    }
+
+    /// How many lists hold the endpoint, beside the one of the test.
+    fn lists(endpoint: &Arc<Endpoint<()>>) -> usize {
+        Arc::strong_count(endpoint) - 1
+    }
+
+    #[test]
+    fn rows_come_go_and_change_and_nothing_that_is_gone_is_kept() {
+        let (mut writer, endpoints) = writer();
+        let [added, other] = [endpoint("050x"), endpoint("007")];
+        for rows in [
+            vec![row("007", Some(&other)), row("050x", Some(&added))],
+            vec![row("003", None), row("no such", None)],
+            vec![row("003", Some(&endpoints[3])), row("050x", None)],
+        ] {
+            update(&mut writer, TableUpdate::Rows(rows));
+            let table = writer.table.load();
+            assert!(table.is_sorted_by_key(|one| one.key().clone()));
+        }
+        let table = writer.table.load();
+        assert!(table.len() == 100 && Arc::ptr_eq(&table[7], &other));
+        drop(table);
+        assert_eq!([&added, &endpoints[7]].map(lists), [0, 0]);
+        assert_eq!([&other, &endpoints[3]].map(lists), [2, 2]);
+        update(&mut writer, TableUpdate::All(Vec::new()));
+        assert_eq!([&other, &endpoints[3]].map(lists), [0, 0]);
+    }
+
+    #[test]
+    fn many_rows_at_once_are_changed_in_one_pass() {
+        let (mut writer, endpoints) = writer();
+        let name = |n: usize| format!("{n:03}");
+        let added: Vec<_> = (0..50).map(|n| endpoint(&format!("{n:03}x"))).collect();
+        let other: Vec<_> = (50..70).map(|n| endpoint(&name(n))).collect();
+        let rows = added
+            .iter()
+            .chain(&other)
+            .map(|one| row(one.key().as_str(), Some(one)));
+        let gone = (0..100)
+            .filter(|n| n % 3 == 0 && !(50..70).contains(n))
+            .map(|n| row(&name(n), None));
+        let mut rows: Vec<_> = rows.chain(gone).collect();
+        rows.sort_by(|one, other| one.0.cmp(&other.0));
+        update(&mut writer, TableUpdate::Rows(rows));
+        let kept = (0..100).filter(|n| n % 3 != 0 && !(50..70).contains(n));
+        let mut expected: Vec<_> = kept
+            .map(|n| endpoints[n].clone())
+            .chain(added)
+            .chain(other)
+            .collect();
+        expected.sort_by(|one, other| one.key().cmp(other.key()));
+        let is_same = |list: &[Arc<Endpoint<()>>]| {
+            list.len() == expected.len()
+                && list
+                    .iter()
+                    .zip(&expected)
+                    .all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        assert!(is_same(&writer.table.load()));
+        // The list that is published next.
+        assert!(is_same(&writer.take_spare().endpoints));
+        assert_eq!(lists(&endpoints[0]), 0);
+    }
+
+    #[test]
+    fn a_reader_keeps_its_table_and_the_next_ones_are_right() {
+        let (mut writer, endpoints) = writer();
+        let kept = writer.table.load().keep();
+        for n in 0..3 {
+            update(
+                &mut writer,
+                TableUpdate::Rows(vec![row(&format!("{n:03}"), None)]),
+            );
+        }
+        assert!(kept.len() == 100 && writer.table.load().len() == 97);
+        assert!(Arc::ptr_eq(&writer.table.load()[0], &endpoints[3]));
+        drop(kept);
+        assert_eq!(lists(&endpoints[0]), 0);
+    }
+
+    #[test]
+    fn rows_that_are_the_same_are_no_news() {
+        let (mut writer, endpoints) = writer();
+        let version = writer.table.load().version();
+        for _ in 0..2 {
+            let rows = vec![row("003", Some(&endpoints[3])), row("no such", None)];
+            update(&mut writer, TableUpdate::Rows(rows));
+        }
+        assert_eq!(writer.table.load().version(), version);
+    }
+
+    #[test]
+    fn an_empty_table_may_have_another_reason() {
+        let mut writer = TableWriter::new(Arc::new(EndpointTable::<()>::new()));
+        let mut versions = writer.table.versions();
+        versions.mark_unchanged();
+        let unreadable = || NoEndpoints::Unreadable { entries: 7 };
+        writer.update(TableUpdate::Rows(Vec::new()), unreadable);
+        let none = writer.table.load().non_empty().err();
+        assert!(matches!(none, Some(NoEndpoints::Unreadable { entries: 7 })));
+        assert!(versions.has_changed().unwrap());
+    }
+}
