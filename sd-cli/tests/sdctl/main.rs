@@ -1,0 +1,9 @@
+//! The commands, run as an operator runs them, on real etcd processes.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod help;
+mod list;
+mod settings;
+mod support;
+mod watch;
