@@ -22,6 +22,11 @@ pub(crate) enum Command {
     List(commands::list::Args),
     Get(commands::get::Args),
     Watch(commands::watch::Args),
+    Drain(commands::edit::DrainArgs),
+    Undrain(commands::edit::UndrainArgs),
+    Weight(commands::edit::WeightArgs),
+    Set(commands::edit::SetArgs),
+    Deregister(commands::deregister::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -1,6 +1,8 @@
 //! The commands: one file each.
 
 pub(crate) mod completions;
+pub(crate) mod deregister;
+pub(crate) mod edit;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -19,6 +21,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::List(args) => list::run(args, &settings()?).await,
         Command::Get(args) => get::run(args, &settings()?).await,
         Command::Watch(args) => watch::run(args, &settings()?).await,
+        Command::Drain(args) => edit::drain(args, &settings()?).await,
+        Command::Undrain(args) => edit::undrain(args, &settings()?).await,
+        Command::Weight(args) => edit::weight(args, &settings()?).await,
+        Command::Set(args) => edit::set(args, &settings()?).await,
+        Command::Deregister(args) => deregister::run(args, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
