@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Weight(commands::edit::WeightArgs),
     Set(commands::edit::SetArgs),
     Deregister(commands::deregister::Args),
+    Register(commands::run::RegisterArgs),
+    Run(commands::run::RunArgs),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

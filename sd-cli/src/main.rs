@@ -11,6 +11,8 @@ mod etcd;
 mod failure;
 mod instances;
 mod output;
+mod plain_http;
+mod run;
 mod settings;
 mod telling;
 

@@ -6,6 +6,7 @@ pub(crate) mod edit;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod run;
 pub(crate) mod watch;
 
 use crate::{
@@ -26,6 +27,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Weight(args) => edit::weight(args, &settings()?).await,
         Command::Set(args) => edit::set(args, &settings()?).await,
         Command::Deregister(args) => deregister::run(args, &settings()?).await,
+        Command::Register(args) => run::register(args, &settings()?).await,
+        Command::Run(args) => run::run(args, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -5,6 +5,7 @@
 mod edits;
 mod help;
 mod list;
+mod run;
 mod settings;
 mod support;
 mod watch;
