@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Deregister(commands::deregister::Args),
     Register(commands::run::RegisterArgs),
     Run(commands::run::RunArgs),
+    Resolve(commands::resolve::Args),
+    Call(commands::call::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -1,12 +1,15 @@
 //! The commands: one file each.
 
+pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod deregister;
 pub(crate) mod edit;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod resolve;
 pub(crate) mod run;
+mod target;
 pub(crate) mod watch;
 
 use crate::{
@@ -29,6 +32,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Deregister(args) => deregister::run(args, &settings()?).await,
         Command::Register(args) => run::register(args, &settings()?).await,
         Command::Run(args) => run::run(args, &settings()?).await,
+        Command::Resolve(args) => resolve::run(args, &settings()?).await,
+        Command::Call(args) => call::run(args, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod calls;
 mod edits;
 mod help;
 mod list;
