@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Run(commands::run::RunArgs),
     Resolve(commands::resolve::Args),
     Call(commands::call::Args),
+    Doctor(commands::doctor::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -7,6 +7,7 @@
 mod args;
 mod changes;
 mod commands;
+mod doctor;
 mod etcd;
 mod failure;
 mod instances;

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod deregister;
+pub(crate) mod doctor;
 pub(crate) mod edit;
 pub(crate) mod get;
 pub(crate) mod list;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(args, &settings()?).await,
         Command::Resolve(args) => resolve::run(args, &settings()?).await,
         Command::Call(args) => call::run(args, &settings()?).await,
+        Command::Doctor(args) => doctor::run(args, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
