@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Resolve(commands::resolve::Args),
     Call(commands::call::Args),
     Doctor(commands::doctor::Args),
+    Copy(commands::copy::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -7,6 +7,7 @@
 mod args;
 mod changes;
 mod commands;
+mod copying;
 mod doctor;
 mod etcd;
 mod failure;

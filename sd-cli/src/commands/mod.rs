@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod deregister;
 pub(crate) mod doctor;
 pub(crate) mod edit;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Resolve(args) => resolve::run(args, &settings()?).await,
         Command::Call(args) => call::run(args, &settings()?).await,
         Command::Doctor(args) => doctor::run(args, &settings()?).await,
+        Command::Copy(args) => copy::run(args, &cli.connection, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
