@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Call(commands::call::Args),
     Doctor(commands::doctor::Args),
     Copy(commands::copy::Args),
+    BenchFleet(commands::bench_fleet::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod etcd;
 mod failure;
 mod instances;
+mod measured;
 mod output;
 mod plain_http;
 mod run;

@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub(crate) mod bench_fleet;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod copy;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Call(args) => call::run(args, &settings()?).await,
         Command::Doctor(args) => doctor::run(args, &settings()?).await,
         Command::Copy(args) => copy::run(args, &cli.connection, &settings()?).await,
+        Command::BenchFleet(args) => bench_fleet::run(args, &settings()?).await,
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

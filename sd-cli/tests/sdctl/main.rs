@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod bench_fleet;
 mod calls;
 mod copy;
 mod doctor;
