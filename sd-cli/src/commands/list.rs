@@ -10,7 +10,10 @@ use crate::{
 use anstyle::Style;
 use sd_core::{Escaped, Status};
 use serde::Serialize;
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+};
 
 /// List the services, or the instances of one
 ///
@@ -25,7 +28,14 @@ pub(crate) struct Args {
     /// The instances of all services
     #[arg(short, long, conflicts_with = "service")]
     instances: bool,
+
+    /// Ask for the leases however many there are. Default: for up to 1,000, since each is a request to etcd
+    #[arg(long)]
+    leases: bool,
 }
+
+/// So many leases are asked for without being told to.
+const MOST_LEASES: usize = 1_000;
 
 pub(crate) async fn run(args: Args, settings: &Settings) -> Outcome {
     let etcd = Etcd::connect(settings).await?;
@@ -44,7 +54,15 @@ pub(crate) async fn run(args: Args, settings: &Settings) -> Outcome {
             .rows(&services, |rows, _| service_table(rows))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let leases = etcd.leases(found.iter().map(|(raw, _)| raw.lease)).await?;
+    let leases: BTreeSet<_> = found.iter().map(|(raw, _)| raw.lease).collect();
+    let leases = match args.leases || leases.len() <= MOST_LEASES {
+        true => etcd.leases(leases).await?,
+        false => {
+            let many = leases.len();
+            eprintln!("what is left of {many} leases was not asked for; --leases asks for it");
+            BTreeMap::new()
+        }
+    };
     let rows: Vec<_> = found
         .iter()
         .flat_map(|(raw, read)| Row::of_entry(raw, read, &leases, listing.revision))

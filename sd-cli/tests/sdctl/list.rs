@@ -3,6 +3,7 @@
 use crate::support::{Provider, on};
 use sd_core::{Advert, Status, Ttl};
 use sd_tests::Etcd;
+use std::time::Duration;
 
 #[tokio::test]
 async fn services_and_instances_are_listed_with_what_etcd_knows_of_them() {
@@ -129,6 +130,41 @@ async fn every_format_is_listed() {
         assert_eq!(listed[0]["address"], "10.0.0.1:80", "{name}: {listed}");
         provider.client.close().await;
     }
+}
+
+#[tokio::test]
+async fn very_many_leases_are_asked_for_on_demand() {
+    let etcd = Etcd::start().await;
+    for n in 0..1_001 {
+        let address = format!("10.0.{}.{}:80", n / 256, n % 256);
+        etcd.put_leased(
+            format!("/services/hello/{address}"),
+            address,
+            Duration::from_secs(600),
+        )
+        .await;
+    }
+    let listed = on(&etcd, &["-o", "json", "list", "hello"])
+        .await
+        .succeeded();
+    assert!(
+        listed.err.contains("1001 leases was not asked for"),
+        "{}",
+        listed.err
+    );
+    let listed = listed.json();
+    assert!(listed[0]["lease"].is_string() && listed[0].get("left_seconds").is_none());
+    let listed = on(&etcd, &["-o", "json", "list", "--leases", "hello"])
+        .await
+        .succeeded();
+    assert!(
+        listed
+            .json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["ttl_seconds"] == 600)
+    );
 }
 
 /// What others wrote moves no cursor and begins no line of its own.
