@@ -8,6 +8,7 @@ use crate::{
     settings::Settings,
     telling::{self, EventRow},
 };
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use sd_core::{Change, Escaped};
 use std::{
     collections::BTreeMap,
@@ -262,14 +263,20 @@ impl View for Live {
             .chain(table.into_iter().take(room))
             .chain([foot]);
         let mut frame = "\x1b[H".to_owned();
+        let mut out = io::stdout().lock();
+        let has_colours = AutoStream::choice(&out) != ColorChoice::Never;
         for line in lines {
-            frame += &cut(&line, width);
+            let line = cut(&line, width);
+            // With NO_COLOR the cursor moves all the same.
+            match has_colours {
+                true => frame += &line,
+                false => frame += &strip_str(&line).to_string(),
+            }
             frame += "\x1b[K\r\n";
         }
         frame += "\x1b[J";
         self.last = Some(Instant::now());
         self.is_dirty = false;
-        let mut out = anstream::stdout().lock();
         out.write_all(frame.as_bytes())?;
         out.flush()
     }

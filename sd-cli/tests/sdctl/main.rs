@@ -12,4 +12,5 @@ mod list;
 mod run;
 mod settings;
 mod support;
+mod terminal;
 mod watch;

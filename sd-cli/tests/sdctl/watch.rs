@@ -1,9 +1,10 @@
 //! `watch`.
 
-use crate::support::{Provider, Running, on};
+use crate::support::{Provider, Running, on, sdctl};
 use rustix::process::Signal;
 use sd_core::{Advert, Edit, Status};
-use sd_tests::Etcd;
+use sd_tests::{Etcd, PATIENCE, eventually};
+use std::process::Stdio;
 
 #[tokio::test]
 async fn each_change_is_a_line_and_an_outage_is_told() {
@@ -107,4 +108,56 @@ async fn a_format_without_a_root_asks_for_one() {
     assert!(ended.err.contains("grpc?root=PATH"), "{ended:?}");
     let ended = on(&etcd, &["watch", "--live"]).await.failed();
     assert!(ended.err.contains("needs a terminal"), "{ended:?}");
+}
+
+/// However much changes at once, what is held is bounded, and the newest is shown.
+#[tokio::test]
+async fn many_changes_are_followed_in_bounded_memory() {
+    const KEYS: usize = 2_000;
+    const ROUNDS: usize = 10;
+    let etcd = Etcd::start().await;
+    let mut command = sdctl(&["--etcd", &etcd.endpoint(), "watch", "hello"]);
+    command.stdout(Stdio::null());
+    let mut watch = command.spawn().unwrap();
+    // A second one that is read tells how far it has come.
+    let read = Running::on(&etcd, &["-o", "jsonl", "watch", "hello"]);
+    let mut client = etcd.client().await;
+    let numbers: Vec<_> = (0..KEYS).collect();
+    for round in 1..=ROUNDS {
+        for chunk in numbers.chunks(100) {
+            let puts = chunk.iter().map(|n| {
+                let address = format!("10.0.{}.{}:80", n / 256, n % 256);
+                let value = format!(r#"{{"address":"{address}","weight":{round}}}"#);
+                etcd_client::TxnOp::put(format!("/services/hello/{address}"), value, None)
+            });
+            let txn = etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>());
+            client.txn(txn).await.unwrap();
+        }
+    }
+    read.prints(r#""weight":10"#).await;
+    let newest = async || {
+        let newest = r#""weight":10"#;
+        read.out()
+            .iter()
+            .filter(|line| line.contains(newest))
+            .count()
+    };
+    eventually(PATIENCE, "the newest of all", newest, |count| {
+        *count == KEYS
+    })
+    .await;
+    for pid in [
+        watch.id().unwrap(),
+        read.pid().as_raw_nonzero().get().try_into().unwrap(),
+    ] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 200_000, "{kilobytes} kB");
+    }
+    watch.kill().await.unwrap();
+    read.told(Signal::INT).await.succeeded();
 }
