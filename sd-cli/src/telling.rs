@@ -25,7 +25,7 @@ impl<'e> EventRow<'e> {
     pub(crate) fn of(time: &'e str, event: &'e Event) -> Self {
         let (name, instance, before) = match event {
             Event::Added(row) => ("added", row, None),
-            Event::Updated { before, after } => ("updated", after, Some(before)),
+            Event::Updated { before, after } => ("updated", after, Some(&**before)),
             Event::Removed(row) => ("removed", row, None),
             Event::Unreadable(row) => ("unreadable", row, None),
         };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) enum Event {
     Added(Row),
     Updated {
-        before: Row,
+        before: Box<Row>,
         after: Row,
     },
     Removed(Row),
@@ -77,7 +77,10 @@ fn difference(key: &Key, before: Option<&Read>, after: Option<&Read>) -> Vec<Eve
         match old.remove(&part) {
             None => events.push(Event::Added(row)),
             Some((_, same)) if same == instance => {}
-            Some((before, _)) => events.push(Event::Updated { before, after: row }),
+            Some((before, _)) => events.push(Event::Updated {
+                before: before.into(),
+                after: row,
+            }),
         }
     }
     let is_unreadable = |read: &Read| read.instances.is_err();

@@ -89,8 +89,8 @@ struct RegistrationArgs {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
 
-    /// Whether it is well: none, tcp[:ADDRESS], http:/PATH, http://ADDRESS/PATH, grpc[:SERVICE] or exec:COMMAND. Without an
-    /// address, at the one that is registered
+    /// Whether it is well: none, tcp, tcp:ADDRESS, http:/PATH, http://ADDRESS/PATH, grpc, grpc:SERVICE or exec:COMMAND.
+    /// Without an address, at the one that is registered
     #[arg(long, value_name = "CHECK", default_value = "tcp")]
     check: Check,
 

@@ -19,7 +19,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let answered: Vec<_> = facts
         .members
         .iter()
-        .filter_map(|member| Some((&*member.endpoint, member.status.as_ref().ok()?)))
+        .filter_map(|member| Some((&*member.endpoint, member.status.as_ref().ok()?.as_ref()?)))
         .collect();
     findings.extend(same_cluster(&answered));
     findings.extend(leaders(&answered));
@@ -338,7 +338,20 @@ fn rights(facts: &Facts) -> Vec<Finding> {
             "ask again as a user with the role root",
         )
     });
-    denied.chain(alarms).collect()
+    let untold = facts
+        .members
+        .iter()
+        .filter(|member| matches!(member.status, Ok(None)));
+    let untold = untold.map(|member| {
+        Finding::new(
+            Severity::Note,
+            "rights",
+            &*member.endpoint,
+            "version, leader and size of this member are told to administrators only",
+            "ask again as a user with the role root",
+        )
+    });
+    denied.chain(alarms).chain(untold).collect()
 }
 
 fn unlisted(facts: &Facts) -> Option<Finding> {
@@ -374,6 +387,7 @@ mod tests {
     }
 
     fn cluster(statuses: [Result<Status, String>; 3]) -> Facts {
+        let statuses = statuses.map(|status| status.map(Some));
         let url = |n| format!("http://10.0.0.{n}:2379");
         let members = statuses
             .into_iter()

@@ -41,8 +41,8 @@ pub(super) struct MemberFacts {
     pub(super) endpoint: String,
     /// Whether the endpoint was given, and not learnt from the cluster.
     pub(super) is_given: bool,
-    /// What it says of itself, or why it does not.
-    pub(super) status: Result<Status, String>,
+    /// What it says of itself, or why it does not answer. `None`: it answers, and tells more to administrators only.
+    pub(super) status: Result<Option<Status>, String>,
 }
 
 /// What a member says of itself.

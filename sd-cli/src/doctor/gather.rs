@@ -2,7 +2,7 @@
 
 use super::facts::{Alarm, ClusterMember, EntryFacts, Facts, MemberFacts, Right, Status};
 use crate::{
-    etcd::{Etcd, RawEntry},
+    etcd::{Etcd, RawEntry, is_denied},
     failure::{Failure, Outcome},
     instances::{Read, Reader},
     output::Progress,
@@ -103,16 +103,22 @@ fn is_loopback(endpoint: &str) -> bool {
 async fn ask(settings: &Settings, endpoint: &str, is_given: bool) -> (MemberFacts, Option<Etcd>) {
     let asked = async {
         let etcd = Etcd::connect_to(settings, endpoint).await?;
-        let answer = etcd.client().status().await?;
+        let answer = match etcd.client().status().await {
+            Ok(answer) => Some(answer),
+            Err(error) if is_denied(&error) => None,
+            Err(error) => return Err(error.into()),
+        };
         Ok::<_, Failure>((etcd, answer))
     };
     let (status, etcd) = match asked.await {
-        Ok((etcd, answer)) => (Ok(status(endpoint, &answer).await), Some(etcd)),
+        Ok((etcd, Some(answer))) => (Ok(Some(status(endpoint, &answer).await)), Some(etcd)),
+        Ok((etcd, None)) => (Ok(None), Some(etcd)),
         Err(failure) => (Err(failure.message().to_owned()), None),
     };
+    let endpoint = endpoint.to_owned();
     (
         MemberFacts {
-            endpoint: endpoint.to_owned(),
+            endpoint,
             is_given,
             status,
         },
@@ -167,10 +173,12 @@ async fn cluster(facts: &mut Facts, etcd: &Etcd, settings: &Settings) {
         is_learner: member.is_learner(),
     });
     let members: Vec<_> = members.collect();
-    let answered = facts
-        .members
-        .iter()
-        .filter_map(|member| member.status.as_ref().ok());
+    let answers = facts.members.iter().map(|member| &member.status);
+    if answers.clone().any(|answer| matches!(answer, Ok(None))) {
+        // It is not known which of them has answered.
+        return;
+    }
+    let answered = answers.filter_map(|answer| answer.as_ref().ok()?.as_ref());
     let known: BTreeSet<_> = answered.map(|status| status.id).collect();
     let asked: BTreeSet<_> = facts
         .members

@@ -156,7 +156,18 @@ async fn a_program_that_ignores_the_signal_is_killed_with_all_that_it_has_starte
 #[tokio::test]
 async fn a_second_signal_ends_the_draining() {
     let etcd = Etcd::start().await;
-    let options = [&PORT[..], &["--weight", "2", "--drain", "1h"]].concat();
+    let options = [
+        &PORT[..],
+        &[
+            "--weight",
+            "2",
+            "--drain",
+            "1h",
+            "--deregister-limit",
+            "60s",
+        ],
+    ]
+    .concat();
     let command = ["run", "--name", "hello"]
         .iter()
         .chain(&options)
