@@ -16,6 +16,7 @@ use sd_core::{
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+const ROOT: &str = "/services";
 const TTL: u64 = 30;
 /// What dubbo-go takes for the weight of an instance without one.
 const DEFAULT_WEIGHT: u32 = 100;
@@ -68,7 +69,7 @@ impl Format for DubboApp {
     }
 
     fn prefix(&self, service: &str) -> Result<Prefix, Invalid> {
-        Prefix::new("/services")?.child(service)
+        Prefix::new(ROOT)?.child(service)
     }
 
     fn codec(&self, service: &str) -> Result<Arc<dyn Codec>, Invalid> {
@@ -84,6 +85,14 @@ impl Format for DubboApp {
         let instance = advert.to_instance(key.clone());
         let value = DubboAppCodec::of(service).encode(&instance)?;
         names::service(key, value, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Prefix::new(ROOT).ok()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_one_level(self.root().as_ref(), entry)
     }
 }
 

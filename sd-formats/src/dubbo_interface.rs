@@ -15,6 +15,7 @@ use sd_core::{
 };
 use std::{borrow::Cow, sync::Arc};
 
+const ROOT: &str = "/dubbo";
 const TTL: u64 = 30;
 /// What dubbo-go takes for the weight of an instance without one.
 const DEFAULT_WEIGHT: u32 = 100;
@@ -130,7 +131,7 @@ impl Format for DubboInterface {
     }
 
     fn prefix(&self, service: &str) -> Result<Prefix, Invalid> {
-        let path = Prefix::new("/dubbo")?.child(service)?;
+        let path = Prefix::new(ROOT)?.child(service)?;
         if escaped(service) != service {
             let name = service.to_owned();
             return Err(Invalid::Name { name });
@@ -157,6 +158,18 @@ impl Format for DubboInterface {
         };
         let key = prefix.key(codec.url(&advert.to_instance(prefix.key("?")?))?)?;
         names::service(key, Bytes::new(), advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Prefix::new(ROOT).ok()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let (service, url) = self.root()?.strip(&entry.key)?.split_once('/')?;
+        let is_provider = url
+            .strip_prefix("providers/")
+            .is_some_and(|url| !url.is_empty());
+        (is_provider && self.prefix(service).is_ok()).then(|| service.to_owned())
     }
 }
 

@@ -1,7 +1,9 @@
 //! go-kit's `sd/etcdv3`.
 
 use crate::{address::no_address, names, plain::PlainCodec};
-use sd_core::{Address, Advert, Codec, CodecError, Format, Invalid, OneLevel, Prefix, Service};
+use sd_core::{
+    Address, Advert, Codec, CodecError, Entry, Format, Invalid, OneLevel, Prefix, Service,
+};
 use std::sync::Arc;
 
 const TTL: u64 = 10;
@@ -93,6 +95,14 @@ impl Format for GoKit {
         let key = prefix.key(address.authority())?;
         let value = CODEC.encode(&advert.to_instance(key.clone()))?;
         names::service(key, value, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Some(self.root.clone())
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_every_depth(Some(&self.root), entry, self.has_every_depth)
     }
 }
 

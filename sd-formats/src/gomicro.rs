@@ -21,6 +21,7 @@ use std::{
     sync::Arc,
 };
 
+const ROOT: &str = "/micro/registry";
 const TTL: u64 = 90;
 /// What go-micro calls the version of a service without one.
 const DEFAULT_VERSION: &str = "latest";
@@ -84,7 +85,7 @@ impl Format for GoMicro {
 
     fn prefix(&self, service: &str) -> Result<Prefix, Invalid> {
         service.split('/').try_for_each(names::check)?;
-        Prefix::new("/micro/registry")?.child(in_key(service))
+        Prefix::new(ROOT)?.child(in_key(service))
     }
 
     fn codec(&self, service: &str) -> Result<Arc<dyn Codec>, Invalid> {
@@ -100,6 +101,25 @@ impl Format for GoMicro {
         let key = names::key(&prefix, &in_key(&id))?;
         let instance = advert.to_instance(key.clone());
         names::service(key, codec.encode(&instance)?, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Prefix::new(ROOT).ok()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let in_key = names::of_one_level(self.root().as_ref(), entry)?;
+        let named = GoObject::parse(&entry.value).ok();
+        let named = named.and_then(|value| {
+            value
+                .text("name", &mut Ignored::default())
+                .map(String::from)
+        });
+        // A name with a `/` is in the value alone.
+        Some(match named {
+            Some(name) if self::in_key(&name) == in_key && self.prefix(&name).is_ok() => name,
+            _ => in_key,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! go-zero's `core/discov`.
 
 use crate::{names, plain::PlainCodec};
-use sd_core::{Advert, Codec, CodecError, Format, Invalid, Key, OneLevel, Prefix, Service};
+use sd_core::{Advert, Codec, CodecError, Entry, Format, Invalid, Key, OneLevel, Prefix, Service};
 use std::sync::Arc;
 
 const TTL: u64 = 10;
@@ -69,6 +69,14 @@ impl Format for GoZero {
         let key = Key::lease_suffixed(self.prefix(service)?.as_str())?;
         let value = CODEC.encode(&advert.to_instance(key.stem().clone()))?;
         names::service(key, value, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        self.root.clone()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_one_level(self.root.as_ref(), entry)
     }
 }
 

@@ -105,6 +105,14 @@ impl Format for GrpcGo {
         let value = GrpcGoCodec.encode(&advert.to_instance(key.clone()))?;
         names::service(key, value, advert, TTL)
     }
+
+    fn root(&self) -> Option<Prefix> {
+        self.root.clone()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_every_depth(self.root.as_ref(), entry, self.has_every_depth)
+    }
 }
 
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! Hertz' `registry/etcd`.
 
 use crate::{cloudwego::CloudWeGoCodec, names};
-use sd_core::{Advert, Codec, CodecError, Format, Invalid, OneLevel, Prefix, Service};
+use sd_core::{Advert, Codec, CodecError, Entry, Format, Invalid, OneLevel, Prefix, Service};
 use std::sync::Arc;
 
+const ROOT: &str = "hertz/registry-etcd";
 const TTL: u64 = 60;
 
 /// The format of [Hertz](https://pkg.go.dev/github.com/hertz-contrib/registry/etcd):
@@ -36,7 +37,7 @@ impl Format for Hertz {
     }
 
     fn prefix(&self, service: &str) -> Result<Prefix, Invalid> {
-        Prefix::new("hertz/registry-etcd")?.child(service)
+        Prefix::new(ROOT)?.child(service)
     }
 
     fn codec(&self, service: &str) -> Result<Arc<dyn Codec>, Invalid> {
@@ -48,5 +49,13 @@ impl Format for Hertz {
         let key = self.prefix(service)?.key(advert.main_address())?;
         let value = CloudWeGoCodec.encode(&advert.to_instance(key.clone()))?;
         names::service(key, value, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Prefix::new(ROOT).ok()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_one_level(self.root().as_ref(), entry)
     }
 }

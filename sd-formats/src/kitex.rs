@@ -1,7 +1,7 @@
 //! Kitex' `registry-etcd`.
 
 use crate::{cloudwego::CloudWeGoCodec, names};
-use sd_core::{Advert, Codec, CodecError, Format, Invalid, OneLevel, Prefix, Service};
+use sd_core::{Advert, Codec, CodecError, Entry, Format, Invalid, OneLevel, Prefix, Service};
 use std::sync::Arc;
 
 const TTL: u64 = 60;
@@ -76,5 +76,13 @@ impl Format for Kitex {
         let key = self.prefix(service)?.key(advert.main_address())?;
         let value = CloudWeGoCodec.encode(&advert.to_instance(key.clone()))?;
         names::service(key, value, advert, TTL)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Some(self.root.clone())
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        names::of_one_level(Some(&self.root), entry)
     }
 }

@@ -135,6 +135,27 @@ impl Format for Kratos {
         let instance = advert.to_instance(key.clone()).with_address(address);
         names::service(key, codec.encode(&instance)?, advert, TTL)
     }
+
+    fn root(&self) -> Option<Prefix> {
+        Some(self.namespace.clone())
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let (in_key, id) = self.namespace.strip(&entry.key)?.rsplit_once('/')?;
+        if id.is_empty() {
+            return None;
+        }
+        let is_name = |name: &str| {
+            self.prefix(name)
+                .is_ok_and(|prefix| prefix.matches(&entry.key))
+        };
+        // Kratos goes by the name in the value: of the services whose prefix it lies under, it is of that one.
+        let value = GoObject::parse(&entry.value).ok();
+        let name =
+            value.and_then(|value| value.get("name").and_then(go_json::text).map(String::from));
+        let named = name.filter(|name| is_name(name));
+        named.or_else(|| is_name(in_key).then(|| in_key.to_owned()))
+    }
 }
 
 /// Reads and writes the instances of one service.

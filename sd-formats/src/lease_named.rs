@@ -77,6 +77,17 @@ impl Format for LeaseNamed {
         let value = PLAIN.encode(&advert.to_instance(key.stem().clone()))?;
         names::service(key, value, advert, Ttl::DEFAULT.as_secs().into())
     }
+
+    fn root(&self) -> Option<Prefix> {
+        self.root.clone()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let key = names::rest(self.root.as_ref(), entry)?;
+        let service = key.trim_end_matches(|last: char| last.is_ascii_digit());
+        let is_name = service.len() < key.len() && self.prefix(service).is_ok();
+        is_name.then(|| service.to_owned())
+    }
 }
 
 const PLAIN: PlainCodec = PlainCodec { has_urls: true };

@@ -92,6 +92,17 @@ impl Format for NodeDirectory {
         let value = NodeCodec::of(service).encode(&instance)?;
         names::service(key, value, advert, Ttl::DEFAULT.as_secs().into())
     }
+
+    fn root(&self) -> Option<Prefix> {
+        Some(self.root.clone())
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let (service, id) = self.root.strip(&entry.key)?.split_once('/')?;
+        let id = id.strip_prefix("instance_id/")?;
+        let is_instance = !id.is_empty() && !id.contains('/');
+        (is_instance && self.prefix(service).is_ok()).then(|| service.to_owned())
+    }
 }
 
 #[derive(Debug)]

@@ -59,6 +59,25 @@ pub trait Format: fmt::Debug + Send + Sync + 'static {
     /// [`CodecError::cannot_say`] if the format has no way to say something of `advert`, and another
     /// [`CodecError`] if no service or instance can be called so.
     fn service(&self, service: &str, advert: &Advert) -> Result<Service, CodecError>;
+
+    /// What the keys of all services begin with, for tools that look at a whole fleet. `None` if nothing does: then
+    /// any key of the registry may be one of a service.
+    fn root(&self) -> Option<Prefix>;
+
+    /// The name of the service that `entry` belongs to: the one whose [codec](Self::codec) reads it. `None` if it lies
+    /// where no instance of a service does. Goes by the key, and looks at the value only where the key says too
+    /// little. So an entry that cannot be read belongs to a service, too.
+    ///
+    /// ```
+    /// use sd_core::{DefaultFormat, Entry, Format, Key};
+    ///
+    /// let format = DefaultFormat::default();
+    /// let service_of = |key| Key::new(key).map(|key| format.service_of(&Entry::new(key, "x")));
+    /// assert_eq!(service_of("/services/hello/10.0.0.1:8080")?.as_deref(), Some("hello"));
+    /// assert_eq!(service_of("/elsewhere/hello/10.0.0.1:8080")?, None);
+    /// # Ok::<(), sd_core::Invalid>(())
+    /// ```
+    fn service_of(&self, entry: &Entry) -> Option<String>;
 }
 
 impl<F: Format + ?Sized> Format for Arc<F> {
@@ -76,6 +95,14 @@ impl<F: Format + ?Sized> Format for Arc<F> {
 
     fn service(&self, service: &str, advert: &Advert) -> Result<Service, CodecError> {
         (**self).service(service, advert)
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        (**self).root()
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        (**self).service_of(entry)
     }
 }
 
@@ -139,6 +166,16 @@ impl Format for DefaultFormat {
         let value = DefaultCodec.encode(&advert.to_instance(key.clone()))?;
         let ttl = advert.said_ttl().unwrap_or_default();
         Ok(Service::new(key, value)?.with_ttl(ttl))
+    }
+
+    fn root(&self) -> Option<Prefix> {
+        Some(self.root.clone())
+    }
+
+    fn service_of(&self, entry: &Entry) -> Option<String> {
+        let (service, instance) = self.root.strip(&entry.key)?.split_once('/')?;
+        let is_instance = !instance.is_empty() && !instance.contains('/');
+        (is_instance && self.prefix(service).is_ok()).then(|| service.to_owned())
     }
 }
 

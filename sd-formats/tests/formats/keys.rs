@@ -1,7 +1,7 @@
 //! What the keys say: which entries are for others, and what is in them.
 
 use crate::{codec, entry, one};
-use sd_core::{Instance, Key};
+use sd_core::{Advert, Bytes, Entry, Instance, Key, LeaseId};
 
 /// Neither instances of the service nor faults.
 #[test]
@@ -132,4 +132,63 @@ fn the_url_in_a_key_is_read_escaped_or_not() {
         let decoded = codec("dubbo-interface", "svc").decode(&entry(&key, ""));
         assert!(decoded.is_err(), "{garbage}: {decoded:?}");
     }
+}
+
+/// For tools that look at a whole fleet.
+#[test]
+fn an_entry_tells_its_service() {
+    for format in sd_formats::all() {
+        for service in ["svc", "a/b"] {
+            let advert = Advert::new("10.0.0.1:80");
+            let Ok(registered) = format.service(service, &advert) else {
+                assert!(service.contains('/'), "{}", format.name());
+                continue;
+            };
+            let key = registered.key.under(&LeaseId::from(7));
+            if let Some(root) = format.root() {
+                assert!(root.matches(&key), "{}: {key}", format.name());
+            }
+            let of = |value: Bytes| format.service_of(&Entry::new(key.clone(), value));
+            let told = of(registered.value);
+            assert_eq!(told.as_deref(), Some(service), "{}", format.name());
+            if service == "svc" {
+                let told = of("garbage".into());
+                assert_eq!(told.as_deref(), Some(service), "{}", format.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_elsewhere_is_of_no_service() {
+    for format in sd_formats::all() {
+        for key in [
+            "/elsewhere/a/b/c/d",
+            "/",
+            "/services",
+            "x",
+            "/services//h:1",
+        ] {
+            let told = format.service_of(&entry(key, "h:1"));
+            assert_eq!(told, None, "{}: {key}", format.name());
+        }
+    }
+    for (name, key, expected) in [
+        ("gokit", "/services/svc/eu/h:1", None),
+        ("gokit?depth=every", "/services/svc/eu/h:1", Some("svc")),
+        ("grpc?root=r", "r/svc/h:1", Some("svc")),
+        ("grpc?root=r", "svc/h:1", None),
+        ("dubbo-interface", "/dubbo/svc/consumers/x", None),
+        ("lease-named?root=/n", "/n/svc7", Some("svc")),
+        ("lease-named?root=/n", "/n/svc", None),
+    ] {
+        let format = sd_formats::by_name(name).unwrap();
+        let told = format.service_of(&entry(key, "h:1"));
+        assert_eq!(told.as_deref(), expected, "{name}: {key}");
+    }
+    // A name with a `/` is said by the value alone.
+    let kratos = sd_formats::by_name("kratos").unwrap();
+    let value = r#"{"name":"svc","endpoints":["grpc://h:1"]}"#;
+    let told = kratos.service_of(&entry("/microservices/svc/b/i", value));
+    assert_eq!(told.as_deref(), Some("svc"));
 }
