@@ -9,19 +9,26 @@
 mod builds;
 mod calls;
 mod clock;
+mod comparison;
+mod etcd;
 mod instructions;
 mod measure;
 mod measures;
+mod micro;
 mod output;
 mod picks;
+pub mod report;
 mod rounds;
 mod simulation;
 mod statistics;
 mod table;
+mod usage;
 
 pub use calls::{Kind, proxy, serve};
+pub use etcd::contend;
 pub use instructions::run_counted;
 pub use measure::{Measure, Measured, Options};
 pub use measures::{MEASURES, measure};
+pub use micro::{PIECES, Piece};
 pub use output::{Format, Output};
 pub use table::{Cell, Table};

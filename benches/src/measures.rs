@@ -1,9 +1,34 @@
 //! The measures by name.
 
-use crate::{builds, calls, instructions, measure::Measure, picks, simulation};
+use crate::{builds, calls, etcd, instructions, measure::Measure, picks, simulation};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 6] = [
+pub const MEASURES: &[Measure] = &[
+    Measure {
+        name: "put",
+        about: "time from a put to a subscriber, beside a raw watch of the same puts",
+        run: etcd::put,
+    },
+    Measure {
+        name: "burst",
+        about: "1,000 changes at 10,000 instances until quiet, beside a raw watch",
+        run: etcd::burst,
+    },
+    Measure {
+        name: "register",
+        about: "1,000 services registered and kept, beside puts that are sent at once",
+        run: etcd::register,
+    },
+    Measure {
+        name: "first-change",
+        about: "a change right after an instancer is ready, and after a reconnect",
+        run: etcd::first_change,
+    },
+    Measure {
+        name: "reconnect",
+        about: "500 watches of a client until all are back, 50 ms from etcd",
+        run: etcd::reconnect,
+    },
     Measure {
         name: "picks",
         about: "time and allocations of a pick, beside its floor",
@@ -16,7 +41,7 @@ pub const MEASURES: [Measure; 6] = [
     },
     Measure {
         name: "instructions",
-        about: "instructions and locked memory accesses of a pick, counted by valgrind",
+        about: "instructions of picks and micro benchmarks, counted by valgrind; --check, --record",
         run: instructions::run,
     },
     Measure {
@@ -33,6 +58,11 @@ pub const MEASURES: [Measure; 6] = [
         name: "simulation",
         about: "latencies and failures with one slow, failing or new instance, in virtual time",
         run: simulation::run,
+    },
+    Measure {
+        name: "growth",
+        about: "cost against the number of instances, subscribers, instancers, registrations, clients",
+        run: etcd::growth,
     },
 ];
 
