@@ -1,19 +1,25 @@
-//! Instructions of picks, counted by callgrind.
+//! Instructions of picks and of the pieces in `micro`, counted by callgrind.
 //!
 //! Unlike times, they are the same in every run on a machine, so a change of a few instructions is
 //! seen. They say less about time: a locked memory access takes as long as dozens of others, and
 //! so it is counted as well.
 //!
 //! This program starts itself under valgrind, with the option `--counted`. Callgrind counts
-//! only inside of [`counted_picks`], and writes a file of totals after each candidate.
+//! only inside of [`counted_work`], and writes a file of totals after each piece of work.
+//!
+//! `recorded` compares the counts with those of the last time that they were recorded.
+
+mod recorded;
 
 use crate::{
     measure::{Measured, Options},
+    micro::PIECES,
     output::Output,
     picks::{Kind, SIZES, candidates, source},
     rounds::Work,
     table::{Cell, Table},
 };
+use recorded::Recorded;
 use std::{
     error::Error,
     fs,
@@ -23,15 +29,16 @@ use std::{
     process::{Command, Stdio},
 };
 
-const PICKS: u64 = 10_000;
-/// Matches [`counted_picks`].
-const COUNTED: &str = "*counted_picks*";
-/// Matches [`candidate_picks`]. Callgrind takes one option for a function, so these are two.
-const WRITTEN_AFTER: &str = "*candidate_picks*";
+/// How often each piece of work is done.
+const TIMES: u64 = 10_000;
+/// Matches [`counted_work`].
+const COUNTED: &str = "*counted_work*";
+/// Matches [`piece_of_work`]. Callgrind takes one option for a function, so these are two.
+const WRITTEN_AFTER: &str = "*piece_of_work*";
 const MISSING: &str = "valgrind is missing, which counts them: install it with the system's package \
                        manager, or from https://valgrind.org";
 
-/// What callgrind has counted during the picks of a candidate.
+/// What callgrind has counted while a piece of work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counts {
     instructions: u64,
@@ -39,9 +46,116 @@ struct Counts {
     locked: u64,
 }
 
-pub(crate) fn run(_: &Options, output: &Output) -> Measured {
-    let directory = tempfile::tempdir()?;
+pub(crate) fn run(options: &Options, output: &Output) -> Measured {
+    if options.check && !has_valgrind() {
+        eprintln!("nothing was compared: {MISSING}");
+        return Ok(());
+    }
+    if options.check && !Recorded::read()?.is_comparable() {
+        return Ok(());
+    }
     output.progress("valgrind", 0, 1);
+    let counts = count()?;
+    if options.check || options.record {
+        let own = works().zip(&counts).filter(|(counted, _)| counted.is_own);
+        let own = own.map(|(counted, counts)| (counted.name, counts.each().0));
+        let now = Recorded::now(own.collect());
+        return match options.record {
+            true => now.write(),
+            false => Recorded::read()?.check(&now, output),
+        };
+    }
+    let mut counts = &counts[..];
+    for endpoints in SIZES {
+        let picks;
+        (picks, counts) = counts.split_at(candidates().len());
+        output.table(&picks_table(endpoints, picks))?;
+    }
+    let columns = [
+        ("", "piece"),
+        ("instructions", "instructions"),
+        ("locked", "locked"),
+    ];
+    let mut table = Table::new(
+        "instructions: pieces that run for a change or a call",
+        columns,
+    );
+    for (piece, counted) in PIECES.iter().zip(counts) {
+        let (instructions, locked) = counted.each();
+        table.row([
+            Cell::Text(piece.name().to_owned()),
+            Cell::Number(instructions, 1),
+            Cell::Number(locked, 1),
+        ]);
+    }
+    output.table(&table)?;
+    Ok(())
+}
+
+fn picks_table(endpoints: usize, counts: &[Counts]) -> Table {
+    let candidates = candidates();
+    let title =
+        format!("instructions: {endpoints} endpoints, 1 thread (a pick and the report of its end)");
+    let columns = [
+        ("balancer", "balancer"),
+        ("instructions", "instructions"),
+        ("floor", "floor_instructions"),
+        ("above", "above_floor"),
+        ("locked", "locked"),
+    ];
+    let mut table = Table::new(title, columns).with("endpoints", endpoints);
+    for (candidate, counted) in candidates.iter().zip(counts) {
+        let floor = candidate.kind.floor().and_then(|floor| {
+            let wanted = Kind::Floor(floor);
+            let n = candidates
+                .iter()
+                .position(|candidate| candidate.kind == wanted)?;
+            Some(counts[n].each().0)
+        });
+        let (instructions, locked) = counted.each();
+        table.row([
+            Cell::Text(candidate.name.to_owned()),
+            Cell::Number(instructions, 1),
+            Cell::number(floor, 1),
+            Cell::number(floor.map(|floor| instructions - floor), 1),
+            Cell::Number(locked, 1),
+        ]);
+    }
+    table
+}
+
+/// Something that is counted.
+struct Counted {
+    name: String,
+    /// It is the toolkit's: no floor, and not that of another toolkit.
+    is_own: bool,
+    prepare: Box<dyn FnOnce() -> Work>,
+}
+
+/// All that is counted, in this order.
+fn works() -> impl Iterator<Item = Counted> {
+    let picks = SIZES.into_iter().flat_map(|endpoints| {
+        candidates().into_iter().map(move |candidate| Counted {
+            name: format!("pick, N = {endpoints}: {}", candidate.name),
+            is_own: matches!(candidate.kind, Kind::Toolkit(_)),
+            prepare: Box::new(move || (candidate.prepare)(source(endpoints))()),
+        })
+    });
+    let pieces = PIECES.into_iter().map(|piece| Counted {
+        name: piece.name().to_owned(),
+        is_own: true,
+        prepare: Box::new(move || piece.prepare()),
+    });
+    picks.chain(pieces)
+}
+
+fn has_valgrind() -> bool {
+    Command::new("valgrind").arg("--version").output().is_ok()
+}
+
+/// What is counted of each of [`works`].
+fn count() -> Result<Vec<Counts>, Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
     let mut program = Command::new("valgrind");
     program
         .args(["--tool=callgrind", "--collect-bus=yes", "--quiet"])
@@ -62,79 +176,48 @@ pub(crate) fn run(_: &Options, output: &Output) -> Measured {
         let told = String::from_utf8_lossy(&ran.stderr);
         return Err(format!("valgrind ended with {}: {told}", ran.status).into());
     }
-    let candidates = candidates();
-    let sizes = SIZES.iter().zip(0..);
-    for (endpoints, first) in sizes.map(|(size, n)| (size, n * candidates.len())) {
-        let counts = (first..first + candidates.len()).map(|n| {
-            // Dumps are numbered from 1.
-            let file = directory.path().join(format!("out.{}", n + 1));
-            let text = fs::read_to_string(&file).map_err(|error| {
-                format!("callgrind has not written {}: {error}", file.display())
-            })?;
-            totals(&text).ok_or_else(|| format!("no totals in {}", file.display()))
-        });
-        let counts = counts.collect::<Result<Vec<_>, _>>()?;
-        let title = format!(
-            "instructions: {endpoints} endpoints, 1 thread (a pick and the report of its end)"
-        );
-        let columns = [
-            ("balancer", "balancer"),
-            ("instructions", "instructions"),
-            ("floor", "floor_instructions"),
-            ("above", "above_floor"),
-            ("locked", "locked"),
-        ];
-        let mut table = Table::new(title, columns).with("endpoints", *endpoints);
-        for (candidate, counted) in candidates.iter().zip(&counts) {
-            let floor = candidate.kind.floor().and_then(|floor| {
-                let wanted = Kind::Floor(floor);
-                let n = candidates
-                    .iter()
-                    .position(|candidate| candidate.kind == wanted)?;
-                Some(counts[n])
-            });
-            let each = |count: u64| count as f64 / PICKS as f64;
-            let floor = floor.map(|floor| each(floor.instructions));
-            let instructions = each(counted.instructions);
-            table.row([
-                Cell::Text(candidate.name.to_owned()),
-                Cell::Number(instructions, 1),
-                Cell::number(floor, 1),
-                Cell::number(floor.map(|floor| instructions - floor), 1),
-                Cell::Number(each(counted.locked), 1),
-            ]);
-        }
-        output.table(&table)?;
-    }
-    Ok(())
+    let counts = (0..works().count()).map(|n| {
+        // Dumps are numbered from 1.
+        let file = directory.path().join(format!("out.{}", n + 1));
+        let text = fs::read_to_string(&file)
+            .map_err(|error| format!("callgrind has not written {}: {error}", file.display()))?;
+        totals(&text).ok_or_else(|| format!("no totals in {}", file.display()).into())
+    });
+    counts.collect()
 }
 
-/// Makes the picks of all candidates, to be counted by callgrind.
+/// Does all that is to be counted by callgrind.
 pub fn run_counted() {
-    for endpoints in SIZES {
-        for candidate in candidates() {
-            // Every run draws the same.
-            fastrand::seed(1);
-            let mut picker = (candidate.prepare)(source(endpoints))();
-            picker(PICKS);
-            candidate_picks(&mut picker);
-        }
+    for counted in works() {
+        // Every run draws the same.
+        fastrand::seed(1);
+        let mut work = (counted.prepare)();
+        work(TIMES);
+        piece_of_work(&mut work);
     }
 }
 
 /// Callgrind writes its totals after each call of this.
 #[inline(never)]
-fn candidate_picks(picker: &mut Work) {
-    counted_picks(picker);
-    black_box(picker);
+fn piece_of_work(work: &mut Work) {
+    counted_work(work);
+    black_box(work);
 }
 
 /// Callgrind counts what this does.
 #[inline(never)]
-fn counted_picks(picker: &mut Work) {
-    picker(PICKS);
+fn counted_work(work: &mut Work) {
+    work(TIMES);
     // So that the call is not a jump, after which callgrind does not see that this function ends.
-    black_box(picker);
+    black_box(work);
+}
+
+impl Counts {
+    /// Instructions and locked accesses of one repetition.
+    fn each(self) -> (f64, f64) {
+        let each = |count: u64| count as f64 / TIMES as f64;
+        (each(self.instructions), each(self.locked))
+    }
 }
 
 fn option(name: &str, value: &Path) -> std::ffi::OsString {

@@ -24,13 +24,29 @@ pub struct Options {
     pub rounds: usize,
     /// What the simulation draws its random numbers from.
     pub seed: u64,
+    /// Less of everything, for a first look.
+    pub quick: bool,
+    /// What is compared with what was recorded, rather than printed.
+    pub check: bool,
+    /// What is recorded, for later comparisons.
+    pub record: bool,
+}
+
+impl Options {
+    /// The rounds of the measures of time, unless they are given.
+    pub const ROUNDS: usize = 25;
+    /// The same if it is to be quick.
+    pub const QUICK_ROUNDS: usize = 5;
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            rounds: 25,
+            rounds: Self::ROUNDS,
             seed: 1,
+            quick: false,
+            check: false,
+            record: false,
         }
     }
 }

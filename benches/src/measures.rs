@@ -1,43 +1,36 @@
 //! The measures by name.
 
-use crate::{builds, calls, formats, instructions, measure::Measure, picks, simulation};
+use crate::{
+    builds, calls, changes, etcd, formats, instructions, measure::Measure, mirror, picks,
+    simulation,
+};
 
 /// All measures, in the order in which they run.
-pub const MEASURES: [Measure; 7] = [
+pub const MEASURES: &[Measure] = &[
     Measure {
-        name: "picks",
-        about: "time and allocations of a pick, beside its floor",
-        run: picks::run,
+        name: "put",
+        about: "time from a put to a subscriber, beside a raw watch of the same puts",
+        run: etcd::put,
     },
     Measure {
-        name: "builds",
-        about: "time to build a table of endpoints and what a balancer derives from it",
-        run: builds::run,
+        name: "burst",
+        about: "1,000 changes at 10,000 instances until quiet, beside a raw watch",
+        run: etcd::burst,
     },
     Measure {
-        name: "formats",
-        about: "time to read the entries of each format, beside those of the toolkit's own",
-        run: formats::run,
+        name: "register",
+        about: "1,000 services registered and kept, beside puts that are sent at once",
+        run: etcd::register,
     },
     Measure {
-        name: "instructions",
-        about: "instructions and locked memory accesses of a pick, counted by valgrind",
-        run: instructions::run,
+        name: "first-change",
+        about: "a change right after an instancer is ready, and after a reconnect",
+        run: etcd::first_change,
     },
     Measure {
-        name: "changes",
-        about: "processor time of a change, from the watch to the tables of balancers, by the number of instances",
-        run: changes::run,
-    },
-    Measure {
-        name: "calls",
-        about: "latency and throughput of gRPC calls, beside a plain channel of tonic's",
-        run: calls::run,
-    },
-    Measure {
-        name: "gateway",
-        about: "latency and throughput through the gateway, beside the least proxy there can be",
-        run: calls::run_gateway,
+        name: "reconnect",
+        about: "500 watches of a client until all are back, 50 ms from etcd",
+        run: etcd::reconnect,
     },
     Measure {
         name: "memory",
@@ -55,9 +48,49 @@ pub const MEASURES: [Measure; 7] = [
         run: mirror::idle,
     },
     Measure {
+        name: "changes",
+        about: "processor time of a change, from the watch to the tables of balancers, by the number of instances",
+        run: changes::run,
+    },
+    Measure {
+        name: "picks",
+        about: "time and allocations of a pick, beside its floor",
+        run: picks::run,
+    },
+    Measure {
+        name: "builds",
+        about: "time to build a table of endpoints and what a balancer derives from it",
+        run: builds::run,
+    },
+    Measure {
+        name: "formats",
+        about: "time to read the entries of each format, beside those of the toolkit's own",
+        run: formats::run,
+    },
+    Measure {
+        name: "instructions",
+        about: "instructions of picks and micro benchmarks, counted by valgrind; --check, --record",
+        run: instructions::run,
+    },
+    Measure {
+        name: "calls",
+        about: "latency and throughput of gRPC calls, beside a plain channel of tonic's",
+        run: calls::run,
+    },
+    Measure {
+        name: "gateway",
+        about: "latency and throughput through the gateway, beside the least proxy there can be",
+        run: calls::run_gateway,
+    },
+    Measure {
         name: "simulation",
         about: "latencies and failures with one slow, failing or new instance, in virtual time",
         run: simulation::run,
+    },
+    Measure {
+        name: "growth",
+        about: "cost against the number of instances, subscribers, instancers, registrations, clients",
+        run: etcd::growth,
     },
 ];
 

@@ -19,16 +19,17 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), stdout, stderr)
 }
 
-/// The rows of a measure, and what is in their first column.
+/// The rows of a measure, and the balancer that they are about.
 fn rows(measure: &str) -> Vec<(String, Value)> {
-    let (exit, lines, _) = run(bench().args([measure, "--json", "--rounds", "1"]));
-    assert_eq!(exit, Some(0));
+    let (exit, lines, told) = run(bench().args([measure, "--json", "--quick", "--rounds", "1"]));
+    assert_eq!(exit, Some(0), "{told}");
     lines
         .lines()
         .map(|line| {
             let row: Value = serde_json::from_str(line).unwrap();
             assert_eq!(row["measure"], measure);
-            (row["balancer"].as_str().unwrap().to_owned(), row)
+            let balancer = row["balancer"].as_str().unwrap_or_default();
+            (balancer.to_owned(), row)
         })
         .collect()
 }
@@ -84,6 +85,47 @@ fn instructions_are_counted_or_what_is_missing_is_said() {
     };
     assert!(of("RoundRobin") > of("floor: counter"));
     assert!(of("floor: counter") > 10.0);
+    let pieces: Vec<_> = rows
+        .iter()
+        .filter_map(|(_, row)| row["piece"].as_str())
+        .collect();
+    assert_eq!(pieces, sd_benches::PIECES.map(|piece| piece.name()));
+}
+
+#[test]
+fn what_is_to_be_reached_stands_beside_its_floor_on_an_etcd_that_is_started_for_it() {
+    let rows = rows("first-change");
+    let compared = rows.iter().filter(|(_, row)| row["table"] == "comparison");
+    let compared: Vec<_> = compared.map(|(_, row)| row).collect();
+    assert_eq!(compared.len(), 2);
+    for row in compared {
+        for key in ["toolkit", "floor", "ratio"] {
+            assert!(row[key].as_f64().unwrap() > 0.0, "{key} of {row}");
+        }
+        assert_eq!(row["target"], "≤ 2000 µs");
+        assert!(["yes", "no"].contains(&row["reached"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn results_are_written_into_the_page_with_plots_beside_it() {
+    let docs = tempfile::tempdir().unwrap();
+    let page = docs.path().join("performance.md");
+    let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+    std::fs::copy(template, &page).unwrap();
+    let (exit, shown, told) = run(bench()
+        .args(["first-change", "--quick", "--write"])
+        .arg(docs.path()));
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(shown.contains("what is to be reached"), "{shown}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("| `first-change` | a change right after ready, p50 |"),
+        "{page}"
+    );
+    assert!(page.contains("Measured with `--quick`, on "), "{page}");
+    let results = std::fs::read_to_string(docs.path().join("performance/results.jsonl")).unwrap();
+    assert!(results.lines().count() > 3, "{results}");
 }
 
 #[test]

@@ -1,10 +1,23 @@
 //! The etcd backend without the layers above, observed at etcd.
 
-use futures::{StreamExt, future::join_all};
+use etcd_client::proto::{
+    PbRangeRequest, PbRangeResponse, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse,
+};
+use futures::{
+    StreamExt,
+    future::join_all,
+    stream::{self, BoxStream},
+};
 use sd_core::{Change, Client, Prefix, Service, Ttl, Watch, WatchError};
 use sd_etcd::EtcdClient;
-use sd_tests::{Etcd, PATIENCE, Proxy, eventually};
-use std::time::Duration;
+use sd_tests::{Answers, Etcd, FakeEtcd, PATIENCE, Proxy, eventually, header, honest_watch};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::timeout;
 
 fn client(etcd: &Etcd) -> EtcdClient {
@@ -187,6 +200,97 @@ async fn a_registry_in_which_nobody_writes_is_not_taken_for_a_dead_one() {
     assert_eq!(changes[0].key().as_str(), "/svc/b");
 }
 
+/// An etcd of the newer kind at [`REVISION`](Self::REVISION): it answers no request for progress while a watch
+/// waits for a revision to come.
+#[derive(Clone, Default)]
+struct NewerEtcd {
+    /// The revision that the watch was started at.
+    start: Arc<AtomicI64>,
+    /// Watches that end before they begin.
+    empty: Arc<AtomicUsize>,
+    progress: Arc<AtomicUsize>,
+    /// How many revisions have passed meanwhile.
+    passed: Arc<AtomicI64>,
+}
+
+impl NewerEtcd {
+    const REVISION: i64 = 7;
+
+    fn revision(&self) -> i64 {
+        Self::REVISION + self.passed.load(Ordering::SeqCst)
+    }
+}
+
+impl Answers for NewerEtcd {
+    fn range(&self, _: &PbRangeRequest) -> PbRangeResponse {
+        PbRangeResponse {
+            header: Some(header(self.revision())),
+            ..PbRangeResponse::default()
+        }
+    }
+
+    fn watch(&self, request: &PbWatchRequest) -> BoxStream<'static, PbWatchResponse> {
+        let mut answer = honest_watch(request).unwrap_or_default();
+        answer.header = Some(header(self.revision()));
+        match &request.request_union {
+            Some(PbWatchRequestUnion::CreateRequest(create)) if create.key >= create.range_end => {
+                self.empty.fetch_add(1, Ordering::SeqCst);
+                (answer.watch_id, answer.canceled) = (-1, true);
+            }
+            Some(PbWatchRequestUnion::CreateRequest(create)) => {
+                self.start.store(create.start_revision, Ordering::SeqCst);
+            }
+            Some(PbWatchRequestUnion::ProgressRequest(_))
+                if self.revision() >= self.start.load(Ordering::SeqCst) =>
+            {
+                self.progress.fetch_add(1, Ordering::SeqCst);
+            }
+            _ => return stream::empty().boxed(),
+        }
+        stream::iter([answer]).boxed()
+    }
+}
+
+/// One that starts at a revision that has passed is behind, and hears nothing for up to 100 ms.
+#[tokio::test]
+async fn a_watch_starts_at_the_next_revision_and_is_as_well_looked_after_until_it_has_come() {
+    let answers = NewerEtcd::default();
+    let etcd = FakeEtcd::start(answers.clone()).await;
+    let client = EtcdClient::builder([etcd.endpoint()])
+        .liveness(Duration::from_millis(300), Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let known = client.get_entries(&prefix()).await.unwrap().revision;
+    let mut watch = client.watch_prefix(&prefix(), &known).await.unwrap();
+    let next = NewerEtcd::REVISION + 1;
+    assert_eq!(answers.start.load(Ordering::SeqCst), next);
+    let reads = etcd.reads();
+
+    let healthy = async {
+        loop {
+            let item = watch.next().await.expect("an end has a reason");
+            assert!(item.unwrap().changes.is_empty());
+        }
+    };
+    let looked_after = async {
+        let empty = async || answers.empty.load(Ordering::SeqCst);
+        eventually(PATIENCE, "empty watches", empty, |n| *n >= 3).await;
+        assert_eq!(answers.progress.load(Ordering::SeqCst), 0);
+        // Somebody else's key. The next answer says so, and requests for progress are answered again.
+        answers.passed.store(1, Ordering::SeqCst);
+        let progress = async || answers.progress.load(Ordering::SeqCst);
+        eventually(PATIENCE, "progress", progress, |n| *n >= 1).await;
+        let asked = empty().await;
+        eventually(PATIENCE, "progress", progress, |n| *n >= 3).await;
+        assert_eq!(empty().await, asked, "none more");
+    };
+    tokio::select! {
+        () = looked_after => {}
+        () = healthy => {}
+    }
+    assert_eq!(etcd.reads(), reads, "nothing was read");
+}
+
 /// If requests for progress are answered, however late, no reads are made.
 #[tokio::test]
 async fn an_etcd_that_answers_slowly_is_not_read_from_again_and_again() {
@@ -197,6 +301,7 @@ async fn an_etcd_that_answers_slowly_is_not_read_from_again_and_again() {
     let snapshot = client.get_entries(&prefix()).await.unwrap();
     let watch = client.watch_prefix(&prefix(), &snapshot.revision).await;
     let mut watch = watch.unwrap();
+
     let before = etcd.metrics().await;
 
     // The round trip takes longer than a sixth of the interval.

@@ -44,8 +44,12 @@ async fn a_freeze_of_two_ttls_takes_nobody_from_consumers_and_all_providers_come
     let mut new = throughout(outage, "both", async || consumer.view(), both).await;
 
     assert_eq!(consumer.made(), 2, "endpoints are kept");
-    assert!(a.registrar().status().borrow().is_registered());
-    assert!(b.registrar().status().borrow().is_registered());
+    // A consumer may see an entry before its provider has the answer.
+    let registered = async || [&a, &b].map(|it| it.registrar().status().borrow().is_registered());
+    eventually(PATIENCE, "both registered", registered, |all| {
+        *all == [true; 2]
+    })
+    .await;
     let leases = async || {
         let mut leases = etcd.leases().await;
         leases.sort_unstable();

@@ -73,6 +73,12 @@ impl Client {
     }
 }
 
+/// Channels of the toolkit, and the plain ones with as many servers.
+pub(super) const PAIRS: [(&str, &str); 2] = [
+    ("sd, one server", "tonic Channel, one server"),
+    ("sd, all servers", "tonic Channels in turn, all servers"),
+];
+
 /// All clients of these servers. The first one is the floor.
 pub(super) async fn clients(servers: &[SocketAddr]) -> Result<Vec<Client>, Box<dyn Error>> {
     let endpoint =

@@ -11,6 +11,7 @@ pub use proxy::proxy;
 pub use servers::{Kind, serve};
 
 use crate::{
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     statistics::{Median, quantile},
@@ -38,7 +39,9 @@ pub(crate) fn run(options: &Options, output: &Output) -> Measured {
         let clients = clients(servers.addresses()).await?;
         let title =
             format!("calls: unary gRPC over loopback, {SERVERS} servers in another process");
-        measure(&title, clients, options, output).await
+        let rounds = measure(&title, &clients, options, output).await?;
+        output.compare(&comparisons(&clients, &rounds))?;
+        Ok(())
     })
 }
 
@@ -51,7 +54,8 @@ pub(crate) fn run_gateway(options: &Options, output: &Output) -> Measured {
         let title = format!(
             "gateway: GET over loopback through a proxy of one process to {SERVERS} servers"
         );
-        measure(&title, clients, options, output).await
+        measure(&title, &clients, options, output).await?;
+        Ok(())
     })
 }
 
@@ -61,17 +65,45 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn measure(
     title: &str,
-    mut clients: Vec<Client>,
+    clients: &[Client],
     options: &Options,
     output: &Output,
-) -> Measured {
+) -> Result<Vec<Round>, Box<dyn Error>> {
+    let mut clients = clients.to_vec();
     let mut rounds = Vec::with_capacity(options.rounds);
     for round in 0..options.rounds {
         output.progress("calls", round, options.rounds);
         rounds.push(measure_round(&mut clients, round).await?);
     }
     output.table(&table(title, &clients, &rounds))?;
-    Ok(())
+    Ok(rounds)
+}
+
+/// The balanced channels beside the plain ones with as many servers, compared round by round.
+fn comparisons(clients: &[Client], rounds: &[Round]) -> Vec<Comparison> {
+    let position = |name: &str| clients.iter().position(|client| client.name == name);
+    let mut all = Vec::new();
+    for (ours, plain) in clients::PAIRS {
+        let Some((n, floor)) = position(ours).zip(position(plain)) else {
+            continue;
+        };
+        let of = |value: fn(&Turns, &Turns) -> f64| {
+            Median::of(rounds.iter().map(|turns| value(&turns[n], &turns[floor]))).value
+        };
+        let (floor, more) = (
+            of(|_, plain| plain.latency),
+            of(|own, plain| own.latency - plain.latency),
+        );
+        let what = format!("gRPC call, {ours} beside {plain}: median");
+        all.push(Comparison::new(what, "µs", floor + more, Target::AboveFloor(20.0)).beside(floor));
+        let (floor, ratio) = (
+            of(|_, plain| 1e6 / plain.throughput),
+            of(|own, plain| plain.throughput / own.throughput),
+        );
+        let what = format!("gRPC call, {ours} beside {plain}: time of one among {CONCURRENT}");
+        all.push(Comparison::new(what, "µs", floor * ratio, Target::OfFloor(1.05)).beside(floor));
+    }
+    all
 }
 
 /// What the clients did in one round, in their order.

@@ -1,7 +1,8 @@
 //! When to probe etcd, and what its silence means.
 //!
 //! The probe is a request for progress on the watch stream, so that an answer also proves that the
-//! stream works. etcd answers as soon as the watches of the stream have caught up. Its gRPC proxy
+//! stream works. etcd answers as soon as the watches of the stream have caught up; where it may not answer
+//! because a watch waits for a revision to come, the probe is an empty watch (`watches`). Its gRPC proxy
 //! never does (3.4.23 to 3.7.3), and must not look like a frozen etcd. So an unanswered request is
 //! soon followed by a read on the same connection, which the proxy has to pass on to etcd. Whether
 //! the read's answer counts depends on the stream:

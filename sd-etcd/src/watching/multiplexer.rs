@@ -211,7 +211,7 @@ impl Multiplexer {
         }
         let sent = match stream.liveness.tick(now) {
             Action::None => return,
-            Action::RequestProgress => send(stream.requests.request_progress()).await,
+            Action::RequestProgress => self.request_progress().await,
             // Any answer to it proves that etcd is alive. This one also tells of a wiped etcd where
             // a proxy hides that it was restarted.
             Action::Read => {
@@ -225,12 +225,23 @@ impl Multiplexer {
                 let is_slow = self.connector.is_slow();
                 self.watches.disrupt(&timeout(silence), is_slow);
                 // Newer etcds drop a request that comes while one watch of the stream is behind.
-                send(stream.requests.request_progress()).await
+                self.request_progress().await
             }
             Action::GiveUp { since } => Err(timeout(now - since)),
         };
         if let Err(error) = sent {
             self.break_off(error);
+        }
+    }
+
+    /// Requests progress, or another sign of life if etcd may not answer that now.
+    async fn request_progress(&mut self) -> Result<(), Error> {
+        let Stream::Open(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        match self.watches.create_empty() {
+            Some((key, options)) => send(stream.requests.watch(key, Some(options))).await,
+            None => send(stream.requests.request_progress()).await,
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) const NO_WATCH: i64 = -1;
 /// What is left to do about a response.
 #[derive(Debug, Default)]
 pub(super) struct Reaction {
-    /// It answers a request for progress.
+    /// It answers a request for progress, or an empty watch.
     pub(super) has_progressed: bool,
     /// It denies a watch on this stream.
     pub(super) is_denied: bool,
@@ -43,7 +43,16 @@ impl Watches {
         epoch: u64,
         now: Instant,
     ) -> Reaction {
-        if response.created {
+        let header = response.header.as_ref();
+        self.reached(header.map_or(0, |header| header.revision));
+        if response.created && self.answers_empty(&response) {
+            Reaction {
+                has_progressed: true,
+                // One that does not refuse it is no etcd, and is not to keep it.
+                cancel: (!response.canceled).then_some(response.watch_id),
+                ..Reaction::default()
+            }
+        } else if response.created {
             self.created(&response, epoch)
         } else if response.canceled {
             self.cancelled(&response)

@@ -4,6 +4,7 @@ use super::{
     active::ActiveWatch,
     meters,
     requests::{NewWatch, Opened},
+    responses::NO_WATCH,
     token::ResumeToken,
 };
 use crate::support::count;
@@ -15,6 +16,9 @@ use tokio::time::Instant;
 /// How many watches etcd is asked for before it has answered. A hundred requests fit into the queue
 /// of the stream, and some of them are others.
 const MAX_CREATING: usize = 90;
+
+/// The id of watches that are empty.
+const EMPTY: i64 = i64::MAX;
 
 /// All watches of a client.
 ///
@@ -34,6 +38,12 @@ pub(super) struct Watches {
     last_id: i64,
     /// The ids that are given are used.
     takes_ids: bool,
+    /// The latest revision that a watch of this stream was started at.
+    latest_start: i64,
+    /// What etcd's revision was at least when it answered on this stream last.
+    reached: i64,
+    /// Empty watches that were asked for and not answered.
+    empty: u32,
 }
 
 pub(super) struct Creating {
@@ -62,13 +72,15 @@ impl Watches {
         }
         let watch = self.waiting.pop_front()?;
         let key = watch.token.prefix.to_vec();
-        // From the known revision, not the next: while a watch waits for a revision that etcd has
-        // not reached, etcd answers no request for progress (3.6.5), and would look silent.
+        // From the next revision, not the known one: a watch that starts at a revision that has passed joins
+        // those that are behind, and hears nothing for up to 100 ms (3.4.23, 3.6.5).
+        let start = watch.token.revision.saturating_add(1);
+        self.latest_start = self.latest_start.max(start);
         self.last_id += 1;
         let options = WatchOptions::new()
             .with_watch_id(self.last_id)
             .with_prefix()
-            .with_start_revision(watch.token.revision)
+            .with_start_revision(start)
             .with_progress_notify()
             .with_fragment();
         self.creating.push_back(Creating {
@@ -78,6 +90,43 @@ impl Watches {
             is_cancelled: false,
         });
         Some((key, options))
+    }
+
+    /// Notes that etcd has reached this revision.
+    pub(super) fn reached(&mut self, revision: i64) {
+        self.reached = self.reached.max(revision);
+    }
+
+    /// Whether a watch may wait for a revision that etcd has not reached.
+    fn is_ahead(&self) -> bool {
+        self.latest_start > self.reached
+    }
+
+    /// Returns an empty watch to create, if etcd may not answer a request for progress now: newer releases
+    /// do not while a watch of the stream is ahead (3.6.5, 3.7.3).
+    ///
+    /// Every etcd refuses a watch that ends before it begins, at once and on the stream, and keeps nothing
+    /// of it (3.4.23, 3.6.5). So the refusal is as good a sign of life.
+    pub(super) fn create_empty(&mut self) -> Option<(Vec<u8>, WatchOptions)> {
+        // A proxy gives other ids, and answers in any order. It never answers a request for progress either.
+        if !self.takes_ids || !self.is_ahead() || !self.creating.is_empty() {
+            return None;
+        }
+        let watched = &self.active.values().next()?.token().prefix;
+        let key = [watched, b"a".as_slice()].concat();
+        self.empty += 1;
+        let options = WatchOptions::new().with_watch_id(EMPTY);
+        Some((key.clone(), options.with_range(key)))
+    }
+
+    /// Whether this answers an empty watch. Answers come in order, and no other watch was waiting for one.
+    pub(super) fn answers_empty(&mut self, answer: &PbWatchResponse) -> bool {
+        let is_refused = answer.canceled && answer.watch_id == NO_WATCH;
+        let is = self.empty > 0 && (is_refused || answer.watch_id == EMPTY);
+        if is {
+            self.empty -= 1;
+        }
+        is
     }
 
     /// Takes the watch that etcd's answer belongs to. One that is refused has no id (3.5 and later).
@@ -162,6 +211,7 @@ impl Watches {
             active.end(interrupted());
         }
         (self.last_id, self.takes_ids) = (0, false);
+        (self.latest_start, self.reached, self.empty) = (0, 0, 0);
         let creating = self.creating.drain(..).map(|creating| creating.watch);
         for watch in creating.chain(self.waiting.drain(..)) {
             let _ = watch.opened.send(Err(interrupted()));
@@ -255,5 +305,64 @@ mod tests {
         let mut again = waiting(3);
         watches.waiting.append(&mut again.waiting);
         assert_eq!(create(&mut watches), 1);
+    }
+
+    /// While a watch waits for a revision to come, newer etcds answer no request for progress.
+    #[test]
+    fn an_empty_watch_is_asked_for_until_etcd_has_reached_the_latest_start() {
+        let mut watches = waiting(2);
+        watches.waiting[1].token.revision = 7;
+        create(&mut watches);
+        assert!(watches.create_empty().is_none(), "the answer will do");
+        start(&mut watches, 1, true);
+        watches.reached(1);
+        assert!(watches.create_empty().is_some(), "it starts at 2");
+        watches.reached(2);
+        assert!(watches.create_empty().is_none());
+        create(&mut watches);
+        start(&mut watches, 2, true);
+        watches.reached(7);
+        watches.reached(3);
+        assert!(watches.create_empty().is_some(), "the second starts at 8");
+        watches.reached(8);
+        assert!(watches.create_empty().is_none());
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_no_empty_watch() {
+        let mut watches = waiting(1);
+        create(&mut watches);
+        start(&mut watches, 0, false);
+        assert!(watches.create_empty().is_none());
+    }
+
+    /// Its refusal is not taken for that of a watch that was asked for after it.
+    #[test]
+    fn a_refusal_is_that_of_the_empty_watch_if_there_is_one() {
+        let mut watches = waiting(2);
+        create(&mut watches);
+        start(&mut watches, 1, true);
+        let refused = PbWatchResponse {
+            watch_id: NO_WATCH,
+            created: true,
+            canceled: true,
+            ..PbWatchResponse::default()
+        };
+        assert!(!watches.answers_empty(&refused), "none was asked for");
+        assert!(watches.create_empty().is_some());
+        create(&mut watches);
+        assert!(watches.answers_empty(&refused));
+        assert!(!watches.answers_empty(&refused), "that is the other one's");
+    }
+
+    /// etcd starts the watch that waits for its answer, under this id.
+    fn start(watches: &mut Watches, watch_id: i64, takes_ids: bool) {
+        let answer = PbWatchResponse {
+            watch_id,
+            ..PbWatchResponse::default()
+        };
+        let creating = watches.answered(&answer).expect("one was asked for");
+        assert_eq!(watches.takes_ids, takes_ids);
+        watches.start(watch_id, creating.watch, 1);
     }
 }

@@ -18,6 +18,7 @@ pub struct Metrics {
     watchers: u64,
     watch_streams: u64,
     keepalive_streams: u64,
+    bytes_sent: u64,
 }
 
 impl Metrics {
@@ -33,6 +34,10 @@ impl Metrics {
                 }
                 "etcd_debugging_mvcc_watch_stream_total" => {
                     metrics.watch_streams = sample.value;
+                    continue;
+                }
+                "etcd_network_client_grpc_sent_bytes_total" => {
+                    metrics.bytes_sent = sample.value;
                     continue;
                 }
                 "grpc_server_started_total" => &mut metrics.started,
@@ -64,6 +69,7 @@ impl Metrics {
     pub fn since(mut self, earlier: &Self) -> Self {
         subtract(&mut self.started, &earlier.started);
         subtract(&mut self.received, &earlier.received);
+        self.bytes_sent = self.bytes_sent.saturating_sub(earlier.bytes_sent);
         self
     }
 
@@ -110,6 +116,16 @@ impl Metrics {
     /// Leases asked for.
     pub fn lease_grants(&self) -> u64 {
         self.calls("LeaseGrant")
+    }
+
+    /// All requests received: unary calls, and messages on streams. Those of the test itself count too.
+    pub fn requests(&self) -> u64 {
+        self.received.values().sum()
+    }
+
+    /// The bytes of all messages sent to clients, those to the test itself too.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
     }
 
     /// Calls of any other method received, by its gRPC name: `DeleteRange`, `Authenticate`.

@@ -73,7 +73,11 @@ impl World {
     fn step(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
         match input.int_in_range(0..=15)? {
             0 => self.add(number(input)?),
-            1 | 2 => drop(self.watches.create_next(self.now)),
+            1 => drop(self.watches.create_next(self.now)),
+            2 => {
+                drop(self.watches.create_next(self.now));
+                drop(self.watches.create_empty());
+            }
             3 => {
                 // The honest answer to the first watch that waits for one.
                 let watch_id = self.watches.creating.front().map(|it| it.watch_id);

@@ -1,0 +1,178 @@
+//! How long a put takes to reach a subscriber, beside a raw watch of the same puts in the same process.
+
+use super::{Failure, block_on, entries, in_time, server::Server};
+use crate::{
+    clock::now,
+    comparison::{Comparison, Target},
+    measure::{Measured, Options},
+    output::Output,
+    statistics::quantile,
+    table::{Cell, Table},
+};
+use etcd_client::{KeyValue, WatchOptions};
+use futures::StreamExt;
+use sd_core::{Instancer, Prefix};
+use sd_etcd::EtcdClient;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+const SIZES: [usize; 3] = [10, 1000, 10_000];
+/// How long the puts may take for each size, if they are many.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What the puts took, in microseconds.
+struct Latencies {
+    toolkit: Vec<f64>,
+    floor: Vec<f64>,
+}
+
+pub(crate) fn run(options: &Options, output: &Output) -> Measured {
+    block_on(async {
+        let puts = if options.quick { 1000 } else { 10_000 };
+        let mut server = Server::start().await?;
+        let columns = [
+            ("instances", "instances"),
+            ("puts", "puts"),
+            ("toolkit p50 µs", "toolkit_p50_us"),
+            ("p99", "toolkit_p99_us"),
+            ("floor p50 µs", "floor_p50_us"),
+            ("p99", "floor_p99_us"),
+            ("difference p50 µs", "difference_p50_us"),
+            ("p99", "difference_p99_us"),
+        ];
+        let title =
+            "put: from a put that is sent to a subscriber, beside a raw watch in the same process";
+        let mut table = Table::new(title, columns);
+        let mut comparisons = Vec::new();
+        let mut known = 0;
+        for instances in SIZES {
+            server.populate(known..instances).await?;
+            known = instances;
+            let mut all = measure(&mut server, instances, puts, output).await?;
+            let pairs = all.toolkit.iter().zip(&all.floor);
+            let mut differences: Vec<f64> = pairs.map(|(one, other)| one - other).collect();
+            let [p50, p99] = [0.5, 0.99];
+            let floor = quantile(&mut all.floor, p50);
+            let difference = [p50, p99].map(|rank| quantile(&mut differences, rank));
+            table.row([
+                Cell::Number(instances as f64, 0),
+                Cell::Number(all.toolkit.len() as f64, 0),
+                Cell::Number(quantile(&mut all.toolkit, p50), 0),
+                Cell::Number(quantile(&mut all.toolkit, p99), 0),
+                Cell::Number(floor, 0),
+                Cell::Number(quantile(&mut all.floor, p99), 0),
+                Cell::Number(difference[0], 1),
+                Cell::Number(difference[1], 0),
+            ]);
+            let what = |rank: &str| {
+                format!("put to subscriber, N = {instances}: paired difference, {rank}")
+            };
+            comparisons.push(
+                Comparison::new(what("p50"), "µs", difference[0], Target::OfFloor(0.05))
+                    .beside(floor),
+            );
+            comparisons.push(Comparison::new(
+                what("p99"),
+                "µs",
+                difference[1],
+                Target::AtMost(200.0),
+            ));
+        }
+        output.table(&table)?;
+        output.compare(&comparisons)?;
+        Ok(())
+    })
+}
+
+async fn measure(
+    server: &mut Server,
+    instances: usize,
+    puts: usize,
+    output: &Output,
+) -> Result<Latencies, Failure> {
+    server.mark(0..1).await?;
+    let (mut toolkit, _follower) = subscriber(server).await?;
+    let (mut floor, _watcher) = watcher(server).await?;
+    let what = format!("{instances} instances");
+    let mut all = Latencies {
+        toolkit: Vec::with_capacity(puts),
+        floor: Vec::with_capacity(puts),
+    };
+    /// Not counted: connections and caches are new.
+    const WARM_UP: usize = 50;
+    let begun = Instant::now();
+    for n in 0..WARM_UP + puts {
+        if n % 100 == 0 {
+            output.progress(&what, n, puts);
+            if begun.elapsed() > LONGEST {
+                break;
+            }
+        }
+        let (mark, sent) = server.mark(0..1).await?;
+        let seen = in_time("a change", async {
+            (at(&mut toolkit, mark).await, at(&mut floor, mark).await)
+        });
+        let (toolkit, floor) = seen.await?;
+        if n >= WARM_UP {
+            let [toolkit, floor] = [toolkit, floor].map(|at| at.ok_or("a watch has ended"));
+            all.toolkit.push(super::server::latency(sent, toolkit?));
+            all.floor.push(super::server::latency(sent, floor?));
+        }
+    }
+    Ok(all)
+}
+
+type Seen = mpsc::UnboundedReceiver<(u32, Duration)>;
+
+async fn at(seen: &mut Seen, mark: u32) -> Option<Duration> {
+    loop {
+        let (seen, at) = seen.recv().await?;
+        if seen == mark {
+            return Some(at);
+        }
+    }
+}
+
+async fn subscriber(server: &Server) -> Result<(Seen, AbortOnDropHandle<()>), Failure> {
+    let client = EtcdClient::connect([server.etcd.endpoint()])?;
+    let instancer = Instancer::new(client, Prefix::new(entries::prefix(0))?);
+    let live = instancer.subscribe();
+    let mut events = instancer.subscribe();
+    super::first_change::until_live(live).await?;
+    let (sender, seen) = mpsc::unbounded_channel();
+    let task = tokio::spawn(async move {
+        let key = entries::mark_key(0);
+        while let Some(event) = events.next().await {
+            let at = now();
+            let mark = event.instances().get(&key).map(|it| it.weight() - 1);
+            if let Some(mark) = mark
+                && sender.send((mark, at)).is_err()
+            {
+                return;
+            }
+        }
+        drop(instancer);
+    });
+    Ok((seen, AbortOnDropHandle::new(task)))
+}
+
+async fn watcher(server: &Server) -> Result<(Seen, AbortOnDropHandle<()>), Failure> {
+    let mut client = etcd_client::Client::connect([server.etcd.endpoint()], None).await?;
+    let options = WatchOptions::new().with_prefix();
+    let mut watch = client.watch(entries::prefix(0), Some(options)).await?;
+    let (sender, seen) = mpsc::unbounded_channel();
+    let task = tokio::spawn(async move {
+        while let Ok(Some(response)) = watch.message().await {
+            let at = now();
+            for entry in response.0.events.into_iter().filter_map(|event| event.kv) {
+                if let Some(mark) = entries::mark(KeyValue(entry).value())
+                    && sender.send((mark, at)).is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+    Ok((seen, AbortOnDropHandle::new(task)))
+}
