@@ -1,6 +1,7 @@
 //! Time to build tables.
 
 use crate::{
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     picks::{Candidate, Kind, Source, candidates, endpoint, source},
@@ -12,13 +13,17 @@ use std::sync::Arc;
 const SIZES: [usize; 3] = [10, 1000, 10_000];
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
+    let mut comparisons = Vec::new();
     for endpoints in SIZES {
-        output.table(&measure(endpoints, options.rounds, output))?;
+        let (table, compared) = measure(endpoints, options.rounds, output);
+        output.table(&table)?;
+        comparisons.extend(compared);
     }
+    output.compare(&comparisons)?;
     Ok(())
 }
 
-fn measure(endpoints: usize, rounds: usize, output: &Output) -> Table {
+fn measure(endpoints: usize, rounds: usize, output: &Output) -> (Table, Option<Comparison>) {
     let mut candidates = candidates();
     candidates.retain(|candidate| matches!(candidate.kind, Kind::Toolkit(_)));
     let mut work = vec![replacing(source(endpoints), endpoints, ())];
@@ -43,9 +48,15 @@ fn measure(endpoints: usize, rounds: usize, output: &Output) -> Table {
     let mut table = Table::new(title, columns)
         .with("endpoints", endpoints)
         .with("rounds", rounds);
+    let mut compared = None;
     let names = candidates.iter().map(|candidate| candidate.name);
     for (n, name) in std::iter::once("the table alone").chain(names).enumerate() {
         let nanos = times.nanos(n);
+        if endpoints == 1000 && name == "ConsistentHash" {
+            let what = "building ConsistentHash, 1,000 endpoints";
+            let millis = nanos.value / 1e6;
+            compared = Some(Comparison::new(what, "ms", millis, Target::AtMost(1.0)));
+        }
         table.row([
             Cell::Text(name.to_owned()),
             Cell::Number(nanos.value / 1000.0, 1),
@@ -53,7 +64,7 @@ fn measure(endpoints: usize, rounds: usize, output: &Output) -> Table {
             Cell::Number(times.ratio(n, 0).value, 2),
         ]);
     }
-    table
+    (table, compared)
 }
 
 fn with_index(candidate: &Candidate, endpoints: usize) -> Work {

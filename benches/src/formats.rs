@@ -1,6 +1,7 @@
 //! Time to read the entries of each format.
 
 use crate::{
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     rounds::{Times, Work},
@@ -25,11 +26,23 @@ pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let decoding = formats.iter().map(|format| decoding(format));
     let decoding = decoding.collect::<Result<_>>()?;
     let title = "formats: processor time to decode an entry";
-    output.table(&measure(title, 1, decoding, &formats, options, output))?;
+    let (table, _) = measure(title, 1, decoding, &formats, options, output);
+    output.table(&table)?;
     let reading = formats.iter().map(reading);
     let reading = reading.collect::<Result<_>>()?;
     let title = format!("formats: processor time until an instancer shows {MANY} entries");
-    output.table(&measure(&title, MANY, reading, &formats, options, output))?;
+    let (table, times) = measure(&title, MANY, reading, &formats, options, output);
+    output.table(&table)?;
+    let nanos = (0..formats.len()).map(|n| times.nanos(n).value / MANY as f64);
+    let slowest = nanos.clone().fold(0.0, f64::max);
+    let what = format!("reading {MANY} entries in the slowest format beside the default one");
+    let slowest = Comparison::new(what, "ns an entry", slowest, Target::OfFloor(2.0));
+    output.compare(
+        &nanos
+            .take(1)
+            .map(|default| slowest.clone().beside(default))
+            .collect::<Vec<_>>(),
+    )?;
     Ok(())
 }
 
@@ -40,7 +53,7 @@ fn measure(
     formats: &[Arc<dyn Format>],
     options: &Options,
     output: &Output,
-) -> Table {
+) -> (Table, Times) {
     let rounds = options.rounds;
     let progress = |round| output.progress(title, round, rounds);
     let times = Times::measure(vec![work], rounds, progress);
@@ -63,7 +76,7 @@ fn measure(
             Cell::Number(times.ratio(n, 0).value, 2),
         ]);
     }
-    table
+    (table, times)
 }
 
 /// The entries of a service: each with an address, and of the rest of what a provider usually says what the format

@@ -9,6 +9,7 @@ mod follower;
 
 use crate::{
     clock::thread_time,
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     statistics::Median,
@@ -47,17 +48,35 @@ pub(crate) struct Cost {
 }
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
+    let mut comparisons = Vec::new();
     for kind in [Kind::Weights, Kind::Restarts] {
-        output.table(&measure(kind, options.rounds, output)?)?;
+        let (table, compared) = measure(kind, options.rounds, output)?;
+        output.table(&table)?;
+        comparisons.extend(compared);
     }
+    output.compare(&comparisons)?;
     Ok(())
 }
 
-fn measure(kind: Kind, rounds: usize, output: &Output) -> Result<Table, Box<dyn Error>> {
-    let what = match kind {
-        Kind::Weights => "other weights",
-        Kind::Restarts => "instances that go and come back",
-    };
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Weights => "other weights",
+            Kind::Restarts => "instances that go and come back",
+        }
+    }
+}
+
+/// How many times as much as at 10 instances a change of 100,000 may cost. What else follows builds its tables apart.
+const GROWTH: [(&str, f64); 2] = [("instancer, a subscriber", 5.0), ("endpointer", 2.0)];
+
+fn measure(
+    kind: Kind,
+    rounds: usize,
+    output: &Output,
+) -> Result<(Table, Vec<Comparison>), Box<dyn Error>> {
+    let what = kind.name();
+    let mut comparisons = Vec::new();
     let title = format!(
         "changes: {what}, 1,000 a second (processor time of one, in microseconds, by the number of instances; \
          median of {rounds} rounds of {CHANGES})"
@@ -86,6 +105,11 @@ fn measure(kind: Kind, rounds: usize, output: &Output) -> Result<Table, Box<dyn 
             costs.push(cost(kind, follower, size, rounds)?);
         }
         let (first, last) = (costs[0], costs[costs.len() - 1]);
+        if let Some((_, most)) = GROWTH.iter().find(|(name, _)| *name == follower) {
+            let what = format!("CPU of a change at 100,000 beside 10: {what}, {follower}");
+            let comparison = Comparison::new(what, "µs", last.micros.value, Target::OfFloor(*most));
+            comparisons.push(comparison.beside(first.micros.value));
+        }
         let mut cells = vec![Cell::Text(follower.to_owned())];
         cells.extend(costs.iter().map(|cost| Cell::Number(cost.micros.value, 1)));
         cells.push(Cell::Number(last.micros.spread, 1));
@@ -93,7 +117,7 @@ fn measure(kind: Kind, rounds: usize, output: &Output) -> Result<Table, Box<dyn 
         cells.push(Cell::number(last.tables, 3));
         table.row(cells);
     }
-    Ok(table)
+    Ok((table, comparisons))
 }
 
 /// What can follow the changes.

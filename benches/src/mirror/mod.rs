@@ -11,6 +11,7 @@ mod process;
 pub use contender::run_contender;
 
 use crate::{
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     statistics::{Median, quantile},
@@ -40,10 +41,11 @@ pub(crate) fn memory(_: &Options, output: &Output) -> Measured {
     ];
     let mut table = Table::new(title, columns).with("instances", INSTANCES);
     let megabytes = |bytes: f64| Cell::Number(bytes / 1e6, 1);
-    for contender in [
-        Contender::RawMemory,
-        Contender::InstancerMemory,
-        Contender::EndpointerMemory,
+    let mut comparisons = Vec::new();
+    for (contender, target) in [
+        (Contender::RawMemory, None),
+        (Contender::InstancerMemory, Some(3.0)),
+        (Contender::EndpointerMemory, Some(4.0)),
     ] {
         let figures = contender.run(&fleet.endpoint(), INSTANCES)?;
         table.row([
@@ -55,8 +57,14 @@ pub(crate) fn memory(_: &Options, output: &Output) -> Measured {
             Cell::Number(figures.heap / entries as f64, 2),
             Cell::Number(figures.allocations / INSTANCES as f64, 2),
         ]);
+        comparisons.extend(target.map(|times| {
+            let what = format!("memory of {INSTANCES} instances, {}", contender.name());
+            let target = Target::OfFloor(times);
+            Comparison::new(what, "MB", figures.resident / 1e6, target).beside(entries as f64 / 1e6)
+        }));
     }
     output.table(&table)?;
+    output.compare(&comparisons)?;
     Ok(())
 }
 
@@ -92,6 +100,15 @@ pub(crate) fn first_list(options: &Options, output: &Output) -> Measured {
     let median = |rounds: &[Figures], value: fn(&Figures) -> f64| {
         Cell::Number(Median::of(rounds.iter().map(value)).value * 1e3, 1)
     };
+    let comparison = |what: &str, value: fn(&Figures) -> f64, most| {
+        let [raw, ours] =
+            [0, 1].map(|n: usize| Median::of(rounds[n].iter().map(value)).value * 1e3);
+        Comparison::new(what, "ms", ours, Target::OfFloor(most)).beside(raw)
+    };
+    let comparisons = [
+        comparison("first list of 100,000 until ready", |it| it.time, 1.3),
+        comparison("CPU of the first list of 100,000", |it| it.cpu, 1.5),
+    ];
     for (contender, figures) in contenders.iter().zip(&rounds) {
         table.row([
             Cell::Text(contender.name().into()),
@@ -102,6 +119,7 @@ pub(crate) fn first_list(options: &Options, output: &Output) -> Measured {
         ]);
     }
     output.table(&table)?;
+    output.compare(&comparisons)?;
     Ok(())
 }
 
@@ -116,6 +134,7 @@ pub(crate) fn idle(_: &Options, output: &Output) -> Measured {
         ("CPU ms a second", "cpu_ms_a_second"),
     ];
     let mut table = Table::new(title, columns).with("prefixes", PREFIXES);
+    let mut comparisons = Vec::new();
     for contender in [Contender::IdleClient, Contender::IdleInstancers] {
         let figures = contender.run(&fleet.endpoint(), PREFIXES)?;
         let each = |bytes: f64| Cell::Number(bytes / PREFIXES as f64 / 1e3, 1);
@@ -125,7 +144,21 @@ pub(crate) fn idle(_: &Options, output: &Output) -> Measured {
             each(figures.heap),
             Cell::Number(figures.cpu / figures.time * 1e3, 2),
         ]);
+        if contender == Contender::IdleInstancers {
+            let kilobytes = figures.resident / PREFIXES as f64 / 1e3;
+            let cpu = figures.cpu / figures.time * 1e3;
+            comparisons = vec![
+                Comparison::new("an idle instancer", "KB", kilobytes, Target::AtMost(20.0)),
+                Comparison::new(
+                    "CPU of 1,000 idle instancers, a second",
+                    "ms",
+                    cpu,
+                    Target::AtMost(2.0),
+                ),
+            ];
+        }
     }
     output.table(&table)?;
+    output.compare(&comparisons)?;
     Ok(())
 }

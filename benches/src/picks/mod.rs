@@ -11,6 +11,7 @@ pub(crate) use candidate::{Candidate, Kind, Source, endpoint, source};
 pub(crate) use candidates::candidates;
 
 use crate::{
+    comparison::{Comparison, Target},
     measure::{Measured, Options},
     output::Output,
     rounds::{Times, Work},
@@ -28,6 +29,7 @@ const THREADS: [usize; 2] = [1, 2];
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut go_kit = GoKit::start()?;
+    let mut comparisons = Vec::new();
     for threads in THREADS {
         if threads > processors {
             eprintln!("picks of {threads} threads need {threads} processors");
@@ -35,17 +37,23 @@ pub(crate) fn run(options: &Options, output: &Output) -> Measured {
         }
         for endpoints in SIZES {
             let go_kit = go_kit.as_mut();
-            output.table(&measure(
-                endpoints,
-                threads,
-                options.rounds,
-                go_kit,
-                output,
-            )?)?;
+            let (table, compared) = measure(endpoints, threads, options.rounds, go_kit, output)?;
+            output.table(&table)?;
+            comparisons.extend(compared);
         }
     }
+    output.compare(&comparisons)?;
     Ok(())
 }
+
+/// What balancers are to reach beside their floors, at any size and on any number of threads.
+const OF_FLOOR: [(&str, f64); 2] = [("RoundRobin", 1.3), ("Random", 1.3)];
+/// How many nanoseconds a pick may take among 1,000 endpoints, on one thread.
+const NANOS: [(&str, f64); 3] = [
+    ("Weighted", 10.0),
+    ("LeastLoaded", 60.0),
+    ("ConsistentHash", 100.0),
+];
 
 fn measure(
     endpoints: usize,
@@ -53,7 +61,7 @@ fn measure(
     rounds: usize,
     go_kit: Option<&mut GoKit>,
     output: &Output,
-) -> Result<Table, Box<dyn Error>> {
+) -> Result<(Table, Vec<Comparison>), Box<dyn Error>> {
     let plural = if threads == 1 { "" } else { "s" };
     let what = format!("{endpoints} endpoints, {threads} thread{plural}");
     let mut candidates = candidates();
@@ -89,6 +97,7 @@ fn measure(
         .with("endpoints", endpoints)
         .with("threads", threads)
         .with("rounds", rounds);
+    let mut comparisons = Vec::new();
     let position = |wanted: &dyn Fn(&Candidate) -> bool| candidates.iter().position(wanted);
     let reference = position(&|candidate| candidate.name == REFERENCE);
     for (n, candidate) in candidates.iter().enumerate() {
@@ -98,6 +107,27 @@ fn measure(
             .and_then(|floor| position(&|candidate| candidate.kind == Kind::Floor(floor)));
         let ratio = floor.map(|floor| times.ratio(n, floor));
         let of_reference = reference.map(|reference| times.ratio(n, reference).value);
+        let nanos = times.nanos(n).value;
+        let compared = |what: &str, target| {
+            let what = format!(
+                "{what}{}, {endpoints} endpoints, {threads} thread{plural}",
+                candidate.name
+            );
+            Comparison::new(what, "ns", nanos, target)
+        };
+        let of_floor = OF_FLOOR.iter().find(|(name, _)| *name == candidate.name);
+        if let Some(((_, most), floor)) = of_floor.zip(floor) {
+            let target = Target::OfFloor(*most);
+            comparisons.push(compared("", target).beside(times.nanos(floor).value));
+        }
+        if let Some(of) = of_go_kit(&times, n, candidate.name, &peer) {
+            let beside = compared("beside go-kit: ", Target::OfFloor(1.0));
+            comparisons.push(beside.beside(nanos / of));
+        }
+        let most = NANOS.iter().find(|(name, _)| *name == candidate.name);
+        if let Some((_, most)) = most.filter(|_| endpoints == 1000 && threads == 1) {
+            comparisons.push(compared("", Target::AtMost(*most)));
+        }
         table.row([
             Cell::Text(candidate.name.to_owned()),
             Cell::Number(times.nanos(n).value, 1),
@@ -126,7 +156,7 @@ fn measure(
             Cell::Empty,
         ]);
     }
-    Ok(table)
+    Ok((table, comparisons))
 }
 
 /// The balancers of go-kit, which have a turn in each round too.
