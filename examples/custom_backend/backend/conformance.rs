@@ -163,6 +163,13 @@ async fn a_directory_keeps_the_contract() {
             "an_interrupted_watch_goes_on_without_loss",
             "a_rebuilt_registry_is_a_gap",
             "a_registry_rebuilt_past_the_watch_is_a_gap",
+            "an_editor_reads_what_stands",
+            "an_edit_leaves_an_entry_on_its_lease",
+            "an_edit_is_told_to_the_owner",
+            "an_edit_of_what_was_changed_since_changes_nothing",
+            "an_edit_brings_nothing_back",
+            "a_deletion_is_fenced_as_an_edit_is",
+            "an_edit_that_the_registry_would_refuse_is_invalid",
         ],
         "{report}"
     );

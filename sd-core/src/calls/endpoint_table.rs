@@ -211,7 +211,8 @@ impl<E> EndpointTable<E> {
     ) -> (u64, Option<Vec<Arc<Endpoint<E>>>>) {
         let indexes = self.registered.build(&contents.endpoints);
         // Swapped under the channel's lock, so that table and version agree if there are several
-        // writers.
+        // writers. And the threads' copies are gone before anybody hears of the version: who waits for one
+        // must not miss it.
         let mut replaced = None;
         let mut version = 0;
         self.versions.send_modify(|number| {
@@ -223,8 +224,9 @@ impl<E> EndpointTable<E> {
                 indexes,
                 registered: self.registered.clone(),
             })));
+            // Drops no target: `replaced` has them too.
+            self.copies.clear();
         });
-        self.copies.clear();
         // Outside of the lock, since this may drop targets, which are foreign code.
         let replaced = replaced.and_then(Arc::into_inner);
         (
@@ -310,6 +312,30 @@ mod tests {
         assert_eq!((table.load().len(), table.load().version()), (0, 2));
         let none = table.load().non_empty().err();
         assert!(matches!(none, Some(NoEndpoints::Empty)));
+    }
+
+    #[test]
+    fn who_hears_of_a_version_reads_that_or_a_later_one() {
+        const LAST: u64 = 20_000;
+        let table = EndpointTable::<()>::new();
+        let read = || table.table_ref().read(Endpoints::version);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut versions = table.versions();
+                    while *versions.borrow() < LAST {
+                        let heard = *versions.borrow_and_update();
+                        let read = read();
+                        assert!(read >= heard, "{read} after {heard}");
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            for _ in 0..LAST {
+                table.replace(of([]));
+            }
+        });
+        assert_eq!(read(), LAST);
     }
 
     #[test]
