@@ -98,7 +98,7 @@ fn prefix() -> Prefix {
 }
 
 fn decode(entry: &Entry) -> Option<Instance> {
-    let decoded = DefaultCodec::default().decode(entry).ok()?;
+    let decoded = DefaultCodec.decode(entry).ok()?;
     decoded.instances().first().cloned()
 }
 
