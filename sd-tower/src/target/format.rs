@@ -28,7 +28,7 @@ mod tests {
     use sd_memory::Registry;
 
     fn error(text: &str) -> TargetError {
-        text.parse::<Target>().unwrap_err()
+        text.parse::<Target>().expect_err(text)
     }
 
     #[test]
