@@ -1,6 +1,6 @@
 //! The report: what was measured, as a page with tables and plots.
 //!
-//! [`write`] puts the results into `DIR/performance.md`, between comments that say what is generated, and leaves
+//! [`write()`] puts the results into `DIR/performance.md`, between comments that say what is generated, and leaves
 //! the rest of the page as it is. The results themselves are kept beside the plots, in
 //! `DIR/performance/results.jsonl`: so a run of some of the measures replaces only theirs.
 
