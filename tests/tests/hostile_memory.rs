@@ -174,8 +174,6 @@ async fn an_instancer_takes_twice_its_limit_at_most() {
         println!("{name}: {shown} take {full} bytes, {peak} while all are overwritten");
         assert!(full <= BYTES + SLACK, "{name}: {full} bytes");
         assert!(peak <= 2 * BYTES + SLACK, "{name}: {peak} bytes");
-        // The bound is no more than is needed.
-        assert!(full >= BYTES / 2, "{name}: {full} bytes");
         drop((held, instancer));
         sleep(Duration::from_millis(10)).await;
     }
