@@ -73,18 +73,20 @@ impl Comparison {
 /// The name of these rows in JSON, under the key `table`.
 pub(crate) const TABLE: &str = "comparison";
 
+/// The columns of such a table: their headings, and their names in JSON.
+pub(crate) const COLUMNS: [(&str, &str); 7] = [
+    ("what", "what"),
+    ("unit", "unit"),
+    ("toolkit", "toolkit"),
+    ("floor", "floor"),
+    ("ratio", "ratio"),
+    ("to reach", "target"),
+    ("reached", "reached"),
+];
+
 /// The table of some comparisons.
 pub(crate) fn table(title: impl Into<String>, comparisons: &[Comparison]) -> Table {
-    let columns = [
-        ("what", "what"),
-        ("unit", "unit"),
-        ("toolkit", "toolkit"),
-        ("floor", "floor"),
-        ("ratio", "ratio"),
-        ("to reach", "target"),
-        ("reached", "reached"),
-    ];
-    let mut table = Table::new(title, columns).with("table", TABLE);
+    let mut table = Table::new(title, COLUMNS).with("table", TABLE);
     for it in comparisons {
         let text = |text: &str| Cell::Text(text.to_owned());
         table.row([

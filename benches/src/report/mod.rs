@@ -32,15 +32,7 @@ impl Results {
 
     /// What all measures were to reach, and whether they did.
     pub fn summary(&self) -> Table {
-        let columns = [
-            ("what", "what"),
-            ("unit", "unit"),
-            ("toolkit", "toolkit"),
-            ("floor", "floor"),
-            ("ratio", "ratio"),
-            ("to reach", "target"),
-            ("reached", "reached"),
-        ];
+        let columns = comparison::COLUMNS;
         let mut table = Table::new("what is to be reached", columns);
         for row in self.comparisons() {
             table.row(columns.map(|(_, key)| match &row[key] {

@@ -1,7 +1,7 @@
 //! The generated parts of the page.
 
 use super::{Results, capacity, number, plots};
-use crate::comparison::decimals;
+use crate::comparison::{COLUMNS, decimals};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -51,16 +51,7 @@ fn machine(results: &Results) -> String {
 }
 
 fn comparisons(results: &Results) -> String {
-    let columns = [
-        ("measure", "measure"),
-        ("what", "what"),
-        ("unit", "unit"),
-        ("toolkit", "toolkit"),
-        ("floor", "floor"),
-        ("ratio", "ratio"),
-        ("to reach", "target"),
-        ("reached", "reached"),
-    ];
+    let columns = [&[("measure", "measure")], &COLUMNS[..]].concat();
     let mut rows: Vec<Value> = results.comparisons().cloned().collect();
     for row in &mut rows {
         row["measure"] = format!("`{}`", row["measure"].as_str().unwrap_or_default()).into();
