@@ -3,17 +3,17 @@
 use crate::{
     address::{self, host_and_port, joined},
     edited::edited,
-    go_json::{self, GoObject},
+    go_json::{self, GoObject, Text},
     ignored::Ignored,
-    metadata::{Metadata, Written},
+    metadata::{Metadata, Pieces, Written, read_pieces},
     names,
     says::{self, Attribute},
 };
 use sd_core::{
-    Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid, OneLevel,
-    Prefix, Service, Status,
+    Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid, Key,
+    OneLevel, Prefix, Service, Status,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 const ROOT: &str = "/services";
@@ -132,46 +132,89 @@ struct ServiceInstance<'a> {
     tag: &'a str,
 }
 
-fn read_address(value: &GoObject<'_>) -> Result<String, CodecError> {
-    let host = value.required("Host")?;
-    let port = value.get("Port").and_then(|port| port.parse().ok());
-    let port = port.ok_or_else(|| CodecError::new("the value has no port in \"Port\""))?;
-    let address = joined(&host, port);
-    host_and_port(&address)?;
-    Ok(address)
+/// What is read of a value.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(rename = "ID", borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    host: Text<'a>,
+    port: u16,
+    weight: Option<i64>,
+    enable: Option<bool>,
+    healthy: Option<bool>,
+    #[serde(borrow)]
+    metadata: Option<Pieces<'a>>,
+    #[serde(default)]
+    _service_name: IgnoredAny,
+    #[serde(default)]
+    _service_metadata: IgnoredAny,
+    #[serde(default)]
+    _address: IgnoredAny,
+    #[serde(default)]
+    _group_name: IgnoredAny,
+    #[serde(default)]
+    _tag: IgnoredAny,
+}
+
+impl<'a> Fields<'a> {
+    fn of(value: &'a GoObject<'_>, ignored: &mut Ignored) -> Result<Self, CodecError> {
+        let host = value.required("Host")?;
+        let port = value.get("Port").and_then(|port| port.parse().ok());
+        Ok(Self {
+            host: Text(host),
+            port: port.ok_or_else(|| CodecError::new("the value has no port in \"Port\""))?,
+            weight: value.number("Weight", ignored),
+            enable: value.flag("Enable", ignored),
+            healthy: value.flag("Healthy", ignored),
+            id: value.text("ID", ignored).map(Text),
+            metadata: read_pieces("Metadata", value.get("Metadata"), ignored),
+            _service_name: IgnoredAny,
+            _service_metadata: IgnoredAny,
+            _address: IgnoredAny,
+            _group_name: IgnoredAny,
+            _tag: IgnoredAny,
+        })
+    }
+
+    fn into_instance(self, key: Key, ignored: &mut Ignored) -> Result<Instance, CodecError> {
+        let address = joined(&self.host.required("Host")?, self.port);
+        host_and_port(&address)?;
+        let mut instance = Instance::new(key, &address).with_default_weight(DEFAULT_WEIGHT);
+        if let Some(weight @ 1..) = self.weight {
+            match u32::try_from(weight) {
+                Ok(weight) => instance = instance.with_weight(weight),
+                Err(_) => ignored.note("Weight", "it is too large"),
+            }
+        }
+        if self.enable == Some(false) {
+            instance = instance.with_status(Status::Draining);
+        } else if self.healthy == Some(false) {
+            instance = instance.with_unknown_status(UNHEALTHY);
+        }
+        // `HOST:PORT` is what is written if none is said.
+        if let Some(id) = self.id.and_then(Text::said)
+            && *id != *address
+        {
+            instance = instance.with_id(id);
+        }
+        Ok(METADATA.with(instance, "Metadata", self.metadata, ignored))
+    }
 }
 
 impl Codec for DubboAppCodec {
     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
-        let value = GoObject::parse(&entry.value)?;
         let mut ignored = Ignored::default();
-        let address = read_address(&value)?;
-        let mut instance = Instance::new(entry.key.clone(), address);
-        instance = match value.number("Weight", &mut ignored) {
-            Some(weight @ 1..) => match u32::try_from(weight) {
-                Ok(weight) => instance.with_weight(weight),
-                Err(_) => {
-                    ignored.note("Weight", "it is too large");
-                    instance.with_default_weight(DEFAULT_WEIGHT)
-                }
-            },
-            _ => instance.with_default_weight(DEFAULT_WEIGHT),
+        let value;
+        let fields = match go_json::as_written(&entry.value) {
+            Some(fields) => fields,
+            None => {
+                value = GoObject::parse(&entry.value)?;
+                Fields::of(&value, &mut ignored)?
+            }
         };
-        let is_enabled = value.flag("Enable", &mut ignored);
-        let is_healthy = value.flag("Healthy", &mut ignored);
-        if is_enabled == Some(false) {
-            instance = instance.with_status(Status::Draining);
-        } else if is_healthy == Some(false) {
-            instance = instance.with_unknown_status(UNHEALTHY);
-        }
-        // `HOST:PORT` is what is written if none is said.
-        if let Some(id) = value.text("ID", &mut ignored)
-            && *id != *instance.address()
-        {
-            instance = instance.with_id(id);
-        }
-        let metadata = value.get("Metadata");
-        let instance = METADATA.read(instance, "Metadata", metadata, &mut ignored);
+        let instance = fields.into_instance(entry.key.clone(), &mut ignored)?;
         Ok(ignored.of(instance))
     }
 

@@ -5,13 +5,13 @@ use crate::{
     dubbo_url::{DubboUrl, escaped},
     edited::edited,
     ignored::Ignored,
-    metadata::{Metadata, Piece, Written},
+    metadata::{Metadata, Written},
     names,
     says::{self, Attribute},
 };
 use sd_core::{
-    Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid, Prefix,
-    Service,
+    Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid,
+    MetadataValue, Prefix, Service,
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -192,15 +192,16 @@ impl DubboInterfaceCodec {
     /// Whether a consumer of this protocol, interface, group and version sees `url`, which has these parameters.
     fn is_mine(&self, url: &DubboUrl<'_>, params: &[Param<'_>]) -> bool {
         let format = &self.format;
+        let url = url.parts();
         let param = |name| {
             let mut params = params.iter();
             let (_, value) = params.find(|(known, _)| known == name)?;
             Some(&**value).filter(|value| !value.is_empty())
         };
         let is_provider = |category: &str| category.contains("providers") || category.contains('*');
-        url.scheme() == &*format.protocol
+        url.scheme == &*format.protocol
             && !url.has_user()
-            && param("interface").unwrap_or(url.path()) == &*self.service
+            && param("interface").unwrap_or(url.path) == &*self.service
             && param("group") == format.group.as_deref()
             && param("version") == format.version.as_deref()
             && param("category").is_none_or(is_provider)
@@ -251,15 +252,14 @@ impl Codec for DubboInterfaceCodec {
         if !entry.value.is_empty() {
             ignored.note("the value", "the key says all, and it nothing");
         }
-        let address = crate::address::read(url.authority(), &mut ignored)?;
+        let address = crate::address::read(url.parts().authority, &mut ignored)?;
         let instance = Instance::new(entry.key.clone(), address);
         let instance = instance.with_default_weight(DEFAULT_WEIGHT);
         // The first of several is the one that counts.
         let params = params.iter().rev();
         let params = params.filter(|(name, value)| !OWN.contains(&&**name) && !value.is_empty());
-        let pieces = params.map(|(name, value)| (&**name, Piece::Text((&**value).into())));
-        let pieces: Vec<_> = pieces.collect();
-        let instance = METADATA.with_pieces(instance, &pieces, &mut ignored);
+        let pieces = params.map(|(name, value)| (&**name, MetadataValue::Text(value)));
+        let instance = METADATA.with_each(instance, "the key", pieces, &mut ignored);
         Ok(ignored.of(instance))
     }
 

@@ -21,22 +21,28 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// What Go's `url.QueryUnescape` makes of `text`. `None` if it is malformed, or no UTF-8.
 fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    let bytes = text.as_bytes();
     let is_hex = |digits: Option<&[u8]>| {
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    let mut signs = text.match_indices('%');
-    if !signs.all(|(at, _)| is_hex(text.as_bytes().get(at + 1..at + 3))) {
-        return None;
+    let mut is_plain = true;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'%' if !is_hex(bytes.get(at + 1..at + 3)) => return None,
+            b'%' | b'+' => is_plain = false,
+            _ => {}
+        }
+    }
+    if is_plain {
+        return Some(text.into());
     }
     let spaced: Cow<'_, str> = match text.contains('+') {
         true => text.replace('+', " ").into(),
         false => text.into(),
     };
-    if !spaced.contains('%') {
-        return Some(spaced);
-    }
-    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
-    Some(decoded.into_owned().into())
+    let mut decoded = Vec::with_capacity(spaced.len());
+    decoded.extend(percent_decode_str(&spaced));
+    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 /// A URL `scheme://host:port/path?params`. What is not changed keeps its text and its place.
@@ -46,18 +52,36 @@ pub(crate) struct DubboUrl<'a> {
     is_escaped: bool,
 }
 
+/// What is before the parameters of a URL.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Parts<'u> {
+    pub(crate) scheme: &'u str,
+    /// Host and port as they are written.
+    pub(crate) authority: &'u str,
+    /// Without the slash before it.
+    pub(crate) path: &'u str,
+}
+
+impl Parts<'_> {
+    /// Whether there is a user name or password.
+    pub(crate) fn has_user(&self) -> bool {
+        self.authority.contains('@')
+    }
+}
+
 impl<'a> DubboUrl<'a> {
     /// Reads a URL, escaped or not.
     pub(crate) fn parse(text: &'a str) -> Result<Self, CodecError> {
         let no_url = || CodecError::new("the key ends in no URL");
         // What is escaped in a URL that is not is escaped twice as much in one that is.
-        let is_escaped = !text.contains("://") || text.contains(['%', '+']);
+        let is_escaped = text.contains(['%', '+']) || !text.contains("://");
         let url = unescaped(text).ok_or_else(no_url)?;
-        let is_odd = |character: char| character.is_ascii_control() || character == '#';
-        if url.contains(is_odd) || !url.contains("://") {
+        let is_odd = |byte: u8| byte.is_ascii_control() || byte == b'#';
+        let url = Self { url, is_escaped };
+        if url.url.bytes().any(is_odd) || !url.split().0.contains("://") {
             return Err(no_url());
         }
-        Ok(Self { url, is_escaped })
+        Ok(url)
     }
 
     /// The URL up to the parameters, and these.
@@ -65,28 +89,14 @@ impl<'a> DubboUrl<'a> {
         split(&self.url, '?')
     }
 
-    pub(crate) fn scheme(&self) -> &str {
-        split(self.split().0, ':').0
-    }
-
-    fn rest(&self) -> (&str, &str) {
-        let rest = self.split().0.split_once("://");
-        split(rest.map_or("", |(_, rest)| rest), '/')
-    }
-
-    /// Whether it has a user name or password.
-    pub(crate) fn has_user(&self) -> bool {
-        self.rest().0.contains('@')
-    }
-
-    /// Host and port as they are written.
-    pub(crate) fn authority(&self) -> &str {
-        self.rest().0
-    }
-
-    /// The path, without the slash before it.
-    pub(crate) fn path(&self) -> &str {
-        self.rest().1
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        let (scheme, rest) = self.split().0.split_once("://").unwrap_or_default();
+        let (authority, path) = split(rest, '/');
+        Parts {
+            scheme,
+            authority,
+            path,
+        }
     }
 
     /// The parameters as they are written: `name=value`.
@@ -194,10 +204,12 @@ mod tests {
             let url = DubboUrl::parse(key).unwrap();
             assert_eq!(url.to_key(), key);
             assert_eq!(url.params()[0], ("b".into(), "A".into()));
-            assert_eq!(
-                (url.scheme(), url.authority(), url.path()),
-                ("tri", "h:1", "p")
-            );
+            let parts = Parts {
+                scheme: "tri",
+                authority: "h:1",
+                path: "p",
+            };
+            assert_eq!(url.parts(), parts);
             assert_eq!(url.with("a", Some("2")).unwrap().to_key(), expected);
         }
     }

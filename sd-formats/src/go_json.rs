@@ -62,7 +62,7 @@ impl<'a> GoObject<'a> {
     pub(crate) fn required<'o>(&'o self, field: &'o str) -> Result<Cow<'o, str>, CodecError> {
         let text = self.get(field).and_then(text);
         text.filter(|text| !text.is_empty())
-            .ok_or_else(|| CodecError::new(format!("the value has no text in \"{field}\"")))
+            .ok_or_else(|| missing(field))
     }
 
     /// The number of `field`. Also one that is written as text, which Go refuses.
@@ -108,6 +108,10 @@ impl Serialize for GoObject<'_> {
     }
 }
 
+fn missing(field: &str) -> CodecError {
+    CodecError::new(format!("the value has no text in \"{field}\""))
+}
+
 /// Whether Go takes the field `name` for the one that is called `field`, which is ASCII.
 fn is_same(name: &str, field: &str) -> bool {
     if name.is_ascii() {
@@ -118,12 +122,41 @@ fn is_same(name: &str, field: &str) -> bool {
     folded.eq_ignore_ascii_case(field)
 }
 
-/// The text that `json` is.
-pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
-    if let Ok(text) = serde_json::from_str::<&str>(json) {
-        return Some(text.into());
+/// Borrowed unless it has escapes.
+#[derive(Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// The text, unless it is empty.
+    pub(crate) fn said(self) -> Option<Cow<'a, str>> {
+        Some(self.0).filter(|text| !text.is_empty())
     }
-    serde_json::from_str::<String>(json).ok().map(Cow::Owned)
+
+    /// The text of `field`, without which there is no instance.
+    pub(crate) fn required(self, field: &str) -> Result<Cow<'a, str>, CodecError> {
+        self.said().ok_or_else(|| missing(field))
+    }
+}
+
+/// Reads `value` in one pass if it is as programs write it: its fields are those of `T` and no others, each once, and
+/// of the type that they have there. `None` if it is not, and has to be read field by field.
+///
+/// `T` has to deny unknown fields: that of another case may be the one that counts.
+pub(crate) fn as_written<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Option<T> {
+    if value.len() > LONGEST {
+        return None;
+    }
+    serde_json::from_str(str::from_utf8(value).ok()?).ok()
+}
+
+/// The text that `json` is, which was checked when the object it stands in was read.
+pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
+    let quoted = json.strip_prefix('"')?;
+    match quoted.strip_suffix('"') {
+        // As nearly all are.
+        Some(text) if !text.contains('\\') => Some(text.into()),
+        _ => serde_json::from_str::<String>(json).ok().map(Cow::Owned),
+    }
 }
 
 /// The elements of the list that `json` is.

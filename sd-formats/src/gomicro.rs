@@ -3,9 +3,9 @@
 use crate::{
     address,
     edited::edited,
-    go_json::{self, GoObject},
+    go_json::{self, GoObject, Text},
     ignored::Ignored,
-    metadata::{Metadata, Written, unless_empty},
+    metadata::{Metadata, Pieces, Written, read_pieces, unless_empty},
     names,
     says::{self, Attribute},
 };
@@ -13,7 +13,7 @@ use sd_core::{
     Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Format, Instance, Invalid, OneLevel,
     Prefix, Service,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{
     borrow::Cow,
@@ -160,53 +160,110 @@ impl GoMicroCodec {
     }
 }
 
+/// What is read of a value.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    version: Option<Text<'a>>,
+    #[serde(borrow)]
+    nodes: Option<Vec<NodeFields<'a>>>,
+    #[serde(default, rename = "name")]
+    _name: IgnoredAny,
+    #[serde(default, rename = "metadata")]
+    _metadata: IgnoredAny,
+    #[serde(default, rename = "endpoints")]
+    _endpoints: IgnoredAny,
+}
+
+/// What is read of a node.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFields<'a> {
+    #[serde(borrow)]
+    metadata: Option<Pieces<'a>>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    address: Text<'a>,
+}
+
+impl NodeFields<'_> {
+    fn into_instance(self, entry: &Entry, ignored: &mut Ignored) -> Result<Instance, CodecError> {
+        let text = self.address.required("address")?;
+        let address = address::read(&text, ignored)?;
+        let instance = Instance::new(entry.key.clone(), &*address);
+        let instance = match self.id.and_then(Text::said) {
+            Some(id) => instance.with_part(&*id).with_id(id),
+            None => instance.with_part(address),
+        };
+        Ok(METADATA.with(instance, "metadata", self.metadata, ignored))
+    }
+}
+
 /// The instance that the node in `json` describes.
 fn read_node(entry: &Entry, json: &str, ignored: &mut Ignored) -> Result<Instance, CodecError> {
     let node = GoObject::parse(json.as_bytes())?;
-    let text = node.required("address")?;
-    let address = address::read(&text, ignored)?;
-    let instance = Instance::new(entry.key.clone(), &*address);
-    let instance = match node.text("id", ignored) {
-        Some(id) => instance.with_part(&*id).with_id(id),
-        None => instance.with_part(address),
+    let fields = NodeFields {
+        address: Text(node.required("address")?),
+        id: node.text("id", ignored).map(Text),
+        metadata: read_pieces("metadata", node.get("metadata"), ignored),
     };
-    let metadata = node.get("metadata");
-    Ok(METADATA.read(instance, "metadata", metadata, ignored))
+    fields.into_instance(entry, ignored)
+}
+
+/// The instances of an entry: those of its nodes that could be read, each with this version.
+fn decoded(
+    nodes: Vec<Result<Instance, CodecError>>,
+    version: Option<Cow<'_, str>>,
+    mut ignored: Ignored,
+) -> Result<Decoded, CodecError> {
+    let (mut parts, mut unreadable) = (BTreeSet::new(), None);
+    // As nearly all are: then there is nothing to compare it with.
+    let is_alone = nodes.len() == 1;
+    let mut instances = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let instance = match node {
+            Ok(instance) => instance,
+            Err(error) => {
+                ignored.note("nodes", &error);
+                unreadable = Some(error);
+                continue;
+            }
+        };
+        if !is_alone && !parts.insert(instance.part().unwrap_or_default().to_owned()) {
+            ignored.note("nodes", "two have one id");
+            continue;
+        }
+        instances.push(match &version {
+            Some(version) => instance.with_version(version),
+            None => instance,
+        });
+    }
+    match unreadable {
+        Some(error) if instances.is_empty() => Err(error),
+        _ => Ok(ignored.of(Decoded::from_iter(instances))),
+    }
 }
 
 impl Codec for GoMicroCodec {
     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
-        let value = GoObject::parse(&entry.value)?;
         let mut ignored = Ignored::default();
+        if let Some(fields) = go_json::as_written::<Fields<'_>>(&entry.value) {
+            let nodes = fields.nodes.unwrap_or_default().into_iter();
+            let nodes = nodes.map(|node| node.into_instance(entry, &mut ignored));
+            let nodes = nodes.collect();
+            return decoded(nodes, fields.version.and_then(Text::said), ignored);
+        }
+        let value = GoObject::parse(&entry.value)?;
         let version = value.text("version", &mut ignored);
         let Some(nodes) = go_json::list(value.get("nodes").unwrap_or("[]")) else {
             return Err(CodecError::new("the nodes are no list"));
         };
-        let (mut instances, mut parts, mut unreadable) = (Vec::new(), BTreeSet::new(), None);
-        // As nearly all are: then there is nothing to compare it with.
-        let is_alone = nodes.len() == 1;
-        for node in nodes {
-            let mut instance = match read_node(entry, node.get(), &mut ignored) {
-                Ok(instance) => instance,
-                Err(error) => {
-                    ignored.note("nodes", &error);
-                    unreadable = Some(error);
-                    continue;
-                }
-            };
-            if !is_alone && !parts.insert(instance.part().unwrap_or_default().to_owned()) {
-                ignored.note("nodes", "two have one id");
-                continue;
-            }
-            if let Some(version) = &version {
-                instance = instance.with_version(&**version);
-            }
-            instances.push(instance);
-        }
-        match unreadable {
-            Some(error) if instances.is_empty() => Err(error),
-            _ => Ok(ignored.of(Decoded::from_iter(instances))),
-        }
+        let nodes = nodes.iter();
+        let nodes = nodes.map(|node| read_node(entry, node.get(), &mut ignored));
+        let nodes = nodes.collect();
+        decoded(nodes, version, ignored)
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {

@@ -3,9 +3,9 @@
 use crate::{
     address::{self, joined, no_address},
     edited::edited,
-    go_json::{self, GoObject},
+    go_json::{self, GoObject, Text},
     ignored::Ignored,
-    metadata::{Metadata, Written, unless_empty},
+    metadata::{Metadata, Pieces, Written, read_pieces, unless_empty},
     names,
     says::{self, Attribute},
 };
@@ -13,7 +13,7 @@ use sd_core::{
     Address, Advert, Bytes, Codec, CodecError, Decoded, Edit, Entry, Escaped, Format, Instance,
     Invalid, Prefix, Service,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 const TTL: u64 = 15;
@@ -174,6 +174,56 @@ struct ServiceInstance<'a> {
     endpoints: Vec<Cow<'a, str>>,
 }
 
+/// What is read of a value.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    version: Option<Text<'a>>,
+    #[serde(borrow)]
+    metadata: Option<Pieces<'a>>,
+    #[serde(borrow)]
+    endpoints: Option<Vec<Text<'a>>>,
+}
+
+impl<'a> Fields<'a> {
+    /// `None` if they are those of another service.
+    fn of(
+        value: &'a GoObject<'_>,
+        service: &str,
+        ignored: &mut Ignored,
+    ) -> Result<Option<Self>, CodecError> {
+        let Some(name) = value.get("name") else {
+            return Ok(None);
+        };
+        let Some(name) = go_json::text(name) else {
+            return Err(CodecError::new("the name is no text"));
+        };
+        if name != service {
+            return Ok(None);
+        }
+        let no_list = || CodecError::new("the endpoints are no list of texts");
+        let endpoints = value.get("endpoints").map(serde_json::from_str);
+        Ok(Some(Self {
+            name: Some(Text(name)),
+            endpoints: endpoints.transpose().map_err(|_| no_list())?,
+            id: value.text("id", ignored).map(Text),
+            version: value.text("version", ignored).map(Text),
+            metadata: read_pieces("metadata", value.get("metadata"), ignored),
+        }))
+    }
+
+    /// The same, if they are those of `service`.
+    fn of_service(self, service: &str) -> Option<Self> {
+        let is_same = self.name.as_ref().is_some_and(|Text(name)| name == service);
+        is_same.then_some(self)
+    }
+}
+
 impl KratosCodec {
     fn is_called(&self, address: &Address<'_>) -> bool {
         let scheme = address.scheme();
@@ -202,12 +252,12 @@ impl KratosCodec {
     /// The address that is called, of these endpoints, and the others. `None` if all have other schemes.
     fn endpoints(
         &self,
-        endpoints: &[Cow<'_, str>],
+        endpoints: &[Text<'_>],
         ignored: &mut Ignored,
     ) -> Result<Option<(String, Vec<String>)>, CodecError> {
         let (mut called, mut others) = (None, Vec::new());
         let mut unreadable = None;
-        for text in endpoints {
+        for Text(text) in endpoints {
             match Address::try_from(&**text) {
                 Ok(address) if called.is_none() && self.is_called(&address) => {
                     called = Some(joined(address.host(), address.port()));
@@ -231,42 +281,34 @@ impl KratosCodec {
 
 impl Codec for KratosCodec {
     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
-        let value = GoObject::parse(&entry.value)?;
-        let Some(name) = value.get("name") else {
+        let mut ignored = Ignored::default();
+        let value;
+        let fields = match go_json::as_written::<Fields<'_>>(&entry.value) {
+            Some(fields) => fields.of_service(&self.service),
+            None => {
+                value = GoObject::parse(&entry.value)?;
+                Fields::of(&value, &self.service, &mut ignored)?
+            }
+        };
+        let Some(fields) = fields else {
             return Ok(Decoded::NOT_MINE);
         };
-        match go_json::text(name) {
-            None => return Err(CodecError::new("the name is no text")),
-            Some(name) if *name != *self.service => return Ok(Decoded::NOT_MINE),
-            Some(_) => {}
-        }
-        let mut ignored = Ignored::default();
-        let endpoints = go_json::list(value.get("endpoints").unwrap_or("[]"));
-        let texts = endpoints.map(|endpoints| {
-            let texts = endpoints
-                .iter()
-                .map(|endpoint| go_json::text(endpoint.get()));
-            texts.collect::<Option<Vec<_>>>()
-        });
-        let Some(Some(endpoints)) = texts else {
-            return Err(CodecError::new("the endpoints are no list of texts"));
-        };
+        let endpoints = fields.endpoints.unwrap_or_default();
         let Some((address, others)) = self.endpoints(&endpoints, &mut ignored)? else {
             return Ok(Decoded::NOT_MINE);
         };
         let mut instance =
             Instance::new(entry.key.clone(), address).with_default_weight(DEFAULT_WEIGHT);
+        if let Some(id) = fields.id.and_then(Text::said) {
+            instance = instance.with_id(id);
+        }
+        if let Some(version) = fields.version.and_then(Text::said) {
+            instance = instance.with_version(version);
+        }
         for other in others {
             instance = instance.with_other_address(other);
         }
-        if let Some(id) = value.text("id", &mut ignored) {
-            instance = instance.with_id(id);
-        }
-        if let Some(version) = value.text("version", &mut ignored) {
-            instance = instance.with_version(version);
-        }
-        let metadata = value.get("metadata");
-        let instance = METADATA.read(instance, "metadata", metadata, &mut ignored);
+        let instance = METADATA.with(instance, "metadata", fields.metadata, &mut ignored);
         Ok(ignored.of(instance))
     }
 

@@ -1,10 +1,16 @@
 //! Metadata as fleets write it: a map of texts, among them some that mean more.
 
-use crate::{go_json, ignored::Ignored};
+use crate::{
+    go_json::{self, Text},
+    ignored::Ignored,
+};
 use sd_core::{CodecError, Edit, Instance, JsonObject, MetadataValue};
-use serde::Serialize;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// The piece that is the weight, in fleets that have no other place for it.
 const WEIGHT: &str = "weight";
@@ -20,11 +26,47 @@ pub(crate) struct Metadata {
     pub(crate) has_json: bool,
 }
 
-/// A value of metadata.
-pub(crate) enum Piece<'a> {
+/// Pieces of metadata as they stand in a value, each with its name.
+pub(crate) struct Pieces<'a>(Vec<(Cow<'a, str>, Piece<'a>)>);
+
+enum Piece<'a> {
     Text(Cow<'a, str>),
     /// No text.
     Json(&'a str),
+}
+
+impl Pieces<'_> {
+    fn iter(&self) -> impl Iterator<Item = (&str, MetadataValue<'_>)> + Clone {
+        self.0.iter().map(|(name, piece)| match piece {
+            Piece::Text(text) => (&**name, MetadataValue::Text(text)),
+            Piece::Json(json) => (&**name, MetadataValue::Json(json)),
+        })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pieces<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Pieces<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pieces = Vec::new();
+                while let Some((name, json)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                    let text = go_json::text(json.get()).map(Piece::Text);
+                    pieces.push((name.0, text.unwrap_or(Piece::Json(json.get()))));
+                }
+                Ok(Pieces(pieces))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 impl Metadata {
@@ -36,54 +78,55 @@ impl Metadata {
         json: Option<&str>,
         ignored: &mut Ignored,
     ) -> Instance {
-        let Some(json) = json else { return instance };
-        let Ok(pieces) = JsonObject::parse(json.as_bytes()) else {
-            ignored.note(field, "it is no object");
-            return instance;
-        };
-        let mut read = Vec::new();
-        for (name, value) in pieces.iter() {
-            let piece = match go_json::text(value) {
-                Some(text) => Piece::Text(text),
-                // What Go makes of it.
-                None if value == "null" && !self.has_json => Piece::Text("".into()),
-                None => Piece::Json(value),
-            };
-            if !self.has_json && matches!(piece, Piece::Json(_)) {
-                ignored.note(format_args!("{field}.{name}"), "it is no text");
-            }
-            read.push((name, piece));
-        }
-        self.with_pieces(instance, &read, ignored)
+        let pieces = read_pieces(field, json, ignored);
+        self.with(instance, field, pieces, ignored)
     }
 
-    /// `instance` with more pieces.
-    pub(crate) fn with_pieces(
+    /// `instance` with the pieces of the field called `field`, if there are any.
+    pub(crate) fn with(
         self,
-        mut instance: Instance,
-        pieces: &[(&str, Piece<'_>)],
+        instance: Instance,
+        field: &str,
+        pieces: Option<Pieces<'_>>,
         ignored: &mut Ignored,
     ) -> Instance {
-        let mut others = Vec::with_capacity(pieces.len());
-        for (name, piece) in pieces {
-            match (*name, piece) {
-                (WEIGHT, piece) if self.has_weight => {
-                    let said = match piece {
-                        Piece::Text(Cow::Borrowed(text)) | Piece::Json(text) => text.parse().ok(),
-                        Piece::Text(Cow::Owned(_)) => None,
-                    };
-                    match said {
-                        Some(weight) => instance = instance.with_weight(weight),
-                        None => ignored.note(name, "it is no whole number"),
-                    }
+        let Some(pieces) = &pieces else {
+            return instance;
+        };
+        let pieces = pieces.iter().map(|(name, value)| match value {
+            // What Go makes of it.
+            MetadataValue::Json("null") if !self.has_json => (name, MetadataValue::Text("")),
+            value => (name, value),
+        });
+        self.with_each(instance, field, pieces, ignored)
+    }
+
+    /// `instance` with more pieces, of the field called `field`.
+    pub(crate) fn with_each<'p>(
+        self,
+        mut instance: Instance,
+        field: &str,
+        pieces: impl Iterator<Item = (&'p str, MetadataValue<'p>)> + Clone,
+        ignored: &mut Ignored,
+    ) -> Instance {
+        let is_weight = |name: &str| name == WEIGHT && self.has_weight;
+        let is_zone = |name: &str, value| {
+            name == ZONE && matches!(value, MetadataValue::Text(zone) if !zone.is_empty())
+        };
+        for (name, value) in pieces.clone() {
+            if !self.has_json && matches!(value, MetadataValue::Json(_)) {
+                ignored.note(format_args!("{field}.{name}"), "it is no text");
+            }
+            if is_weight(name) {
+                match value.as_str().parse() {
+                    Ok(weight) => instance = instance.with_weight(weight),
+                    Err(_) => ignored.note(name, "it is no whole number"),
                 }
-                (ZONE, Piece::Text(zone)) if !zone.is_empty() => {
-                    instance = instance.with_zone(zone);
-                }
-                (name, Piece::Text(text)) => others.push((name, MetadataValue::Text(text))),
-                (name, Piece::Json(json)) => others.push((name, MetadataValue::Json(json))),
+            } else if is_zone(name, value) {
+                instance = instance.with_zone(value.as_str());
             }
         }
+        let others = pieces.filter(|(name, value)| !is_weight(name) && !is_zone(name, *value));
         instance.with_all_metadata(others)
     }
 
@@ -147,6 +190,18 @@ impl Metadata {
             false => Written::Text(weight.to_string().into()),
         }
     }
+}
+
+/// The pieces in `json`, the JSON of a field.
+pub(crate) fn read_pieces<'a>(
+    field: &str,
+    json: Option<&'a str>,
+    ignored: &mut Ignored,
+) -> Option<Pieces<'a>> {
+    let pieces = serde_json::from_str(json?);
+    pieces
+        .map_err(|_| ignored.note(field, "it is no object"))
+        .ok()
 }
 
 /// A value of metadata, to be written.

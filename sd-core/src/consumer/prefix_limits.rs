@@ -13,10 +13,11 @@ use crate::instances::DEFAULT_ENTRY_BYTES;
 /// | [`instances`](Self::instances): instances shown | 200,000 | more are left out, the source is stale |
 /// | [`bytes`](Self::bytes): all instances shown | 128 MiB | the same |
 ///
-/// An instance counts as 300 bytes, plus its key and its texts (address, zone, names and values of metadata), plus 96
-/// bytes for each piece of metadata. So 100,000 instances of 100 bytes count as 40 MB. That is a bound: they take
-/// about half of it. Entries that cannot be read are not kept, only hashes of 1,024 of their keys. States share what has not changed. A subscriber that holds an
-/// older one keeps what has changed since: `bytes` at most. An [`Endpointer`](crate::Endpointer) that has not
+/// An instance counts as 256 bytes, plus its key and its texts (address, zone, names and values of metadata), plus the key
+/// once more if the entry describes several. So 100,000 instances of 100 bytes count as 36 MB. That is a bound: they
+/// take about three quarters of it. Entries that cannot be read are not kept, only hashes of 1,024 of their keys.
+/// States share what has not changed. A subscriber that holds an older one keeps what has changed since: `bytes` at
+/// most. An [`Endpointer`](crate::Endpointer) that has not
 /// seen the newest state is such a subscriber, so that an instancer and an endpointer take at most twice
 /// `bytes`, and for a moment what one batch of a watch changes. What a backend needs to list and to watch comes
 /// on top, and so do endpoints.

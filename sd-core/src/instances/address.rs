@@ -210,6 +210,11 @@ fn parse_ip(host: &str, authority: &str) -> Option<IpAddr> {
 /// Whether `authority` is an IPv6 address without brackets, with or without a port.
 fn is_bare_ipv6(authority: &str) -> bool {
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    // Cheaper than to parse what nearly never is one.
+    let has_colons = authority.bytes().filter(|byte| *byte == b':').count() > 1;
+    if !has_colons {
+        return false;
+    }
     is_ipv6(authority)
         || authority
             .rsplit_once(':')

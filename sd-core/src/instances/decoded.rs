@@ -75,7 +75,7 @@ impl Decoded {
 impl From<Instance> for Decoded {
     fn from(instance: Instance) -> Self {
         Self {
-            instances: Found::One(instance),
+            instances: Found::One(instance.shrunk()),
             ignored: None,
         }
     }
@@ -84,8 +84,16 @@ impl From<Instance> for Decoded {
 /// Several instances of one entry. Each needs a [part](Instance::with_part) of its own.
 impl FromIterator<Instance> for Decoded {
     fn from_iter<I: IntoIterator<Item = Instance>>(instances: I) -> Self {
+        let mut instances = instances.into_iter().map(Instance::shrunk);
+        let (first, second) = (instances.next(), instances.next());
+        let instances = match (first, second) {
+            (Some(one), None) => Found::One(one),
+            (first, second) => {
+                Found::Several(first.into_iter().chain(second).chain(instances).collect())
+            }
+        };
         Self {
-            instances: Found::Several(instances.into_iter().collect()),
+            instances,
             ignored: None,
         }
     }

@@ -128,8 +128,8 @@ impl Instance {
 
     /// The same instance with more metadata. Of several pieces with one name the last counts.
     ///
-    /// For codecs: an instance has all its texts in one allocation, which is made anew by each change. So pieces
-    /// that are added one by one cost the square of their number.
+    /// For codecs: an instance has all its texts in one allocation, in which each piece has its place. So pieces that
+    /// are added one by one may cost the square of their number.
     ///
     /// ```
     /// use sd_core::{Instance, Key, MetadataValue};
@@ -149,7 +149,7 @@ impl Instance {
         mut self,
         pieces: impl IntoIterator<Item = (&'p str, MetadataValue<'p>)>,
     ) -> Self {
-        self.text = self.text.with_all_metadata(pieces.into_iter());
+        self.text.set_all_metadata(pieces.into_iter());
         self
     }
 
@@ -327,13 +327,18 @@ impl Instance {
     /// What it counts for the limits of a prefix, in bytes: no less than what it takes in memory, with its place in a
     /// set. The page of [`PrefixLimits`](crate::PrefixLimits) has the formula.
     pub(crate) fn memory(&self) -> usize {
-        const PIECE: usize = 96;
-        const LINE: usize = 32;
+        const FIXED: usize = 256;
+        const IDENTITY: usize = 32;
         let key = self.key.as_str().len();
         // The identity has the key once more.
-        let identity = self.part().map_or(0, |part| LINE + key + part.len());
-        let (others, pieces) = self.text.counts();
-        300 + key + self.text.len() + PIECE * pieces + identity + LINE * others
+        let identity = self.part().map_or(0, |part| IDENTITY + key + part.len());
+        FIXED + key + self.text.len() + identity
+    }
+
+    /// The same without room for more, for an instance that is kept.
+    pub(super) fn shrunk(mut self) -> Self {
+        self.text.shrink();
+        self
     }
 }
 

@@ -4,7 +4,7 @@ use crate::registry::Key;
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 /// Stands between the key and the part. No key of an instance has it.
-const SEPARATOR: char = '\0';
+const SEPARATOR: &str = "\0";
 
 /// What tells an instance from all others of its registry: the key of its entry, and its part of the
 /// entry if that describes several instances. Cheap to clone.
@@ -27,7 +27,7 @@ pub struct InstanceKey(Arc<str>);
 impl InstanceKey {
     /// The instance that is the part `part` of the entry under `key`.
     pub fn with_part(key: &Key, part: &str) -> Self {
-        Self(format!("{key}{SEPARATOR}{part}").into())
+        Self([key.as_str(), SEPARATOR, part].concat().into())
     }
 
     /// The key of the entry.

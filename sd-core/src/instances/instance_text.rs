@@ -9,7 +9,7 @@
 //! text is found by walking over the records before it, which are few.
 
 use super::metadata_value::MetadataValue;
-use std::{fmt, iter, ops::Range};
+use std::{fmt, ops::Range};
 
 /// Which text it is, in the order of the records. Each has one record at most, but other addresses and metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub(super) type Piece<'a> = (&'a str, MetadataValue<'a>);
 
 /// All texts of an instance but its key.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct InstanceText(Box<str>);
+pub(super) struct InstanceText(String);
 
 /// One text, or a name and its value.
 #[derive(Clone, Copy)]
@@ -52,22 +52,13 @@ impl InstanceText {
         pieces: &mut Vec<Piece<'a>>,
     ) -> Self {
         debug_assert!(fields.clone().is_sorted_by_key(|(field, _)| field));
-        if !pieces.is_sorted_by(|(one, _), (next, _)| one < next) {
-            pieces.sort_by_key(|(name, _)| *name);
-            // Of those with one name, the last is kept in the place of the first.
-            pieces.dedup_by(|later, kept| {
-                let is_same = later.0 == kept.0;
-                if is_same {
-                    std::mem::swap(later, kept);
-                }
-                is_same
-            });
-        }
         let fields = fields.map(|(field, text)| Record::of(field, text));
-        let pieces = pieces
-            .iter()
-            .map(|(name, value)| Record::piece(name, *value));
-        Self(written(fields.chain(pieces)))
+        Self(written("", fields.chain(in_order(pieces))))
+    }
+
+    /// Gives back what it has more room than it needs.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
     }
 
     /// The text of a field that has one record at most.
@@ -100,16 +91,6 @@ impl InstanceText {
         self.0.len()
     }
 
-    /// How many other addresses, and how many pieces of metadata there are.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        let mut counts = (0, 0);
-        for record in self.records() {
-            counts.0 += usize::from(record.field == Field::OtherAddress as u8);
-            counts.1 += usize::from(record.is_metadata());
-        }
-        counts
-    }
-
     fn records(&self) -> Records<'_> {
         Records(&self.0)
     }
@@ -119,7 +100,9 @@ impl InstanceText {
     /// Replaces the text of `field`, or removes it.
     pub(super) fn set(&mut self, field: Field, text: Option<&str>) {
         let from = self.position(|it| it.field >= field as u8);
-        let to = self.position(|it| it.field > field as u8);
+        let old = Records(&self.0[from..]).next();
+        let old = old.filter(|it| it.field == field as u8);
+        let to = from + old.map_or(0, |old| old.size());
         self.replace(from..to, text.map(|text| Record::of(field, text)));
     }
 
@@ -136,15 +119,26 @@ impl InstanceText {
         self.replace(from..to, value.map(|value| Record::piece(name, value)));
     }
 
-    /// The same text with other metadata: each of `pieces` replaces the one with its name, if there is one.
-    pub(super) fn with_all_metadata<'p>(&self, pieces: impl Iterator<Item = Piece<'p>>) -> Self {
-        let mut all: Vec<Piece<'_>> = self.metadata().collect();
+    /// Adds metadata: each of `pieces` replaces the one with its name, if there is one.
+    pub(super) fn set_all_metadata<'p>(&mut self, mut pieces: impl Iterator<Item = Piece<'p>>) {
+        let mut last = None;
+        let has_none = self.metadata().next().is_none();
+        let unsorted = pieces.by_ref().find(|(name, value)| {
+            let is_next = has_none && last.is_none_or(|last| last < *name);
+            if is_next {
+                Record::piece(name, *value).write(&mut self.0);
+                last = Some(*name);
+            }
+            !is_next
+        });
+        let Some(unsorted) = unsorted else { return };
+        let mut all: Vec<Piece<'_>> = self.metadata().chain([unsorted]).collect();
+        // One by one, as a lifetime is the shorter of two.
         for piece in pieces {
             all.push(piece);
         }
-        let metadata = Self::new(iter::empty(), &mut all);
-        let fields = self.records().take_while(|it| !it.is_metadata());
-        Self(written(fields.chain(metadata.records())))
+        let fields = self.position(|it| it.is_metadata());
+        self.0 = written(&self.0[..fields], in_order(&mut all));
     }
 
     /// Where the first record begins that `is_it`; the end if there is none.
@@ -159,18 +153,13 @@ impl InstanceText {
     }
 
     fn replace(&mut self, range: Range<usize>, record: Option<Record<'_>>) {
-        if range.is_empty() && record.is_none() {
-            return;
-        }
-        let (before, after) = (&self.0[..range.start], &self.0[range.end..]);
-        let size = record.map_or(0, |record| record.size());
-        let mut text = String::with_capacity(before.len() + size + after.len());
-        text.push_str(before);
+        // What is added in the order of the records moves no other.
+        let after = self.0.split_off(range.end);
+        self.0.truncate(range.start);
         if let Some(record) = record {
-            record.write(&mut text);
+            record.write(&mut self.0);
         }
-        text.push_str(after);
-        self.0 = text.into();
+        self.0.push_str(&after);
     }
 }
 
@@ -183,12 +172,30 @@ impl fmt::Debug for InstanceText {
     }
 }
 
-/// `records` behind each other, in one allocation that has no more room than they need.
-fn written<'a>(records: impl Iterator<Item = Record<'a>> + Clone) -> Box<str> {
-    let size = records.clone().map(|record| record.size()).sum();
-    let mut text = String::with_capacity(size);
+/// The records of `pieces` in the order of their names, of which each is there once: the last with it counts.
+fn in_order<'a>(pieces: &mut Vec<Piece<'a>>) -> impl Iterator<Item = Record<'a>> + Clone {
+    if !pieces.is_sorted_by(|(one, _), (next, _)| one < next) {
+        pieces.sort_by_key(|(name, _)| *name);
+        // Of those with one name, the last is kept in the place of the first.
+        pieces.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+    }
+    let pieces = pieces.iter();
+    pieces.map(|(name, value)| Record::piece(name, *value))
+}
+
+/// `before` and the records behind it, in one allocation that has no more room than they need.
+fn written<'a>(before: &str, records: impl Iterator<Item = Record<'a>> + Clone) -> String {
+    let size: usize = records.clone().map(|record| record.size()).sum();
+    let mut text = String::with_capacity(before.len() + size);
+    text.push_str(before);
     records.for_each(|record| record.write(&mut text));
-    text.into()
+    text
 }
 
 impl<'a> Record<'a> {
@@ -293,7 +300,7 @@ mod tests {
     use super::*;
     use crate::support::cases;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, iter};
 
     fn text() -> impl Strategy<Value = String> {
         let long = (0..20_000_usize).prop_map(|length| "é".repeat(length / 2));
@@ -352,7 +359,7 @@ mod tests {
             fields.extend(zone.map(|zone| (Field::Zone, zone)));
             fields.extend(others.iter().map(|other| (Field::OtherAddress, other.as_str())));
             let mut at_once = InstanceText::new(fields.iter().copied(), &mut borrowed(&first));
-            at_once = at_once.with_all_metadata(borrowed(&then).into_iter());
+            at_once.set_all_metadata(borrowed(&then).into_iter());
             prop_assert!(one_by_one == at_once);
 
             prop_assert_eq!(at_once.address(), &address);

@@ -29,7 +29,12 @@ impl<'a> JsonObject<'a> {
     /// # Errors
     /// If `json` is no object in JSON.
     pub fn parse(json: &'a [u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(json)
+        // Checked at once, all texts in it are.
+        match std::str::from_utf8(json) {
+            Ok(json) => serde_json::from_str(json),
+            // Says where.
+            Err(_) => serde_json::from_slice(json),
+        }
     }
 
     /// The JSON of the field called `name`, the last if there are several.

@@ -7,6 +7,7 @@ mod golden;
 mod joined;
 mod keys;
 mod lenient;
+mod one_pass;
 mod other_keys;
 mod poison;
 mod properties;
