@@ -564,13 +564,19 @@ impl Simulation {
         self.loss.is_none() && self.held.as_ref().is_some_and(|key| self.is_ours(key))
     }
 
+    fn is_removing(&self) -> bool {
+        matches!(self.checked.state.phase, Phase::Removing(_))
+    }
+
     fn tell(&mut self, input: Input) {
+        let was_removing = self.is_removing();
         self.checked.on(input);
         if is_deregister(&self.action()) {
             self.held = None;
             self.loss = None;
         }
-        if self.checked.state.has_ended() {
+        // An edit ends with the instance, also where the next one follows at once.
+        if self.checked.state.has_ended() || was_removing && !self.is_removing() {
             self.edit = None;
         }
         let state = &self.checked.state;

@@ -144,6 +144,7 @@ impl RegistrationState {
         }
         self.removed = Some(outcome.clone());
         if std::mem::take(&mut self.register_next) {
+            self.value.end();
             return self.begin_registering();
         }
         self.end(match outcome {

@@ -672,6 +672,28 @@ fn a_register_call_during_a_removal_comes_after_it() {
     ));
 }
 
+/// Also where the next one follows at once.
+#[test]
+fn an_edit_from_outside_ends_with_the_instance() {
+    for asks_early in [false, true] {
+        let mut it = Fixture::registered();
+        let edited = r#"{"address":"h:1","weight":7}"#;
+        it.on(Input::Lost(Lost::overwritten(edited)));
+        assert!(it.state.value.edit().is_some_and(|value| value == edited));
+
+        it.on(Input::DeregisterNow);
+        if asks_early {
+            it.on(asked());
+        }
+        let removed = it.on(Input::Deregistered(Ok(Deregistered::Removed)));
+        let next = match asks_early {
+            true => removed,
+            false => it.on(asked()),
+        };
+        assert_eq!(next, register(VALUE), "{asks_early}");
+    }
+}
+
 #[test]
 fn an_unconfirmed_removal_is_repeated() {
     let mut it = Fixture::registered();
