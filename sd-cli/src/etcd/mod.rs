@@ -10,9 +10,11 @@ pub(crate) use listing::{Listing, RawEntry, end_of};
 
 use crate::{
     failure::{Failure, Outcome},
+    output::waiting,
     settings::{Settings, TlsFiles},
 };
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use sd_core::Escaped;
 use std::fs;
 use tokio::time::timeout;
 
@@ -28,7 +30,8 @@ impl Etcd {
     pub(crate) async fn connect(settings: &Settings) -> Outcome<Self> {
         let mut failed = None;
         for endpoint in &settings.endpoints {
-            match Self::connect_to(settings, endpoint).await {
+            let what = format_args!("waiting for {}", Escaped(endpoint));
+            match waiting(what, Self::connect_to(settings, endpoint)).await {
                 Ok(etcd) => return Ok(etcd),
                 Err(failure) => failed = Some(failure),
             }
