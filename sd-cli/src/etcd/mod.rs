@@ -33,7 +33,7 @@ impl Etcd {
             let what = format_args!("waiting for {}", Escaped(endpoint));
             match waiting(what, Self::connect_to(settings, endpoint)).await {
                 Ok(etcd) => return Ok(etcd),
-                Err(failure) => failed = Some(failure),
+                Err(failure) => failed = Some(failure.of(endpoint)),
             }
         }
         Err(failed.unwrap_or_else(|| Failure::new("no endpoint of etcd is given")))
@@ -76,11 +76,8 @@ impl Etcd {
             Ok::<_, Failure>(client)
         });
         let client = match connected.await {
-            Ok(connected) => connected.map_err(|failure| failure.of(endpoint))?,
-            Err(_) => {
-                let late = sd_core::Error::timeout("the first request", limit);
-                return Err(Failure::from(late).of(endpoint));
-            }
+            Ok(connected) => connected?,
+            Err(_) => return Err(sd_core::Error::timeout("the first request", limit).into()),
         };
         Ok(Self {
             client,
