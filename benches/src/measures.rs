@@ -88,6 +88,11 @@ pub const MEASURES: &[Measure] = &[
         run: simulation::run,
     },
     Measure {
+        name: "sdctl",
+        about: "a list of 10,000 instances beside etcdctl, and a watch of 5,000 changes a second",
+        run: etcd::sdctl,
+    },
+    Measure {
         name: "growth",
         about: "cost against the number of instances, subscribers, instancers, registrations, clients",
         run: etcd::growth,

@@ -1,8 +1,8 @@
 //! Why a command failed, and what to do about it.
 
 use crate::output::colour;
-use sd_core::ErrorChain;
-use std::{any::Any, error::Error, process::ExitCode};
+use sd_core::{ErrorChain, Escaped};
+use std::{any::Any, error::Error, iter, process::ExitCode};
 
 /// What a command returns.
 pub(crate) type Outcome<T = ExitCode> = Result<T, Failure>;
@@ -61,17 +61,35 @@ impl Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
-        let mut failure = Self::new(ErrorChain(&error).to_string());
+        let of_etcd = any.downcast_ref::<etcd_client::Error>();
+        let message = of_etcd.map_or_else(|| ErrorChain(&error).to_string(), said);
+        let mut failure = Self::new(message);
         failure.is_closed_pipe = any
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
         failure.advice = any
             .downcast_ref::<sd_core::Error>()
             .and_then(advice)
-            .or_else(|| any.downcast_ref::<etcd_client::Error>().and_then(etcds))
+            .or_else(|| of_etcd.and_then(etcds))
             .map(str::to_owned);
         failure
     }
+}
+
+/// What etcd says and what caused it, without the layers between.
+fn said(error: &etcd_client::Error) -> String {
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return ErrorChain(error).to_string();
+    };
+    let message = match status.message() {
+        "" => status.code().description(),
+        message => message,
+    };
+    let causes = iter::successors(status.source(), |cause| (*cause).source());
+    let cause = causes.last().map(ToString::to_string);
+    let cause = cause.filter(|cause| !message.contains(&**cause));
+    let cause = cause.map_or(String::new(), |cause| format!(": {}", Escaped(cause)));
+    format!("{}{cause}", Escaped(message))
 }
 
 const UNREACHABLE: &str = "is etcd there? --etcd, SDCTL_ETCD or the profile says where; `sdctl doctor` looks at each member";

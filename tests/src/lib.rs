@@ -71,6 +71,7 @@ mod pages {
         Http = "docs/http.md"
         Join = "docs/join.md"
         Migration = "docs/migration.md"
+        Operations = "docs/operations.md"
         Provide = "docs/provide.md"
         Testing = "docs/testing.md"
     }

@@ -14,6 +14,7 @@ mod put;
 mod reconnect;
 mod register;
 mod resources;
+mod sdctl;
 mod server;
 
 pub(crate) use burst::run as burst;
@@ -23,6 +24,7 @@ pub(crate) use growth::run as growth;
 pub(crate) use put::run as put;
 pub(crate) use reconnect::run as reconnect;
 pub(crate) use register::run as register;
+pub(crate) use sdctl::run as sdctl;
 
 use std::{error::Error, io, time::Duration};
 

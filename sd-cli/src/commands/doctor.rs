@@ -3,7 +3,7 @@
 use crate::{
     doctor::{self, Finding, Options, Severity},
     failure::Outcome,
-    output::{self, colour},
+    output::{self, colour, waiting},
     settings::Settings,
 };
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args, settings: &Settings) -> Outcome {
         service: args.service.as_deref(),
         connects: args.connect,
     };
-    let facts = doctor::gather(settings, &options).await?;
+    let facts = waiting("looking", doctor::gather(settings, &options)).await?;
     let findings = doctor::findings(&facts);
     match settings.output.is_json() {
         true => settings

@@ -153,9 +153,9 @@ async fn edit(args: TargetArgs, settings: &Settings, mut edit: Edit) -> Outcome 
 }
 
 fn refused(failure: Failure, format: &str) -> Failure {
-    failure.advice(format!(
-        "the page of the format {format} has a table of what it can say; an instance that it cannot drain is stopped at its provider"
-    ))
+    failure.of(Escaped(format)).advice(
+        "what each format can say: docs/sdctl.md, Editing; an instance that cannot be drained is stopped where it runs",
+    )
 }
 
 fn shown(row: &EditRow, before: &Entry, after: &Entry) -> String {

@@ -4,7 +4,7 @@ use crate::{
     etcd::{Etcd, Lease, RawEntry},
     failure::{Failure, Outcome},
     instances::{Reader, Row, shown_lease},
-    output::unabridged,
+    output::{counted, unabridged},
     settings::Settings,
 };
 use sd_core::Escaped;
@@ -93,13 +93,18 @@ fn shown(row: &EntryRow, raw: &RawEntry, format: &str) -> String {
     line(
         "created",
         &format_args!(
-            "revision {}, {} changes ago",
-            row.created_revision, row.age_revisions
+            "revision {}, {} ago",
+            row.created_revision,
+            counted(row.age_revisions, "change", "changes")
         ),
     );
     line(
         "modified",
-        &format_args!("revision {}, put {} times", row.modified_revision, row.puts),
+        &format_args!(
+            "revision {}, put {}",
+            row.modified_revision,
+            counted(row.puts, "time", "times")
+        ),
     );
     if row.instances.is_empty() {
         line(

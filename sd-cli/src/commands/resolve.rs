@@ -4,7 +4,7 @@ use super::target::TargetArgs;
 use crate::{
     failure::Outcome,
     instances::Row,
-    output::{Table, colour},
+    output::{Table, colour, counted},
     settings::Settings,
 };
 use anstyle::Style;
@@ -196,8 +196,8 @@ fn shown(seen: &Seen) -> String {
     lines.push(format!("{} picks by {}", seen.picks, seen.balancer));
     if seen.unreadable > 0 {
         lines.push(format!(
-            "left out: {} entries that cannot be read; `sdctl list {}` says why",
-            seen.unreadable,
+            "left out: {} that cannot be read; `sdctl list {}` says why",
+            counted(seen.unreadable, "entry", "entries"),
             Escaped(&seen.service)
         ));
     }

@@ -10,9 +10,11 @@ pub(crate) use listing::{Listing, RawEntry, end_of};
 
 use crate::{
     failure::{Failure, Outcome},
+    output::waiting,
     settings::{Settings, TlsFiles},
 };
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use sd_core::Escaped;
 use std::fs;
 use tokio::time::timeout;
 
@@ -28,9 +30,10 @@ impl Etcd {
     pub(crate) async fn connect(settings: &Settings) -> Outcome<Self> {
         let mut failed = None;
         for endpoint in &settings.endpoints {
-            match Self::connect_to(settings, endpoint).await {
+            let what = format_args!("waiting for {}", Escaped(endpoint));
+            match waiting(what, Self::connect_to(settings, endpoint)).await {
                 Ok(etcd) => return Ok(etcd),
-                Err(failure) => failed = Some(failure),
+                Err(failure) => failed = Some(failure.of(endpoint)),
             }
         }
         Err(failed.unwrap_or_else(|| Failure::new("no endpoint of etcd is given")))
@@ -73,11 +76,8 @@ impl Etcd {
             Ok::<_, Failure>(client)
         });
         let client = match connected.await {
-            Ok(connected) => connected.map_err(|failure| failure.of(endpoint))?,
-            Err(_) => {
-                let late = sd_core::Error::timeout("the first request", limit);
-                return Err(Failure::from(late).of(endpoint));
-            }
+            Ok(connected) => connected?,
+            Err(_) => return Err(sd_core::Error::timeout("the first request", limit).into()),
         };
         Ok(Self {
             client,

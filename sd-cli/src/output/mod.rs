@@ -5,14 +5,17 @@ mod progress;
 mod table;
 mod time;
 
-pub(crate) use progress::Progress;
+pub(crate) use progress::{Progress, waiting};
 pub(crate) use table::Table;
 pub(crate) use time::now;
 
 use crate::failure::Outcome;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use std::io::{self, BufWriter, Write};
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, Write},
+};
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -78,6 +81,13 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
+}
+
+/// `1 entry`, `2 entries`.
+pub(crate) fn counted(number: impl Display, one: &str, several: &str) -> String {
+    let number = number.to_string();
+    let what = if number == "1" { one } else { several };
+    format!("{number} {what}")
 }
 
 /// A text from outside in one line, escaped and whole: `Escaped` cuts.

@@ -6,7 +6,10 @@ use super::{
     machine::{Action, Event, Limits, Machine},
     reaper::{Process, Reaper},
 };
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    output::unabridged,
+};
 use rustix::process::Signal;
 use sd_core::{Escaped, Registrar, RegistrarStatus};
 use std::{
@@ -139,7 +142,15 @@ pub(crate) async fn run(options: Options, registrar: Registrar) -> Outcome<i32> 
             match action {
                 Action::Serve => drop(want.send(Wanted::Serving)),
                 Action::Drain => drop(want.send(Wanted::Draining)),
-                Action::Deregister { drains } => drop(want.send(Wanted::Gone { drains })),
+                Action::Deregister { drains } => {
+                    if drains {
+                        let time = humantime::format_duration(options.limits.drain);
+                        tell.line(format_args!(
+                            "told to end: no new calls, and {time} for those on their way"
+                        ));
+                    }
+                    let _ = want.send(Wanted::Gone { drains });
+                }
                 Action::Pass(signal) => {
                     if let Some(process) = &process {
                         tell.line(format_args!("passing on {}", name(signal)));
@@ -272,6 +283,16 @@ fn trouble(status: &RegistrarStatus) -> Option<String> {
         | RegistrarStatus::Idle
         | RegistrarStatus::Deregistering
         | RegistrarStatus::Deregistered(_) => None,
+        RegistrarStatus::Registered {
+            unproven: None,
+            unverified: None,
+            error: None,
+            edit: Some(value),
+            ..
+        } => Some(format!(
+            "somebody has edited the entry, which is kept: {}",
+            unabridged(&String::from_utf8_lossy(value))
+        )),
         // Tried again without end: the first is enough.
         RegistrarStatus::Registering { attempt: 3.., .. }
         | RegistrarStatus::Reclaiming { attempt: 3.., .. } => None,

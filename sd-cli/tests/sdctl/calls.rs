@@ -37,7 +37,7 @@ async fn what_a_client_would_see_and_pick_is_shown() {
     let shown = on(&etcd, &["resolve", "hello"]).await.succeeded();
     assert!(shown.line("10.0.0.1:80").contains("75.0%"), "{shown:?}");
     assert!(
-        shown.out.contains("1 entries that cannot be read"),
+        shown.out.contains("1 entry that cannot be read"),
         "{shown:?}"
     );
 

@@ -109,6 +109,10 @@ async fn what_is_not_there_is_said_with_what_to_do() {
     etcd.kill();
     let listed = on(&etcd, &["--timeout", "1s", "list"]).await.failed();
     assert!(listed.err.contains("is etcd there?"), "{listed:?}");
+    assert!(
+        listed.err.contains("Connection refused") && !listed.err.contains("transport::Error"),
+        "{listed:?}"
+    );
 }
 
 #[tokio::test]

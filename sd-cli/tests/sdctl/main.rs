@@ -8,6 +8,7 @@ mod copy;
 mod doctor;
 mod edits;
 mod help;
+mod interop;
 mod list;
 mod run;
 mod settings;

@@ -1,7 +1,7 @@
 //! `run` and `register`, with programs that exit, crash, hang, ignore signals, fork and flood their output.
 
 use crate::support::{Running, run, sdctl};
-use rustix::process::{Pid, Signal, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sd_tests::{Etcd, PATIENCE, eventually};
 use std::{net::TcpListener as StdListener, path::Path};
 use tokio::{
@@ -39,7 +39,7 @@ async fn until_registered(etcd: &Etcd) {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     StdListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -48,7 +48,7 @@ fn free_port() -> u16 {
 }
 
 /// Waits for a file that a program writes a process id into.
-async fn pid_in(file: &Path) -> Pid {
+pub(crate) async fn pid_in(file: &Path) -> Pid {
     let read = async || {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.strip_suffix('\n')
@@ -61,7 +61,7 @@ async fn pid_in(file: &Path) -> Pid {
 }
 
 /// Neither running nor a zombie.
-async fn until_gone(pid: Pid) {
+pub(crate) async fn until_gone(pid: Pid) {
     let gone = async || test_kill_process(pid).is_err();
     eventually(PATIENCE, "the end of a process", gone, |gone| *gone).await;
 }
@@ -243,9 +243,17 @@ async fn signals_of_the_program_are_passed_on() {
     assert_eq!(ended.status.code(), Some(5), "{ended:?}");
 }
 
+/// What a server answers that hangs.
+const NOTHING: &str = "";
+
 /// Answers GETs with what is wanted, one connection at a time.
 async fn http_server(listener: TcpListener, status: tokio::sync::watch::Receiver<&'static str>) {
+    let mut held = Vec::new();
     while let Ok((mut stream, _)) = listener.accept().await {
+        if *status.borrow() == NOTHING {
+            held.push(stream);
+            continue;
+        }
         let mut request = [0; 1024];
         let _ = stream.read(&mut request).await;
         let answer = format!("HTTP/1.1 {}\r\ncontent-length: 0\r\n\r\n", *status.borrow());
@@ -298,6 +306,34 @@ async fn it_is_registered_drains_and_serves_as_its_check_says() {
     assert_eq!(etcd.entry(&*key).await.unwrap().lease(), lease);
     let ended = running.told(Signal::TERM).await;
     assert_eq!(ended.status.code(), Some(143), "{ended:?}");
+    server.abort();
+}
+
+/// It accepts connections and answers none; its process does not even see a signal.
+#[tokio::test]
+async fn a_program_that_hangs_drains_and_is_killed_in_the_end() {
+    let etcd = Etcd::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (tell, status) = tokio::sync::watch::channel("200 OK");
+    let server = tokio::spawn(http_server(listener, status));
+    let check = ["--address", &address, "--weight", "2", "--check", "http:/"];
+    let limits = ["--check-limit", "100ms", "--stop-limit", "200ms"];
+    let script = format!("echo $$ > {}; exec sleep 600", file.display());
+    let options = [&check[..], &limits].concat();
+    let running = Running::on(&etcd, &line(&options, &["sh", "-c", &script]));
+    let program = pid_in(&file).await;
+    running.says("serving: hello").await;
+    kill_process(program, Signal::STOP).unwrap();
+    tell.send_replace(NOTHING);
+    running.says("no answer within 100ms").await;
+    running.says("draining: hello").await;
+    let ended = running.told(Signal::TERM).await;
+    assert_eq!(ended.status.code(), Some(137), "{ended:?}");
+    assert_eq!(etcd.keys("/services/").await, [""; 0]);
+    until_gone(program).await;
     server.abort();
 }
 
