@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use allocation_counter::{AllocationInfo, measure};
-use sd_core::{Codec, DefaultCodec, Entry, Instances, Key};
+use sd_core::{
+    Codec, DefaultCodec, EndpointSource, Endpointer, Entry, FixedInstancer, Instance, Instances,
+    Key, factory_fn,
+};
+use std::sync::Arc;
 
 const INSTANCES: usize = 10_000;
 
@@ -23,7 +27,7 @@ fn entry(n: usize) -> Entry {
     )
 }
 
-fn read(entry: &Entry) -> sd_core::Instance {
+fn read(entry: &Entry) -> Instance {
     let decoded = DefaultCodec.decode(entry).unwrap();
     decoded.into_iter().next().unwrap()
 }
@@ -94,4 +98,62 @@ fn many_pieces_of_metadata_are_read_at_once() {
         assert!(instance.all_metadata().is_sorted());
         assert!(info.bytes_total < 4_000_000, "{info:?}");
     }
+}
+
+/// In one thread, since allocations are counted by thread.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+/// Instances and endpoints without what their targets would take.
+async fn endpoints(source: Arc<FixedInstancer>) -> Endpointer<()> {
+    let endpointer = Endpointer::new(source, factory_fn(|_| Ok(())));
+    endpointer.ready().await.unwrap();
+    assert_eq!(endpointer.endpoints().len(), INSTANCES);
+    endpointer
+}
+
+#[test]
+fn an_endpoint_takes_two_allocations_and_little_more() {
+    let source = Arc::new(FixedInstancer::new((0..INSTANCES).map(|n| read(&entry(n)))));
+    let runtime = runtime();
+    let (_endpointer, info) = kept(|| runtime.block_on(endpoints(source)));
+    // The endpoint and its host, and beside them its slot, its row and its pace.
+    let bytes = info.bytes_current as f64 / INSTANCES as f64;
+    assert!(bytes < 210.0, "{bytes}");
+    let each = info.count_current as f64 / INSTANCES as f64;
+    assert!(each < 2.1, "{each}");
+}
+
+#[test]
+fn an_endpoint_to_which_something_has_happened_takes_no_more() {
+    let source = Arc::new(FixedInstancer::new((0..INSTANCES).map(|n| read(&entry(n)))));
+    let runtime = runtime();
+    let endpointer = runtime.block_on(endpoints(source.clone()));
+    let twins: Vec<_> = (0..INSTANCES)
+        .map(|n| {
+            let key = Key::new(format!("/services/twin/{n:06}")).unwrap();
+            read(&entry(n)).with_key(key)
+        })
+        .collect();
+    let ((), info) = kept(|| {
+        runtime.block_on(async {
+            let knows = async |instances| {
+                while endpointer.status().borrow().instances != Some(instances) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            for twin in &twins {
+                source.insert(twin.clone());
+            }
+            knows(2 * INSTANCES).await;
+            for twin in &twins {
+                source.remove(twin.key());
+            }
+            knows(INSTANCES).await;
+        });
+    });
+    let bytes = info.bytes_current as f64 / INSTANCES as f64;
+    assert!(bytes < 20.0, "{bytes}");
 }

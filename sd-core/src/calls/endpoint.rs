@@ -63,14 +63,31 @@ use std::{
 pub struct Endpoint<E> {
     instance: Arc<Instance>,
     host: Arc<Host<E>>,
+    /// `None` for most: there may be 100,000 endpoints.
+    extras: Option<Box<Extras>>,
+}
+
+/// What an adapter or a balancer has added to an endpoint.
+#[derive(Clone)]
+struct Extras {
     /// In thousandths, at least 1.
     weight_factor: u16,
-    observers: Box<[Arc<dyn Observer>]>,
-    /// Whether one of them needs times.
+    /// Whether one of the observers needs times.
     is_timed: bool,
+    observers: Box<[Arc<dyn Observer>]>,
 }
 
 const WHOLE: u16 = 1000;
+
+impl Default for Extras {
+    fn default() -> Self {
+        Self {
+            weight_factor: WHOLE,
+            is_timed: false,
+            observers: Box::default(),
+        }
+    }
+}
 
 impl<E> Endpoint<E> {
     /// The endpoint of `instance`, called through `target`.
@@ -85,9 +102,7 @@ impl<E> Endpoint<E> {
         Self {
             host,
             instance,
-            weight_factor: WHOLE,
-            observers: Box::default(),
-            is_timed: false,
+            extras: None,
         }
     }
 
@@ -108,32 +123,38 @@ impl<E> Endpoint<E> {
     pub fn with_weight_factor(&self, factor: f64) -> Self {
         // `as` saturates, and turns NaN into 0.
         let thousandths = (factor * f64::from(WHOLE)).round() as u16;
-        Self {
-            weight_factor: thousandths.clamp(1, WHOLE),
-            ..self.clone()
-        }
+        self.with_extras(|extras| extras.weight_factor = thousandths.clamp(1, WHOLE))
     }
 
     /// The same endpoint with one more observer of its calls. Picks of the endpoint that this
     /// returns are observed, others are not.
     #[must_use]
     pub fn observed_by(&self, observer: Arc<dyn Observer>) -> Self {
-        let is_timed = self.is_timed || observer.needs_times();
-        let observers = self.observers.iter().cloned().chain([observer]);
-        Self {
-            is_timed,
-            observers: observers.collect(),
-            ..self.clone()
+        self.with_extras(|extras| {
+            extras.is_timed |= observer.needs_times();
+            let observers = extras.observers.iter().cloned().chain([observer]);
+            extras.observers = observers.collect();
+        })
+    }
+
+    fn with_extras(&self, change: impl FnOnce(&mut Extras)) -> Self {
+        let mut changed = self.clone();
+        change(changed.extras.get_or_insert_default());
+        changed
+    }
+
+    #[inline]
+    pub(super) fn observers(&self) -> &[Arc<dyn Observer>] {
+        match &self.extras {
+            Some(extras) => &extras.observers,
+            None => &[],
         }
     }
 
-    pub(super) fn observers(&self) -> &[Arc<dyn Observer>] {
-        &self.observers
-    }
-
     /// Whether calls have to read the clock for the observers.
+    #[inline]
     pub(super) fn is_timed(&self) -> bool {
-        self.is_timed
+        self.extras.as_ref().is_some_and(|extras| extras.is_timed)
     }
 
     pub(super) fn host(&self) -> &Arc<Host<E>> {
@@ -191,7 +212,7 @@ impl<E> Endpoint<E> {
     ///
     /// Waits for ever if the instance announced draining, since it may be about to answer; if its
     /// key now says another address; if the target was replaced by another; and for endpoints that
-    /// no endpointer made. Allocates nothing.
+    /// no endpointer made. Allocates nothing, but for the first wait for a target.
     /// Cancellation safe.
     ///
     /// ```
@@ -239,7 +260,8 @@ impl<E> Endpoint<E> {
     /// thousandths, times the [factor](Self::with_weight_factor). An endpoint of weight 0 is in a
     /// table only if all others have weight 0 or are draining too, so it counts as weight 1.
     pub fn effective_weight(&self) -> u64 {
-        u64::from(self.weight().max(1)) * u64::from(self.weight_factor)
+        let factor = (self.extras.as_ref()).map_or(WHOLE, |extras| extras.weight_factor);
+        u64::from(self.weight().max(1)) * u64::from(factor)
     }
 
     /// The zone of the instance.
@@ -266,9 +288,7 @@ impl<E> Clone for Endpoint<E> {
         Self {
             instance: self.instance.clone(),
             host: self.host.clone(),
-            weight_factor: self.weight_factor,
-            observers: self.observers.clone(),
-            is_timed: self.is_timed,
+            extras: self.extras.clone(),
         }
     }
 }

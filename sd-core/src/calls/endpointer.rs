@@ -1,5 +1,6 @@
 //! The endpointer: turns the instances of a source into endpoints to pick from.
 
+mod address;
 mod builder;
 mod endpoint_set;
 mod factory_runs;

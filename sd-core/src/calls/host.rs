@@ -11,8 +11,8 @@ use crate::{
     support::catch,
 };
 use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, Ordering},
+    Arc, OnceLock, Weak,
+    atomic::{AtomicBool, Ordering, fence},
 };
 use tokio::sync::Notify;
 
@@ -26,8 +26,8 @@ pub(super) struct Host<E> {
     target: Option<E>,
     load: Load,
     is_removed: AtomicBool,
-    /// Woken when the host is removed.
-    removed: Notify,
+    /// Woken when the host is removed. Made by the first who waits, since there may be 100,000 hosts.
+    removed: OnceLock<Box<Notify>>,
     needs_replacement: AtomicBool,
     /// Of the endpointer that made it, if one did.
     replacements: Weak<Replacements>,
@@ -45,7 +45,7 @@ impl<E> Host<E> {
             target: Some(target),
             load: Load::default(),
             is_removed: AtomicBool::new(false),
-            removed: Notify::new(),
+            removed: OnceLock::new(),
             needs_replacement: AtomicBool::new(false),
             replacements,
         }
@@ -79,13 +79,18 @@ impl<E> Host<E> {
     /// The last instance of the address was removed, without having announced it.
     pub(super) fn remove(&self) {
         self.is_removed.store(true, Ordering::Release);
-        self.removed.notify_waiters();
+        // Either this sees who waits, or who waits sees the flag.
+        fence(Ordering::SeqCst);
+        if let Some(removed) = self.removed.get() {
+            removed.notify_waiters();
+        }
     }
 
-    /// Waits for [`remove`](Self::remove). Allocates nothing. Cancellation safe.
+    /// Waits for [`remove`](Self::remove). Allocates nothing, but for the first time. Cancellation safe.
     pub(super) async fn removed(&self) {
         // It hears of whatever happens from here on, so the flag is read after.
-        let removed = self.removed.notified();
+        let removed = self.removed.get_or_init(Box::default).notified();
+        fence(Ordering::SeqCst);
         if !self.is_removed.load(Ordering::Acquire) {
             removed.await;
         }
@@ -120,5 +125,43 @@ impl<E> Drop for Host<E> {
                 "the target of an endpoint failed to be dropped"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Key;
+    use futures::FutureExt;
+    use std::{pin::pin, sync::atomic::AtomicUsize, thread};
+
+    #[test]
+    fn who_waits_hears_of_a_removal_at_the_same_moment() {
+        const HOSTS: usize = 2_000;
+        let instance = Arc::new(Instance::new(Key::new("a").unwrap(), "h:1"));
+        let host = |_| Host::new(instance.clone(), (), Weak::new());
+        let hosts: Vec<_> = (0..HOSTS).map(host).collect();
+        let [waited, removed] = [(); 2].map(|()| AtomicUsize::new(0));
+        let reaches = |count: &AtomicUsize, n| {
+            while count.load(Ordering::Acquire) <= n {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (n, host) in hosts.iter().enumerate() {
+                    reaches(&waited, n);
+                    host.remove();
+                    removed.store(n + 1, Ordering::Release);
+                }
+            });
+            for (n, host) in hosts.iter().enumerate() {
+                waited.store(n + 1, Ordering::Release);
+                let mut wait = pin!(host.removed());
+                let is_over = wait.as_mut().now_or_never().is_some();
+                reaches(&removed, n);
+                assert!(is_over || wait.now_or_never().is_some(), "host {n}");
+            }
+        });
     }
 }

@@ -11,7 +11,7 @@ use super::observer::{EndedCall, Outcome};
 use peak_latency::PeakLatency;
 use recent_failures::RecentFailures;
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// latency. Takes no lock.
 #[derive(Debug, Default)]
 pub(super) struct Load {
-    pending: AtomicUsize,
+    pending: AtomicU32,
     failures: RecentFailures,
     latency: PeakLatency,
     /// When a balancer that looks at latencies has last picked the host: [`Millis`].
@@ -38,7 +38,7 @@ impl Load {
     /// How many calls are in flight.
     #[inline]
     pub(super) fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
+        self.pending.load(Ordering::Relaxed) as usize
     }
 
     /// Whether [`failures`](Self::failures) may be more than none. Reads no clock.

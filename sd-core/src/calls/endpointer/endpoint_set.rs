@@ -4,15 +4,15 @@
 
 mod address_pace;
 mod address_slot;
+mod edits;
 #[cfg(test)]
 mod model;
+mod rank;
+mod slots;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    failure_log::FailureLog,
-    status::{Address, FactoryFailure},
-};
+use super::{address::Address, failure_log::FailureLog, status::FactoryFailure};
 use crate::{
     calls::{
         endpoint::Endpoint,
@@ -28,23 +28,23 @@ use crate::{
 };
 use address_pace::AddressPace;
 pub(super) use address_slot::FactoryRules;
-use address_slot::{AddressSlot, RANKS, Rank, Speaker};
+use address_slot::Speaker;
+use edits::{Edits, most_rows};
 use imbl::OrdMap;
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use rank::{Rank, RankCounts, rank};
+use slots::Slots;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 pub(super) struct EndpointSet<E> {
     /// The instances of the last event.
     known: Option<Instances>,
-    slots: HashMap<Address, AddressSlot<E>>,
+    slots: Slots<E>,
     /// The instances that have moved to an address without an endpoint, each with the address whose
     /// endpoint is kept for it.
     kept_at: BTreeMap<InstanceKey, Address>,
-    /// The endpoints of all slots, by the identity of the instance that speaks for each.
-    endpoints: BTreeMap<InstanceKey, (Rank, Arc<Endpoint<E>>)>,
+    /// How many slots have an endpoint.
+    endpoints: RankCounts,
     queue: RunQueue<Address>,
     rules: FactoryRules,
     pace: AddressPace,
@@ -56,45 +56,14 @@ pub(super) struct EndpointSet<E> {
     untried: usize,
     /// Whether the table has changed since it was last built.
     changed: bool,
-    /// How many endpoints there are of each rank.
-    ranks: [usize; RANKS],
     /// The rank of the endpoints in the table that was last built; `None` if it has none.
     shown: Option<Rank>,
     edits: Edits,
 }
 
-/// Whose endpoints have changed since the table was last built.
-#[derive(Default)]
-struct Edits {
-    rows: BTreeSet<InstanceKey>,
-    /// Too many, or it is not known whose: the table is built anew.
-    are_many: bool,
-}
-
-/// So many rows of a table of `endpoints` are changed one by one. About as many take as long as all, built anew.
-fn most_rows(endpoints: usize) -> usize {
-    32 + endpoints / 128
-}
-
-impl Edits {
-    fn add(&mut self, identity: &InstanceKey, most: usize) {
-        if !self.are_many {
-            self.rows.insert(identity.clone());
-        }
-        if self.rows.len() > most {
-            self.become_many();
-        }
-    }
-
-    fn become_many(&mut self) {
-        self.are_many = true;
-        self.rows.clear();
-    }
-}
-
-/// The addresses of the slots that have changed, and whether all instances that left one were
-/// removed unannounced.
-type Affected = BTreeMap<Address, bool>;
+/// The addresses whose slots have changed, in any order, and whether all instances that left one were removed
+/// unannounced.
+type Affected = Vec<(Address, bool)>;
 
 impl<E> EndpointSet<E> {
     /// An empty set that runs at most `limit` factories at once. What it makes asks
@@ -102,9 +71,9 @@ impl<E> EndpointSet<E> {
     pub(super) fn new(limit: usize, rules: FactoryRules, replacements: Arc<Replacements>) -> Self {
         Self {
             known: None,
-            slots: HashMap::new(),
+            slots: Slots::new(),
             kept_at: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+            endpoints: RankCounts::default(),
             queue: RunQueue::new(limit),
             rules,
             pace: AddressPace::new(),
@@ -113,7 +82,6 @@ impl<E> EndpointSet<E> {
             log: FailureLog::new(),
             untried: 0,
             changed: false,
-            ranks: [0; RANKS],
             shown: None,
             edits: Edits::default(),
         }
@@ -141,40 +109,36 @@ impl<E> EndpointSet<E> {
     }
 
     fn join(&mut self, instance: &Arc<Instance>, is_untried: bool, affected: &mut Affected) {
-        let slot = match self.slots.get_mut(instance.address()) {
-            Some(slot) => slot,
-            None => {
-                self.untried += usize::from(is_untried);
-                let slot = AddressSlot::new(instance, is_untried);
-                self.slots.entry(slot.address.clone()).or_insert(slot)
-            }
-        };
-        slot.join(instance);
-        affected.entry(slot.address.clone()).or_insert(true);
+        let joined = self
+            .slots
+            .change(instance.address(), |slot| slot.join(instance));
+        if joined.is_none() {
+            self.untried += usize::from(is_untried);
+            self.slots.add(instance, is_untried);
+        }
+        affected.push((Address::of(instance), true));
     }
 
     fn leave(&mut self, address: &str, key: &InstanceKey, is_gone: bool, affected: &mut Affected) {
-        if let Some(slot) = self.slots.get_mut(address) {
+        let left = self.slots.change(address, |slot| {
             slot.leave(key);
-            *affected.entry(slot.address.clone()).or_insert(true) &= is_gone;
-        }
+            Address::of(&slot.speaker)
+        });
+        affected.extend(left.map(|address| (address, is_gone)));
     }
 
-    fn update(&mut self, old: &Instance, new: &Arc<Instance>, affected: &mut Affected) {
+    fn update(&mut self, old: &Arc<Instance>, new: &Arc<Instance>, affected: &mut Affected) {
         let key = &new.identity();
         let mut kept_at = self.kept_at.remove(key);
         if old.address() != new.address() {
-            kept_at = match self.slots.get(old.address()) {
-                Some(slot) if slot.endpoint.is_some() => Some(slot.address.clone()),
-                _ => {
-                    self.leave(old.address(), key, false, affected);
-                    kept_at
-                }
-            };
+            if self.slots.endpoint(old.address()).is_some() {
+                kept_at = Some(Address::of(old));
+            } else {
+                self.leave(old.address(), key, false, affected);
+            }
         }
         if let Some(kept_at) = kept_at {
-            let new_slot = self.slots.get(new.address());
-            if new_slot.is_none_or(|slot| slot.endpoint.is_none()) {
+            if self.slots.endpoint(new.address()).is_none() {
                 self.keep(kept_at, new, affected);
             } else if *kept_at != *new.address() {
                 self.leave(&kept_at, key, false, affected);
@@ -185,9 +149,9 @@ impl<E> EndpointSet<E> {
 
     /// Keeps the endpoint of an address for an instance that has moved to another.
     fn keep(&mut self, address: Address, moved: &Arc<Instance>, affected: &mut Affected) {
-        if let Some(slot) = self.slots.get_mut(&address) {
-            slot.move_away(moved);
-            affected.entry(address.clone()).or_insert(true);
+        let kept = self.slots.change(&address, |slot| slot.move_away(moved));
+        if kept.is_some() {
+            affected.push((address.clone(), true));
             self.kept_at.insert(moved.identity(), address);
         }
     }
@@ -203,25 +167,23 @@ impl<E> EndpointSet<E> {
 
     /// Finds out who speaks for the affected addresses, makes what they lack, and drops those that
     /// nobody needs. Returns the runs whose results are no longer needed.
-    fn settle(&mut self, affected: Affected, now: Instant) -> Vec<RunId> {
+    fn settle(&mut self, mut affected: Affected, now: Instant) -> Vec<RunId> {
+        affected.sort_by(|(one, _), (other, _)| one.cmp(other));
+        affected.dedup_by(|(address, is_gone), (kept, all_gone)| {
+            *all_gone &= *is_gone || address != kept;
+            address == kept
+        });
         let most_rows = most_rows(self.endpoints.len());
-        // All are taken out before any is put back, since two addresses may have changed speakers.
-        for address in affected.keys() {
-            if let Some(slot) = self.slots.get(address)
-                && slot.endpoint.is_some()
-            {
-                if let Some((rank, _)) = self.endpoints.remove(&slot.speaker) {
-                    self.ranks[usize::from(rank)] -= 1;
-                }
+        let mut abandoned = Vec::new();
+        for (address, is_gone) in affected {
+            let Some(mut slot) = self.slots.take(&address) else {
+                continue;
+            };
+            if let Some(rank) = slot.counts_as.take() {
+                self.endpoints.remove(rank);
                 self.edits.add(&slot.speaker, most_rows);
                 self.changed = true;
             }
-        }
-        let mut abandoned = Vec::new();
-        for (address, is_gone) in affected {
-            let Some(slot) = self.slots.get_mut(&address) else {
-                continue;
-            };
             let speaker = slot.settle();
             let has_instances = speaker.as_ref().is_some_and(|speaker| !speaker.has_moved);
             if !has_instances {
@@ -238,31 +200,24 @@ impl<E> EndpointSet<E> {
                     self.queue.cancel(run);
                 }
                 if let Some(run_at) = slot.run_at(&self.rules, paced, now) {
-                    slot.run = Some(self.queue.schedule(address.clone(), run_at));
+                    slot.run = Some(self.queue.schedule(address, run_at));
                 }
             }
-            match (speaker, &mut slot.endpoint) {
-                (Some(Speaker { instance, rank, .. }), Some(endpoint)) => {
-                    if !Arc::ptr_eq(endpoint.instance(), &instance) {
-                        *endpoint = Arc::new(endpoint.with_instance(instance));
-                    }
-                    let row = (rank, endpoint.clone());
-                    self.edits.add(&slot.speaker, most_rows);
-                    self.ranks[usize::from(rank)] += 1;
-                    if let Some((rank, _)) = self.endpoints.insert(slot.speaker.clone(), row) {
-                        self.ranks[usize::from(rank)] -= 1;
-                    }
+            let Some(Speaker { rank, .. }) = speaker else {
+                if is_gone && let Some(endpoint) = slot.endpoint {
+                    endpoint.host().remove();
                 }
-                (Some(_), None) => {}
-                (None, endpoint) => {
-                    if let Some(endpoint) = endpoint
-                        && is_gone
-                    {
-                        endpoint.host().remove();
-                    }
-                    self.slots.remove(&address);
+                continue;
+            };
+            if let Some(endpoint) = &mut slot.endpoint {
+                if !Arc::ptr_eq(endpoint.instance(), &slot.speaker) {
+                    *endpoint = Arc::new(endpoint.with_instance(slot.speaker.clone()));
                 }
+                slot.counts_as = Some(rank);
+                self.endpoints.add(rank);
+                self.edits.add(&slot.speaker, most_rows);
             }
+            self.slots.put(slot);
         }
         abandoned
     }
@@ -271,11 +226,12 @@ impl<E> EndpointSet<E> {
     pub(super) fn replace_targets(&mut self, now: Instant) {
         for instance in self.replacements.take() {
             // Its host may have another target by now.
-            if let Some(slot) = self.slots.get_mut(instance.address())
-                && let Some(run_at) = slot.run_at(&self.rules, now, now)
-            {
-                slot.run = Some(self.queue.schedule(slot.address.clone(), run_at));
-            }
+            self.slots.change(instance.address(), |slot| {
+                if let Some(run_at) = slot.run_at(&self.rules, now, now) {
+                    let address = Address::of(&slot.speaker);
+                    slot.run = Some(self.queue.schedule(address, run_at));
+                }
+            });
         }
     }
 
@@ -283,12 +239,13 @@ impl<E> EndpointSet<E> {
     /// to call the factory with.
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, address) = self.queue.start(now)?;
-        let slot = self.slots.get_mut(&address)?;
-        if slot.is_first_run() {
-            self.pace.ran(slot.speaker.key(), now);
-        }
-        slot.started(id, &self.rules);
-        Some((id, slot.speaking()?.clone()))
+        self.slots.change(&address, |slot| {
+            if slot.is_first_run() {
+                self.pace.ran(slot.speaker.key().as_str(), now);
+            }
+            slot.started(id, &self.rules);
+            (id, slot.speaker.clone())
+        })
     }
 
     /// When to call [`start_run`](Self::start_run) again, unless something else happens before.
@@ -302,57 +259,56 @@ impl<E> EndpointSet<E> {
         let Some(address) = self.queue.finish(id, has_answered, now) else {
             return;
         };
-        let Some(slot) = self.slots.get_mut(&address) else {
-            return;
-        };
-        self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
         match made {
-            Ok(target) => self.made(&address, target, now),
-            Err(error) => {
-                meters::factory_failed();
-                let retry_at = slot.retry_at(&self.rules, now);
-                slot.run = Some(self.queue.schedule(address.clone(), retry_at));
-                let before = self.failures.get(&address);
-                let failing = self.failures.len() + usize::from(before.is_none());
-                let Some(speaker) = slot.speaking() else {
-                    return;
-                };
-                let failure = FactoryFailure {
-                    key: speaker.key().clone(),
-                    address: (*address).into(),
-                    attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
-                    since: before.map_or(now, |before| before.since),
-                    error,
-                };
-                self.log.failed(&failure, failing, now);
-                self.failures.insert(address, failure);
-                self.changed |= self.endpoints.is_empty();
-            }
+            Ok(target) => self.made(address, target, now),
+            Err(error) => self.failed(address, error, now),
         }
     }
 
-    fn made(&mut self, address: &Address, target: E, now: Instant) {
-        let Some(slot) = self.slots.get_mut(address) else {
-            return;
-        };
-        let Some(instance) = slot.speaking().cloned() else {
-            return;
-        };
-        let replacements = Arc::downgrade(&self.replacements);
-        let host = Host::new(instance.clone(), target, replacements);
-        slot.made(Endpoint::at(instance, Arc::new(host)), now);
-        self.failures.remove(address);
+    fn made(&mut self, address: Address, target: E, now: Instant) {
+        let instances = self.slots.change(&address, |slot| {
+            self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
+            let instance = slot.speaker.clone();
+            let replacements = Arc::downgrade(&self.replacements);
+            let host = Host::new(instance.clone(), target, replacements);
+            slot.made(Endpoint::at(instance, Arc::new(host)), now);
+            slot.instances().map(|it| it.identity()).collect::<Vec<_>>()
+        });
+        self.failures.remove(&address);
         self.changed = true;
-        let mut affected = Affected::from([(address.clone(), true)]);
-        let instances: Vec<_> = slot.instances().cloned().collect();
-        for instance in instances {
-            let key = instance.identity();
+        let mut affected = vec![(address, true)];
+        for key in instances.into_iter().flatten() {
             if let Some(kept_at) = self.kept_at.remove(&key) {
                 self.leave(&kept_at, &key, false, &mut affected);
             }
         }
         self.settle(affected, now);
         self.log_all_made(now);
+    }
+
+    fn failed(&mut self, address: Address, error: FactoryError, now: Instant) {
+        meters::factory_failed();
+        let speaker = self.slots.change(&address, |slot| {
+            self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
+            let retry_at = slot.retry_at(&self.rules, now);
+            slot.run = Some(self.queue.schedule(address.clone(), retry_at));
+            slot.speaker.clone()
+        });
+        let Some(speaker) = speaker else {
+            return;
+        };
+        let before = self.failures.get(&address);
+        let failing = self.failures.len() + usize::from(before.is_none());
+        let failure = FactoryFailure {
+            key: speaker.key().clone(),
+            address: (*address).into(),
+            attempts: before.map_or(1, |before| before.attempts.saturating_add(1)),
+            since: before.map_or(now, |before| before.since),
+            error,
+        };
+        self.log.failed(&failure, failing, now);
+        self.failures.insert(address, failure);
+        self.changed |= self.endpoints.is_empty();
     }
 
     /// How many lines the log may have.
@@ -376,40 +332,49 @@ impl<E> EndpointSet<E> {
     pub(super) fn table(&mut self) -> Box<[Arc<Endpoint<E>>]> {
         self.changed = false;
         self.edits = Edits::default();
-        self.shown = self.best_rank();
-        self.endpoints
-            .values()
-            .filter(|(rank, _)| Some(*rank) == self.shown)
-            .map(|(_, endpoint)| endpoint.clone())
-            .collect()
+        self.shown = self.endpoints.best();
+        let count = self.shown.map_or(0, |rank| self.endpoints.of(rank));
+        let mut endpoints = Vec::with_capacity(count);
+        let known = self.known.iter().flatten();
+        endpoints.extend(known.filter_map(|instance| self.row(instance)).cloned());
+        endpoints.into()
     }
 
     /// The same table as what has to be changed in the one before, if that is little.
     pub(super) fn table_update(&mut self) -> TableUpdate<E> {
-        if self.edits.are_many || self.best_rank() != self.shown {
+        if self.edits.are_many() || self.endpoints.best() != self.shown {
             return TableUpdate::All(self.table().into());
         }
         self.changed = false;
-        let edited = std::mem::take(&mut self.edits).rows.into_iter();
+        let edited = self.edits.take().into_iter();
         let rows = edited.map(|identity| {
-            let row = self.endpoints.get(&identity);
-            let row = row.filter(|(rank, _)| Some(*rank) == self.shown);
-            let endpoint = row.map(|(_, endpoint)| endpoint.clone());
+            let instance = self.known.as_ref().and_then(|known| known.get(&identity));
+            let endpoint = instance.and_then(|instance| self.row(instance)).cloned();
             (identity, endpoint)
         });
         TableUpdate::Rows(rows.collect())
+    }
+
+    /// The endpoint in the row of a known instance: that of the address for which it speaks, if that is shown.
+    fn row(&self, instance: &Arc<Instance>) -> Option<&Arc<Endpoint<E>>> {
+        if Some(rank(instance)) != self.shown {
+            return None;
+        }
+        let kept_at = match self.kept_at.is_empty() {
+            true => None,
+            false => self.kept_at.get(&instance.identity()),
+        };
+        let address = kept_at.map_or(instance.address(), |address| address);
+        let endpoint = self.slots.endpoint(address)?;
+        let speaker = endpoint.instance();
+        let speaks = Arc::ptr_eq(speaker, instance) || speaker.place() == instance.place();
+        speaks.then_some(endpoint)
     }
 
     /// The table that was last built is not the one that is published.
     pub(super) fn forget_table(&mut self) {
         self.changed = false;
         self.edits.become_many();
-    }
-
-    fn best_rank(&self) -> Option<Rank> {
-        (0..)
-            .zip(self.ranks)
-            .find_map(|(rank, count)| (count > 0).then_some(rank))
     }
 
     /// Whether the instances are known and the factory has been tried for all of the first ones.

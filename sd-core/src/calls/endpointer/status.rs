@@ -1,5 +1,6 @@
 //! The status of an endpointer.
 
+use super::address::Address;
 use crate::{
     calls::factory::FactoryError,
     instances::Health,
@@ -8,9 +9,6 @@ use crate::{
 use imbl::OrdMap;
 use std::{fmt, sync::Arc};
 use tokio::time::Instant;
-
-/// What an endpoint is made for.
-pub(super) type Address = Arc<str>;
 
 /// The status of an [`Endpointer`](crate::Endpointer), for logs and readiness probes, and to find
 /// out why there are fewer endpoints than instances. Cheap to clone, however many instances there

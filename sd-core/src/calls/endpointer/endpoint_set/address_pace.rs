@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 /// So many addresses of one key are made at once.
 const FREE: u8 = 8;
-/// The pause after these. Each further address doubles it.
-const FIRST: Duration = Duration::from_secs(1);
+/// The pause after these, in ticks. Each further address doubles it.
+const FIRST: u8 = 10;
 /// The longest pause. After such a time without another address, all begins anew.
-const LONGEST: Duration = Duration::from_secs(15);
+const LONGEST: u8 = 150;
 /// No more keys are remembered, of those that had another address within that time.
 const MOST: usize = 65_536;
 
@@ -25,28 +25,35 @@ pub(super) struct AddressPace {
     keys: HashMap<u64, Pace>,
     hasher: RandomState,
     /// When those that are over are forgotten, if there are many.
-    sweep_at: Option<Instant>,
+    sweep_at: Ticks,
+    /// When the first factory ran.
+    begin: Option<Instant>,
 }
 
+/// The time since the beginning, rounded down. The last stands for all later ones, when no key waits: after 13 years.
+type Ticks = u32;
+const TICK: Duration = Duration::from_millis(100);
+
+/// Of a key. Small, since at the beginning all keys are new.
 struct Pace {
-    free: u8,
     /// When the factory may run for another address.
-    from: Instant,
-    pause: Duration,
+    from: Ticks,
+    free: u8,
+    pause: u8,
 }
 
 impl Pace {
-    fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.from) >= LONGEST
+    fn is_over(&self, now: Ticks) -> bool {
+        now.saturating_sub(self.from) >= LONGEST.into()
     }
 
-    fn ran(&mut self, now: Instant) {
+    fn ran(&mut self, now: Ticks) {
         self.from = now;
         if self.free > 0 {
             self.free -= 1;
         } else {
-            self.from += self.pause;
-            self.pause = (self.pause * 2).min(LONGEST);
+            self.from = now.saturating_add(self.pause.into());
+            self.pause = self.pause.saturating_mul(2).min(LONGEST);
         }
     }
 }
@@ -56,15 +63,19 @@ impl AddressPace {
         Self {
             keys: HashMap::new(),
             hasher: RandomState::new(),
-            sweep_at: None,
+            sweep_at: 0,
+            begin: None,
         }
     }
 
     /// The factory runs for another address under `key`.
     pub(super) fn ran(&mut self, key: &str, now: Instant) {
-        if self.keys.len() >= MOST && self.sweep_at.is_none_or(|at| at <= now) {
+        let begin = *self.begin.get_or_insert(now);
+        let ticks = now.saturating_duration_since(begin).as_millis() / TICK.as_millis();
+        let now = Ticks::try_from(ticks).unwrap_or(Ticks::MAX);
+        if self.keys.len() >= MOST && self.sweep_at <= now {
             self.keys.retain(|_, pace| !pace.is_over(now));
-            self.sweep_at = Some(now + LONGEST);
+            self.sweep_at = now.saturating_add(LONGEST.into());
         }
         let is_full = self.keys.len() >= MOST;
         let new = || Pace {
@@ -86,11 +97,11 @@ impl AddressPace {
 
     /// When the factory may run for the address under `key`.
     pub(super) fn from(&self, key: &str, now: Instant) -> Instant {
-        if self.keys.is_empty() {
+        let Some(begin) = self.begin else {
             return now;
-        }
+        };
         let pace = self.keys.get(&self.hasher.hash_one(key));
-        pace.map_or(now, |pace| pace.from.max(now))
+        pace.map_or(now, |pace| now.max(begin + TICK * pace.from))
     }
 
     #[cfg(test)]

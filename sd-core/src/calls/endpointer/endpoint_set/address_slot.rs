@@ -1,13 +1,16 @@
 //! What an endpoint set knows of one address: the instances that have it, its endpoint, and the
 //! factory that makes one.
 
+use super::{
+    rank::{Rank, rank},
+    slots::{NewSlot, Slot},
+};
 use crate::{
     calls::{
         endpoint::Endpoint,
-        endpointer::status::Address,
         run_queue::{QueuedRun, RunId},
     },
-    instances::{Instance, InstanceKey, Status},
+    instances::{Instance, InstanceKey},
     registry::LeaseId,
     support::Backoff,
 };
@@ -24,13 +27,14 @@ pub(in crate::calls::endpointer) struct FactoryRules {
 
 /// The state of one address.
 pub(super) struct AddressSlot<E> {
-    pub(super) address: Address,
     /// In the order of their identities.
     members: Vec<Member>,
-    /// The instance that speaks for the address.
-    pub(super) speaker: InstanceKey,
+    /// The instance that speaks for the address, as it was last with this address.
+    pub(super) speaker: Arc<Instance>,
     /// What callers get.
     pub(super) endpoint: Option<Arc<Endpoint<E>>>,
+    /// The rank that the endpoint counts as one of. `None` if it was just made, and if there is none.
+    pub(super) counts_as: Option<Rank>,
     /// The factory that waits or runs.
     pub(super) run: Option<QueuedRun>,
     /// Set after a failure, and after a target was replaced.
@@ -55,6 +59,19 @@ struct Member {
 }
 
 impl Member {
+    fn new(instance: &Arc<Instance>) -> Self {
+        Self {
+            instance: instance.clone(),
+            now: Some(instance.clone()),
+        }
+    }
+
+    /// Whether it is this instance, and has not moved.
+    fn is(&self, instance: &Arc<Instance>) -> bool {
+        let now = self.now.as_ref();
+        Arc::ptr_eq(&self.instance, instance) && now.is_some_and(|now| Arc::ptr_eq(now, instance))
+    }
+
     fn has_moved(&self) -> bool {
         let now = self.now.as_ref();
         now.is_none_or(|now| now.address() != self.instance.address())
@@ -67,25 +84,8 @@ impl Member {
     }
 }
 
-/// A table holds the endpoints of the lowest rank that exists.
-pub(super) type Rank = u8;
-
-/// How many ranks there are, from 0.
-pub(super) const RANKS: usize = 4;
-
-fn rank(instance: &Instance) -> Rank {
-    match (instance.status(), instance.weight()) {
-        (Status::Serving, 1..) => 0,
-        (Status::Serving, 0) => 1,
-        (Status::Unknown, _) => 2,
-        (Status::Draining, _) => 3,
-    }
-}
-
 /// Who speaks for an address.
 pub(super) struct Speaker {
-    /// The instance as it was last with this address.
-    pub(super) instance: Arc<Instance>,
     /// Of the instance as it is now.
     pub(super) rank: Rank,
     /// Nobody has the address any longer, but this instance has no endpoint at its new one yet.
@@ -94,27 +94,69 @@ pub(super) struct Speaker {
 
 impl<E> AddressSlot<E> {
     /// The slot of an address that only `instance` has.
-    pub(super) fn new(instance: &Arc<Instance>, is_untried: bool) -> Self {
+    fn of_one(instance: Arc<Instance>) -> Self {
         Self {
-            address: instance.address().into(),
-            members: Vec::with_capacity(1),
-            speaker: instance.identity(),
+            members: vec![Member::new(&instance)],
+            speaker: instance,
             endpoint: None,
+            counts_as: None,
             run: None,
             backoff: None,
             made_at: None,
             registrations: Box::default(),
             next_registrations: Box::default(),
-            is_untried,
+            is_untried: false,
+        }
+    }
+
+    pub(super) fn of_new(new: NewSlot) -> Self {
+        Self {
+            run: new.run,
+            is_untried: new.is_untried,
+            ..Self::of_one(new.instance)
+        }
+    }
+
+    pub(super) fn of_resting(endpoint: Arc<Endpoint<E>>) -> Self {
+        Self {
+            counts_as: Some(rank(endpoint.instance())),
+            endpoint: Some(endpoint.clone()),
+            ..Self::of_one(endpoint.instance().clone())
+        }
+    }
+
+    /// The least form that says all of the slot.
+    pub(super) fn close(mut self) -> Slot<E> {
+        let has_one = self.members.len() == 1 && self.members[0].is(&self.speaker);
+        // When the target was made is asked only together with the backoff.
+        let is_plain = self.backoff.is_none()
+            && self.registrations.is_empty()
+            && self.next_registrations.is_empty();
+        match self.endpoint.take() {
+            None if has_one && is_plain => Slot::New(Box::new(NewSlot {
+                instance: self.speaker,
+                run: self.run,
+                is_untried: self.is_untried,
+            })),
+            Some(endpoint)
+                if has_one
+                    && is_plain
+                    && self.counts_as.is_some()
+                    && self.run.is_none()
+                    && Arc::ptr_eq(endpoint.instance(), &self.speaker) =>
+            {
+                Slot::Resting(endpoint)
+            }
+            endpoint => {
+                self.endpoint = endpoint;
+                Slot::Open(Box::new(self))
+            }
         }
     }
 
     /// `instance` has this address.
     pub(super) fn join(&mut self, instance: &Arc<Instance>) {
-        let member = Member {
-            instance: instance.clone(),
-            now: Some(instance.clone()),
-        };
+        let member = Member::new(instance);
         match self.position(&instance.identity()) {
             Ok(known) => self.members[known] = member,
             Err(new) => self.members.insert(new, member),
@@ -146,13 +188,8 @@ impl<E> AddressSlot<E> {
         self.members.retain(|member| member.now.is_some());
         let speaker = self.members.iter().min_by_key(|member| member.order())?;
         let (has_moved, rank, _) = speaker.order();
-        let now = speaker.now.as_ref().unwrap_or(&speaker.instance);
-        self.speaker = now.identity();
-        Some(Speaker {
-            instance: speaker.instance.clone(),
-            rank,
-            has_moved,
-        })
+        self.speaker = speaker.instance.clone();
+        Some(Speaker { rank, has_moved })
     }
 
     // === The factory ===
@@ -240,12 +277,6 @@ impl<E> AddressSlot<E> {
     }
 
     // === Members ===
-
-    /// The instance that speaks for the address.
-    pub(super) fn speaking(&self) -> Option<&Arc<Instance>> {
-        let speaker = self.position(&self.speaker).ok()?;
-        Some(&self.members[speaker].instance)
-    }
 
     /// The instances that have the address.
     pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
