@@ -31,8 +31,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// A connection to one member, in use until it is given up.
-#[derive(Clone)]
+/// A connection to one member, in use until it is given up. It is shared, as it is large and all futures of a request
+/// have it.
 pub(crate) struct Connection {
     pub(crate) epoch: u64,
     pub(crate) client: Client,
@@ -59,7 +59,7 @@ impl From<CallError> for Error {
     }
 }
 
-type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
+type Connecting = Shared<BoxFuture<'static, Result<Arc<Connection>>>>;
 
 struct State {
     failover: Failover,
@@ -113,7 +113,7 @@ impl Connector {
 
     /// Returns the current connection, and makes it if there is none. Concurrent callers share one
     /// attempt. Cancellation safe.
-    async fn connection(&self) -> Result<Connection> {
+    async fn connection(&self) -> Result<Arc<Connection>> {
         let (epoch, connecting) = {
             let mut state = self.state();
             let epoch = state.failover.epoch;
@@ -142,7 +142,7 @@ impl Connector {
 
     /// Returns the current connection, once there is a token for requests on it. Also for a stream whose end is
     /// no fault of the connection.
-    pub(crate) async fn connected(&self) -> Result<Connection> {
+    pub(crate) async fn connected(&self) -> Result<Arc<Connection>> {
         let connection = self.connection().await?;
         if let Some(authenticator) = &self.authenticator {
             let ensured = authenticator.ensure(self.member(&connection)).await;
@@ -302,7 +302,7 @@ impl Connector {
     pub(crate) async fn call<T, F>(
         &self,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
@@ -316,7 +316,7 @@ impl Connector {
         &self,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
@@ -330,7 +330,8 @@ impl Connector {
             }
         };
         let _turn = self.unless_given_up(&limit, operation, turn).await?;
-        let asked = self.ask(&connection, limit, operation, request);
+        // In memory of its own, which is taken only now: many requests may wait for their turn, or for a connection.
+        let asked = Box::pin(self.ask(&connection, limit, operation, request));
         let (token, answer) = asked.await?;
         if let Some(authenticator) = &self.authenticator {
             authenticator.accepted(token);
@@ -344,7 +345,7 @@ impl Connector {
         &self,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
@@ -358,10 +359,10 @@ impl Connector {
     /// Makes one request, and again if etcd refused its token. Returns the number of the token that was not refused.
     async fn ask<T, F>(
         &self,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<(u64, T), CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
@@ -454,14 +455,14 @@ fn connect(
             sleep(pause).await;
         }
         let dialed = dialer.dial(&member, addresses).await?;
-        Ok(Connection {
+        Ok(Arc::new(Connection {
             epoch,
             client: dialed.client,
             member,
             address: dialed.address,
             rest: dialed.rest,
             turns: Turns::new(),
-        })
+        }))
     };
     connecting.boxed().shared()
 }
