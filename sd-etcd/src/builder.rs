@@ -262,7 +262,8 @@ impl EtcdClientBuilder {
     }
 
     /// Sets how long a list, or the fragments of one change, may take with all their parts. Default 2
-    /// minutes. Each request has its own [timeout](Self::request_timeout) beside it.
+    /// minutes. Each request has its own [timeout](Self::request_timeout) beside it. A list asks for its pages in turn
+    /// with the other lists of the client, 64 at once; the wait for a turn does not count.
     pub fn list_timeout(mut self, timeout: Duration) -> Self {
         self.options.list_timeout = timeout;
         self

@@ -1,13 +1,16 @@
 //! Costs in requests, connections and leases. These counts do not depend on the machine.
 
 use etcd_client::{Txn, TxnOp};
-use futures::{StreamExt, future::join_all};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join_all},
+};
 use sd_core::{
     Change, Client, Event, InstanceChange, Instancer, Prefix, Registrar, Service, Source, Ttl,
     Watch, WatchError,
 };
 use sd_etcd::EtcdClient;
-use sd_tests::{Etcd, PATIENCE, eventually};
+use sd_tests::{Answers, Etcd, FakeEtcd, PATIENCE, eventually};
 use std::{
     sync::{
         Arc,
@@ -18,6 +21,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -114,6 +118,48 @@ async fn one_more_among_ten_thousand_costs_one_event_and_no_list() {
         let same = new.instances().get(instance.key()).unwrap();
         assert!(Arc::ptr_eq(instance, same), "{instance:?} was copied");
     }
+}
+
+/// Holds the reads until it is told, and notes how many are held at most.
+struct HoldsReads {
+    release: Arc<Semaphore>,
+    held: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Answers for HoldsReads {
+    fn before_range(&self) -> BoxFuture<'static, ()> {
+        let most = self.held.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(most, Ordering::Relaxed);
+        let (release, held) = (self.release.clone(), self.held.clone());
+        async move {
+            release.acquire_owned().await.unwrap().forget();
+            held.fetch_sub(1, Ordering::Relaxed);
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_instancers_ask_for_sixty_four_lists_at_once() {
+    let (release, most) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let etcd = FakeEtcd::start(HoldsReads {
+        release: release.clone(),
+        held: Arc::default(),
+        most: Arc::clone(&most),
+    })
+    .await;
+    let client = EtcdClient::connect([etcd.endpoint()]).unwrap();
+    let follow = |n| Instancer::new(client.clone(), Prefix::new(format!("/svc/{n}")).unwrap());
+    let instancers: Vec<_> = (0..1000).map(follow).collect();
+    eventually(PATIENCE, "reads", async || etcd.reads(), |n| *n >= 64).await;
+    release.add_permits(10_000);
+    for instancer in &instancers {
+        in_time(instancer.until(|event| event.health().is_live()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(most.load(Ordering::Relaxed), 64);
 }
 
 #[tokio::test]

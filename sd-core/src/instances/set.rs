@@ -131,14 +131,16 @@ impl FromIterator<Instance> for Instances {
 impl FromIterator<Arc<Instance>> for Instances {
     fn from_iter<I: IntoIterator<Item = Arc<Instance>>>(instances: I) -> Self {
         let mut instances: Vec<_> = instances.into_iter().collect();
-        instances.sort_by(|one, other| one.place().cmp(&other.place()));
-        instances.dedup_by(|later, kept| {
-            let is_same = later.place() == kept.place();
-            if is_same {
-                std::mem::swap(later, kept);
-            }
-            is_same
-        });
+        if !instances.is_sorted_by(|one, other| one.place() < other.place()) {
+            instances.sort_by(|one, other| one.place().cmp(&other.place()));
+            instances.dedup_by(|later, kept| {
+                let is_same = later.place() == kept.place();
+                if is_same {
+                    std::mem::swap(later, kept);
+                }
+                is_same
+            });
+        }
         // A full node is split in two halves. Inserted in their order, instances would leave all nodes half full.
         // So every second one is inserted first, and the others fill the halves.
         let mut set = Self::default();

@@ -1,7 +1,7 @@
 //! Leases: their ids, and how long they live without a keep-alive.
 
 use super::error::Invalid;
-use std::{cmp::Ordering, fmt, io::Write, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fmt, sync::Arc, time::Duration};
 
 /// The id of a lease, as its backend writes it (etcd: a decimal number; Consul: a UUID). Opaque to
 /// the layers above. Cheap to clone: an id of up to 22 bytes, such as etcd's, has no allocation, and
@@ -102,7 +102,7 @@ impl From<i64> for LeaseId {
         let mut bytes = [0; SHORT];
         let mut rest = bytes.as_mut_slice();
         // Fits: the longest has a sign and 19 digits.
-        let written = write!(rest, "{id}");
+        let written = serde_json::to_writer(&mut rest, &id);
         debug_assert!(written.is_ok());
         let len = (SHORT - rest.len()) as u8;
         Self(Text::Short { len, bytes })

@@ -11,6 +11,7 @@ use super::{
     limit::Limit,
     members::Members,
     meters,
+    turns::Turns,
 };
 use crate::{
     config::{Endpoint, Options},
@@ -30,8 +31,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// A connection to one member, in use until it is given up.
-#[derive(Clone)]
+/// A connection to one member, in use until it is given up. It is shared, as it is large and all futures of a request
+/// have it.
 pub(crate) struct Connection {
     pub(crate) epoch: u64,
     pub(crate) client: Client,
@@ -39,6 +40,7 @@ pub(crate) struct Connection {
     address: SocketAddr,
     /// The addresses of the member that were not tried.
     rest: Vec<SocketAddr>,
+    turns: Turns,
 }
 
 pub(crate) enum CallError {
@@ -57,7 +59,7 @@ impl From<CallError> for Error {
     }
 }
 
-type Connecting = Shared<BoxFuture<'static, Result<Connection>>>;
+type Connecting = Shared<BoxFuture<'static, Result<Arc<Connection>>>>;
 
 struct State {
     failover: Failover,
@@ -111,7 +113,7 @@ impl Connector {
 
     /// Returns the current connection, and makes it if there is none. Concurrent callers share one
     /// attempt. Cancellation safe.
-    async fn connection(&self) -> Result<Connection> {
+    async fn connection(&self) -> Result<Arc<Connection>> {
         let (epoch, connecting) = {
             let mut state = self.state();
             let epoch = state.failover.epoch;
@@ -138,20 +140,20 @@ impl Connector {
         result
     }
 
-    /// Returns the current connection and the number of the token that requests on it show.
-    async fn authenticated(&self) -> Result<(Connection, u64)> {
+    /// Returns the current connection, once there is a token for requests on it. Also for a stream whose end is
+    /// no fault of the connection.
+    pub(crate) async fn connected(&self) -> Result<Arc<Connection>> {
         let connection = self.connection().await?;
-        let Some(authenticator) = &self.authenticator else {
-            return Ok((connection, 0));
-        };
-        let ensured = authenticator.ensure(self.member(&connection)).await;
-        self.check(connection.epoch, ensured)?;
-        Ok((connection, authenticator.generation()))
+        if let Some(authenticator) = &self.authenticator {
+            let ensured = authenticator.ensure(self.member(&connection)).await;
+            self.check(connection.epoch, ensured)?;
+        }
+        Ok(connection)
     }
 
-    /// Returns the current connection, for a stream whose end is no fault of the connection.
-    pub(crate) async fn connected(&self) -> Result<Connection> {
-        Ok(self.authenticated().await?.0)
+    /// Returns the number of the token that requests show now.
+    fn token(&self) -> u64 {
+        self.authenticator.as_ref().map_or(0, |it| it.generation())
     }
 
     fn member<'a>(&self, connection: &'a Connection) -> Member<'a> {
@@ -182,15 +184,16 @@ impl Connector {
         } = {
             let mut state = self.state();
             let connection = state.connecting.as_ref().and_then(Connecting::peek);
-            let rest = match connection {
-                Some(Ok(connection)) => connection.rest.clone(),
-                Some(Err(_)) | None => Vec::new(),
+            let (rest, turns) = match connection {
+                Some(Ok(connection)) => (connection.rest.clone(), Some(connection.turns.clone())),
+                Some(Err(_)) | None => (Vec::new(), None),
             };
             let (failover, members) = (&mut state.failover, self.members.get());
             let Some(given_up) = failover.give_up(epoch, rest, &members, Instant::now()) else {
                 return;
             };
             self.epoch.send_replace(failover.epoch);
+            turns.iter().for_each(Turns::end);
             state.connecting = None;
             state.streamed = None;
             given_up
@@ -299,7 +302,7 @@ impl Connector {
     pub(crate) async fn call<T, F>(
         &self,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
@@ -308,21 +311,28 @@ impl Connector {
         self.call_within(limit, operation, request).await
     }
 
-    /// Like [`call`](Self::call), within `limit`. Connecting and authenticating do not count.
+    /// Like [`call`](Self::call), within `limit`. Connecting, authenticating and waiting for a turn do not count.
     pub(crate) async fn call_within<T, F>(
         &self,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
     {
-        let authenticated = self.unless_given_up(&limit, operation, self.authenticated());
-        let (connection, token) = authenticated.await?;
-        let (token, answer) = self
-            .ask(&connection, token, limit, operation, request)
-            .await?;
+        let connected = self.unless_given_up(&limit, operation, self.connected());
+        let connection = connected.await?;
+        let turn = async {
+            match limit.is_in_turn() {
+                true => connection.turns.take().await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let _turn = self.unless_given_up(&limit, operation, turn).await?;
+        // In memory of its own, which is taken only now: many requests may wait for their turn, or for a connection.
+        let asked = Box::pin(self.ask(&connection, limit, operation, request));
+        let (token, answer) = asked.await?;
         if let Some(authenticator) = &self.authenticator {
             authenticator.accepted(token);
         }
@@ -335,32 +345,30 @@ impl Connector {
         &self,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
     {
         let connected = self.unless_given_up(&limit, operation, self.connection());
         let connection = connected.await?;
-        let token = self.authenticator.as_ref().map_or(0, |it| it.generation());
-        let asked = self.ask(&connection, token, limit, operation, request);
+        let asked = self.ask(&connection, limit, operation, request);
         asked.await.map(|(_, answer)| answer)
     }
 
-    /// Makes one request, and again if etcd refused the token of that number. Returns the number of
-    /// the token that was not refused.
+    /// Makes one request, and again if etcd refused its token. Returns the number of the token that was not refused.
     async fn ask<T, F>(
         &self,
-        connection: &Connection,
-        mut token: u64,
+        connection: &Arc<Connection>,
         limit: Limit,
         operation: &'static str,
-        request: impl Fn(Connection) -> F,
+        request: impl Fn(Arc<Connection>) -> F,
     ) -> Result<(u64, T), CallError>
     where
         F: Future<Output = Result<T, EtcdError>>,
     {
         let epoch = connection.epoch;
+        let mut token = self.token();
         let mut sent = Instant::now();
         let mut answer = limit.apply(request(connection.clone())).await;
         if let Ok(Err(error)) = &answer
@@ -372,7 +380,7 @@ impl Connector {
                 self.check(epoch, renewed)
             };
             self.unless_given_up(&limit, operation, renewed).await?;
-            token = authenticator.generation();
+            token = self.token();
             sent = Instant::now();
             answer = limit.apply(request(connection.clone())).await;
         }
@@ -447,13 +455,14 @@ fn connect(
             sleep(pause).await;
         }
         let dialed = dialer.dial(&member, addresses).await?;
-        Ok(Connection {
+        Ok(Arc::new(Connection {
             epoch,
             client: dialed.client,
             member,
             address: dialed.address,
             rest: dialed.rest,
-        })
+            turns: Turns::new(),
+        }))
     };
     connecting.boxed().shared()
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Limit {
     after: Duration,
     give_up: Option<CancellationToken>,
+    is_in_turn: bool,
 }
 
 impl Limit {
@@ -16,6 +17,7 @@ impl Limit {
         Self {
             after,
             give_up: None,
+            is_in_turn: false,
         }
     }
 
@@ -23,6 +25,17 @@ impl Limit {
     pub(crate) fn or(self, give_up: CancellationToken) -> Self {
         let give_up = Some(give_up);
         Self { give_up, ..self }
+    }
+
+    /// Sends the request in its turn: no more than so many of these are under way on a connection at once. The wait
+    /// does not count.
+    pub(crate) fn in_turn(self) -> Self {
+        let is_in_turn = true;
+        Self { is_in_turn, ..self }
+    }
+
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.is_in_turn
     }
 
     /// Waits for `answer`, from now on. If it does not come in time, returns how long that was.

@@ -8,6 +8,8 @@
 //! - [`Authenticator`] gets the token, for both connections of a client;
 //!   [`AuthState`](auth_state::AuthState) decides when, without I/O.
 //! - [`Members`] are the endpoints, which may change; [`follow_members`] learns them from the cluster.
+//! - [`Turns`](turns::Turns) are for reads of which many are asked for at once: lists, and checks of watches that
+//!   resume. What proves that etcd is alive, keep-alives and writes wait for no turn.
 //!
 //! Connections are numbered. A connection's `epoch` is its number, and the current one grows with
 //! every connection that is given up: so a late failure of an old connection is told from a new one.
@@ -33,6 +35,7 @@ mod members;
 pub(crate) mod meters;
 mod plain_text;
 mod resolver;
+mod turns;
 
 pub(crate) use authenticator::Authenticator;
 pub(crate) use connector::{CallError, Connector};

@@ -3,11 +3,12 @@
 use super::pages::{Pages, range_end};
 use crate::{
     config::Options,
-    connection::{CallError, Connector},
+    connection::{CallError, Connector, Limit},
     errors,
 };
 use etcd_client::GetOptions;
 use sd_core::{Error, Escaped, Gap, Prefix, Result, Snapshot, WatchError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a list starts again because its revision was compacted meanwhile.
@@ -19,9 +20,9 @@ pub(crate) async fn list(
     prefix: &Prefix,
 ) -> Result<Snapshot> {
     let mut pages = Pages::new(options, options.namespace.full(prefix.as_str()));
-    let started_at = Instant::now();
+    let mut took = Duration::ZERO;
     for _ in 0..MAX_STARTS {
-        match read_pages(connector, options, &mut pages, started_at).await {
+        match read_pages(connector, options, &mut pages, &mut took).await {
             Ok(()) => return Ok(pages.into_snapshot()),
             // Compacted between two pages, or the next page came from a member that is behind.
             Err(CallError::Etcd(error)) if errors::gap(&error).is_some() => {
@@ -52,8 +53,9 @@ pub(super) async fn check_access(
         .with_range(range_end(&start))
         .with_limit(1)
         .with_keys_only();
+    let limit = Limit::after(options.request_timeout).in_turn();
     connector
-        .call("get", |connection| {
+        .call_within(limit, "get", |connection| {
             let (start, get) = (start.clone(), get.clone());
             async move { connection.client.kv_client().get(start, Some(get)).await }
         })
@@ -62,30 +64,33 @@ pub(super) async fn check_access(
         .map_err(|error| WatchError::Interrupted(error.into()))
 }
 
-/// Asks for pages until all are read.
+/// Asks for pages until all are read. `took` is how long etcd took to answer all pages so far: time in which a list
+/// waits for its turn does not count.
 async fn read_pages(
     connector: &Connector,
     options: &Options,
     pages: &mut Pages<'_>,
-    started_at: Instant,
+    took: &mut Duration,
 ) -> Result<(), CallError> {
     loop {
         let asked = pages.next();
+        let limit = Limit::after(options.request_timeout).in_turn();
         let answer = connector
-            .call("get", |connection| {
+            .call_within(limit, "get", |connection| {
                 let (from, get) = (asked.from.clone(), asked.options());
                 let kv = connection.client.kv_client();
                 let mut kv =
                     kv.max_decoding_message_size(options.answer_limit(asked.limit as usize));
                 let asked = &asked;
                 async move {
+                    let sent = Instant::now();
                     let page = kv.get(from, Some(get)).await?;
                     asked.check(&page).map_err(errors::broken_answer)?;
-                    Ok((connection.epoch, page))
+                    Ok((connection.epoch, page, sent.elapsed()))
                 }
             })
             .await;
-        let (epoch, page) = match answer {
+        let (epoch, page, page_took) = match answer {
             Err(CallError::Etcd(error)) if errors::is_too_large(&error) && pages.shrink() => {
                 continue;
             }
@@ -94,7 +99,8 @@ async fn read_pages(
         if !pages.add(page).map_err(CallError::Other)? {
             return Ok(());
         }
-        if started_at.elapsed() >= options.list_timeout {
+        *took += page_took;
+        if *took >= options.list_timeout {
             let error = Error::Timeout {
                 operation: "list",
                 after: options.list_timeout,

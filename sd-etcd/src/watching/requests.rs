@@ -145,3 +145,33 @@ pub(super) fn closed() -> WatchError {
 pub(super) fn expired() -> Error {
     Error::unavailable("the token of the watch stream has expired")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connection::{Dialer, Members},
+        watching::{list, multiplexer},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    /// Thousands of them wait at once.
+    #[tokio::test]
+    async fn what_waits_for_its_turn_takes_little_memory() {
+        let options = Arc::new(Options::unchecked());
+        let members = options.members(&options.endpoints).unwrap();
+        let connector = Arc::new(Connector::new(
+            options.clone(),
+            Arc::new(Members::new(members)),
+            Arc::new(Dialer::new(options.clone(), None)),
+            None,
+            "tests",
+        ));
+        let stop = CancellationToken::new();
+        let (requests, _multiplexer) = multiplexer::new(connector.clone(), options.clone(), stop);
+        let (prefix, after) = (Prefix::new("/svc").unwrap(), Revision::new(0));
+        let watching = size_of_val(&requests.watch(&prefix, &after));
+        let listing = size_of_val(&list(&connector, &options, &prefix));
+        assert!(watching < 8192 && listing < 4096, "{watching}, {listing}");
+    }
+}

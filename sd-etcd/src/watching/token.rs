@@ -9,7 +9,7 @@
 use super::witness::{Deletion, Witness};
 use crate::{
     config::Options,
-    connection::{CallError, Connector},
+    connection::{CallError, Connector, Limit},
     errors,
 };
 use etcd_client::{GetOptions, GetResponse, SortOrder, SortTarget};
@@ -73,8 +73,9 @@ impl ResumeToken {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
+        let limit = || Limit::after(options.request_timeout).in_turn();
         if !self.witness.is_complete() {
-            return self.probe(connector, options).await;
+            return self.probe_within(limit(), connector, options).await;
         }
         let needs = self.witness.needs();
         // With their values: for keys alone 3.7 answers from its index, which knows no leases.
@@ -83,10 +84,13 @@ impl ResumeToken {
             .with_revision(self.revision)
             .with_sort(SortTarget::Mod, SortOrder::Descend)
             .with_limit(needs);
-        let newest = self.read(connector, options, &self.prefix, get);
+        let newest = self.read(limit(), connector, options, &self.prefix, get);
         let deletion = async {
             match self.witness.last_deletion() {
-                Some(deletion) => self.verify_deletion(connector, options, deletion).await,
+                Some(deletion) => {
+                    self.verify_deletion(limit(), connector, options, deletion)
+                        .await
+                }
                 None => Ok(()),
             }
         };
@@ -97,13 +101,15 @@ impl ResumeToken {
 
     async fn verify_deletion(
         &self,
+        limit: Limit,
         connector: &Connector,
         options: &Options,
         deletion: &Deletion,
     ) -> Result<(), WatchError> {
         let at = async |revision| {
             let get = GetOptions::new().with_revision(revision).with_count_only();
-            self.read(connector, options, &deletion.key, get).await
+            self.read(limit.clone(), connector, options, &deletion.key, get)
+                .await
         };
         let (before, after) = tokio::try_join!(at(deletion.revision - 1), at(deletion.revision))?;
         match (before.count(), after.count()) {
@@ -113,7 +119,7 @@ impl ResumeToken {
     }
 
     /// Asks etcd whether the last known put is true, which is cheap however many keys there are. For
-    /// reads that are repeated while nothing is wrong.
+    /// reads that are repeated while nothing is wrong. Waits for no turn, as it proves that etcd is alive.
     ///
     /// # Errors
     /// As of [`verify`](Self::verify).
@@ -122,10 +128,22 @@ impl ResumeToken {
         connector: &Connector,
         options: &Options,
     ) -> Result<(), WatchError> {
+        let limit = Limit::after(options.request_timeout);
+        self.probe_within(limit, connector, options).await
+    }
+
+    async fn probe_within(
+        &self,
+        limit: Limit,
+        connector: &Connector,
+        options: &Options,
+    ) -> Result<(), WatchError> {
         let Some(put) = self.witness.last_put() else {
             let get = GetOptions::new().with_prefix().with_keys_only();
             let get = get.with_limit(1).with_revision(self.revision);
-            let answer = self.read(connector, options, &self.prefix, get).await?;
+            let answer = self
+                .read(limit, connector, options, &self.prefix, get)
+                .await?;
             let has_keys = !answer.kvs().is_empty();
             return match self.witness.is_empty() && has_keys {
                 false => Ok(()),
@@ -136,7 +154,7 @@ impl ResumeToken {
         };
         let revision = put.until.unwrap_or(self.revision);
         let get = GetOptions::new().with_revision(revision);
-        let answer = self.read(connector, options, &put.key, get).await?;
+        let answer = self.read(limit, connector, options, &put.key, get).await?;
         match answer.kvs() {
             [entry] if put.is(entry) => Ok(()),
             _ => Err(rebuilt("the last known put did not happen")),
@@ -146,13 +164,14 @@ impl ResumeToken {
     /// Reads from the history that the token is of.
     async fn read(
         &self,
+        limit: Limit,
         connector: &Connector,
         options: &Options,
         key: &[u8],
         get: GetOptions,
     ) -> Result<GetResponse, WatchError> {
         let answer = connector
-            .call("get", |connection| {
+            .call_within(limit, "get", |connection| {
                 let get = get.clone();
                 let kv = connection.client.kv_client();
                 let mut kv = kv.max_decoding_message_size(options.max_message_bytes);

@@ -8,7 +8,8 @@ use etcd_client::proto::{
     PbWatchRequestUnion, PbWatchResponse, PbWatchServer, PbWatchService,
 };
 use futures::{
-    StreamExt,
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
     stream::{self, BoxStream},
 };
 use std::{
@@ -33,6 +34,11 @@ pub trait Answers: Send + Sync + 'static {
             header: Some(header(1)),
             ..PbRangeResponse::default()
         }
+    }
+
+    /// What a read is answered after.
+    fn before_range(&self) -> BoxFuture<'static, ()> {
+        future::ready(()).boxed()
     }
 
     /// Answers one request on a watch stream. The stream goes on while an answer does.
@@ -145,6 +151,7 @@ impl<A> Clone for Service<A> {
 impl<A: Answers> PbKvService for Service<A> {
     async fn range(&self, request: Request<PbRangeRequest>) -> Answer<PbRangeResponse> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.answers.before_range().await;
         Ok(Response::new(self.answers.range(request.get_ref())))
     }
 
@@ -182,7 +189,7 @@ impl<A: Answers> PbWatchService for Service<A> {
         let answers = self.answers.clone();
         let requests = request.into_inner();
         // A stream that is broken off ends in an error.
-        let requests = requests.take_while(|request| std::future::ready(request.is_ok()));
+        let requests = requests.take_while(|request| future::ready(request.is_ok()));
         let responses = requests.flat_map_unordered(None, move |request| match request {
             Ok(request) => answers.watch(&request).map(Ok).boxed(),
             Err(status) => stream::iter([Err(status)]).boxed(),
