@@ -26,23 +26,6 @@ impl Default for EntryDecoder {
     }
 }
 
-/// What an entry describes, and what that takes in memory: it costs some time to find out.
-pub(super) struct Measured {
-    pub(super) decoded: Decoded,
-    memory: usize,
-}
-
-impl Measured {
-    /// The instances, each with what it takes in memory.
-    pub(super) fn into_instances(self) -> impl Iterator<Item = (Instance, usize)> {
-        let alone = (self.decoded.instances().len() == 1).then_some(self.memory);
-        self.decoded.into_iter().map(move |instance| {
-            let memory = alone.unwrap_or_else(|| instance.memory());
-            (instance, memory)
-        })
-    }
-}
-
 impl EntryDecoder {
     /// Whether key and value are within the limit.
     pub(super) fn is_small(&self, entry: &Entry) -> bool {
@@ -50,17 +33,13 @@ impl EntryDecoder {
     }
 
     /// What `entry` describes, on the entry's lease. A codec that panics could not read it.
-    pub(super) fn decode(&self, entry: &Entry) -> Result<Measured, CodecError> {
+    pub(super) fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         if !self.is_small(entry) {
             return Err(self.too_large());
         }
         let decoded = catch(|| self.codec.decode(entry));
         let decoded = decoded
             .unwrap_or_else(|panicked| Err(CodecError::new(format!("the codec {panicked}"))))?;
-        let decoded = match &entry.lease {
-            Some(lease) => decoded.map(|instance| instance.with_lease(lease.clone())),
-            None => decoded,
-        };
         let mut memory = 0;
         for instance in decoded.instances() {
             // An instance under another key would never be removed again.
@@ -78,7 +57,10 @@ impl EntryDecoder {
                 "two instances of the entry have the same part",
             ));
         }
-        Ok(Measured { decoded, memory })
+        Ok(match &entry.lease {
+            Some(lease) => decoded.map(|instance| instance.with_lease(lease.clone())),
+            None => decoded,
+        })
     }
 
     /// Refuses an instance that nobody is to call, that could not be told from another, or that is too large.

@@ -187,7 +187,7 @@ impl World {
         let decoder = decoder();
         let entries = self.entries.values();
         let expected = entries.filter_map(|entry| decoder.decode(entry).ok());
-        let expected = expected.flat_map(|it| it.into_instances().map(|(instance, _)| instance));
+        let expected = expected.flatten();
         let expected: Vec<_> = expected.collect();
         let shown = self.mirror.shown.event(0);
         let bytes: usize = expected.iter().map(|it| it.memory()).sum();

@@ -1,14 +1,14 @@
 //! The instances that a mirror shows.
 
 use super::{
-    entry_decoder::{EntryDecoder, Measured},
+    entry_decoder::EntryDecoder,
     loss_window::Loss,
     pending_removals::PendingRemovals,
     unreadable::{EntryLog, UnreadableEntries},
 };
 use crate::{
     consumer::{meters::InstanceMeters, prefix_limits::PrefixLimits},
-    instances::{Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
+    instances::{Decoded, Event, Held, Instance, InstanceKey, Instances, Status, Trouble},
     registry::{Change, Entry, Escaped, Key, Prefix},
     support::LineQuota,
 };
@@ -96,8 +96,7 @@ impl ShownInstances {
     pub(super) fn restore(&mut self, instances: Vec<Instance>) {
         for instance in instances {
             if self.decoder.check(&instance).is_ok() {
-                let memory = instance.memory();
-                self.insert(instance, memory);
+                self.insert(instance);
             }
         }
     }
@@ -145,9 +144,9 @@ impl ShownInstances {
             let Some(decoded) = self.read(&entry, now) else {
                 continue;
             };
-            for (instance, memory) in decoded.into_instances() {
+            for instance in decoded {
                 self.removals.release(&instance.identity(), now);
-                match self.has_room_for(memory, None, shown.len()) {
+                match self.has_room_for(instance.memory(), None, shown.len()) {
                     true => shown.push(Arc::new(instance)),
                     false => self.leave_out(),
                 }
@@ -226,20 +225,18 @@ impl ShownInstances {
         };
         let mut changed = false;
         for identity in self.under(&entry.key) {
-            let mut instances = decoded.decoded.instances().iter();
+            let mut instances = decoded.instances().iter();
             if instances.all(|instance| instance.identity() != identity) {
                 changed |= self.remove(identity, now);
             }
         }
         decoded
-            .into_instances()
-            .fold(changed, |changed, (instance, memory)| {
-                changed | self.show(instance, memory, now)
-            })
+            .into_iter()
+            .fold(changed, |changed, it| changed | self.show(it, now))
     }
 
     /// What `entry` describes. `None` if it could not be read, which is noted.
-    fn read(&mut self, entry: &Entry, now: Instant) -> Option<Measured> {
+    fn read(&mut self, entry: &Entry, now: Instant) -> Option<Decoded> {
         if !self.decoder.is_small(entry) {
             self.meters.over_limit("entry");
         }
@@ -254,7 +251,7 @@ impl ShownInstances {
             }
         };
         self.unreadable.forget(&entry.key);
-        match decoded.decoded.ignored() {
+        match decoded.ignored() {
             Some(error) => self
                 .strange
                 .note(&self.prefix, entry, error, &mut self.log, now),
@@ -269,15 +266,15 @@ impl ShownInstances {
         shown.map(|instance| instance.identity()).collect()
     }
 
-    /// The registry has `instance`, which takes so much memory.
-    fn show(&mut self, instance: Instance, memory: usize, now: Instant) -> bool {
+    /// The registry has `instance`.
+    fn show(&mut self, instance: Instance, now: Instant) -> bool {
         let identity = instance.identity();
         self.leaving.remove(&identity);
         let was_held = self.removals.release(&identity, now);
         // An instance that has not changed keeps its allocation, so that diffs do not see it.
         let old = self.instances.get(&identity);
         let is_new = old.is_none_or(|old| **old != instance);
-        if is_new && !self.insert(instance, memory) {
+        if is_new && !self.insert(instance) {
             self.leave_out();
             return was_held;
         }
@@ -285,10 +282,10 @@ impl ShownInstances {
     }
 
     /// Shows `instance`, in place of the one with its key. Returns `false` if there is no room for it.
-    fn insert(&mut self, instance: Instance, memory: usize) -> bool {
+    fn insert(&mut self, instance: Instance) -> bool {
         let old = self.instances.get(&instance.identity());
         let before = old.map(|old| old.memory());
-        let has_room = self.has_room_for(memory, before, self.instances.len());
+        let has_room = self.has_room_for(instance.memory(), before, self.instances.len());
         if has_room {
             self.instances.insert(instance);
         }
