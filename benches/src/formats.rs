@@ -96,7 +96,10 @@ fn entries(format: &dyn Format, count: usize) -> Result<Vec<Entry>> {
         let key = service.key.under(&lease);
         Ok(Entry::new(key, service.value).with_lease(lease))
     };
-    (0..count).map(entry).collect()
+    let mut entries: Vec<_> = (0..count).map(entry).collect::<Result<_>>()?;
+    // As a registry lists them.
+    entries.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(entries)
 }
 
 /// Decodes one entry after the other.

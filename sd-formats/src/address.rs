@@ -8,7 +8,10 @@ use std::{borrow::Cow, net::Ipv6Addr};
 ///
 /// A URL is read as well, though Go programs that expect `host:port` cannot call it.
 pub(crate) fn read<'a>(text: &'a str, ignored: &mut Ignored) -> Result<Cow<'a, str>, CodecError> {
-    let address = bracketed(text);
+    let address = match Address::try_from(text) {
+        Ok(_) => text.into(),
+        Err(_) => bracketed(text),
+    };
     if Address::try_from(&*address)
         .map_err(no_address)?
         .scheme()

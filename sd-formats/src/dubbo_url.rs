@@ -1,6 +1,6 @@
 //! The URLs of dubbo, as its keys have them.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sd_core::CodecError;
 use std::borrow::Cow;
 
@@ -21,27 +21,19 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// What Go's `url.QueryUnescape` makes of `text`. `None` if it is malformed, or no UTF-8.
 fn unescaped(text: &str) -> Option<Cow<'_, str>> {
-    let bytes = text.as_bytes();
-    let is_hex = |digits: Option<&[u8]>| {
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    let mut is_plain = true;
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'%' if !is_hex(bytes.get(at + 1..at + 3)) => return None,
-            b'%' | b'+' => is_plain = false,
-            _ => {}
-        }
-    }
-    if is_plain {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(text.into());
     }
-    let spaced: Cow<'_, str> = match text.contains('+') {
-        true => text.replace('+', " ").into(),
-        false => text.into(),
-    };
-    let mut decoded = Vec::with_capacity(spaced.len());
-    decoded.extend(percent_decode_str(&spaced));
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => (digit(bytes.next()?)? << 4 | digit(bytes.next()?)?) as u8,
+            b'+' => b' ',
+            other => other,
+        });
+    }
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
@@ -107,8 +99,13 @@ impl<'a> DubboUrl<'a> {
 
     /// The parameters, in their order. Malformed ones are left out, as Go does.
     pub(crate) fn params(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-        let read = |(name, value)| Some((unescaped(name)?, unescaped(value)?));
         let params = self.pairs().map(|pair| split(pair, '='));
+        if !self.split().1.contains(['%', '+']) {
+            return params
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect();
+        }
+        let read = |(name, value)| Some((unescaped(name)?, unescaped(value)?));
         params.filter_map(read).collect()
     }
 

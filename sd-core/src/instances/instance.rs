@@ -7,7 +7,7 @@ use super::{
     status::Status,
 };
 use crate::registry::{Key, LeaseId};
-use std::{fmt, iter};
+use std::fmt;
 
 /// One instance of a service, as its [`Codec`](crate::Codec) read it from an entry.
 ///
@@ -55,8 +55,7 @@ pub struct Instance {
 impl Instance {
     /// A serving instance without weight, zone, metadata and lease.
     pub fn new(key: Key, address: impl AsRef<str>) -> Self {
-        let address = (Field::Address, address.as_ref());
-        Self::of_text(key, InstanceText::new(iter::once(address), &mut Vec::new()))
+        Self::of_text(key, InstanceText::of_address(address.as_ref()))
     }
 
     /// The same with all its texts at once. None of them is a part.

@@ -56,6 +56,14 @@ impl InstanceText {
         Self(written("", fields.chain(in_order(pieces))))
     }
 
+    /// An address alone, with room for what most instances have beside it.
+    pub(super) fn of_address(address: &str) -> Self {
+        let address = Record::of(Field::Address, address);
+        let mut text = String::with_capacity(address.size() + 80);
+        address.write(&mut text);
+        Self(text)
+    }
+
     /// Gives back what it has more room than it needs.
     pub(super) fn shrink(&mut self) {
         self.0.shrink_to_fit();
@@ -248,17 +256,17 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let field = *self.0.as_bytes().first()?;
         let mut record = Record {
-            field,
+            field: *self.0.as_bytes().first()?,
             name: "",
             text: "",
         };
-        let mut rest = self.0.get(1..)?;
+        let mut at = 1;
         if record.is_metadata() {
-            (record.name, rest) = read_sized(rest)?;
+            record.name = read_sized(self.0, &mut at)?;
         }
-        (record.text, self.0) = read_sized(rest)?;
+        record.text = read_sized(self.0, &mut at)?;
+        self.0 = &self.0[at..];
         Some(record)
     }
 }
@@ -282,17 +290,22 @@ fn write_sized(text: &str, to: &mut String) {
     to.push_str(text);
 }
 
-/// The text whose length `from` begins with, and what follows.
+/// The text in `all` whose length stands at `at`, which is behind it then.
 #[inline]
-fn read_sized(from: &str) -> Option<(&str, &str)> {
-    let mut length = 0;
-    for (place, digit) in from.bytes().enumerate() {
-        length |= usize::from(digit & 63) << (6 * place);
+fn read_sized<'a>(all: &'a str, at: &mut usize) -> Option<&'a str> {
+    let (mut length, mut place) = (0, 0);
+    loop {
+        let digit = *all.as_bytes().get(*at)?;
+        *at += 1;
+        length |= usize::from(digit & 63) << place;
+        place += 6;
         if digit < 64 {
-            return from.get(place + 1..)?.split_at_checked(length);
+            break;
         }
     }
-    None
+    let begin = *at;
+    *at += length;
+    all.get(begin..*at)
 }
 
 #[cfg(test)]

@@ -72,6 +72,11 @@ impl LossWindow {
         }
     }
 
+    /// Whether no instance has gone lately.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gone.is_empty()
+    }
+
     /// There is an instance under `key`.
     pub(super) fn present(&mut self, key: &InstanceKey, now: Instant) {
         self.forget_what_is_over(now);

@@ -292,6 +292,11 @@ impl PendingRemovals {
         true
     }
 
+    /// Whether nothing is held, and nothing went that may have been part of a loss.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.window.is_empty()
+    }
+
     /// The registry has the instance, perhaps again. Returns `true` if its removal was held.
     pub(super) fn release(&mut self, key: &InstanceKey, now: Instant) -> bool {
         self.window.present(key, now);

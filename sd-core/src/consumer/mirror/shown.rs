@@ -145,7 +145,9 @@ impl ShownInstances {
                 continue;
             };
             for instance in decoded {
-                self.removals.release(&instance.identity(), now);
+                if !self.removals.is_empty() {
+                    self.removals.release(&instance.identity(), now);
+                }
                 match self.has_room_for(instance.memory(), None, shown.len()) {
                     true => shown.push(Arc::new(instance)),
                     false => self.leave_out(),
