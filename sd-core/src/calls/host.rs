@@ -10,8 +10,9 @@ use crate::{
     registry::{ErrorChain, Escaped},
     support::catch,
 };
+use once_cell::race::OnceBox;
 use std::sync::{
-    Arc, OnceLock, Weak,
+    Arc, Weak,
     atomic::{AtomicBool, Ordering, fence},
 };
 use tokio::sync::Notify;
@@ -27,7 +28,7 @@ pub(super) struct Host<E> {
     load: Load,
     is_removed: AtomicBool,
     /// Woken when the host is removed. Made by the first who waits, since there may be 100,000 hosts.
-    removed: OnceLock<Box<Notify>>,
+    removed: OnceBox<Notify>,
     needs_replacement: AtomicBool,
     /// Of the endpointer that made it, if one did.
     replacements: Weak<Replacements>,
@@ -45,7 +46,7 @@ impl<E> Host<E> {
             target: Some(target),
             load: Load::default(),
             is_removed: AtomicBool::new(false),
-            removed: OnceLock::new(),
+            removed: OnceBox::new(),
             needs_replacement: AtomicBool::new(false),
             replacements,
         }

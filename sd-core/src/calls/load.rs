@@ -11,7 +11,7 @@ use super::observer::{EndedCall, Outcome};
 use peak_latency::PeakLatency;
 use recent_failures::RecentFailures;
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -23,13 +23,17 @@ pub(super) struct Load {
     pending: AtomicU32,
     failures: RecentFailures,
     latency: PeakLatency,
-    /// When a balancer that looks at latencies has last picked the host: [`Millis`].
-    picked_at: AtomicU64,
+    /// When a balancer that looks at latencies has last picked the host: [`Millis`] without their lowest bits, so
+    /// that hosts are small.
+    picked_at: AtomicU32,
 }
 
 /// In seconds: what is assumed of a host that is waited for, and whose latency is not known; and the
 /// least latency of a host that has just failed.
 pub(super) const PENALTY: f32 = 1.0;
+
+/// As many as [`Millis`] have above 32. So a pick is taken for 0.13 s older than it is at most.
+const PICKED_AT_DROPS: u32 = 7;
 
 /// An endpoint that was not picked for this many milliseconds may be better than its latency says.
 const UNPICKED_FOR: u64 = 1000;
@@ -88,13 +92,14 @@ impl Load {
 
     /// A balancer that looks at latencies picks the host.
     pub(super) fn note_picked(&self, now: Millis) {
-        self.picked_at.store(now.get(), Ordering::Relaxed);
+        let picked_at = (now.get() >> PICKED_AT_DROPS) as u32;
+        self.picked_at.store(picked_at, Ordering::Relaxed);
     }
 
     /// Whether no such balancer has picked the host for a second.
     pub(super) fn is_unpicked(&self, now: Millis) -> bool {
         let picked_at = self.picked_at.load(Ordering::Relaxed);
-        now.since(picked_at) >= UNPICKED_FOR
+        now.since(u64::from(picked_at) << PICKED_AT_DROPS) >= UNPICKED_FOR
     }
 
     /// Lets the next answer replace the latency.
