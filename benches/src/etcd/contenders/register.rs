@@ -3,19 +3,13 @@
 use super::{Failure, say_usage, told};
 use crate::etcd::entries;
 use etcd_client::{Client, PutOptions};
-use futures::{
-    StreamExt, TryStreamExt,
-    future::{join_all, try_join_all},
-    stream,
-};
+use futures::future::{join_all, try_join_all};
 use sd_core::{Registrar, Service, Ttl};
 use sd_etcd::EtcdClient;
 use std::time::{Duration, Instant};
 
 /// Of all leases, in seconds.
 const TTL: u32 = 10;
-/// How many puts of the floor are under way at once. etcd refuses more once 5,000 are not applied yet.
-const AT_ONCE: usize = 1000;
 
 fn services(directory: &str, count: usize) -> impl Iterator<Item = (String, sd_core::Bytes)> {
     (0..count).map(move |n| (format!("{directory}{n:06}"), entries::value(n, 0)))
@@ -40,7 +34,7 @@ pub(super) async fn toolkit(etcd: &str, directory: &str, count: usize) -> Result
     Ok(())
 }
 
-/// As many puts are sent at once as etcd takes, on one connection, and one lease is kept alive at a third of its TTL.
+/// All puts are sent at once, on one connection, and one lease is kept alive at a third of its TTL.
 pub(super) async fn floor(etcd: &str, directory: &str, count: usize) -> Result<(), Failure> {
     say_usage("started", Duration::ZERO)?;
     let begun = Instant::now();
@@ -51,9 +45,7 @@ pub(super) async fn floor(etcd: &str, directory: &str, count: usize) -> Result<(
         let options = PutOptions::new().with_lease(lease);
         async move { client.put(key, value, Some(options)).await }
     });
-    let puts: Vec<_> = puts.collect();
-    let puts = stream::iter(puts).buffer_unordered(AT_ONCE);
-    puts.try_for_each(|_| async { Ok(()) }).await?;
+    try_join_all(puts).await?;
     say_usage("ready", begun.elapsed())?;
     let (mut keeper, mut answers) = client.lease_keep_alive(lease).await?;
     let mut third = tokio::time::interval(Duration::from_secs(u64::from(TTL)) / 3);
