@@ -68,8 +68,8 @@ impl Consumer {
         let view = async || {
             let lines = self.0.out();
             let events = lines.iter().map(|line| serde_json::from_str::<Value>(line));
-            let views = events.flatten().filter(|event| event["event"] == "view");
-            views.last().unwrap_or_default()
+            let mut views = events.flatten().filter(|event| event["event"] == "view");
+            views.next_back().unwrap_or_default()
         };
         let has = |view: &Value, field: &str, expected: &[&str]| {
             let all = view[field].as_array().into_iter().flatten();

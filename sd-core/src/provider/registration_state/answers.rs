@@ -99,7 +99,8 @@ impl RegistrationState {
     }
 
     pub(super) fn lost(&mut self, lost: Lost, now: Instant) -> Option<Action> {
-        if lost == Lost::Superseded {
+        // Unless a write that was not answered may have come after the successor: then it is ended as any other.
+        if lost == Lost::Superseded && !self.value.uncertain {
             let lost = self.value.written_key().cloned();
             self.may_hold.retain(|key| Some(key) != lost.as_ref());
         }

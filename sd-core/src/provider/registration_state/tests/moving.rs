@@ -153,3 +153,26 @@ fn whoever_ends_in_a_move_ends_under_both_keys() {
     assert_eq!(again.on(asked()), register_other("h:1"));
     assert_eq!(again.on(registered()), end(key().into()));
 }
+
+/// The successor may have gone before the write came. Found by the model.
+#[test]
+fn a_write_without_an_answer_is_ended_even_if_another_registration_had_its_key() {
+    for is_answered in [true, false] {
+        let mut it = Fixture::registered();
+        assert_eq!(it.on(update(VALUE)), reclaim(VALUE));
+        it.on(asked());
+        it.on(moved("h:1"));
+        match is_answered {
+            true => it.on(Input::ReclaimFailed(Error::Superseded)),
+            false => {
+                it.on(Input::ReclaimFailed(transient()));
+                it.on(Input::Lost(Lost::Superseded))
+            }
+        };
+        let next = match is_answered {
+            true => Some(Action::AwaitLoss),
+            false => end(key().into()),
+        };
+        assert_eq!(it.on(registered()), next, "{is_answered}");
+    }
+}
