@@ -23,8 +23,8 @@ pub(super) struct Load {
     pending: AtomicU32,
     failures: RecentFailures,
     latency: PeakLatency,
-    /// When a balancer that looks at latencies has last picked the host: [`Millis`] without their lowest bits, so
-    /// that hosts are small.
+    /// When a balancer that looks at latencies has last picked the host: the lowest 32 bits of [`Millis`], so that
+    /// hosts are small. They begin anew after 49 days.
     picked_at: AtomicU32,
 }
 
@@ -32,11 +32,8 @@ pub(super) struct Load {
 /// least latency of a host that has just failed.
 pub(super) const PENALTY: f32 = 1.0;
 
-/// As many as [`Millis`] have above 32. So a pick is taken for 0.13 s older than it is at most.
-const PICKED_AT_DROPS: u32 = 7;
-
 /// An endpoint that was not picked for this many milliseconds may be better than its latency says.
-const UNPICKED_FOR: u64 = 1000;
+const UNPICKED_FOR: u32 = 1000;
 
 impl Load {
     /// How many calls are in flight.
@@ -92,14 +89,16 @@ impl Load {
 
     /// A balancer that looks at latencies picks the host.
     pub(super) fn note_picked(&self, now: Millis) {
-        let picked_at = (now.get() >> PICKED_AT_DROPS) as u32;
-        self.picked_at.store(picked_at, Ordering::Relaxed);
+        self.picked_at.store(now.get() as u32, Ordering::Relaxed);
     }
 
     /// Whether no such balancer has picked the host for a second.
     pub(super) fn is_unpicked(&self, now: Millis) -> bool {
         let picked_at = self.picked_at.load(Ordering::Relaxed);
-        now.since(u64::from(picked_at) << PICKED_AT_DROPS) >= UNPICKED_FOR
+        let since = (now.get() as u32).wrapping_sub(picked_at);
+        // Another thread may have read the clock a moment later.
+        let is_later = since > u32::MAX - UNPICKED_FOR;
+        since >= UNPICKED_FOR && !is_later
     }
 
     /// Lets the next answer replace the latency.

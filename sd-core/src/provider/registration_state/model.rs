@@ -744,6 +744,10 @@ impl Simulation {
         let Some(key) = self.target(action).filter(|_| !self.is_refused(action)) else {
             return;
         };
+        // A closed client has revoked its lease, on which nothing is put any more.
+        if self.loss == Some(Lost::Closed) {
+            return;
+        }
         let free = !matches!(self.entries.get(&key), Some((Holder::Other, _)));
         match action {
             Action::Register(it) => {
