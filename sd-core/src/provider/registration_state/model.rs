@@ -816,8 +816,10 @@ impl Simulation {
                     Action::Reclaim(value) => *value == UNACCEPTABLE,
                     _ => false,
                 };
+                let is_closed = self.loss == Some(Lost::Closed);
                 let result = match response {
                     Response::Closed => Err(Error::Closed),
+                    Response::Ok if is_closed => Err(Error::Closed),
                     Response::Ok if self.is_refused(&action) => Err(Error::Superseded),
                     _ if is_unacceptable => Err(Error::Invalid(Invalid::EmptyKey)),
                     Response::Ok | Response::LostAfter => {
