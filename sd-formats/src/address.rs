@@ -8,17 +8,14 @@ use std::{borrow::Cow, net::Ipv6Addr};
 ///
 /// A URL is read as well, though Go programs that expect `host:port` cannot call it.
 pub(crate) fn read<'a>(text: &'a str, ignored: &mut Ignored) -> Result<Cow<'a, str>, CodecError> {
-    let address = match Address::try_from(text) {
-        Ok(_) => text.into(),
-        Err(_) => bracketed(text),
-    };
-    if Address::try_from(&*address)
-        .map_err(no_address)?
-        .scheme()
-        .is_some()
-    {
-        ignored.note("address", "it is a URL, and only host:port is called");
+    if let Ok(address) = Address::try_from(text) {
+        if address.scheme().is_some() {
+            ignored.note("address", "it is a URL, and only host:port is called");
+        }
+        return Ok(text.into());
     }
+    let address = bracketed(text);
+    Address::try_from(&*address).map_err(no_address)?;
     Ok(address)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     address::{host_and_port, joined},
-    dubbo_url::{DubboUrl, escaped},
+    dubbo_url::{DubboUrl, Parts, escaped},
     edited::edited,
     ignored::Ignored,
     metadata::{Metadata, Written},
@@ -190,9 +190,8 @@ impl DubboInterfaceCodec {
     }
 
     /// Whether a consumer of this protocol, interface, group and version sees `url`, which has these parameters.
-    fn is_mine(&self, url: &DubboUrl<'_>, params: &[Param<'_>]) -> bool {
+    fn is_mine(&self, url: &Parts<'_>, params: &[Param<'_>]) -> bool {
         let format = &self.format;
-        let url = url.parts();
         let param = |name| {
             let mut params = params.iter();
             let (_, value) = params.find(|(known, _)| known == name)?;
@@ -244,15 +243,15 @@ impl Codec for DubboInterfaceCodec {
             return Ok(Decoded::NOT_MINE);
         };
         let url = DubboUrl::parse(text)?;
-        let params = url.params();
-        if !self.is_mine(&url, &params) {
+        let (parts, params) = (url.parts(), url.params());
+        if !self.is_mine(&parts, &params) {
             return Ok(Decoded::NOT_MINE);
         }
         let mut ignored = Ignored::default();
         if !entry.value.is_empty() {
             ignored.note("the value", "the key says all, and it nothing");
         }
-        let address = crate::address::read(url.parts().authority, &mut ignored)?;
+        let address = crate::address::read(parts.authority, &mut ignored)?;
         let instance = Instance::new(entry.key.clone(), address);
         let instance = instance.with_default_weight(DEFAULT_WEIGHT);
         // The first of several is the one that counts.

@@ -189,33 +189,45 @@ struct NodeFields<'a> {
 }
 
 impl NodeFields<'_> {
-    fn into_instance(self, entry: &Entry, ignored: &mut Ignored) -> Result<Instance, CodecError> {
+    fn into_instance(
+        self,
+        entry: &Entry,
+        version: Option<&str>,
+        ignored: &mut Ignored,
+    ) -> Result<Instance, CodecError> {
         let text = self.address.required("address")?;
         let address = address::read(&text, ignored)?;
         let instance = Instance::new(entry.key.clone(), &*address);
-        let instance = match self.id.and_then(Text::said) {
+        let mut instance = match self.id.and_then(Text::said) {
             Some(id) => instance.with_part(&*id).with_id(id),
             None => instance.with_part(address),
         };
+        if let Some(version) = version {
+            instance = instance.with_version(version);
+        }
         Ok(METADATA.with(instance, "metadata", self.metadata, ignored))
     }
 }
 
-/// The instance that the node in `json` describes.
-fn read_node(entry: &Entry, json: &str, ignored: &mut Ignored) -> Result<Instance, CodecError> {
+/// The instance of this version that the node in `json` describes.
+fn read_node(
+    entry: &Entry,
+    json: &str,
+    version: Option<&str>,
+    ignored: &mut Ignored,
+) -> Result<Instance, CodecError> {
     let node = GoObject::parse(json.as_bytes())?;
     let fields = NodeFields {
         address: Text(node.required("address")?),
         id: node.text("id", ignored).map(Text),
         metadata: read_pieces("metadata", node.get("metadata"), ignored),
     };
-    fields.into_instance(entry, ignored)
+    fields.into_instance(entry, version, ignored)
 }
 
-/// The instances of an entry: those of its nodes that could be read, each with this version.
+/// The instances of an entry: those of its nodes that could be read.
 fn decoded(
     nodes: Vec<Result<Instance, CodecError>>,
-    version: Option<Cow<'_, str>>,
     mut ignored: Ignored,
 ) -> Result<Decoded, CodecError> {
     let (mut parts, mut unreadable) = (BTreeSet::new(), None);
@@ -235,10 +247,7 @@ fn decoded(
             ignored.note("nodes", "two have one id");
             continue;
         }
-        instances.push(match &version {
-            Some(version) => instance.with_version(version),
-            None => instance,
-        });
+        instances.push(instance);
     }
     match unreadable {
         Some(error) if instances.is_empty() => Err(error),
@@ -250,10 +259,12 @@ impl Codec for GoMicroCodec {
     fn decode(&self, entry: &Entry) -> Result<Decoded, CodecError> {
         let mut ignored = Ignored::default();
         if let Some(fields) = go_json::as_written::<Fields<'_>>(&entry.value) {
+            let version = fields.version.and_then(Text::said);
             let nodes = fields.nodes.unwrap_or_default().into_iter();
-            let nodes = nodes.map(|node| node.into_instance(entry, &mut ignored));
+            let nodes =
+                nodes.map(|node| node.into_instance(entry, version.as_deref(), &mut ignored));
             let nodes = nodes.collect();
-            return decoded(nodes, fields.version.and_then(Text::said), ignored);
+            return decoded(nodes, ignored);
         }
         let value = GoObject::parse(&entry.value)?;
         let version = value.text("version", &mut ignored);
@@ -261,9 +272,10 @@ impl Codec for GoMicroCodec {
             return Err(CodecError::new("the nodes are no list"));
         };
         let nodes = nodes.iter();
-        let nodes = nodes.map(|node| read_node(entry, node.get(), &mut ignored));
+        let nodes =
+            nodes.map(|node| read_node(entry, node.get(), version.as_deref(), &mut ignored));
         let nodes = nodes.collect();
-        decoded(nodes, version, ignored)
+        decoded(nodes, ignored)
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {
@@ -309,7 +321,7 @@ fn edit_node<'a>(
     node: &'a RawValue,
     edit: &Edit,
 ) -> Result<Cow<'a, RawValue>, CodecError> {
-    let Ok(instance) = read_node(entry, node.get(), &mut Ignored::default()) else {
+    let Ok(instance) = read_node(entry, node.get(), None, &mut Ignored::default()) else {
         return Ok(Cow::Borrowed(node));
     };
     if edit.apply(instance.clone()) == instance {

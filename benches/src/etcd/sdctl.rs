@@ -1,6 +1,6 @@
 //! `sdctl` as an operator runs it: a list beside `etcdctl get --prefix`, and a watch of many changes.
 
-use super::{Failure, PATIENCE, block_on, entries, in_time, megabytes, millis, server::Server};
+use super::{Failure, block_on, entries, in_time, megabytes, millis, server::Server};
 use crate::{
     comparison::{Comparison, Target},
     measure::{Measured, Options},
@@ -164,7 +164,7 @@ async fn watch(options: &Options, output: &Output) -> Result<Vec<Comparison>, Fa
     let took = change(&server, changes).await?;
     server.mark(0..1).await?;
     let written = Instant::now();
-    let seen = tokio::time::timeout(PATIENCE, reader).await???;
+    let seen = in_time("the last change", reader).await???;
     let behind = millis(written.elapsed());
     let usage = Usage::of(process)?;
     let rate = changes as f64 / took.as_secs_f64();

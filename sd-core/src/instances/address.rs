@@ -210,15 +210,9 @@ fn parse_ip(host: &str, authority: &str) -> Option<IpAddr> {
 /// Whether `authority` is an IPv6 address without brackets, with or without a port.
 fn is_bare_ipv6(authority: &str) -> bool {
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
-    // Cheaper than to parse what nearly never is one.
-    let has_colons = authority.bytes().filter(|byte| *byte == b':').count() > 1;
-    if !has_colons {
-        return false;
-    }
-    is_ipv6(authority)
-        || authority
-            .rsplit_once(':')
-            .is_some_and(|(host, _)| is_ipv6(host))
+    let host = authority.rsplit_once(':').map_or("", |(host, _)| host);
+    // Without a colon it is none, which nearly all are.
+    host.contains(':') && (is_ipv6(authority) || is_ipv6(host))
 }
 
 /// Whether `host` is a name of labels. Numbers in another form than `10.0.0.1` are none: resolvers read

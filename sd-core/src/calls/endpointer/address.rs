@@ -1,7 +1,7 @@
 //! Addresses: what endpoints are made for.
 
 use crate::instances::Instance;
-use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Deref, sync::Arc};
 
 /// The address of an instance, whose text it shares: there may be 100,000 of them.
 #[derive(Clone)]
@@ -18,12 +18,6 @@ impl Deref for Address {
 
     fn deref(&self) -> &str {
         self.0.address()
-    }
-}
-
-impl Borrow<str> for Address {
-    fn borrow(&self) -> &str {
-        self
     }
 }
 
