@@ -1,6 +1,6 @@
 //! `run` and `register`, with programs that exit, crash, hang, ignore signals, fork and flood their output.
 
-use crate::support::{Running, run, sdctl};
+use crate::support::{Running, on, run, sdctl};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use sd_tests::{Etcd, PATIENCE, eventually};
 use std::{net::TcpListener as StdListener, path::Path};
@@ -133,6 +133,30 @@ async fn on_sigterm_the_entry_goes_first_and_the_signal_follows() {
         "it was registered: {ended:?}"
     );
     assert!(ended.err.contains("deregistered: removed"), "{ended:?}");
+}
+
+/// It is stopped while the edit is made, so that it learns of that and of the signal at once.
+#[tokio::test]
+async fn it_drains_also_if_it_has_not_heard_yet_that_an_operator_ended_the_draining() {
+    let etcd = Etcd::start().await;
+    let common = ["run", "--name", "hello", "--weight", "2", "--drain", "1h"];
+    let running = Running::on(
+        &etcd,
+        &[&common, &PORT[..], &["--", "sleep", "600"]].concat(),
+    );
+    until_registered(&etcd).await;
+    on(&etcd, &["drain", "127.0.0.1:9"]).await.succeeded();
+    running.says("somebody has edited the entry").await;
+    running.signal(Signal::STOP);
+    on(&etcd, &["undrain", "127.0.0.1:9"]).await.succeeded();
+    running.signal(Signal::TERM);
+    running.signal(Signal::CONT);
+    let drains = |entry: &Option<String>| entry.as_ref().is_some_and(|it| it.contains("draining"));
+    let seen = async || entry(&etcd).await;
+    eventually(PATIENCE, "the draining", seen, drains).await;
+    let ended = running.told(Signal::TERM).await;
+    assert_eq!(ended.status.code(), Some(143), "{ended:?}");
+    assert_eq!(entry(&etcd).await, None, "{ended:?}");
 }
 
 #[tokio::test]

@@ -55,12 +55,10 @@ impl RegistrationState {
                 self.remove(deadline, drain)
             }
             Phase::Registered { key, .. } => {
-                let ours = self.value.in_place();
-                let draining = self.options.format.draining(key, &ours.value);
-                let is_new =
-                    |draining: &Bytes| !self.value.is_current(&ours.with_value(draining.clone()));
-                match draining.filter(is_new) {
+                let ours = &self.value.in_place().value;
+                match self.options.format.draining(key, ours) {
                     None => self.remove(deadline, drain),
+                    // Also if that is what stands there: somebody may just have edited it.
                     Some(draining) => {
                         self.note_attempt();
                         self.removed = None;

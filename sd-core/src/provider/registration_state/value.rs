@@ -123,12 +123,7 @@ impl Value {
 
     /// Whether the registry has confirmed the wanted value since the owner asked for it.
     pub(super) fn is_written(&self) -> bool {
-        !self.is_asked && self.is_current(&self.wanted)
-    }
-
-    /// Whether the registry has this, as far as is known.
-    pub(super) fn is_current(&self, it: &KeyValue) -> bool {
-        !self.uncertain && self.written.as_ref() == Some(it)
+        !self.is_asked && !self.uncertain && self.written.as_ref() == Some(&self.wanted)
     }
 
     /// [Gives up](Self::give_up) what the registry can never accept, which must not keep the entry away.

@@ -54,7 +54,6 @@ fn where_draining_cannot_be_announced_the_wait_follows_the_removal() {
     for (mut it, answer) in [
         (registered_to_drain("h:1", &[Deregister]), removed()),
         (registered_to_drain("h:1", &[Deregister]), unconfirmed),
-        (registered_to_drain(DRAINING, &[Deregister]), removed()),
         (
             registered_to_drain(VALUE, &[Deregister, Input::ReclaimFailed(transient())]),
             removed(),
@@ -69,6 +68,21 @@ fn where_draining_cannot_be_announced_the_wait_follows_the_removal() {
         it.fire();
         assert!(it.state.has_ended(), "{it:?}");
         assert!(matches!(it.state.deregister_result(), Some(Ok(_))));
+    }
+}
+
+/// An operator may just have ended the draining, which is not known here yet.
+#[test]
+fn draining_is_announced_also_where_it_should_stand_already() {
+    let edited = Input::Lost(Lost::overwritten(DRAINING));
+    for mut it in [
+        registered_to_drain(DRAINING, &[]),
+        registered_to_drain(VALUE, &[edited, reclaimed()]),
+    ] {
+        assert_eq!(it.on(Input::Deregister), reclaim(DRAINING), "{it:?}");
+        assert_eq!(it.on(reclaimed()), Some(Action::AwaitLoss));
+        assert_eq!(it.wait(), DRAIN);
+        assert_eq!(it.fire(), deregister());
     }
 }
 
