@@ -225,33 +225,34 @@ fn read_node(
     fields.into_instance(entry, version, ignored)
 }
 
-/// The instances of an entry: those of its nodes that could be read.
-fn decoded(
-    nodes: Vec<Result<Instance, CodecError>>,
+/// The instances of an entry: those of its nodes that can be read.
+fn decoded<N>(
+    nodes: impl ExactSizeIterator<Item = N>,
     mut ignored: Ignored,
+    read: impl Fn(N, &mut Ignored) -> Result<Instance, CodecError>,
 ) -> Result<Decoded, CodecError> {
     let (mut parts, mut unreadable) = (BTreeSet::new(), None);
     // As nearly all are: then there is nothing to compare it with.
     let is_alone = nodes.len() == 1;
-    let mut instances = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let instance = match node {
-            Ok(instance) => instance,
-            Err(error) => {
-                ignored.note("nodes", &error);
-                unreadable = Some(error);
-                continue;
-            }
-        };
-        if !is_alone && !parts.insert(instance.part().unwrap_or_default().to_owned()) {
+    let mut is_first = |instance: &Instance| {
+        is_alone || parts.insert(instance.part().unwrap_or_default().to_owned())
+    };
+    let instances = nodes.filter_map(|node| match read(node, &mut ignored) {
+        Ok(instance) if is_first(&instance) => Some(instance),
+        Ok(_) => {
             ignored.note("nodes", "two have one id");
-            continue;
+            None
         }
-        instances.push(instance);
-    }
+        Err(error) => {
+            ignored.note("nodes", &error);
+            unreadable = Some(error);
+            None
+        }
+    });
+    let decoded = Decoded::from_iter(instances);
     match unreadable {
-        Some(error) if instances.is_empty() => Err(error),
-        _ => Ok(ignored.of(Decoded::from_iter(instances))),
+        Some(error) if decoded.instances().is_empty() => Err(error),
+        _ => Ok(ignored.of(decoded)),
     }
 }
 
@@ -261,21 +262,18 @@ impl Codec for GoMicroCodec {
         if let Some(fields) = go_json::as_written::<Fields<'_>>(&entry.value) {
             let version = fields.version.and_then(Text::said);
             let nodes = fields.nodes.unwrap_or_default().into_iter();
-            let nodes =
-                nodes.map(|node| node.into_instance(entry, version.as_deref(), &mut ignored));
-            let nodes = nodes.collect();
-            return decoded(nodes, ignored);
+            return decoded(nodes, ignored, |node, ignored| {
+                node.into_instance(entry, version.as_deref(), ignored)
+            });
         }
         let value = GoObject::parse(&entry.value)?;
         let version = value.text("version", &mut ignored);
         let Some(nodes) = go_json::list(value.get("nodes").unwrap_or("[]")) else {
             return Err(CodecError::new("the nodes are no list"));
         };
-        let nodes = nodes.iter();
-        let nodes =
-            nodes.map(|node| read_node(entry, node.get(), version.as_deref(), &mut ignored));
-        let nodes = nodes.collect();
-        decoded(nodes, ignored)
+        decoded(nodes.into_iter(), ignored, |node, ignored| {
+            read_node(entry, node.get(), version.as_deref(), ignored)
+        })
     }
 
     fn encode(&self, instance: &Instance) -> Result<Bytes, CodecError> {

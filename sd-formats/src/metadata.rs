@@ -10,7 +10,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 /// The piece that is the weight, in fleets that have no other place for it.
 const WEIGHT: &str = "weight";
@@ -26,10 +26,14 @@ pub(crate) struct Metadata {
     pub(crate) has_json: bool,
 }
 
-/// Pieces of metadata as they stand in a value, each with its name.
-pub(crate) struct Pieces<'a>(Vec<(Cow<'a, str>, Piece<'a>)>);
+/// The fields of an object, in their order.
+pub(crate) struct Object<'a, V>(Vec<(Text<'a>, V)>);
 
-enum Piece<'a> {
+/// Pieces of metadata, each with its name. Read at once, all of them have to be text, as they nearly always are;
+/// others are for [`read_pieces`].
+pub(crate) type Pieces<'a> = Object<'a, Piece<'a>>;
+
+pub(crate) enum Piece<'a> {
     Text(Cow<'a, str>),
     /// No text.
     Json(&'a str),
@@ -38,34 +42,39 @@ enum Piece<'a> {
 impl Pieces<'_> {
     fn iter(&self) -> impl Iterator<Item = (&str, MetadataValue<'_>)> + Clone {
         self.0.iter().map(|(name, piece)| match piece {
-            Piece::Text(text) => (&**name, MetadataValue::Text(text)),
-            Piece::Json(json) => (&**name, MetadataValue::Json(json)),
+            Piece::Text(text) => (&*name.0, MetadataValue::Text(text)),
+            Piece::Json(json) => (&*name.0, MetadataValue::Json(json)),
         })
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Pieces<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
+        Text::deserialize(deserializer).map(|text| Self::Text(text.0))
+    }
+}
 
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Pieces<'de>;
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Object<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Fields<V> {
+            type Value = Object<'de, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pieces = Vec::new();
-                while let Some((name, json)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    let text = go_json::text(json.get()).map(Piece::Text);
-                    pieces.push((name.0, text.unwrap_or(Piece::Json(json.get()))));
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
                 }
-                Ok(Pieces(pieces))
+                Ok(Object(fields))
             }
         }
 
-        deserializer.deserialize_map(Fields)
+        deserializer.deserialize_map(Fields(PhantomData))
     }
 }
 
@@ -198,10 +207,16 @@ pub(crate) fn read_pieces<'a>(
     json: Option<&'a str>,
     ignored: &mut Ignored,
 ) -> Option<Pieces<'a>> {
-    let pieces = serde_json::from_str(json?);
-    pieces
-        .map_err(|_| ignored.note(field, "it is no object"))
-        .ok()
+    let Ok(Object::<&RawValue>(fields)) = serde_json::from_str(json?) else {
+        ignored.note(field, "it is no object");
+        return None;
+    };
+    let piece = |json: &'a RawValue| match go_json::text(json.get()) {
+        Some(text) => Piece::Text(text),
+        None => Piece::Json(json.get()),
+    };
+    let pieces = fields.into_iter().map(|(name, json)| (name, piece(json)));
+    Some(Object(pieces.collect()))
 }
 
 /// A value of metadata, to be written.

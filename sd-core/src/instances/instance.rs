@@ -90,8 +90,10 @@ impl Instance {
     /// The same instance with another status.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
-        self.status = status;
-        self.set(Field::UnknownStatus, None)
+        match std::mem::replace(&mut self.status, status) {
+            Status::Unknown => self.set(Field::UnknownStatus, None),
+            Status::Serving | Status::Draining => self,
+        }
     }
 
     /// The same instance, of which is said that it is `word`, whatever that means: its status is

@@ -6,7 +6,8 @@
 //! base 64, the least first, each an ASCII character; all digits but the last have 64 added.
 //!
 //! Records are in the order of [`Field`], and metadata in the order of its names. So equal texts are equal bytes. A
-//! text is found by walking over the records before it, which are few.
+//! text is found by walking over the records before it, which are few. The order is one in which codecs set them: what
+//! is set behind all others moves none.
 
 use super::metadata_value::MetadataValue;
 use std::{fmt, ops::Range};
@@ -17,11 +18,11 @@ use std::{fmt, ops::Range};
 pub(super) enum Field {
     Address = b'A',
     Part = b'B',
-    Zone = b'C',
-    Id = b'D',
-    Version = b'E',
-    UnknownStatus = b'F',
-    OtherAddress = b'G',
+    Id = b'C',
+    Version = b'D',
+    UnknownStatus = b'E',
+    OtherAddress = b'F',
+    Zone = b'G',
     /// A name, and a value that is text.
     Metadata = b'H',
     /// A name, and a value that is JSON. Among the others in the order of the names.
@@ -161,7 +162,9 @@ impl InstanceText {
     }
 
     fn replace(&mut self, range: Range<usize>, record: Option<Record<'_>>) {
-        // What is added in the order of the records moves no other.
+        if range.start == self.0.len() {
+            return record.into_iter().for_each(|it| it.write(&mut self.0));
+        }
         let after = self.0.split_off(range.end);
         self.0.truncate(range.start);
         if let Some(record) = record {
@@ -369,8 +372,8 @@ mod tests {
             let zone = zones.last().and_then(Option::as_deref);
             let mut fields = vec![(Field::Address, address.as_str())];
             fields.extend(part.as_deref().map(|part| (Field::Part, part)));
-            fields.extend(zone.map(|zone| (Field::Zone, zone)));
             fields.extend(others.iter().map(|other| (Field::OtherAddress, other.as_str())));
+            fields.extend(zone.map(|zone| (Field::Zone, zone)));
             let mut at_once = InstanceText::new(fields.iter().copied(), &mut borrowed(&first));
             at_once.set_all_metadata(borrowed(&then).into_iter());
             prop_assert!(one_by_one == at_once);

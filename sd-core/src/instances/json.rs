@@ -131,10 +131,10 @@ impl PlainAttributes<'_> {
         let some = |field, text: Option<_>| text.map(|text| (field, text)).into_iter();
         let others = self.addresses.as_deref().unwrap_or_default();
         let fields = iter::once((Field::Address, self.address))
-            .chain(some(Field::Zone, self.zone))
             .chain(some(Field::Id, self.id))
             .chain(some(Field::Version, self.version))
-            .chain(others.iter().map(|other| (Field::OtherAddress, *other)));
+            .chain(others.iter().map(|other| (Field::OtherAddress, *other)))
+            .chain(some(Field::Zone, self.zone));
         let mut pieces = self.metadata.map_or_else(Vec::new, |texts| texts.0);
         let mut instance = Instance::of_text(key, InstanceText::new(fields, &mut pieces));
         if let Some(weight) = self.weight {

@@ -5,7 +5,6 @@ use crate::{
     provider::status::RegistrarStatus,
     registry::{Deregistered, Error, Result},
 };
-use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
