@@ -126,7 +126,11 @@ fn measure(
         }
         let most = NANOS.iter().find(|(name, _)| *name == candidate.name);
         if let Some((_, most)) = most.filter(|_| endpoints == 1000 && threads == 1) {
-            comparisons.push(compared("", Target::AtMost(*most)));
+            let compared = compared("", Target::AtMost(*most));
+            comparisons.push(match floor {
+                Some(floor) => compared.beside(times.nanos(floor).value),
+                None => compared,
+            });
         }
         table.row([
             Cell::Text(candidate.name.to_owned()),

@@ -214,7 +214,10 @@ async fn forward(
     };
     let arrive = async move {
         while let Some((due, bytes)) = arrivals.recv().await {
-            sleep_until(due).await;
+            // A timer ends on a whole millisecond, which would delay what is not to be delayed.
+            if Instant::now() < due {
+                sleep_until(due).await;
+            }
             let _ = conditions.wait_for(|conditions| !conditions.stalled).await;
             to.write_all(&bytes).await?;
         }
