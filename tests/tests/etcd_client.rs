@@ -4,7 +4,7 @@ use etcd_client::proto::{
     PbRangeRequest, PbRangeResponse, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse,
 };
 use futures::{
-    StreamExt,
+    FutureExt, StreamExt,
     future::join_all,
     stream::{self, BoxStream},
 };
@@ -289,6 +289,37 @@ async fn a_watch_starts_at_the_next_revision_and_is_as_well_looked_after_until_i
         () = healthy => {}
     }
     assert_eq!(etcd.reads(), reads, "nothing was read");
+}
+
+/// It would hear of that only after up to 100 ms.
+#[tokio::test]
+async fn what_a_watch_has_missed_is_there_when_it_starts() {
+    let etcd = Etcd::start().await;
+    let client = client(&etcd);
+    etcd.put("/svc/a", "10.0.0.1:80").await;
+    let known = client.get_entries(&prefix()).await.unwrap().revision;
+    for key in ["/svc/b", "/svc/a", "/elsewhere"] {
+        etcd.put(key, "10.0.0.2:80").await;
+    }
+    let mut watch = client.watch_prefix(&prefix(), &known).await.unwrap();
+    let first = watch.next().now_or_never().flatten();
+    let first = first.expect("it is not waited for").unwrap();
+    let keys = first.changes.iter().map(|change| change.key().as_str());
+    assert!(keys.eq(["/svc/b", "/svc/a"]), "{first:?}");
+    etcd.put("/svc/c", "10.0.0.3:80").await;
+    let changes = news(&mut watch).await.unwrap();
+    assert!(matches!(&*changes, [Change::Put(c)] if c.key.as_str() == "/svc/c"));
+
+    // A deletion cannot be read: etcd has to say so.
+    etcd.delete("/svc/a").await;
+    etcd.put("/svc/d", "10.0.0.4:80").await;
+    let mut again = client.watch_prefix(&prefix(), &first.resume).await.unwrap();
+    let mut changes = Vec::new();
+    while changes.len() < 3 {
+        changes.extend(news(&mut again).await.unwrap());
+    }
+    let deleted = changes.iter().filter(|it| matches!(it, Change::Delete(_)));
+    assert_eq!((changes.len(), deleted.count()), (3, 1), "{changes:?}");
 }
 
 /// If requests for progress are answered, however late, no reads are made.

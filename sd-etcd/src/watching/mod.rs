@@ -7,12 +7,14 @@
 //!   through a bounded buffer. It asks two state machines without I/O: `responses`, what a response does to
 //!   the watches, and `liveness`, when to probe etcd and what its silence means.
 //! - A `ResumeToken` is this backend's `Revision`. It carries a `Witness` of etcd's history, so that a
-//!   watch does not resume on an etcd that was wiped or rolled back.
+//!   watch does not resume on an etcd that was wiped or rolled back. What a watch has missed before it starts is
+//!   read at once (`catch_up`).
 //!
 //! This room imports `connection`, `config`, `errors` and `support`, and nothing of `registering`.
 
 mod active;
 mod buffer;
+mod catch_up;
 mod changes;
 mod entry;
 #[cfg(feature = "fuzzing")]

@@ -28,8 +28,13 @@ pub(super) struct NewWatch {
 
 /// etcd's answer to a new watch.
 pub(super) enum Opened {
-    /// It is started, on the connection with this number.
-    OnConnection(u64),
+    /// It is started.
+    Started {
+        /// The number of the connection.
+        epoch: u64,
+        /// Whether etcd was beyond where it begins.
+        is_behind: bool,
+    },
     /// It is denied on this stream. A stream keeps the credentials that it was opened with, and etcd
     /// 3.4 says the same of a missing right and of an expired token.
     Denied,
@@ -74,10 +79,49 @@ impl Requests {
     ) -> Result<Watch, WatchError> {
         let start = self.options.namespace.full(prefix.as_str());
         let token = ResumeToken::of(after)?.clone().for_prefix(&start);
+        let (reader, epoch, is_behind) = self.start(prefix, &token, self.buffer()).await?;
+        let missed = async {
+            match is_behind {
+                true => token.missed(&self.connector, &self.options).await,
+                false => None,
+            }
+        };
+        let verified = token.verify(&self.connector, &self.options);
+        let (verified, missed) = tokio::join!(verified, missed);
+        if let Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) = &verified {
+            self.rolled_back(epoch, gap);
+        }
+        verified?;
+        self.check_epoch(epoch)?;
+        let Some(missed) = missed else {
+            return Ok(reader.into_watch());
+        };
+        let (buffer, resume) = (self.buffer(), missed.token.clone().into_revision());
+        buffer.push(missed.changes, resume, missed.skipped);
+        // It may be behind as well. Then it is late, and has missed less.
+        let (anew, epoch_anew, _) = self.start(prefix, &missed.token, buffer).await?;
+        match epoch_anew == epoch {
+            true => Ok(anew.into_watch()),
+            false => Err(given_up()),
+        }
+    }
+
+    fn buffer(&self) -> Arc<WatchBuffer> {
+        Arc::new(WatchBuffer::new(self.options.max_message_bytes))
+    }
+
+    /// Starts a watch that goes on from `token` and fills `buffer`. Returns it with the number of the connection, and
+    /// whether it is behind.
+    async fn start(
+        &self,
+        prefix: &Prefix,
+        token: &ResumeToken,
+        buffer: Arc<WatchBuffer>,
+    ) -> Result<(Reader, u64, bool), WatchError> {
         let (opened, answer) = oneshot::channel();
         let reader = Reader {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
-            buffer: Arc::new(WatchBuffer::new(self.options.max_message_bytes)),
+            buffer,
             requests: self.sender.clone(),
         };
         self.send(Request::Watch(NewWatch {
@@ -86,29 +130,23 @@ impl Requests {
             buffer: reader.buffer.clone(),
             opened,
         }))?;
-        let epoch = match answer.await.map_err(|_| closed())?? {
-            Opened::OnConnection(epoch) => epoch,
+        match answer.await.map_err(|_| closed())?? {
+            Opened::Started { epoch, is_behind } => Ok((reader, epoch, is_behind)),
             Opened::Denied => {
                 // This is answered with a valid token: either it fails, or the stream's has expired.
                 check_access(&self.connector, &self.options, prefix).await?;
                 self.send(Request::Reauthenticate)?;
-                return Err(WatchError::Interrupted(expired()));
+                Err(WatchError::Interrupted(expired()))
             }
-        };
-        let verified = token.verify(&self.connector, &self.options).await;
-        if let Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) = &verified {
-            self.rolled_back(epoch, gap);
         }
-        verified?;
-        if *self.connector.epochs().borrow() != epoch {
-            return Err(WatchError::Interrupted(Error::unavailable(
-                "the connection was given up while the watch was started",
-            )));
+    }
+
+    /// Fails if the connection with this number is no more.
+    fn check_epoch(&self, epoch: u64) -> Result<(), WatchError> {
+        match *self.connector.epochs().borrow() == epoch {
+            true => Ok(()),
+            false => Err(given_up()),
         }
-        Ok(Watch::new(stream::unfold(reader, async |reader| {
-            let item = reader.buffer.next().await?;
-            Some((item, reader))
-        })))
     }
 
     /// Says so once for each connection, however many watches there are.
@@ -131,6 +169,15 @@ struct Reader {
     requests: mpsc::UnboundedSender<Request>,
 }
 
+impl Reader {
+    fn into_watch(self) -> Watch {
+        Watch::new(stream::unfold(self, async |reader| {
+            let item = reader.buffer.next().await?;
+            Some((item, reader))
+        }))
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         // Fails if the multiplexer has ended, and all watches with it.
@@ -140,6 +187,12 @@ impl Drop for Reader {
 
 pub(super) fn closed() -> WatchError {
     WatchError::Interrupted(Error::Closed)
+}
+
+fn given_up() -> WatchError {
+    WatchError::Interrupted(Error::unavailable(
+        "the connection was given up while the watch was started",
+    ))
 }
 
 pub(super) fn expired() -> Error {

@@ -90,7 +90,8 @@ impl Watches {
             reaction.cancel = Some(response.watch_id);
         } else {
             reaction.learned = Some(creating.watch.token.clone());
-            self.start(response.watch_id, creating.watch, epoch);
+            let revision = response.header.as_ref().map_or(0, |it| it.revision);
+            self.start(response.watch_id, creating.watch, epoch, revision);
         }
         reaction
     }

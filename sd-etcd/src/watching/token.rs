@@ -162,7 +162,7 @@ impl ResumeToken {
     }
 
     /// Reads from the history that the token is of.
-    async fn read(
+    pub(super) async fn read(
         &self,
         limit: Limit,
         connector: &Connector,

@@ -139,9 +139,10 @@ impl Watches {
         self.creating.remove(named.unwrap_or(0))
     }
 
-    /// Starts a watch that etcd has created under this id.
-    pub(super) fn start(&mut self, watch_id: i64, watch: NewWatch, epoch: u64) {
-        let _ = watch.opened.send(Ok(Opened::OnConnection(epoch)));
+    /// Starts a watch that etcd has created under this id, at this revision.
+    pub(super) fn start(&mut self, watch_id: i64, watch: NewWatch, epoch: u64, revision: i64) {
+        let is_behind = revision > watch.token.revision;
+        let _ = watch.opened.send(Ok(Opened::Started { epoch, is_behind }));
         let active = ActiveWatch::new(watch.id, watch.token, watch.buffer);
         // The first item of a watch says that it stands.
         active.progress();
@@ -363,6 +364,6 @@ mod tests {
         };
         let creating = watches.answered(&answer).expect("one was asked for");
         assert_eq!(watches.takes_ids, takes_ids);
-        watches.start(watch_id, creating.watch, 1);
+        watches.start(watch_id, creating.watch, 1, 0);
     }
 }

@@ -83,6 +83,20 @@ impl Witness {
         witness
     }
 
+    /// How many keys there are, if they were listed.
+    pub(super) fn count(&self) -> Option<i64> {
+        self.count
+    }
+
+    /// Notes that there are `count` keys by now: these were put since, in this order, and none was deleted.
+    pub(super) fn caught_up(&mut self, count: i64, puts: &[KeyValue]) {
+        self.count = Some(count);
+        for put in puts {
+            self.deletion = None;
+            self.put_newest(put);
+        }
+    }
+
     /// Returns what a witness of one prefix, at `revision`, tells a watch of another: the last put,
     /// as it stood then.
     pub(super) fn elsewhere(mut self, revision: i64) -> Self {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     support::cases,
-    watching::{token::ResumeToken, witness::Witness},
+    watching::{catch_up::Missed, token::ResumeToken, witness::Witness},
 };
 use etcd_client::proto::PbKeyValue;
 use futures::FutureExt;
@@ -301,6 +301,47 @@ proptest! {
             }
             prop_assert!(active.token.revision < next.max(start + 1) as i64);
             prop_assert_eq!(&mirror, &history.mirror(next.max(start + 1) as i64 - 1));
+        }
+    }
+
+    /// It is all that has happened, unless a key was deleted that was there.
+    #[test]
+    fn what_a_watch_has_missed_is_read_at_once(
+        revisions in prop::collection::vec(revision(), 1..12),
+        start in any::<prop::sample::Index>(),
+        known in any::<prop::sample::Index>(),
+    ) {
+        let history = History::of(&revisions);
+        let last = history.states.len() - 1;
+        let start = start.index(last) + 1;
+        let known = start + known.index(last + 1 - start);
+        let options = Options::unchecked();
+        let mut active = active(ResumeToken {
+            cluster: 1,
+            revision: start as i64,
+            prefix: [].into(),
+            witness: Witness::among(&history.list(start as i64)),
+        });
+        let events = history.events[start + 1..=known].concat();
+        active.collect(&options, events, Instant::now()).unwrap();
+        prop_assert!(active.apply());
+        active.advance(known as i64);
+
+        let listed = history.list(last as i64);
+        let count = listed.len() as i64;
+        let puts = listed.into_iter().filter(|it| it.mod_revision() > known as i64).collect();
+        let missed = Missed::since(&active.token, &options, last as i64, count, puts);
+        let stands = |(key, held): (&usize, &Held)| {
+            history.at(last as i64).get(key).is_some_and(|now| now.created == held.created)
+        };
+        prop_assert_eq!(missed.is_some(), history.at(known as i64).iter().all(stands));
+        if let Some(missed) = missed {
+            let mut mirror = history.mirror(known as i64);
+            let resume = missed.token.clone().into_revision();
+            apply(&mut mirror, &Batch::new(missed.changes.into_list(), resume));
+            prop_assert_eq!(mirror, history.mirror(last as i64));
+            prop_assert!(history.confirms(&missed.token), "{:?}", missed.token);
+            prop_assert!(history.confirms_probe(&missed.token), "{:?}", missed.token);
         }
     }
 

@@ -163,7 +163,7 @@ impl World {
                 continue;
             }
             let is_told = match reader.opened.try_recv() {
-                Ok(Ok(Opened::OnConnection(_))) => reader.has_ended,
+                Ok(Ok(Opened::Started { .. })) => reader.has_ended,
                 Ok(Ok(Opened::Denied) | Err(_)) => true,
                 Err(TryRecvError::Closed) => true,
                 Err(TryRecvError::Empty) => false,
