@@ -80,30 +80,35 @@ impl Requests {
         let start = self.options.namespace.full(prefix.as_str());
         let token = ResumeToken::of(after)?.clone().for_prefix(&start);
         let (reader, epoch, is_behind) = self.start(prefix, &token, self.buffer()).await?;
-        let missed = async {
-            match is_behind {
-                true => token.missed(&self.connector, &self.options).await,
-                false => None,
-            }
-        };
-        let verified = token.verify(&self.connector, &self.options);
-        let (verified, missed) = tokio::join!(verified, missed);
+        let verified = token.verify(&self.connector, &self.options).await;
         if let Err(WatchError::Gap(gap @ Gap::Rebuilt(_))) = &verified {
             self.rolled_back(epoch, gap);
         }
         verified?;
-        self.check_epoch(epoch)?;
-        let Some(missed) = missed else {
-            return Ok(reader.into_watch());
+        if !self.is_on(epoch) {
+            return Err(WatchError::Interrupted(Error::unavailable(
+                "the connection was given up while the watch was started",
+            )));
+        }
+        let anew = match is_behind {
+            true => self.start_anew(prefix, &token, epoch).await,
+            false => None,
         };
+        // If it cannot be started anew it is late, or has to say why it has ended.
+        Ok(anew.unwrap_or(reader).into_watch())
+    }
+
+    /// Starts a watch from where etcd is by now, on the connection with this number, and hands over first what has
+    /// changed since `token`. It may be behind as well. Then it is late, and has missed less.
+    async fn start_anew(&self, prefix: &Prefix, token: &ResumeToken, epoch: u64) -> Option<Reader> {
+        let missed = token.missed(&self.connector, &self.options).await?;
+        if !self.is_on(epoch) {
+            return None;
+        }
         let (buffer, resume) = (self.buffer(), missed.token.clone().into_revision());
         buffer.push(missed.changes, resume, missed.skipped);
-        // It may be behind as well. Then it is late, and has missed less.
-        let (anew, epoch_anew, _) = self.start(prefix, &missed.token, buffer).await?;
-        match epoch_anew == epoch {
-            true => Ok(anew.into_watch()),
-            false => Err(given_up()),
-        }
+        let (reader, started_on, _) = self.start(prefix, &missed.token, buffer).await.ok()?;
+        (started_on == epoch).then_some(reader)
     }
 
     fn buffer(&self) -> Arc<WatchBuffer> {
@@ -141,12 +146,9 @@ impl Requests {
         }
     }
 
-    /// Fails if the connection with this number is no more.
-    fn check_epoch(&self, epoch: u64) -> Result<(), WatchError> {
-        match *self.connector.epochs().borrow() == epoch {
-            true => Ok(()),
-            false => Err(given_up()),
-        }
+    /// Whether the connection with this number is the one that is used.
+    fn is_on(&self, epoch: u64) -> bool {
+        *self.connector.epochs().borrow() == epoch
     }
 
     /// Says so once for each connection, however many watches there are.
@@ -187,12 +189,6 @@ impl Drop for Reader {
 
 pub(super) fn closed() -> WatchError {
     WatchError::Interrupted(Error::Closed)
-}
-
-fn given_up() -> WatchError {
-    WatchError::Interrupted(Error::unavailable(
-        "the connection was given up while the watch was started",
-    ))
 }
 
 pub(super) fn expired() -> Error {

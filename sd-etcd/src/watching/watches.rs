@@ -141,7 +141,8 @@ impl Watches {
 
     /// Starts a watch that etcd has created under this id, at this revision.
     pub(super) fn start(&mut self, watch_id: i64, watch: NewWatch, epoch: u64, revision: i64) {
-        let is_behind = revision > watch.token.revision;
+        // A proxy says any revision, and has a watch that is started anew share the one before.
+        let is_behind = self.takes_ids && revision > watch.token.revision;
         let _ = watch.opened.send(Ok(Opened::Started { epoch, is_behind }));
         let active = ActiveWatch::new(watch.id, watch.token, watch.buffer);
         // The first item of a watch says that it stands.
