@@ -118,6 +118,11 @@ impl RegistrarStatus {
         }
     }
 
+    /// Whether the entry is registered, and this is what is known of the lease.
+    pub(super) fn has_lease(&self, lease: &LeaseStatus) -> bool {
+        self.lease_status().is_some_and(|known| known.same(lease))
+    }
+
     /// Puts what is known of the lease into it, if the entry is registered.
     pub(super) fn set_lease_status(&mut self, status: LeaseStatus) {
         if let Self::Registered {

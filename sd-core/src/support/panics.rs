@@ -29,12 +29,13 @@ pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Panicked::from_payload(&*payload))
 }
 
-/// Awaits `future` and turns a panic in it into an error.
-pub(crate) async fn catch_async<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    AssertUnwindSafe(future)
-        .catch_unwind()
-        .await
-        .map_err(|payload| Panicked::from_payload(&*payload))
+/// Awaits `future` and turns a panic in it into an error. No `async fn`, which would have room for
+/// the future twice.
+pub(crate) fn catch_async<T>(
+    future: impl Future<Output = T>,
+) -> impl Future<Output = Result<T, Panicked>> {
+    let caught = AssertUnwindSafe(future).catch_unwind();
+    caught.map(|output| output.map_err(|payload| Panicked::from_payload(&*payload)))
 }
 
 #[cfg(test)]

@@ -31,10 +31,10 @@ pub(crate) struct RestartableTask<W> {
     _stop_on_drop: DropGuard,
 }
 
-/// Where the work is: at rest, or in a task.
+/// Where the work is: at rest, or in a task. In a box, so that there is room for it only once.
 #[derive(Debug)]
 enum Slot<W> {
-    Resting(W),
+    Resting(Box<W>),
     /// In its task. The task runs it once more if it was started again during the run.
     Running {
         started_again: bool,
@@ -47,7 +47,7 @@ impl<W: RestartableWork> RestartableTask<W> {
         let running = TaskTracker::new();
         running.close();
         Self {
-            slot: Arc::new(Mutex::new(Slot::Resting(work))),
+            slot: Arc::new(Mutex::new(Slot::Resting(Box::new(work)))),
             running,
             _stop_on_drop: stop.drop_guard(),
         }
@@ -87,7 +87,7 @@ impl<W: RestartableWork> RestartableTask<W> {
     }
 
     /// Takes the work if it rests. Otherwise has its task run it once more.
-    fn take_or_start_again(&self) -> Option<W> {
+    fn take_or_start_again(&self) -> Option<Box<W>> {
         let mut slot = lock(&self.slot);
         let running = |started_again| Slot::Running { started_again };
         match mem::replace(&mut *slot, running(false)) {
@@ -103,7 +103,7 @@ impl<W: RestartableWork> RestartableTask<W> {
 /// The work during a run.
 struct Run<W: RestartableWork> {
     /// `None` once it rests.
-    work: Option<W>,
+    work: Option<Box<W>>,
     slot: Arc<Mutex<Slot<W>>>,
 }
 

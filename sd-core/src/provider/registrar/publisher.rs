@@ -83,14 +83,11 @@ impl Publisher {
 
     /// Waits until `proof` says something else than the status. Returns never if no registration is
     /// published.
-    pub(super) fn outdated_by(&self, proof: Option<&LeaseProof>) -> impl Future<Output = ()> {
-        let status = self.status.borrow().clone();
-        let proof = proof.cloned();
-        async move {
-            let (Some(proof), Some(published)) = (proof, status.lease_status()) else {
-                return pending().await;
-            };
-            proof.until(|status| !status.same(&published)).await;
+    pub(super) async fn outdated_by(&self, proof: Option<&LeaseProof>) {
+        let published = self.status.borrow().clone();
+        match proof.filter(|_| published.is_registered()) {
+            Some(proof) => proof.until(|lease| !published.has_lease(lease)).await,
+            None => pending().await,
         }
     }
 }

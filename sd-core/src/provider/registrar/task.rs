@@ -13,7 +13,7 @@ use crate::{
     support::{Panicked, RestartableWork, Work, catch, catch_async},
 };
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use std::{future, mem, pin::pin, sync::Arc};
 use tokio::{
     select,
@@ -104,12 +104,13 @@ impl RegistrarTask {
         let registration = self.registration.as_ref();
         let service = self.service.clone();
         let service = service.with_generation(self.state.generation());
+        let unleased_edit = self.state.unleased_edit().cloned();
         let mut completion = pin!(carry_out(
             action,
             &*self.client,
-            service,
+            &service,
             registration,
-            self.state.unleased_edit().cloned(),
+            unleased_edit.as_ref(),
         ));
         loop {
             // The owner first, so that no call begins that is not wanted any more.
@@ -205,28 +206,28 @@ fn apply(state: &mut RegistrationState, inputs: impl IntoIterator<Item = Input>)
 async fn carry_out(
     action: &Action,
     client: &dyn Client,
-    service: Service,
+    service: &Service,
     registration: Option<&Registration>,
-    unleased_edit: Option<Bytes>,
+    unleased_edit: Option<&Bytes>,
 ) -> Completion {
     match (action, registration) {
         (Action::Idle, _) => future::pending().await,
         (Action::Register(it), _) => {
-            let service = service.with_key(it.key.clone());
+            let service = service.clone().with_key(it.key.clone());
             let service = service.with_value(it.value.clone());
             Completion::Registered(caught(async { client.register(&service).await }).await)
         }
         (Action::EndFormer(keys), _) => {
-            Completion::FormerEnded(deregister(client, &service, keys).await)
+            Completion::FormerEnded(deregister(client, service, keys).await)
         }
         (Action::Deregister(keys), registration) => {
             let edit = match (registration, unleased_edit) {
                 (Some(registration), Some(edit)) => {
-                    Some(caught(registration.remove_unleased(edit)).await)
+                    Some(caught(registration.remove_unleased(edit.clone())).await)
                 }
                 _ => None,
             };
-            let outcome = deregister(client, &service, keys).await;
+            let outcome = deregister(client, service, keys).await;
             Completion::Deregistered(match (edit, outcome) {
                 (Some(Ok(edit)), Ok(Deregistered::NotOurs)) => Ok(edit),
                 (Some(Err(_)), Ok(Deregistered::NotOurs)) => Ok(Deregistered::Unconfirmed),
@@ -278,10 +279,9 @@ async fn deregister_one(client: &dyn Client, service: &Service) -> Result<Deregi
 }
 
 /// Awaits a call of the client. A panic fails this call, not the task.
-async fn caught<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+fn caught<T>(call: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
     catch_async(call)
-        .await
-        .unwrap_or_else(|Panicked(message)| Err(Error::Panicked { message }))
+        .map(|called| called.unwrap_or_else(|Panicked(message)| Err(Error::Panicked { message })))
 }
 
 async fn wait_until(timer: Option<Instant>) {
