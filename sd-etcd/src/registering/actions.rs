@@ -169,10 +169,10 @@ pub(super) async fn perform(
         Action::Write(batch) => {
             let writes = batch.writes();
             let written = match batch {
-                WriteBatch::Puts { .. } => transaction::write(connector, limit, writes).await,
+                WriteBatch::Puts { .. } => transaction::write(connector, limit, &writes).await,
                 WriteBatch::Removals(_) => {
                     let limit = Limit::after(options.short_timeout());
-                    transaction::write(connector, limit, writes).await
+                    transaction::write(connector, limit, &writes).await
                 }
             };
             Completion::Wrote(batch, written.map_err(LeaseError::from))
@@ -289,15 +289,10 @@ async fn compare(
 }
 
 async fn changed_keys(connector: &Connector, keys: &[HeldKey]) -> Result<Vec<HeldKey>, CallError> {
-    let ours: Vec<_> = keys
-        .iter()
-        .map(|it| (it.key.clone(), it.modified))
-        .collect();
-    if transaction::have_modifications(connector, ours).await? {
+    if transaction::are_unchanged(connector, keys).await? {
         return Ok(Vec::new());
     }
-    let names = keys.iter().map(|it| it.key.clone()).collect();
-    let modified = transaction::read_modifications(connector, names).await?;
+    let modified = transaction::read_modifications(connector, keys).await?;
     let found = keys.iter().zip(modified);
     let changed = found.filter(|(held, modified)| Some(held.modified) != *modified);
     Ok(changed.map(|(held, _)| held.clone()).collect())
@@ -313,8 +308,7 @@ async fn examine(
     let mut batches = Batches::new(&keys);
     while let Some(batch) = batches.next() {
         let limit = options.answer_limit(batch.len());
-        let names = batch.iter().map(|it| it.key.clone()).collect();
-        match transaction::read_keys(connector, limit, names).await {
+        match transaction::read_keys(connector, limit, batch).await {
             Ok(found) => {
                 examined.extend(batch.iter().cloned().zip(found));
                 batches.succeeded();

@@ -6,7 +6,7 @@
 
 use sd_core::{RegistrationId, ServiceKey};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,8 +19,11 @@ pub(super) enum Stage {
     Held,
 }
 
+/// Most services have one registration, and two while its put is answered.
+type Registrations = Vec<(Stage, RegistrationId)>;
+
 #[derive(Default)]
-pub(super) struct Contenders(Mutex<HashMap<ServiceKey, BTreeSet<(Stage, RegistrationId)>>>);
+pub(super) struct Contenders(Mutex<HashMap<ServiceKey, Registrations>>);
 
 /// Lets the other sessions know of a registration, until it is dropped.
 pub(super) struct Contender {
@@ -38,11 +41,11 @@ impl Contenders {
         stage: Stage,
         id: RegistrationId,
     ) -> Contender {
-        let entered = (stage, id);
-        self.lock()
-            .entry(service.clone())
-            .or_default()
-            .insert(entered);
+        let mut services = self.lock();
+        let registrations = services.entry(service.clone());
+        let registrations = registrations.or_insert_with(|| Vec::with_capacity(2));
+        registrations.push((stage, id));
+        drop(services);
         Contender {
             all: self.clone(),
             service,
@@ -59,7 +62,7 @@ impl Contenders {
         newer.map(|(stage, _)| *stage).max()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceKey, BTreeSet<(Stage, RegistrationId)>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceKey, Registrations>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +77,7 @@ impl Drop for Contender {
     fn drop(&mut self) {
         let mut services = self.all.lock();
         if let Some(others) = services.get_mut(&self.service) {
-            others.remove(&(self.stage, self.id));
+            others.retain(|it| *it != (self.stage, self.id));
             if others.is_empty() {
                 services.remove(&self.service);
             }

@@ -132,7 +132,8 @@ impl Held {
 
 #[derive(Default)]
 pub(super) struct Ledger {
-    registrations: HashMap<ServiceKey, Held>,
+    /// In boxes, since a table has room for up to twice as many.
+    registrations: HashMap<ServiceKey, Box<Held>>,
 }
 
 impl Ledger {
@@ -141,20 +142,21 @@ impl Ledger {
     }
 
     pub(super) fn get(&self, service: &ServiceKey) -> Option<&Held> {
-        self.registrations.get(service)
+        self.registrations.get(service).map(|held| &**held)
     }
 
     pub(super) fn get_mut(&mut self, service: &ServiceKey) -> Option<&mut Held> {
-        self.registrations.get_mut(service)
+        self.registrations.get_mut(service).map(|held| &mut **held)
     }
 
     /// Enters a registration. Returns the one that it replaces.
     pub(super) fn enter(&mut self, service: ServiceKey, held: Held) -> Option<Held> {
-        self.registrations.insert(service, held)
+        let before = self.registrations.insert(service, Box::new(held));
+        before.map(|held| *held)
     }
 
     pub(super) fn remove(&mut self, service: &ServiceKey) -> Option<Held> {
-        self.registrations.remove(service)
+        self.registrations.remove(service).map(|held| *held)
     }
 
     /// Removes the registration of the service if it is within `scope`.
@@ -165,7 +167,7 @@ impl Ledger {
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Held> {
-        self.registrations.drain().map(|(_, held)| held)
+        self.registrations.drain().map(|(_, held)| *held)
     }
 
     /// Tells the handles of all registrations on `lease` that they are lost. Returns their services.
@@ -180,17 +182,11 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns the keys of the held registrations on `lease`.
-    pub(super) fn held_on(&self, lease: i64) -> impl Iterator<Item = HeldKey> {
-        self.registrations
-            .iter()
-            .filter(move |(_, held)| held.lease == lease && !held.is_lost())
-            .map(|(service, held)| HeldKey {
-                service: service.clone(),
-                id: held.id(),
-                key: held.key.clone(),
-                modified: held.modified,
-            })
+    /// Returns the held registrations on `lease`.
+    pub(super) fn held_on(&self, lease: i64) -> impl Iterator<Item = (&ServiceKey, &Held)> {
+        let all = self.registrations.iter();
+        let all = all.map(|(service, held)| (service, &**held));
+        all.filter(move |(_, held)| held.lease == lease && !held.is_lost())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -204,14 +200,11 @@ impl Ledger {
 
     /// Returns those of `keys`, the keys of a lease at etcd, that no registration has: puts that were
     /// given up and took effect all the same.
-    pub(super) fn strays(&self, keys: &HashSet<Vec<u8>>) -> Vec<Vec<u8>> {
-        let known: HashSet<&[u8]> = self
-            .registrations
-            .values()
-            .map(|it| it.key.as_slice())
-            .collect();
-        let strays = keys.iter().filter(|key| !known.contains(key.as_slice()));
-        strays.cloned().collect()
+    pub(super) fn strays(&self, mut keys: HashSet<Vec<u8>>) -> Vec<Vec<u8>> {
+        for held in self.registrations.values() {
+            keys.remove(&held.key);
+        }
+        keys.into_iter().collect()
     }
 }
 
@@ -223,6 +216,17 @@ pub(super) struct HeldKey {
     pub(super) key: Vec<u8>,
     /// The revision of our last write.
     pub(super) modified: i64,
+}
+
+impl HeldKey {
+    pub(super) fn of((service, held): (&ServiceKey, &Held)) -> Self {
+        Self {
+            service: service.clone(),
+            id: held.id(),
+            key: held.key.clone(),
+            modified: held.modified,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -286,10 +290,10 @@ mod tests {
         let _b = enter(&mut ledger, "b", 1);
         let _c = enter(&mut ledger, "c", 2);
         let on_lease = keys(&["a", "x"]);
-        let mut held: Vec<_> = ledger.held_on(1).map(|held| held.key).collect();
+        let mut held: Vec<_> = ledger.held_on(1).map(|(_, held)| &held.key).collect();
         held.sort();
         assert_eq!(held, [b"a", b"b"]);
-        assert_eq!(ledger.strays(&on_lease), [b"x".to_vec()]);
+        assert_eq!(ledger.strays(on_lease), [b"x".to_vec()]);
     }
 
     #[test]
@@ -299,7 +303,7 @@ mod tests {
         let service = Key::new("a").unwrap().into();
         ledger.get_mut(&service).unwrap().lose(Lost::KeyDeleted);
         assert!(ledger.held_on(1).next().is_none());
-        assert!(ledger.strays(&keys(&["a"])).is_empty());
+        assert!(ledger.strays(keys(&["a"])).is_empty());
     }
 
     fn found(lease: i64, modified: i64) -> Found {

@@ -1,6 +1,9 @@
 //! Transactions: many guarded writes in one round trip.
 
-use super::write::{Found, Write, Written};
+use super::{
+    ledger::HeldKey,
+    write::{Found, Write, Written},
+};
 use crate::connection::{CallError, Connector, Limit};
 use etcd_client::{
     Compare, CompareOp, GetOptions, Txn, TxnOp,
@@ -22,28 +25,26 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 pub(super) async fn write(
     connector: &Connector,
     limit: Limit,
-    writes: Vec<Write>,
+    writes: &[Write],
 ) -> Result<Vec<Written>, CallError> {
-    let count = writes.len();
-    let checks: Vec<TxnOp> = writes.iter().filter_map(Write::access_check).collect();
-    let operations: Vec<TxnOp> = writes.into_iter().map(Write::into_operation).collect();
     let answer = connector
         .call_within(limit, "txn", |connection| {
+            let operations: Vec<_> = writes.iter().map(Write::operation).collect();
+            let checks: Vec<_> = writes.iter().filter_map(Write::access_check).collect();
             // Without conditions the first branch is taken.
-            let txn = Txn::new().and_then(operations.clone());
-            let txn = txn.or_else(checks.clone());
+            let txn = Txn::new().and_then(operations).or_else(checks);
             let kv = connection.client.kv_client();
             async move { kv.max_decoding_message_size(MAX_ANSWER).txn(txn).await }
         })
         .await?;
-    decode(answer.0, count).ok_or_else(misfit)
+    decode(answer.0, writes.len()).ok_or_else(misfit)
 }
 
 /// Reads `keys`, in their order, if the answer has no more than `limit` bytes.
 pub(super) async fn read_keys(
     connector: &Connector,
     limit: usize,
-    keys: Vec<Vec<u8>>,
+    keys: &[HeldKey],
 ) -> Result<Vec<Option<Found>>, CallError> {
     read(connector, Some(limit), keys, None).await
 }
@@ -51,15 +52,13 @@ pub(super) async fn read_keys(
 async fn read(
     connector: &Connector,
     limit: Option<usize>,
-    keys: Vec<Vec<u8>>,
+    keys: &[HeldKey],
     options: Option<GetOptions>,
 ) -> Result<Vec<Option<Found>>, CallError> {
-    let count = keys.len();
-    let get = |key| TxnOp::get(key, options.clone());
-    let operations: Vec<TxnOp> = keys.into_iter().map(get).collect();
+    let get = |held: &HeldKey| TxnOp::get(held.key.as_slice(), options.clone());
     let answer = connector
         .call("txn", |connection| {
-            let txn = Txn::new().and_then(operations.clone());
+            let txn = Txn::new().and_then(keys.iter().map(get).collect::<Vec<_>>());
             let kv = connection.client.kv_client();
             let mut kv = match limit {
                 Some(limit) => kv.max_decoding_message_size(limit),
@@ -70,22 +69,23 @@ async fn read(
         .await?;
     let responses = answer.0.responses.into_iter();
     let found: Vec<_> = responses.map(|response| found(response.response)).collect();
-    match found.len() == count {
+    match found.len() == keys.len() {
         true => Ok(found),
         false => Err(misfit()),
     }
 }
 
-/// Whether each key has the modification beside it. The answer is a few bytes.
-pub(super) async fn have_modifications(
+/// Whether each key has the modification that we wrote. The answer is a few bytes.
+pub(super) async fn are_unchanged(
     connector: &Connector,
-    keys: Vec<(Vec<u8>, i64)>,
+    keys: &[HeldKey],
 ) -> Result<bool, CallError> {
-    let is_same = |(key, modified)| Compare::mod_revision(key, CompareOp::Equal, modified);
-    let conditions: Vec<Compare> = keys.into_iter().map(is_same).collect();
+    let is_same = |held: &HeldKey| {
+        Compare::mod_revision(held.key.as_slice(), CompareOp::Equal, held.modified)
+    };
     let answer = connector
         .call("txn", |connection| {
-            let txn = Txn::new().when(conditions.clone());
+            let txn = Txn::new().when(keys.iter().map(is_same).collect::<Vec<_>>());
             async move { connection.client.kv_client().txn(txn).await }
         })
         .await?;
@@ -95,7 +95,7 @@ pub(super) async fn have_modifications(
 /// Reads the modifications of `keys`, in their order. `None` where there is no such key.
 pub(super) async fn read_modifications(
     connector: &Connector,
-    keys: Vec<Vec<u8>>,
+    keys: &[HeldKey],
 ) -> Result<Vec<Option<i64>>, CallError> {
     let options = GetOptions::new().with_keys_only();
     let found = read(connector, None, keys, Some(options)).await?;

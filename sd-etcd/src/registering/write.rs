@@ -77,7 +77,7 @@ impl Guard {
 
 impl Write {
     /// Returns the nested transaction that writes if the guard holds, and else reads the key.
-    pub(super) fn into_operation(self) -> TxnOp {
+    pub(super) fn operation(&self) -> TxnOp {
         let (key, guard, write) = match self {
             Self::Put {
                 key,
@@ -85,12 +85,12 @@ impl Write {
                 lease,
                 guard,
             } => {
-                let options = PutOptions::new().with_lease(lease);
-                let put = TxnOp::put(key.clone(), value, Some(options));
+                let options = PutOptions::new().with_lease(*lease);
+                let put = TxnOp::put(key.as_slice(), &value[..], Some(options));
                 (key, guard, Some(put))
             }
             Self::Delete { key, guard } => {
-                let delete = TxnOp::delete(key.clone(), None);
+                let delete = TxnOp::delete(key.as_slice(), None);
                 (key, guard, Some(delete))
             }
             Self::Look { key, guard } => (key, guard, None),
@@ -98,16 +98,16 @@ impl Write {
         // With its value: for keys alone 3.7 does not say the lease.
         TxnOp::txn(
             Txn::new()
-                .when(guard.conditions(&key))
+                .when(guard.conditions(key))
                 .and_then(write.into_iter().collect::<Vec<_>>())
-                .or_else([TxnOp::get(key, None)]),
+                .or_else([TxnOp::get(key.as_slice(), None)]),
         )
     }
 
     /// Returns a put of the same key for etcd to check the right to it.
     pub(super) fn access_check(&self) -> Option<TxnOp> {
         match self {
-            Self::Put { key, .. } => Some(TxnOp::put(key.clone(), "", None)),
+            Self::Put { key, .. } => Some(TxnOp::put(key.as_slice(), "", None)),
             Self::Delete { .. } | Self::Look { .. } => None,
         }
     }

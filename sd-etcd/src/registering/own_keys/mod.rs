@@ -23,12 +23,14 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch as latest;
+use tokio::sync::Notify;
 
 /// The keys that a client holds, with their namespace.
+#[derive(Default)]
 pub(crate) struct OwnKeys {
     index: Mutex<Index>,
-    changed: latest::Sender<()>,
+    /// For the watcher.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -54,15 +56,6 @@ pub(super) struct OwnKey {
     id: u64,
 }
 
-impl Default for OwnKeys {
-    fn default() -> Self {
-        Self {
-            index: Mutex::default(),
-            changed: latest::Sender::new(()),
-        }
-    }
-}
-
 impl OwnKeys {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -80,7 +73,9 @@ impl OwnKeys {
             let mut index = self.index();
             index.last_id += 1;
             let id = index.last_id;
-            index.keys.entry(key.clone()).or_default().push(Owned {
+            // Most keys have one owner.
+            let owners = index.keys.entry(key.clone());
+            owners.or_insert_with(|| Vec::with_capacity(1)).push(Owned {
                 id,
                 service,
                 modified,
@@ -89,7 +84,7 @@ impl OwnKeys {
             });
             id
         };
-        self.changed.send_replace(());
+        self.changed.notify_one();
         OwnKey {
             all: self.clone(),
             key,
@@ -140,6 +135,6 @@ impl Drop for OwnKey {
             }
         }
         drop(index);
-        self.all.changed.send_replace(());
+        self.all.changed.notify_one();
     }
 }

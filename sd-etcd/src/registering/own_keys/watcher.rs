@@ -44,7 +44,6 @@ pub(crate) async fn watch(
     options: Arc<Options>,
     stop: CancellationToken,
 ) {
-    let mut changes = own.changed.subscribe();
     let mut epochs = connector.epochs();
     let mut watcher = Watcher {
         own: own.clone(),
@@ -69,7 +68,7 @@ pub(crate) async fn watch(
             event = watcher.stream.next() => watcher.handle(event).await,
             _ = epochs.changed() => watcher.reconnected(),
             () = sleep_until_some(watcher.plan_at), if watcher.can_plan() => watcher.plan().await,
-            _ = changes.changed() => watcher.plan_soon(),
+            () = own.changed.notified() => watcher.plan_soon(),
         }
     }
 }

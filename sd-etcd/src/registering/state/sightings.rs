@@ -6,6 +6,7 @@
 use super::{InFlight, SessionState};
 use crate::registering::{
     actions::{Action, LeaseError, LeaseState, Listing},
+    ledger::HeldKey,
     own_keys::Seen,
 };
 use sd_core::{Backoff, Error, ServiceKey, Ttl};
@@ -111,10 +112,11 @@ impl SessionState {
 
     fn examine_sighted(&mut self, lease: i64) {
         let sighted = std::mem::take(&mut self.sighted.keys);
-        let held = self.ledger.held_on(lease).filter(|held| {
-            let modified = sighted.get(&held.service);
+        let held = self.ledger.held_on(lease).filter(|(service, held)| {
+            let modified = sighted.get(service);
             modified.is_some_and(|modified| *modified > held.modified)
         });
+        let held = held.map(HeldKey::of);
         let held: Vec<_> = held.filter(|held| !self.changed.contains(held)).collect();
         self.changed.extend(held);
     }

@@ -12,7 +12,7 @@ use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     registering::{
         actions::{Action, LeaseError, LeaseKeys, LeaseState, Listing},
-        ledger::{Finding, HeldKey},
+        ledger::{Finding, Held, HeldKey},
         meters,
         strays::Judged,
         write::{Found, Guard},
@@ -115,7 +115,7 @@ impl SessionState {
             Ok(None) => return self.lease_lost(lease),
             Ok(Some(answer)) => answer,
             Err(error) if error.is_denied() => {
-                self.uncompared = self.ledger.held_on(lease).collect();
+                self.uncompared = self.ledger.held_on(lease).map(HeldKey::of).collect();
                 return;
             }
             Err(error) => return self.not_verified(lease, error.into(), now),
@@ -139,14 +139,18 @@ impl SessionState {
         if is_older {
             self.rolled_back(0);
         }
-        let is_listed = |held: &HeldKey| match &answer.keys {
+        let is_listed = |held: &Held| match &answer.keys {
             LeaseKeys::All(keys) => keys.contains(&held.key),
             LeaseKeys::NotAsked | LeaseKeys::TooLarge => true,
         };
-        let (listed, missing) = self.ledger.held_on(lease).partition(is_listed);
-        self.changed = missing;
-        self.uncompared = if is_due { listed } else { Vec::new() };
-        if let LeaseKeys::All(keys) = &answer.keys {
+        // All but a few are listed, so only what is needed is copied.
+        let held = self.ledger.held_on(lease);
+        let missing = held.filter(|(_, held)| !is_listed(held));
+        self.changed = missing.map(HeldKey::of).collect();
+        let held = self.ledger.held_on(lease).filter(|_| is_due);
+        let listed = held.filter(|(_, held)| is_listed(held));
+        self.uncompared = listed.map(HeldKey::of).collect();
+        if let LeaseKeys::All(keys) = answer.keys {
             self.remove_strays(lease, keys, now);
         }
         match self.uncompared.is_empty() {
@@ -182,7 +186,7 @@ impl SessionState {
         current.verify_at = now + interval.max(DENIED_PAUSE);
     }
 
-    fn remove_strays(&mut self, lease: i64, keys: &HashSet<Vec<u8>>, now: Instant) {
+    fn remove_strays(&mut self, lease: i64, keys: HashSet<Vec<u8>>, now: Instant) {
         let mut strays = self.ledger.strays(keys);
         strays.retain(|key| !self.removals.contains(key));
         let max_bytes = self.options.max_request_bytes;
