@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use allocation_counter::{AllocationInfo, measure};
+use async_trait::async_trait;
 use sd_core::{
-    Codec, DefaultCodec, EndpointSource, Endpointer, Entry, FixedInstancer, Instance, Instances,
-    Key, factory_fn,
+    Client, Codec, DefaultCodec, Deregistered, EndpointSource, Endpointer, Entry, Error,
+    FixedInstancer, Instance, Instances, Key, LeaseId, Prefix, Registrar, Registration, Result,
+    Revision, Service, Snapshot, Watch, WatchError, factory_fn,
 };
 use std::sync::Arc;
 
@@ -156,4 +158,53 @@ fn an_endpoint_to_which_something_has_happened_takes_no_more() {
     });
     let bytes = info.bytes_current as f64 / INSTANCES as f64;
     assert!(bytes < 20.0, "{bytes}");
+}
+
+/// Registers everything, and keeps nothing of it.
+struct Registry;
+
+#[async_trait]
+impl Client for Registry {
+    async fn get_entries(&self, _: &Prefix) -> Result<Snapshot> {
+        Err(Error::unsupported("list"))
+    }
+
+    async fn watch_prefix(&self, _: &Prefix, _: &Revision) -> Result<Watch, WatchError> {
+        Err(WatchError::Interrupted(Error::unsupported("watch")))
+    }
+
+    async fn register(&self, service: &Service) -> Result<Registration> {
+        let lease = LeaseId::from(7);
+        Ok(Registration::detached(service.key.under(&lease), lease))
+    }
+
+    async fn deregister(&self, _: &Service) -> Result<Deregistered> {
+        Ok(Deregistered::Removed)
+    }
+
+    fn lease_id(&self) -> Option<LeaseId> {
+        None
+    }
+}
+
+#[test]
+fn a_registrar_takes_little_beside_its_task() {
+    const REGISTRARS: usize = 100;
+    let runtime = runtime();
+    let (_registrars, info) = kept(|| {
+        let registrars = (0..REGISTRARS).map(|n| {
+            let service = Service::new(entry(n).key, value(n)).unwrap();
+            Registrar::new(Registry, service)
+        });
+        let registrars: Vec<_> = registrars.collect();
+        runtime.block_on(async {
+            for registrar in &registrars {
+                registrar.register().await.unwrap();
+            }
+        });
+        registrars
+    });
+    // The task, the state that it works on, and four channels.
+    let each = info.bytes_current as f64 / REGISTRARS as f64;
+    assert!(each < 7200.0, "{each}");
 }
