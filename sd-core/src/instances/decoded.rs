@@ -18,7 +18,8 @@ use super::{codec::CodecError, instance::Instance};
 #[derive(Debug, Clone)]
 pub struct Decoded {
     instances: Found,
-    ignored: Option<CodecError>,
+    /// Few have it.
+    ignored: Option<Box<CodecError>>,
 }
 
 /// One instance needs no allocation.
@@ -41,7 +42,7 @@ impl Decoded {
     /// above logs it once, and a provider cannot register such a value.
     #[must_use]
     pub fn with_ignored(mut self, error: impl Into<Option<CodecError>>) -> Self {
-        self.ignored = error.into();
+        self.ignored = error.into().map(Box::new);
         self
     }
 
@@ -56,7 +57,7 @@ impl Decoded {
 
     /// What was left out of the entry, and why.
     pub fn ignored(&self) -> Option<&CodecError> {
-        self.ignored.as_ref()
+        self.ignored.as_deref()
     }
 
     /// The same with each instance replaced by what `change` makes of it.
