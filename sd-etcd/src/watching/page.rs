@@ -4,6 +4,8 @@
 
 use etcd_client::GetResponse;
 
+const OUTSIDE: &str = "a key outside of the range that was asked for";
+
 /// Checks an answer to the request for the first `limit` keys from `from` to before `end`.
 ///
 /// # Errors
@@ -33,16 +35,17 @@ fn check_keys<'k>(
     }
     let mut last: Option<&[u8]> = None;
     for key in keys {
-        let has_no_end = end == [0];
-        if key < from || (!has_no_end && key >= end) {
-            return Err("a key outside of the range that was asked for");
+        match last {
+            None if key < from => return Err(OUTSIDE),
+            Some(last) if key <= last => return Err("keys that do not ascend"),
+            _ => last = Some(key),
         }
-        if last.is_some_and(|last| key <= last) {
-            return Err("keys that do not ascend");
-        }
-        last = Some(key);
     }
-    Ok(())
+    // Those between the first and the last are in the range if these are.
+    match last {
+        Some(last) if end != [0] && last >= end => Err(OUTSIDE),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
