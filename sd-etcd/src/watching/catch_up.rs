@@ -33,7 +33,7 @@ impl ResumeToken {
         }
         let get = GetOptions::new()
             .with_prefix()
-            .with_min_mod_revision(self.revision + 1)
+            .with_min_mod_revision(self.revision.saturating_add(1))
             .with_limit(MAX_KEYS);
         let limit = Limit::after(options.request_timeout).in_turn();
         let answer = self.read(limit, connector, options, &self.prefix, get);
