@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long after the last fault every consumer follows again: two pauses and three delayed calls.
 pub(super) const FOLLOWING: Duration = Duration::from_secs(10);
-/// How long after the last fault the endpoints match the instances, even if factories fail at
-/// first.
+/// How long after the last fault, and the last change, the endpoints match the instances: factories take a while, and
+/// fail at first.
 const MADE: Duration = Duration::from_secs(20);
 
 pub(super) struct Consumer {
@@ -124,7 +124,7 @@ impl Consumer {
         let wrong = match view.latest() {
             None => Some("knows nothing yet".to_owned()),
             Some(event) => check_view(view, event, calm, &state.registry_log).or_else(|| {
-                (calm >= MADE)
+                (calm.min(view.changed.elapsed()) >= MADE)
                     .then(|| self.check_endpoints(event))
                     .flatten()
             }),

@@ -41,6 +41,8 @@ pub(super) struct View {
     pub(super) started: Instant,
     ready: Option<Instant>,
     latest: Option<Event>,
+    /// When it last showed other instances.
+    pub(super) changed: Instant,
     /// For each key, the oldest version that may still be shown.
     floor: BTreeMap<Key, usize>,
     levels: VecDeque<Level>,
@@ -83,6 +85,7 @@ impl View {
             started: now,
             ready: None,
             latest: None,
+            changed: now,
             levels: VecDeque::new(),
             stood: BTreeSet::new(),
             gone: Gone::default(),
@@ -170,6 +173,7 @@ impl View {
         let mut line = health(event.health()).to_owned();
         self.gone = Gone::default();
         for change in before.diff(event.instances()) {
+            self.changed = now;
             line.push_str(&said(&change));
             match change {
                 InstanceChange::Added(new) | InstanceChange::Updated { new, .. } => {
