@@ -7,7 +7,7 @@ use imbl::{
     ordmap::{DiffItem, Values},
     shared_ptr::DefaultSharedPtr,
 };
-use std::{cmp::Ordering, fmt, iter::FusedIterator, ops::Bound, sync::Arc};
+use std::{fmt, iter::FusedIterator, ops::Bound, sync::Arc};
 
 /// A set of instances, in the order of their keys and parts.
 ///
@@ -131,10 +131,10 @@ impl FromIterator<Instance> for Instances {
 impl FromIterator<Arc<Instance>> for Instances {
     fn from_iter<I: IntoIterator<Item = Arc<Instance>>>(instances: I) -> Self {
         let mut instances: Vec<_> = instances.into_iter().collect();
-        if !instances.is_sorted_by(|one, other| order(one, other).is_lt()) {
-            instances.sort_by(|one, other| order(one, other));
+        if !instances.is_sorted_by(|one, other| one.place() < other.place()) {
+            instances.sort_by(|one, other| one.place().cmp(&other.place()));
             instances.dedup_by(|later, kept| {
-                let is_same = order(later, kept).is_eq();
+                let is_same = later.place() == kept.place();
                 if is_same {
                     std::mem::swap(later, kept);
                 }
@@ -156,12 +156,6 @@ impl FromIterator<Arc<Instance>> for Instances {
         }
         set
     }
-}
-
-/// The order of their places. Parts are looked up only under one key.
-fn order(one: &Instance, other: &Instance) -> Ordering {
-    let keys = one.key().cmp(other.key());
-    keys.then_with(|| one.part().cmp(&other.part()))
 }
 
 impl<'a> IntoIterator for &'a Instances {
