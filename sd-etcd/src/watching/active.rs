@@ -3,10 +3,10 @@
 #[cfg(test)]
 mod history;
 
-use super::{buffer::WatchBuffer, changes::Changes, entry, meters, token::ResumeToken};
+use super::{advance::Advance, buffer::WatchBuffer, meters, token::ResumeToken};
 use crate::{config::Options, support::GaugeGuard};
 use etcd_client::{KeyValue, proto::PbEvent};
-use sd_core::{Change, Error, WatchError};
+use sd_core::{Error, WatchError};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -25,10 +25,7 @@ pub(super) struct ActiveWatch {
 /// The events of one response, which may come in fragments.
 struct Collected {
     since: Instant,
-    changes: Changes,
-    skipped: u64,
-    /// Where they lead to.
-    token: ResumeToken,
+    advance: Advance,
 }
 
 /// What is wrong with events.
@@ -59,8 +56,7 @@ impl ActiveWatch {
 
     /// Tells the reader that the watch is healthy, without changes.
     pub(super) fn progress(&self) {
-        let resume = self.token.clone().into_revision();
-        self.buffer.push(Changes::default(), resume, 0);
+        Advance::from(self.token.clone()).hand_over(&self.buffer);
     }
 
     pub(super) fn disrupt(&self, error: Error) {
@@ -94,13 +90,11 @@ impl ActiveWatch {
         let token = &self.token;
         let collected = self.collected.get_or_insert_with(|| Collected {
             since: now,
-            changes: Changes::default(),
-            skipped: 0,
-            token: token.clone(),
+            advance: Advance::from(token.clone()),
         });
         for event in events {
             collected.take(options, event, self.started_from)?;
-            if collected.changes.bytes() > options.max_message_bytes {
+            if collected.advance.changes.bytes() > options.max_message_bytes {
                 return Err(Refused::TooLarge);
             }
         }
@@ -112,16 +106,11 @@ impl ActiveWatch {
 
     /// Applies the collected events. Returns `false` if that ended the buffer.
     pub(super) fn apply(&mut self) -> bool {
-        let Some(collected) = self.collected.take() else {
+        let Some(Collected { advance, .. }) = self.collected.take() else {
             return true;
         };
-        self.token = collected.token;
-        if collected.changes.is_empty() && collected.skipped == 0 {
-            return true;
-        }
-        let resume = self.token.clone().into_revision();
-        self.buffer
-            .push(collected.changes, resume, collected.skipped)
+        self.token = advance.token.clone();
+        advance.is_empty() || advance.hand_over(&self.buffer)
     }
 }
 
@@ -135,7 +124,7 @@ impl Collected {
         let Some(entry) = event.kv.map(KeyValue) else {
             return Err(Refused::Broken("an event without a key"));
         };
-        let token = &mut self.token;
+        let token = &self.advance.token;
         if !entry.key().starts_with(&token.prefix) {
             return Err(Refused::Broken("an event of a key that is not watched"));
         }
@@ -146,21 +135,10 @@ impl Collected {
         if modified < token.revision {
             return Err(Refused::Broken("an event of the past"));
         }
-        let change = match event.r#type {
-            0 => {
-                token.witness.put(&entry);
-                entry::entry(options, entry).map(Change::Put)
-            }
-            1 => {
-                token.witness.deleted(entry.key(), modified);
-                entry::key(options, entry.key()).map(Change::Delete)
-            }
+        match event.r#type {
+            0 => self.advance.put(options, entry),
+            1 => self.advance.delete(options, entry.key(), modified),
             _ => return Err(Refused::Broken("an event of an unknown kind")),
-        };
-        token.revision = modified;
-        match change {
-            Some(change) => self.changes.push(change),
-            None => self.skipped += 1,
         }
         Ok(())
     }

@@ -4,30 +4,20 @@
 //! 3.6.5), though it may have missed nothing. That is so after each list or reconnect during which anybody writes
 //! anything. So what it has missed is read, and it starts anew from there.
 
-use super::{changes::Changes, entry, token::ResumeToken};
+use super::{advance::Advance, token::ResumeToken};
 use crate::{
     config::Options,
     connection::{Connector, Limit},
 };
 use etcd_client::{GetOptions, KeyValue};
-use sd_core::Change;
 
 /// The most keys that are read. etcd looks at every key under the prefix for it: 1 ms for 1,000.
 const MAX_KEYS: i64 = 1000;
 
-/// All changes up to a later revision.
-pub(super) struct Missed {
-    pub(super) changes: Changes,
-    /// How many changes are of keys that cannot be understood.
-    pub(super) skipped: u64,
-    /// Where they lead to.
-    pub(super) token: ResumeToken,
-}
-
 impl ResumeToken {
     /// Reads what has changed since. `None` if a read cannot tell, since a key was deleted, if there are many keys, or
     /// if etcd does not answer.
-    pub(super) async fn missed(&self, connector: &Connector, options: &Options) -> Option<Missed> {
+    pub(super) async fn missed(&self, connector: &Connector, options: &Options) -> Option<Advance> {
         if self.witness.count()? > MAX_KEYS {
             return None;
         }
@@ -41,46 +31,37 @@ impl ResumeToken {
         let revision = answer.header().map_or(0, |header| header.revision());
         match answer.more() {
             true => None,
-            false => Missed::since(self, options, revision, answer.count(), answer.take_kvs()),
+            false => self.caught_up(options, revision, answer.count(), answer.take_kvs()),
         }
     }
-}
 
-impl Missed {
-    /// What has changed since `token`, if at `revision` there are `count` keys, of which these were put since. `None` if
-    /// a key was deleted.
-    pub(super) fn since(
-        token: &ResumeToken,
+    /// What has changed since, if at `revision` there are `count` keys, of which these were put since. `None` if a key
+    /// was deleted.
+    pub(super) fn caught_up(
+        &self,
         options: &Options,
         revision: i64,
         count: i64,
         mut puts: Vec<KeyValue>,
-    ) -> Option<Self> {
-        let is_new = |revision: i64| revision > token.revision;
-        let is_sound = revision >= token.revision
+    ) -> Option<Advance> {
+        let is_new = |revision: i64| revision > self.revision;
+        let is_sound = revision >= self.revision
             && (puts.iter())
-                .all(|put| is_new(put.mod_revision()) && put.key().starts_with(&token.prefix));
+                .all(|put| is_new(put.mod_revision()) && put.key().starts_with(&self.prefix));
         let created = puts.iter().filter(|put| is_new(put.create_revision()));
         // A key that was deleted is missing, or was created again.
-        let expected = token.witness.count()? + created.count() as i64;
+        let expected = self.witness.count()? + created.count() as i64;
         if !is_sound || count != expected {
             return None;
         }
         puts.sort_by_key(KeyValue::mod_revision);
-        let mut token = token.clone();
-        token.revision = revision;
-        token.witness.caught_up(count, &puts);
-        let (mut changes, mut skipped) = (Changes::default(), 0);
+        let mut missed = Advance::from(self.clone());
         for put in puts {
-            match entry::entry(options, put) {
-                Some(entry) => changes.push(Change::Put(entry)),
-                None => skipped += 1,
-            }
+            missed.put(options, put);
         }
-        Some(Self {
-            changes,
-            skipped,
-            token,
-        })
+        missed.token.revision = revision;
+        // A key that was put again since it was created looks as if it had been there.
+        missed.token.witness.counted(count);
+        Some(missed)
     }
 }

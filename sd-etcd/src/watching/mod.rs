@@ -13,6 +13,7 @@
 //! This room imports `connection`, `config`, `errors` and `support`, and nothing of `registering`.
 
 mod active;
+mod advance;
 mod buffer;
 mod catch_up;
 mod changes;

@@ -105,9 +105,9 @@ impl Requests {
         if !self.is_on(epoch) {
             return None;
         }
-        let (buffer, resume) = (self.buffer(), missed.token.clone().into_revision());
-        buffer.push(missed.changes, resume, missed.skipped);
-        let (reader, started_on, _) = self.start(prefix, &missed.token, buffer).await.ok()?;
+        let (buffer, now) = (self.buffer(), missed.token.clone());
+        missed.hand_over(&buffer);
+        let (reader, started_on, _) = self.start(prefix, &now, buffer).await.ok()?;
         (started_on == epoch).then_some(reader)
     }
 

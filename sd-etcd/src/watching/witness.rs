@@ -88,13 +88,9 @@ impl Witness {
         self.count
     }
 
-    /// Notes that there are `count` keys by now: these were put since, in this order, and none was deleted.
-    pub(super) fn caught_up(&mut self, count: i64, puts: &[KeyValue]) {
+    /// Notes that there are so many keys.
+    pub(super) fn counted(&mut self, count: i64) {
         self.count = Some(count);
-        for put in puts {
-            self.deletion = None;
-            self.put_newest(put);
-        }
     }
 
     /// Returns what a witness of one prefix, at `revision`, tells a watch of another: the last put,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     support::cases,
-    watching::{catch_up::Missed, token::ResumeToken, witness::Witness},
+    watching::{token::ResumeToken, witness::Witness},
 };
 use etcd_client::proto::PbKeyValue;
 use futures::FutureExt;
@@ -330,7 +330,7 @@ proptest! {
         let listed = history.list(last as i64);
         let count = listed.len() as i64;
         let puts = listed.into_iter().filter(|it| it.mod_revision() > known as i64).collect();
-        let missed = Missed::since(&active.token, &options, last as i64, count, puts);
+        let missed = active.token.caught_up(&options, last as i64, count, puts);
         let stands = |(key, held): (&usize, &Held)| {
             history.at(last as i64).get(key).is_some_and(|now| now.created == held.created)
         };
