@@ -11,4 +11,4 @@ pub(crate) use metering::{GaugeGuard, Share, count};
 #[cfg(test)]
 pub(crate) use sd_test_support::{Log, cases};
 pub(crate) use tasks::spawn;
-pub(crate) use timing::{finish, retry_backoff, sleep_until_some};
+pub(crate) use timing::{MovingTimer, finish, retry_backoff, sleep_until_some};

@@ -5,24 +5,28 @@
 //! before that: an instance may have said in it that it drains.
 
 use sd_core::{Change, Entry, Key};
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 
 /// The size of a key's changes without its key and values, in bytes.
 const OVERHEAD: usize = size_of::<KeyChanges>() + size_of::<Key>() + size_of::<usize>();
+/// So many keys are looked through one by one: mostly one thing changes at a time.
+const FEW: usize = 8;
 
 /// Changes, oldest first: a key stands where it changed first.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     keys: Vec<KeyChanges>,
+    /// Where each key stands. Empty while the keys are few.
     positions: HashMap<Key, usize>,
     bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct KeyChanges {
+    key: Key,
     /// The last put before the deletion.
     put_before: Option<Entry>,
-    deleted: Option<Key>,
+    is_deleted: bool,
     put: Option<Entry>,
 }
 
@@ -37,18 +41,37 @@ impl Changes {
     }
 
     pub(super) fn push(&mut self, change: Change) {
-        let position = match self.positions.entry(change.key().clone()) {
-            hash_map::Entry::Occupied(occupied) => *occupied.get(),
-            hash_map::Entry::Vacant(vacant) => {
-                self.bytes += OVERHEAD + vacant.key().as_str().len();
-                self.keys.push(KeyChanges::default());
-                *vacant.insert(self.keys.len() - 1)
-            }
-        };
+        let position = self.position(change.key());
         let changes = &mut self.keys[position];
         self.bytes -= changes.bytes();
         changes.push(change);
         self.bytes += changes.bytes();
+    }
+
+    /// Where `key` stands; at the end from now on, if it is new.
+    fn position(&mut self, key: &Key) -> usize {
+        let known = match self.keys.len() {
+            ..=FEW => self.keys.iter().position(|it| it.key == *key),
+            _ => self.positions.get(key).copied(),
+        };
+        known.unwrap_or_else(|| {
+            let position = self.keys.len();
+            self.bytes += OVERHEAD + key.as_str().len();
+            self.keys.push(KeyChanges::of(key.clone()));
+            match position {
+                ..FEW => {}
+                FEW => {
+                    self.positions = (0..)
+                        .zip(&self.keys)
+                        .map(|(n, it)| (it.key.clone(), n))
+                        .collect()
+                }
+                _ => {
+                    self.positions.insert(key.clone(), position);
+                }
+            }
+            position
+        })
     }
 
     /// Adds later changes.
@@ -69,12 +92,22 @@ impl Changes {
 }
 
 impl KeyChanges {
+    /// None yet, of `key`.
+    fn of(key: Key) -> Self {
+        Self {
+            key,
+            put_before: None,
+            is_deleted: false,
+            put: None,
+        }
+    }
+
     fn push(&mut self, change: Change) {
         match change {
             Change::Put(entry) => self.put = Some(entry),
-            Change::Delete(key) => {
+            Change::Delete(_) => {
                 self.put_before = self.put.take().or(self.put_before.take());
-                self.deleted = Some(key);
+                self.is_deleted = true;
             }
             // There is no other kind.
             _ => {}
@@ -88,7 +121,7 @@ impl KeyChanges {
     }
 
     fn into_list(self) -> impl Iterator<Item = Change> {
-        let deleted = self.deleted.map(Change::Delete);
+        let deleted = self.is_deleted.then_some(Change::Delete(self.key));
         let before = self.put_before.map(Change::Put);
         before
             .into_iter()
@@ -133,6 +166,21 @@ mod tests {
         let again = [a("1"), deleted("a"), a("2"), deleted("a"), a("3")];
         assert_eq!(coalesced(again), [a("2"), deleted("a"), a("3")]);
         assert_eq!(coalesced([deleted("a"), deleted("a")]), [deleted("a")]);
+    }
+
+    #[test]
+    fn each_key_stands_where_it_changed_first_however_many_there_are() {
+        for count in [FEW - 1, FEW, FEW + 1, FEW + 2, 10 * FEW] {
+            let names: Vec<_> = (0..count).rev().map(|n| format!("{n:03}")).collect();
+            let all = |value: &str| {
+                names
+                    .iter()
+                    .map(|name| put(name, value))
+                    .collect::<Vec<_>>()
+            };
+            let changes = [all("1"), all("2")].concat();
+            assert_eq!(coalesced(changes), all("2"), "{count}");
+        }
     }
 
     /// hostile row 4

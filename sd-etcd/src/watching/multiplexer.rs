@@ -10,10 +10,10 @@ use super::{
     stream::{OpenStream, Stream, StreamEvent, open, send},
     watches::Watches,
 };
-use crate::{config::Options, connection::Connector, errors, support::sleep_until_some};
+use crate::{config::Options, connection::Connector, errors, support::MovingTimer};
 use etcd_client::WatchResponse;
 use sd_core::{Error, Gap, WatchError};
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -47,11 +47,13 @@ impl Multiplexer {
         stop: CancellationToken,
     ) {
         let mut epochs = self.connector.epochs();
+        let mut stopped = pin!(stop.cancelled());
+        let mut alarm = MovingTimer::default();
         loop {
             let timer = self.timer();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = &mut stopped => break,
                 event = self.stream.next() => match event {
                     StreamEvent::Opened(Ok(stream)) => self.opened(stream),
                     StreamEvent::Opened(Err(error)) => self.interrupt(error),
@@ -71,7 +73,7 @@ impl Multiplexer {
                     None => break,
                 },
                 _ = epochs.changed() => self.reconnected(*epochs.borrow_and_update()),
-                () = sleep_until_some(timer) => self.tick().await,
+                () = alarm.until(timer) => self.tick().await,
             }
             self.proceed().await;
         }
