@@ -9,8 +9,11 @@ use crate::{
     table::{Cell, Table},
 };
 use std::sync::Arc;
+#[cfg(feature = "peers")]
+use {crate::picks::ketama_servers, pingora_ketama::Continuum, std::hint::black_box};
 
 const SIZES: [usize; 3] = [10, 1000, 10_000];
+const KETAMA: &str = "pingora Ketama";
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
     let mut comparisons = Vec::new();
@@ -32,6 +35,13 @@ fn measure(endpoints: usize, rounds: usize, output: &Output) -> (Table, Option<C
             .iter()
             .map(|candidate| with_index(candidate, endpoints)),
     );
+    let mut names = vec!["the table alone"];
+    names.extend(candidates.iter().map(|candidate| candidate.name));
+    #[cfg(feature = "peers")]
+    {
+        work.push(ketama(endpoints));
+        names.push(KETAMA);
+    }
     let what = format!("{endpoints} endpoints");
     let progress = |round| output.progress(&what, round, rounds);
     let times = Times::measure(vec![work], rounds, progress);
@@ -48,23 +58,40 @@ fn measure(endpoints: usize, rounds: usize, output: &Output) -> (Table, Option<C
     let mut table = Table::new(title, columns)
         .with("endpoints", endpoints)
         .with("rounds", rounds);
-    let mut compared = None;
-    let names = candidates.iter().map(|candidate| candidate.name);
-    for (n, name) in std::iter::once("the table alone").chain(names).enumerate() {
-        let nanos = times.nanos(n);
-        if endpoints == 1000 && name == "ConsistentHash" {
-            let what = "building ConsistentHash, 1,000 endpoints";
-            let millis = nanos.value / 1e6;
-            compared = Some(Comparison::new(what, "ms", millis, Target::AtMost(1.0)));
+    let millis_of = |name| {
+        let n = names.iter().position(|it| *it == name)?;
+        Some(times.nanos(n).value / 1e6)
+    };
+    let compared = millis_of("ConsistentHash").filter(|_| endpoints == 1000);
+    let compared = compared.map(|millis| {
+        let what = "building ConsistentHash, 1,000 endpoints, beside pingora's Ketama";
+        let compared = Comparison::new(what, "ms", millis, Target::AtMost(1.0));
+        match millis_of(KETAMA) {
+            Some(ketama) => compared.beside(ketama),
+            None => compared,
         }
+    });
+    for (n, name) in names.iter().enumerate() {
+        let nanos = times.nanos(n);
         table.row([
-            Cell::Text(name.to_owned()),
+            Cell::Text((*name).to_owned()),
             Cell::Number(nanos.value / 1000.0, 1),
             Cell::Number(nanos.spread / 1000.0, 1),
             Cell::Number(times.ratio(n, 0).value, 2),
         ]);
     }
     (table, compared)
+}
+
+/// Builds a ring of so many servers.
+#[cfg(feature = "peers")]
+fn ketama(servers: usize) -> Work {
+    let servers = ketama_servers(servers);
+    Box::new(move |times| {
+        for _ in 0..times {
+            black_box(Continuum::new(black_box(&servers)));
+        }
+    })
 }
 
 fn with_index(candidate: &Candidate, endpoints: usize) -> Work {

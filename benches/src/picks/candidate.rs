@@ -70,9 +70,12 @@ pub(crate) fn source(endpoints: usize) -> Source {
     Arc::new(FixedEndpointer::new((0..endpoints).map(endpoint)))
 }
 
+pub(super) fn address(n: usize) -> String {
+    format!("10.0.{}.{}:80", n / 256, n % 256)
+}
+
 pub(crate) fn endpoint(n: usize) -> Endpoint<usize> {
     let key = Key::new(format!("/services/hello/{n:05}")).expect("a key");
-    let address = format!("10.0.{}.{}:80", n / 256, n % 256);
-    let instance = Instance::new(key, address).with_weight(1 + n as u32 % 5);
+    let instance = Instance::new(key, address(n)).with_weight(1 + n as u32 % 5);
     Endpoint::new(instance, n)
 }

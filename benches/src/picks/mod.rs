@@ -9,6 +9,8 @@ mod peers;
 
 pub(crate) use candidate::{Candidate, Kind, Source, endpoint, source};
 pub(crate) use candidates::candidates;
+#[cfg(feature = "peers")]
+pub(crate) use peers::ketama_servers;
 
 use crate::{
     comparison::{Comparison, Target},

@@ -2,9 +2,10 @@
 //!
 //! Only what one call needs of them is measured, on services that answer at once.
 
-use super::candidate::{Candidate, DECAY, Kind, Picks, Source};
+use super::candidate::{Candidate, DECAY, Kind, Picks, Source, address};
 use crate::rounds::Work;
 use futures::FutureExt;
+use pingora_ketama::{Bucket, Continuum};
 use sd_core::EndpointSource;
 use std::{
     convert::Infallible,
@@ -26,7 +27,7 @@ use volo::{
     loadbalance::{LoadBalance, random::WeightedRandomBalance},
 };
 
-pub(super) const PEERS: [Candidate; 3] = [
+pub(super) const PEERS: [Candidate; 4] = [
     Candidate {
         name: "tower p2c, pending requests",
         kind: Kind::Peer { is_shared: false },
@@ -54,6 +55,11 @@ pub(super) const PEERS: [Candidate; 3] = [
         name: "volo weighted random",
         kind: Kind::Peer { is_shared: true },
         prepare: volo,
+    },
+    Candidate {
+        name: "pingora Ketama",
+        kind: Kind::Peer { is_shared: true },
+        prepare: |source| pingora(Continuum::new(&ketama_servers(source.endpoints().len()))),
     },
 ];
 
@@ -117,6 +123,27 @@ fn volo(source: Source) -> Picks {
                 let picker = balance.get_picker(&endpoint, discover).now_or_never();
                 let mut picker = picker.expect("it does not wait").expect("it does not fail");
                 black_box(picker.next()).expect("there are endpoints");
+            }
+        })
+    })
+}
+
+/// So many servers for a ring, all of the weight 1: one of another weight has as many times the points.
+pub(crate) fn ketama_servers(count: usize) -> Vec<Bucket> {
+    let address = |n| address(n).parse().expect("an IP address");
+    (0..count).map(|n| Bucket::new(address(n), 1)).collect()
+}
+
+/// Each call has another hash key.
+fn pingora(ring: Continuum) -> Picks {
+    let ring = Arc::new(ring);
+    Box::new(move || {
+        let ring = ring.clone();
+        let mut key = 0_u64;
+        Box::new(move |times| {
+            for _ in 0..times {
+                key += 1;
+                black_box(ring.node(&key.to_le_bytes())).expect("there are servers");
             }
         })
     })
