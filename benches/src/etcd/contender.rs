@@ -96,9 +96,14 @@ impl Contender {
         }
     }
 
+    /// Ends its input, so that it ends as well.
+    pub(super) fn close(&mut self) {
+        self.input = None;
+    }
+
     /// Ends its input, and waits until it has ended.
     pub(super) async fn end(mut self) -> Result<(), Failure> {
-        self.input = None;
+        self.close();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.process.try_wait()? {

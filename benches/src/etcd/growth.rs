@@ -196,6 +196,8 @@ impl Growth<'_> {
             ("requests", "requests"),
             ("CPU ms a second to keep them", "keep_cpu_ms"),
             ("etcd's", "keep_etcd_cpu_ms"),
+            ("ms to end them", "end_ms"),
+            ("CPU ms", "end_cpu_ms"),
             ("leases", "leases"),
         ];
         let title = "one process that registers more and more services, and keeps them";
@@ -218,6 +220,8 @@ impl Growth<'_> {
                     Cell::Number(registering.asked.requests as f64, 0),
                     Cell::number(all.keeping.map(|it| a_second(it.cpu, &it)), 2),
                     Cell::number(all.keeping.map(|it| a_second(it.asked.cpu, &it)), 1),
+                    Cell::Number(millis(all.ending.0), 1),
+                    Cell::Number(millis(all.ending.1), 1),
                     Cell::Number(all.leases as f64, 0),
                 ]);
             }

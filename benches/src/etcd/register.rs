@@ -25,6 +25,8 @@ pub(super) struct Registered {
     pub(super) leases: usize,
     /// `None` if it was not to be measured.
     pub(super) keeping: Option<Resources>,
+    /// How long it took to end all of them, and the processor time of that.
+    pub(super) ending: (Duration, Duration),
 }
 
 pub(crate) fn run(options: &Options, output: &Output) -> Measured {
@@ -113,10 +115,10 @@ pub(super) async fn measure(
     let mut contender = Contender::start(&format!("register-{}", side.name()), &arguments)?;
     let started = usage(&contender.said("started").await?)?;
     let ready = contender.said("ready").await?;
-    let (took, done) = (took(&ready)?, usage(&ready)?);
+    let done = usage(&ready)?;
     let registering = Resources {
         side,
-        took,
+        took: took(&ready)?,
         cpu: done.cpu - started.cpu,
         asked: server.since(&before).await?,
         peak: done.peak,
@@ -126,6 +128,10 @@ pub(super) async fn measure(
         Some(kept) => Some(keep(server, side, kept, &mut contender).await?),
         None => None,
     };
+    let before = contender.usage().await?;
+    contender.close();
+    let ended = contender.said("ended").await?;
+    let ending = (took(&ended)?, usage(&ended)?.cpu - before.cpu);
     contender.end().await?;
     let gone = async || server.etcd.leases().await.len();
     sd_tests::eventually(sd_tests::PATIENCE, "no lease", gone, |leases| *leases == 0).await;
@@ -134,6 +140,7 @@ pub(super) async fn measure(
         connections,
         leases,
         keeping,
+        ending,
     })
 }
 

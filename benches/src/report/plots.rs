@@ -161,6 +161,8 @@ pub(super) const AXES: [Axis; 5] = [
             ("requests", "requests"),
             ("CPU to keep them, ms a second", "keep_cpu_ms"),
             ("etcd's, ms a second", "keep_etcd_cpu_ms"),
+            ("time to end them, ms", "end_ms"),
+            ("CPU of that, ms", "end_cpu_ms"),
             ("leases", "leases"),
         ],
         panels: &[

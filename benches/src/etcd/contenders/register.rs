@@ -30,8 +30,9 @@ pub(super) async fn toolkit(etcd: &str, directory: &str, count: usize) -> Result
     while told.recv().await.is_some() {
         say_usage("usage", Duration::ZERO)?;
     }
+    let begun = Instant::now();
     join_all(registrars.iter().map(Registrar::deregister)).await;
-    Ok(())
+    say_usage("ended", begun.elapsed())
 }
 
 /// All puts are sent at once, on one connection, and one lease is kept alive at a third of its TTL.
@@ -62,6 +63,7 @@ pub(super) async fn floor(etcd: &str, directory: &str, count: usize) -> Result<(
             }
         }
     }
+    let begun = Instant::now();
     client.lease_revoke(lease).await?;
-    Ok(())
+    say_usage("ended", begun.elapsed())
 }
