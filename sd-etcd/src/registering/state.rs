@@ -2,7 +2,7 @@
 //!
 //! It is told what is asked for, what came of the last action, and the time. It returns the next
 //! action. One action is in flight at a time, so no put overtakes a deregistration. What many
-//! services want at once goes out a hundred to a transaction.
+//! services want at once goes out 125 to a transaction.
 //!
 //! A request that was not answered may still be carried out, after a thaw of the server. So nothing
 //! is forgotten until etcd confirms it:
@@ -22,6 +22,7 @@ mod leases;
 #[cfg(test)]
 mod model;
 mod puts;
+mod queue;
 mod removals;
 mod requests;
 mod sightings;
@@ -31,10 +32,11 @@ mod verification;
 
 use self::{
     leases::{Lease, PendingGrant, Revocation},
+    queue::PutQueue,
     sightings::Sighted,
 };
 use super::{
-    actions::{Action, Completion, QueuedPut, WriteBatch},
+    actions::{Action, Completion, WriteBatch},
     contenders::Contender,
     ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
@@ -51,7 +53,7 @@ use std::{
 use tokio::time::Instant;
 
 /// Writes in one transaction. etcd takes 128 by default, and 127 that are guarded.
-const MAX_WRITES: usize = 100;
+const MAX_WRITES: usize = 125;
 
 pub(super) struct SessionState {
     options: Arc<Options>,
@@ -60,7 +62,7 @@ pub(super) struct SessionState {
     requests: Requests,
     ttl: Ttl,
     /// The puts that wait.
-    queue: VecDeque<QueuedPut>,
+    queue: PutQueue,
     ledger: Ledger,
     removals: PendingRemovals,
     lease: Option<Lease>,
@@ -114,7 +116,7 @@ impl SessionState {
             shared: requests.shared.clone(),
             requests,
             ttl,
-            queue: VecDeque::new(),
+            queue: PutQueue::default(),
             ledger: Ledger::default(),
             removals: PendingRemovals::default(),
             lease: None,
@@ -276,7 +278,7 @@ impl SessionState {
                 Request::Dropped { .. } => {}
             }
         }
-        for put in self.queue.drain(..) {
+        for put in self.queue.drain() {
             put.request.answer(Err(Error::Closed));
         }
         for mut held in self.ledger.drain() {

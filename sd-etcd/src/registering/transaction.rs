@@ -11,7 +11,7 @@ use etcd_client::{
 };
 use sd_core::Error;
 
-/// The largest answer that is read. `etcd-client`'s default is 4 MiB, and a hundred values that were
+/// The largest answer that is read. `etcd-client`'s default is 4 MiB, and 125 values that were
 /// found instead of ours can be more. Where they are more than this, each write goes by itself.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 

@@ -37,7 +37,7 @@ pub(super) fn spans<'k>(
         let directory = directory(key);
         match spans.get_mut(directory) {
             Some(span) => {
-                span.last = key.to_vec();
+                key.clone_into(&mut span.last);
                 span.new_since = [span.new_since, since].into_iter().flatten().min();
             }
             None => {

@@ -86,7 +86,7 @@ impl SessionState {
                     // The request before this one may still be carried out.
                     self.revoke(lease, false);
                 }
-                for put in self.queue.drain(..) {
+                for put in self.queue.drain() {
                     put.request.answer(Err(error.clone()));
                 }
                 return;

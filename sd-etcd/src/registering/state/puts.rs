@@ -1,4 +1,4 @@
-//! Puts: sent a hundred at a time, and what becomes of them.
+//! Puts: sent many at a time, and what becomes of them.
 
 use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result, ServiceKey};
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 /// How often a put is sent for a key that others keep changing.
 const MAX_ATTEMPTS: u32 = 8;
@@ -52,7 +52,7 @@ impl SessionState {
         let mut puts = Vec::new();
         let mut keys = HashSet::new();
         let mut bytes = 0;
-        let mut later = VecDeque::new();
+        let mut later = Vec::new();
         while puts.len() < MAX_WRITES
             && let Some(mut put) = self.queue.pop_front()
         {
@@ -61,7 +61,7 @@ impl SessionState {
             }
             let key = self.full_key(&put.request.service, lease);
             if keys.contains(&key) {
-                later.push_back(put);
+                later.push(put);
                 continue;
             }
             if self.is_contended(&put.request) {
@@ -83,7 +83,7 @@ impl SessionState {
                 }
             };
             if self.removals.contains(&key) {
-                later.push_back(put);
+                later.push(put);
                 continue;
             }
             let size = write::max_size(&key, &put.request.value);
@@ -100,8 +100,7 @@ impl SessionState {
                 break;
             }
         }
-        later.append(&mut self.queue);
-        self.queue = later;
+        self.queue.push_all_front(later.into_iter());
         puts
     }
 
@@ -144,10 +143,11 @@ impl SessionState {
         };
         if !error.is_transient() && puts.len() > 1 {
             // One of them is at fault, and must not fail the others.
-            for (mut put, ..) in puts.into_iter().rev() {
-                put.is_alone = true;
-                self.queue.push_front(put);
-            }
+            let alone = puts.into_iter().map(|(put, ..)| QueuedPut {
+                is_alone: true,
+                ..put
+            });
+            self.queue.push_all_front(alone);
             return;
         }
         for (put, key, guard) in puts {

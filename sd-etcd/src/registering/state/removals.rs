@@ -112,7 +112,7 @@ impl SessionState {
     fn fail_puts_behind(&mut self, keys: &[Vec<u8>], error: &Error) {
         let lease = self.lease().unwrap_or_default();
         let keys: HashSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        for put in std::mem::take(&mut self.queue) {
+        for put in self.queue.drain() {
             let key = self.full_key(&put.request.service, lease);
             if keys.contains(key.as_slice()) {
                 put.request.answer(Err(error.clone()));

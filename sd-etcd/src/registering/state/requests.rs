@@ -9,7 +9,6 @@ use crate::registering::{
     write::Guard,
 };
 use sd_core::{Deregistered, Error, Lost, ServiceKey};
-use std::collections::VecDeque;
 
 impl SessionState {
     pub(in crate::registering) fn accept(&mut self, request: Request) {
@@ -140,13 +139,8 @@ impl SessionState {
     /// Cancels the puts of `service` within `scope` that wait: a deregistration wins against every
     /// put before it. A put in flight is waited for, and its entry removed.
     fn cancel_puts(&mut self, service: &ServiceKey, scope: Scope, why: &Lost) {
-        let queue = std::mem::take(&mut self.queue).into_iter();
-        let (cancelled, queue): (VecDeque<_>, _) =
-            queue.partition(|QueuedPut { request, .. }| {
-                request.service == *service && scope.includes(request.id, request.owner)
-            });
-        self.queue = queue;
-        for put in cancelled {
+        let is_meant = |put: &PutRequest| scope.includes(put.id, put.owner);
+        for put in self.queue.remove(service, is_meant) {
             put.request.answer(Err(match why {
                 Lost::Superseded => Error::Superseded,
                 _ => Error::Closed,

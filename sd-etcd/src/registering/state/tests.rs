@@ -284,13 +284,13 @@ fn said<T>(answer: &mut Answer<T>) -> Option<Result<T>> {
 }
 
 #[test]
-fn what_a_thousand_services_want_at_once_is_one_lease_and_ten_transactions() {
+fn what_a_thousand_services_want_at_once_is_one_lease_and_eight_transactions() {
     let mut bench = Bench::new();
     let answers: Vec<_> = (0..1000).map(|n| bench.register(&n.to_string())).collect();
     bench.grant();
-    for _ in 0..10 {
+    for _ in 0..8 {
         let transaction = bench.transaction();
-        assert_eq!(transaction.puts().len(), 100);
+        assert_eq!(transaction.puts().len(), 125);
         bench.carry_out(transaction);
     }
     assert!(bench.next().is_none());

@@ -2,7 +2,7 @@
 //!
 //! etcd is asked for the lease, the keys on it and the revision of the registry. If that has moved since
 //! all was as we wrote it, the modifications are compared too, every 5 s at most, and always after a
-//! reconnect. A request compares a hundred. That costs about the keys' bytes, and reads no value. Only
+//! reconnect. A request compares 125. That costs about the keys' bytes, and reads no value. Only
 //! what has changed is read.
 //!
 //! etcd 3.6 says nothing of a lease on which one key may not be read by this user, and anybody may hang such a key
