@@ -60,8 +60,8 @@ impl PutQueue {
             return Vec::new();
         }
         let is_meant = |put: &QueuedPut| put.request.service == *service && is_meant(&put.request);
-        let (removed, rest) = self.drain().partition(is_meant);
-        self.push_all_front(Vec::into_iter(rest));
+        let (removed, rest): (Vec<_>, Vec<_>) = self.drain().partition(is_meant);
+        self.push_all_front(rest.into_iter());
         removed
     }
 
