@@ -55,13 +55,15 @@ impl PutQueue {
         &mut self,
         service: &ServiceKey,
         is_meant: impl Fn(&PutRequest) -> bool,
-    ) -> Vec<QueuedPut> {
+    ) -> VecDeque<QueuedPut> {
         if !self.counts.contains_key(service) {
-            return Vec::new();
+            return VecDeque::new();
         }
         let is_meant = |put: &QueuedPut| put.request.service == *service && is_meant(&put.request);
-        let (removed, rest): (Vec<_>, Vec<_>) = self.drain().partition(is_meant);
-        self.push_all_front(rest.into_iter());
+        let puts = std::mem::take(&mut self.puts).into_iter();
+        let (removed, rest): (VecDeque<_>, _) = puts.partition(is_meant);
+        self.puts = rest;
+        removed.iter().for_each(|put| self.uncount(put));
         removed
     }
 
