@@ -4,6 +4,7 @@ use super::{
     candidate::{Candidate, DECAY, Floor, Kind, Picks},
     floors,
 };
+use crate::rounds::Work;
 use sd_core::{
     Balancer, ConsistentHash, LeastLoaded, Outcome, PickContext, Random, RoundRobin, Weighted,
     WeightedRandom,
@@ -78,14 +79,18 @@ fn picks_by_key(balancer: impl Balancer<Target = usize> + 'static) -> Picks {
     let balancer = Arc::new(balancer);
     Box::new(move || {
         let balancer = balancer.clone();
-        let mut key = 0_u64;
-        Box::new(move |times| {
-            for _ in 0..times {
-                key += 1;
-                let key = key.to_le_bytes();
-                call(&*balancer, &PickContext::new().with_hash_key(&key));
-            }
-        })
+        with_keys(move |key| call(&*balancer, &PickContext::new().with_hash_key(key)))
+    })
+}
+
+/// Calls with another hash key each time.
+pub(super) fn with_keys(mut call: impl FnMut(&[u8]) + Send + 'static) -> Work {
+    let mut key = 0_u64;
+    Box::new(move |times| {
+        for _ in 0..times {
+            key += 1;
+            call(&key.to_le_bytes());
+        }
     })
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Only what one call needs of them is measured, on services that answer at once.
 
-use super::candidate::{Candidate, DECAY, Kind, Picks, Source, address};
+use super::{
+    candidate::{Candidate, DECAY, Kind, Picks, Source, address},
+    candidates::with_keys,
+};
 use crate::rounds::Work;
 use futures::FutureExt;
 use pingora_ketama::{Bucket, Continuum};
@@ -139,12 +142,8 @@ fn pingora(ring: Continuum) -> Picks {
     let ring = Arc::new(ring);
     Box::new(move || {
         let ring = ring.clone();
-        let mut key = 0_u64;
-        Box::new(move |times| {
-            for _ in 0..times {
-                key += 1;
-                black_box(ring.node(&key.to_le_bytes())).expect("there are servers");
-            }
+        with_keys(move |key| {
+            black_box(ring.node(key)).expect("there are servers");
         })
     })
 }
