@@ -10,7 +10,7 @@ use futures::{
 };
 use sd_core::{Change, Client, Prefix, Service, Ttl, Watch, WatchError};
 use sd_etcd::EtcdClient;
-use sd_tests::{Answers, Etcd, FakeEtcd, PATIENCE, Proxy, eventually, header, honest_watch};
+use sd_tests::{Answers, Etcd, FakeEtcd, Metrics, PATIENCE, Proxy, eventually, header, honest_watch};
 use std::{
     sync::{
         Arc,
@@ -64,6 +64,42 @@ async fn nothing_is_left(etcd: &Etcd) {
         |n| *n == 0,
     )
     .await;
+}
+
+/// What was asked of etcd to register a hundred services at once. Those are `taken` already.
+async fn asked_for_a_hundred(taken: &[&str]) -> Metrics {
+    let etcd = Etcd::start().await;
+    for key in taken {
+        etcd.put(*key, "10.0.0.2:80").await;
+    }
+    let client = client(&etcd);
+    let before = etcd.metrics().await;
+    let keys: Vec<_> = (0..100).map(|n| format!("/svc/{n}")).collect();
+    let services: Vec<_> = keys.iter().map(|key| service(key)).collect();
+    let registrations = join_all(services.iter().map(|service| client.register(service))).await;
+    let asked = etcd.metrics().await.since(&before);
+
+    assert!(registrations.iter().all(Result::is_ok));
+    for key in &keys {
+        let value = etcd.get(key.as_str()).await;
+        assert_eq!(value.as_deref(), Some(&b"10.0.0.1:80"[..]), "{key}");
+    }
+    asked
+}
+
+#[tokio::test]
+async fn services_that_nobody_has_are_registered_in_one_transaction_with_a_short_answer() {
+    let asked = asked_for_a_hundred(&[]).await;
+    assert_eq!(asked.txns(), 1);
+    // Nothing but a revision for each. Transactions within transactions take more than twice as much.
+    assert!(asked.bytes_sent() < 1_500, "{} bytes", asked.bytes_sent());
+}
+
+#[tokio::test]
+async fn a_taken_key_does_not_keep_those_beside_it_from_being_registered() {
+    let asked = asked_for_a_hundred(&["/svc/17"]).await;
+    // All together, each by itself, and that one again.
+    assert_eq!(asked.txns(), 3);
 }
 
 #[tokio::test]

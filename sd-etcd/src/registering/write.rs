@@ -76,31 +76,43 @@ impl Guard {
 }
 
 impl Write {
-    /// Returns the nested transaction that writes if the guard holds, and else reads the key.
-    pub(super) fn operation(&self) -> TxnOp {
-        let (key, guard, write) = match self {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } | Self::Look { key, .. } => key,
+        }
+    }
+
+    /// Returns what has to hold for it to write.
+    pub(super) fn conditions(&self) -> Vec<Compare> {
+        match self {
+            Self::Put { key, guard, .. }
+            | Self::Delete { key, guard }
+            | Self::Look { key, guard } => guard.conditions(key),
+        }
+    }
+
+    /// Returns what it does if they hold. `None` if it only looks.
+    pub(super) fn effect(&self) -> Option<TxnOp> {
+        match self {
             Self::Put {
-                key,
-                value,
-                lease,
-                guard,
+                key, value, lease, ..
             } => {
                 let options = PutOptions::new().with_lease(*lease);
-                let put = TxnOp::put(key.as_slice(), &value[..], Some(options));
-                (key, guard, Some(put))
+                Some(TxnOp::put(key.as_slice(), &value[..], Some(options)))
             }
-            Self::Delete { key, guard } => {
-                let delete = TxnOp::delete(key.as_slice(), None);
-                (key, guard, Some(delete))
-            }
-            Self::Look { key, guard } => (key, guard, None),
-        };
+            Self::Delete { key, .. } => Some(TxnOp::delete(key.as_slice(), None)),
+            Self::Look { .. } => None,
+        }
+    }
+
+    /// Returns the nested transaction that writes if they hold, and else reads the key.
+    pub(super) fn operation(&self) -> TxnOp {
         // With its value: for keys alone 3.7 does not say the lease.
         TxnOp::txn(
             Txn::new()
-                .when(guard.conditions(key))
-                .and_then(write.into_iter().collect::<Vec<_>>())
-                .or_else([TxnOp::get(key.as_slice(), None)]),
+                .when(self.conditions())
+                .and_then(self.effect().into_iter().collect::<Vec<_>>())
+                .or_else([TxnOp::get(self.key(), None)]),
         )
     }
 
