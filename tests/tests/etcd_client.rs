@@ -10,7 +10,9 @@ use futures::{
 };
 use sd_core::{Change, Client, Prefix, Service, Ttl, Watch, WatchError};
 use sd_etcd::EtcdClient;
-use sd_tests::{Answers, Etcd, FakeEtcd, Metrics, PATIENCE, Proxy, eventually, header, honest_watch};
+use sd_tests::{
+    Answers, Etcd, FakeEtcd, Metrics, PATIENCE, Proxy, eventually, header, honest_watch,
+};
 use std::{
     sync::{
         Arc,

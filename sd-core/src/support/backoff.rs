@@ -28,7 +28,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Backoff {
     first: Duration,
     longest: Duration,
-    delays: ExponentialBackoff,
+    /// Those of the attempts that have failed; `None` while none has, as mostly.
+    delays: Option<Box<ExponentialBackoff>>,
 }
 
 impl Backoff {
@@ -37,23 +38,20 @@ impl Backoff {
     pub fn new(first: Duration, longest: Duration) -> Self {
         let first = first.min(LONGEST);
         let longest = longest.clamp(first, LONGEST);
-        // `backon` adds its jitter to the delay: up to once the delay's length.
-        let delays = ExponentialBuilder::new()
-            .with_min_delay(first / 2)
-            .with_max_delay(longest / 2)
-            .without_max_times()
-            .with_jitter()
-            .build();
         Self {
             first,
             longest,
-            delays,
+            delays: None,
         }
     }
 
     /// Returns the delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
-        self.delays.next().unwrap_or(self.longest)
+        let (first, longest) = (self.first, self.longest);
+        let delays = self
+            .delays
+            .get_or_insert_with(|| Box::new(delays(first, longest)));
+        delays.next().unwrap_or(longest)
     }
 
     /// The longest delay.
@@ -63,8 +61,18 @@ impl Backoff {
 
     /// Starts over with the first delay.
     pub fn reset(&mut self) {
-        *self = self.clone();
+        self.delays = None;
     }
+}
+
+fn delays(first: Duration, longest: Duration) -> ExponentialBackoff {
+    // `backon` adds its jitter to the delay: up to once the delay's length.
+    ExponentialBuilder::new()
+        .with_min_delay(first / 2)
+        .with_max_delay(longest / 2)
+        .without_max_times()
+        .with_jitter()
+        .build()
 }
 
 impl Clone for Backoff {
