@@ -240,7 +240,8 @@ impl<E> EndpointSet<E> {
     pub(super) fn start_run(&mut self, now: Instant) -> Option<(RunId, Arc<Instance>)> {
         let (id, address) = self.queue.start(now)?;
         self.slots.change(&address, |slot| {
-            if slot.is_first_run() {
+            // Those of the first event may be 100,000 keys to remember, and none of them has had another address.
+            if slot.is_first_run() && !slot.is_untried {
                 self.pace.ran(slot.speaker.key().as_str(), now);
             }
             slot.started(id, &self.rules);
@@ -267,7 +268,11 @@ impl<E> EndpointSet<E> {
 
     fn made(&mut self, address: Address, target: E, now: Instant) {
         let instances = self.slots.change(&address, |slot| {
-            self.untried -= usize::from(std::mem::take(&mut slot.is_untried));
+            if std::mem::take(&mut slot.is_untried) {
+                self.untried -= 1;
+                // A table that is filled is built anew. Row by row, it would outgrow its memory again and again.
+                self.edits.become_many();
+            }
             let instance = slot.speaker.clone();
             let replacements = Arc::downgrade(&self.replacements);
             let host = Host::new(instance.clone(), target, replacements);

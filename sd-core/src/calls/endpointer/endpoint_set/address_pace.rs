@@ -19,7 +19,7 @@ const LONGEST: u8 = 150;
 /// No more keys are remembered, of those that had another address within that time.
 const MOST: usize = 65_536;
 
-/// The pauses of the keys for whose address a factory has run of late.
+/// The pauses of the keys for whose address a factory has run of late, since the first event.
 pub(super) struct AddressPace {
     /// By a hash of the key.
     keys: HashMap<u64, Pace>,

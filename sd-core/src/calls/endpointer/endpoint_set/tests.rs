@@ -560,3 +560,21 @@ fn not_every_key_that_was_there_is_remembered() {
     pace.ran("later", now + Duration::from_secs(15));
     assert_eq!(pace.len(), 1);
 }
+
+#[test]
+fn the_first_endpoints_are_a_whole_table_and_nothing_else_and_a_later_one_is_a_row() {
+    let (mut set, now) = (set(4), Instant::now());
+    let make = |set: &mut EndpointSet<u32>| {
+        let run = set.start_run(now).unwrap();
+        set.finish_run(run.0, Ok(1), now);
+        set.table_update()
+    };
+    set.apply(&instances([("a", "h:1"), ("b", "h:2")]), now);
+    for endpoints in 1..3 {
+        assert!(matches!(make(&mut set), TableUpdate::All(all) if all.len() == endpoints));
+    }
+    assert_eq!(set.pace.len(), 0, "no key has had another address");
+    set.apply(&instances([("a", "h:1"), ("b", "h:2"), ("c", "h:3")]), now);
+    assert!(matches!(make(&mut set), TableUpdate::Rows(rows) if rows.len() == 1));
+    assert_eq!(set.pace.len(), 1);
+}
