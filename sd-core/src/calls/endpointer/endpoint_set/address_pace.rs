@@ -34,7 +34,7 @@ pub(super) struct AddressPace {
 type Ticks = u32;
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of a key. Small, since at the beginning all keys are new.
+/// Of a key. Small, since many keys may come at once.
 struct Pace {
     /// When the factory may run for another address.
     from: Ticks,
