@@ -4,7 +4,7 @@ use super::{
     ledger::HeldKey,
     requests::PutRequest,
     transaction,
-    write::{Found, Guard, Write, Written},
+    write::{Effect, Found, Guard, Write, Written},
 };
 use crate::{
     config::Options,
@@ -77,28 +77,25 @@ pub(super) enum WriteBatch {
 
 impl WriteBatch {
     pub(super) fn writes(&self) -> Vec<Write> {
+        let write = |key: &Vec<u8>, guard: &Guard, effect| Write {
+            key: key.clone(),
+            guard: *guard,
+            effect,
+        };
         match self {
             Self::Puts { lease, puts } => puts
                 .iter()
                 .map(|(put, key, guard)| match put.is_look {
-                    true => Write::Look {
-                        key: key.clone(),
-                        guard: *guard,
-                    },
-                    false => Write::Put {
-                        key: key.clone(),
-                        value: put.request.value.clone(),
-                        lease: *lease,
-                        guard: *guard,
-                    },
+                    true => write(key, guard, Effect::Look),
+                    false => {
+                        let (value, lease) = (put.request.value.clone(), *lease);
+                        write(key, guard, Effect::Put { value, lease })
+                    }
                 })
                 .collect(),
             Self::Removals(removals) => removals
                 .iter()
-                .map(|(key, guard)| Write::Delete {
-                    key: key.clone(),
-                    guard: *guard,
-                })
+                .map(|(key, guard)| write(key, guard, Effect::Delete))
                 .collect(),
         }
     }

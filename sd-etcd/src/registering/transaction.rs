@@ -45,15 +45,15 @@ async fn write_together(
     limit: Limit,
     writes: &[Write],
 ) -> Result<Option<i64>, CallError> {
-    let effects: Option<Vec<_>> = writes.iter().map(Write::effect).collect();
-    let Some(effects) = effects else {
+    let changes: Option<Vec<_>> = writes.iter().map(Write::change).collect();
+    let Some(changes) = changes else {
         return Ok(None);
     };
     let conditions: Vec<_> = writes.iter().flat_map(Write::conditions).collect();
     if conditions.len() > MAX_CONDITIONS {
         return Ok(None);
     }
-    let txn = Txn::new().when(conditions).and_then(effects);
+    let txn = Txn::new().when(conditions).and_then(changes);
     let answer = connector
         .call_within(limit, "txn", |connection| {
             let (mut kv, txn) = (connection.client.kv_client(), txn.clone());

@@ -18,24 +18,23 @@ pub(super) enum Guard {
     },
 }
 
-/// One write of a transaction. Keys include the namespace.
+/// One write of a transaction, which happens if the guard holds. Keys include the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Write {
+pub(super) struct Write {
+    pub(super) key: Vec<u8>,
+    pub(super) guard: Guard,
+    pub(super) effect: Effect,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
     Put {
-        key: Vec<u8>,
         value: Bytes,
         lease: i64,
-        guard: Guard,
     },
-    Delete {
-        key: Vec<u8>,
-        guard: Guard,
-    },
+    Delete,
     /// Nothing but the look at what stands if the guard does not hold.
-    Look {
-        key: Vec<u8>,
-        guard: Guard,
-    },
+    Look,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,32 +75,21 @@ impl Guard {
 }
 
 impl Write {
-    fn key(&self) -> &[u8] {
-        match self {
-            Self::Put { key, .. } | Self::Delete { key, .. } | Self::Look { key, .. } => key,
-        }
-    }
-
     /// Returns what has to hold for it to write.
     pub(super) fn conditions(&self) -> Vec<Compare> {
-        match self {
-            Self::Put { key, guard, .. }
-            | Self::Delete { key, guard }
-            | Self::Look { key, guard } => guard.conditions(key),
-        }
+        self.guard.conditions(&self.key)
     }
 
     /// Returns what it does if they hold. `None` if it only looks.
-    pub(super) fn effect(&self) -> Option<TxnOp> {
-        match self {
-            Self::Put {
-                key, value, lease, ..
-            } => {
+    pub(super) fn change(&self) -> Option<TxnOp> {
+        let key = self.key.as_slice();
+        match &self.effect {
+            Effect::Put { value, lease } => {
                 let options = PutOptions::new().with_lease(*lease);
-                Some(TxnOp::put(key.as_slice(), &value[..], Some(options)))
+                Some(TxnOp::put(key, &value[..], Some(options)))
             }
-            Self::Delete { key, .. } => Some(TxnOp::delete(key.as_slice(), None)),
-            Self::Look { .. } => None,
+            Effect::Delete => Some(TxnOp::delete(key, None)),
+            Effect::Look => None,
         }
     }
 
@@ -111,16 +99,16 @@ impl Write {
         TxnOp::txn(
             Txn::new()
                 .when(self.conditions())
-                .and_then(self.effect().into_iter().collect::<Vec<_>>())
-                .or_else([TxnOp::get(self.key(), None)]),
+                .and_then(self.change().into_iter().collect::<Vec<_>>())
+                .or_else([TxnOp::get(self.key.as_slice(), None)]),
         )
     }
 
     /// Returns a put of the same key for etcd to check the right to it.
     pub(super) fn access_check(&self) -> Option<TxnOp> {
-        match self {
-            Self::Put { key, .. } => Some(TxnOp::put(key.as_slice(), "", None)),
-            Self::Delete { .. } | Self::Look { .. } => None,
+        match self.effect {
+            Effect::Put { .. } => Some(TxnOp::put(self.key.as_slice(), "", None)),
+            Effect::Delete | Effect::Look => None,
         }
     }
 }

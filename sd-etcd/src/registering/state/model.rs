@@ -6,7 +6,7 @@ use crate::registering::{
     actions::{LeaseError, LeaseKeys, LeaseState, Listing},
     own_keys::Seen,
     requests::{PutRequest, Receiver, Requests, Scope},
-    write::{Found, Guard, Write, Written},
+    write::{Effect, Found, Guard, Write, Written},
 };
 use crate::support::cases;
 use bytes::Bytes;
@@ -118,9 +118,9 @@ struct Model {
 
 impl Model {
     fn writes(&mut self, writes: &[Write]) -> Result<Vec<Written>, LeaseError> {
-        let is_on_lost_lease = |write: &Write| match write {
-            Write::Put { lease, .. } => !self.leases.contains(lease),
-            Write::Delete { .. } | Write::Look { .. } => false,
+        let is_on_lost_lease = |write: &Write| match &write.effect {
+            Effect::Put { lease, .. } => !self.leases.contains(lease),
+            Effect::Delete | Effect::Look => false,
         };
         if writes.iter().any(is_on_lost_lease) {
             return Err(LeaseError::NotFound);
@@ -130,21 +130,17 @@ impl Model {
     }
 
     fn write(&mut self, write: &Write) -> Written {
-        let (Write::Put { key, guard, .. }
-        | Write::Delete { key, guard }
-        | Write::Look { key, guard }) = write;
+        let Write { key, guard, effect } = write;
         let found = self.entries.get(key);
         if found.map_or(Guard::Absent, Found::guard) != *guard {
             return Written::Refused(found.cloned());
         }
-        match write {
-            Write::Put {
-                key, value, lease, ..
-            } => self.put(key, value.clone(), *lease),
-            Write::Delete { key, .. } => {
+        match effect {
+            Effect::Put { value, lease } => self.put(key, value.clone(), *lease),
+            Effect::Delete => {
                 self.entries.remove(key);
             }
-            Write::Look { .. } => {}
+            Effect::Look => {}
         }
         let revision = self.revision;
         Written::Done { revision }

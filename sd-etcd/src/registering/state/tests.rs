@@ -5,7 +5,7 @@ use super::*;
 use crate::registering::{
     actions::{LeaseError, LeaseKeys, LeaseState, Listing},
     requests::{PutRequest, Receiver, Requests, Scope},
-    write::{Found, Guard, Write, Written},
+    write::{Effect, Found, Guard, Write, Written},
 };
 use bytes::Bytes;
 use sd_core::{Generation, Key, Owner, Reclaimed, Registration, RegistrationId, Result};
@@ -204,22 +204,17 @@ struct Transaction {
 
 impl Transaction {
     fn puts(&self) -> Vec<String> {
-        self.keys(|write| match write {
-            Write::Put { key, .. } => Some(key),
-            Write::Delete { .. } | Write::Look { .. } => None,
-        })
+        self.keys(|effect| matches!(effect, Effect::Put { .. }))
     }
 
     fn removals(&self) -> Vec<String> {
-        self.keys(|write| match write {
-            Write::Delete { key, .. } => Some(key),
-            Write::Put { .. } | Write::Look { .. } => None,
-        })
+        self.keys(|effect| matches!(effect, Effect::Delete))
     }
 
-    fn keys(&self, of: impl Fn(&Write) -> Option<&Vec<u8>>) -> Vec<String> {
-        let keys = self.writes.iter().filter_map(of);
-        keys.map(|key| String::from_utf8_lossy(key).into_owned())
+    fn keys(&self, of: impl Fn(&Effect) -> bool) -> Vec<String> {
+        let writes = self.writes.iter().filter(|write| of(&write.effect));
+        writes
+            .map(|write| String::from_utf8_lossy(&write.key).into_owned())
             .collect()
     }
 }
@@ -241,17 +236,16 @@ fn service(key: &str) -> ServiceKey {
 }
 
 fn put_guards(transaction: &Transaction) -> Vec<Guard> {
-    let guards = transaction.writes.iter().filter_map(|write| match write {
-        Write::Put { guard, .. } => Some(*guard),
-        Write::Delete { .. } | Write::Look { .. } => None,
-    });
-    guards.collect()
+    let writes = transaction.writes.iter();
+    let puts = writes.filter(|write| matches!(write.effect, Effect::Put { .. }));
+    puts.map(|write| write.guard).collect()
 }
 
 fn delete(key: &str, guard: Guard) -> Write {
-    Write::Delete {
+    Write {
         key: key.into(),
         guard,
+        effect: Effect::Delete,
     }
 }
 

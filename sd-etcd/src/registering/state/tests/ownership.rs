@@ -341,9 +341,10 @@ fn a_taken_key_is_looked_at_without_reading_its_value_again() {
     let a = bench.hold("a");
     bench.finds("theirs", 0, OURS + 1);
     assert_eq!(a.loss(), Some(Lost::taken("theirs")));
-    let look = Write::Look {
+    let look = Write {
         key: "a".into(),
         guard: found("", 0, OURS + 1).guard(),
+        effect: Effect::Look,
     };
 
     for _ in 0..3 {
