@@ -62,7 +62,8 @@ struct Rules {
     /// `None`: all but those that are refused by default.
     networks: Option<Arc<[IpNet]>>,
     ports: RangeInclusive<u16>,
-    schemes: Arc<[Box<str>]>,
+    /// `None`: those that are called by default.
+    schemes: Option<Arc<[Box<str>]>>,
     key_names_address: bool,
 }
 
@@ -71,7 +72,7 @@ impl Default for AddressPolicy {
         Self(Some(Rules {
             networks: None,
             ports: 1..=u16::MAX,
-            schemes: SCHEMES.iter().map(|(scheme, _)| (*scheme).into()).collect(),
+            schemes: None,
             key_names_address: false,
         }))
     }
@@ -131,7 +132,7 @@ impl AddressPolicy {
     #[must_use]
     pub fn schemes<T: Into<Box<str>>>(mut self, schemes: impl IntoIterator<Item = T>) -> Self {
         if let Some(rules) = &mut self.0 {
-            rules.schemes = schemes.into_iter().map(Into::into).collect();
+            rules.schemes = Some(schemes.into_iter().map(Into::into).collect());
         }
         self
     }
@@ -177,8 +178,11 @@ impl AddressPolicy {
 impl Rules {
     fn why_refused(&self, address: &Address<'_>, key: Option<&str>) -> Option<&'static str> {
         let is_known = |scheme: &str| {
-            let mut known = self.schemes.iter();
-            known.any(|known| known.eq_ignore_ascii_case(scheme))
+            let is_same = |known: &str| known.eq_ignore_ascii_case(scheme);
+            match &self.schemes {
+                Some(schemes) => schemes.iter().any(|known| is_same(known)),
+                None => SCHEMES.iter().any(|(known, _)| is_same(known)),
+            }
         };
         if !address.scheme.is_none_or(is_known) {
             return Some("its scheme is not among those of the address policy");

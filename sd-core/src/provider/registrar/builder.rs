@@ -45,7 +45,8 @@ pub struct RegistrarBuilder {
     client: Arc<dyn Client>,
     service: Service,
     options: Options,
-    stop: CancellationToken,
+    /// `None` if only the registrar stops it.
+    stop: Option<CancellationToken>,
 }
 
 impl RegistrarBuilder {
@@ -65,7 +66,7 @@ impl RegistrarBuilder {
                     most_bytes: DEFAULT_ENTRY_BYTES,
                 },
             },
-            stop: CancellationToken::new(),
+            stop: None,
         }
     }
 
@@ -159,7 +160,7 @@ impl RegistrarBuilder {
 
     /// Deregisters for good when `token` is cancelled, as dropping the registrar does.
     pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
-        self.stop = token;
+        self.stop = Some(token);
         self
     }
 
@@ -171,7 +172,10 @@ impl RegistrarBuilder {
     pub fn build(self) -> Registrar {
         let format = self.options.format.clone();
         let deregister_limit = self.options.deregister_timeout + self.options.drain;
-        let stop = self.stop.child_token();
+        let stop = self
+            .stop
+            .map(|token| token.child_token())
+            .unwrap_or_default();
         let wanted = KeyValue::new(self.service.key.clone(), self.service.value.clone());
         let (requests, requested) = watch::channel(Requests::new(wanted.clone()));
         let (to_callers, answers) = watch::channel(Answers::default());

@@ -6,6 +6,9 @@ use crate::{
     registry::Generation,
 };
 
+/// At most one of each kind of request.
+pub(super) type Inputs = [Option<Input>; 3];
+
 /// What the owner has asked for: for each kind of request the number of the last call, and the
 /// newest key and value.
 ///
@@ -51,7 +54,7 @@ impl Requests {
 
     /// The requests after the call `seen`. A deregistration is never skipped. A registration is, if
     /// a deregistration came after it or the registrar was `stopped`.
-    pub(super) fn since(&self, seen: u64, stopped: bool) -> Vec<Input> {
+    pub(super) fn since(&self, seen: u64, stopped: bool) -> Inputs {
         let said = self.said.iter().filter(|(call, _)| *call > seen);
         let update = (self.update > seen).then(|| Input::Update {
             wanted: self.wanted.clone(),
@@ -66,8 +69,5 @@ impl Requests {
         let register = self.register.filter(|(call, _)| is_wanted(call));
         let register = register.map(|(_, generation)| Input::Register(generation));
         [update, deregister, register]
-            .into_iter()
-            .flatten()
-            .collect()
     }
 }

@@ -1,6 +1,9 @@
 //! The background task of a registrar: carries out the actions of its state machine, one at a time.
 
-use super::{publisher::Publisher, requests::Requests};
+use super::{
+    publisher::Publisher,
+    requests::{Inputs, Requests},
+};
 use crate::{
     provider::{
         registration_state::{Action, Input, RegistrationState},
@@ -70,7 +73,8 @@ impl RestartableWork for RegistrarTask {
     fn runtime_ended(&mut self) {
         let requests = self.requests.borrow_and_update().clone();
         let seen = mem::replace(&mut self.seen, requests.last_call);
-        apply(&mut self.state, requests.since(seen, self.stopped));
+        let inputs = requests.since(seen, self.stopped);
+        apply(&mut self.state, inputs.into_iter().flatten());
         let removed = Ok(Deregistered::Unconfirmed);
         self.abort(RegistrarStatus::RuntimeEnded, removed);
     }
@@ -118,7 +122,7 @@ impl RegistrarTask {
                 biased;
                 () = self.stop.cancelled(), if !self.stopped => {
                     self.stopped = true;
-                    vec![Input::Deregister]
+                    [Some(Input::Deregister), None, None]
                 }
                 Ok(()) = self.requests.changed() => {
                     let requests = self.requests.borrow_and_update();
@@ -126,11 +130,12 @@ impl RegistrarTask {
                     requests.since(seen, self.stopped)
                 }
                 completion = &mut completion => return Some(completion),
-                () = self.publisher.outdated_by(proof(registration)) => Vec::new(),
+                () = self.publisher.outdated_by(proof(registration)) => Inputs::default(),
                 () = wait_until(self.state.timer()) => return Some(Completion::TimerFired),
             };
             // A loss that is known already comes before the requests.
             let lost = registration.and_then(Registration::loss);
+            let inputs = inputs.into_iter().flatten();
             let inputs = lost.map(Input::Lost).into_iter().chain(inputs);
             let replaced = apply(&mut self.state, inputs);
             self.publisher
