@@ -11,6 +11,7 @@ use crate::{
     connection::{CallError, Connector, Limit},
     errors,
 };
+use bytes::Bytes;
 use etcd_client::{LeaseGrantOptions, LeaseTimeToLiveOptions, LeaseTimeToLiveResponse};
 use sd_core::{Error, ErrorChain, Ttl};
 use std::collections::HashSet;
@@ -60,7 +61,7 @@ pub(super) struct LeaseState {
 /// The keys on a lease.
 #[derive(Debug)]
 pub(super) enum LeaseKeys {
-    All(HashSet<Vec<u8>>),
+    All(HashSet<Bytes>),
     NotAsked,
     /// They were asked for, and are more than this client reads.
     TooLarge,
@@ -68,16 +69,13 @@ pub(super) enum LeaseKeys {
 
 /// What is written in one transaction. Keys include the namespace.
 pub(super) enum WriteBatch {
-    Puts {
-        lease: i64,
-        puts: Vec<(QueuedPut, Vec<u8>, Guard)>,
-    },
-    Removals(Vec<(Vec<u8>, Guard)>),
+    Puts { lease: i64, puts: Vec<Put> },
+    Removals(Vec<(Bytes, Guard)>),
 }
 
 impl WriteBatch {
     pub(super) fn writes(&self) -> Vec<Write> {
-        let write = |key: &Vec<u8>, guard: &Guard, effect| Write {
+        let write = |key: &Bytes, guard: &Guard, effect| Write {
             key: key.clone(),
             guard: *guard,
             effect,
@@ -100,6 +98,9 @@ impl WriteBatch {
         }
     }
 }
+
+/// A put with its key, and what is believed to stand there.
+pub(super) type Put = (QueuedPut, Bytes, Guard);
 
 /// A put that is to be sent.
 pub(super) struct QueuedPut {
@@ -242,7 +243,9 @@ async fn verify(
             revision: answer.header().map_or(0, |header| header.revision()),
             keys: match listing {
                 _ if is_too_large => LeaseKeys::TooLarge,
-                Listing::Keys => LeaseKeys::All(answer.0.keys.into_iter().collect()),
+                Listing::Keys => {
+                    LeaseKeys::All(answer.0.keys.into_iter().map(Bytes::from).collect())
+                }
                 Listing::Nothing => LeaseKeys::NotAsked,
             },
         })),

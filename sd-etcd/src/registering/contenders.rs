@@ -4,11 +4,9 @@
 //! sessions, which put at the same time. A put is sent again with whatever it found in its way. Sent by
 //! the older registration, it would overwrite the newer one's entry. So each session asks here first.
 
+use super::service_map::ServiceMap;
 use sd_core::{RegistrationId, ServiceKey};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a registration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +21,7 @@ pub(super) enum Stage {
 type Registrations = Vec<(Stage, RegistrationId)>;
 
 #[derive(Default)]
-pub(super) struct Contenders(Mutex<HashMap<ServiceKey, Registrations>>);
+pub(super) struct Contenders(Mutex<ServiceMap<Registrations>>);
 
 /// Lets the other sessions know of a registration, until it is dropped.
 pub(super) struct Contender {
@@ -62,7 +60,7 @@ impl Contenders {
         newer.map(|(stage, _)| *stage).max()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceKey, Registrations>> {
+    fn lock(&self) -> MutexGuard<'_, ServiceMap<Registrations>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

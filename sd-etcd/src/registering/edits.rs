@@ -71,7 +71,8 @@ async fn change(
     let Some(Fence(guard)) = read.fence.downcast_ref() else {
         return Err(Error::permanent("the entry was read by another backend"));
     };
-    let conditions = guard.conditions(&options.namespace.full(read.entry.key.as_str()));
+    let key = options.namespace.full(read.entry.key.as_str());
+    let conditions: Vec<_> = guard.conditions(&key).collect();
     let answer = connector
         .call("txn", |connection| {
             let txn = Txn::new().when(conditions.clone());

@@ -4,12 +4,13 @@ use super::{
     contenders::Contender,
     own_keys::OwnKey,
     requests::Scope,
+    service_map::ServiceMap,
     shared::Shared,
     write::{Found, Guard},
 };
 use bytes::Bytes;
 use sd_core::{LossSender, Lost, Owner, Reclaimed, RegistrationId, Result, ServiceKey};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// How many values are remembered of puts that were given up.
 const MAX_GIVEN_UP: usize = 8;
@@ -21,7 +22,7 @@ pub(super) struct Held {
     pub(super) owner: Owner,
     /// Has the key watched.
     pub(super) own_key: OwnKey,
-    pub(super) key: Vec<u8>,
+    pub(super) key: Bytes,
     pub(super) value: Bytes,
     pub(super) lease: i64,
     /// The revision of our last write.
@@ -133,7 +134,7 @@ impl Held {
 #[derive(Default)]
 pub(super) struct Ledger {
     /// In boxes, since a table has room for up to twice as many.
-    registrations: HashMap<ServiceKey, Box<Held>>,
+    registrations: ServiceMap<Box<Held>>,
 }
 
 impl Ledger {
@@ -200,7 +201,7 @@ impl Ledger {
 
     /// Returns those of `keys`, the keys of a lease at etcd, that no registration has: puts that were
     /// given up and took effect all the same.
-    pub(super) fn strays(&self, mut keys: HashSet<Vec<u8>>) -> Vec<Vec<u8>> {
+    pub(super) fn strays(&self, mut keys: HashSet<Bytes>) -> Vec<Bytes> {
         for held in self.registrations.values() {
             keys.remove(&held.key);
         }
@@ -213,7 +214,7 @@ impl Ledger {
 pub(super) struct HeldKey {
     pub(super) service: ServiceKey,
     pub(super) id: RegistrationId,
-    pub(super) key: Vec<u8>,
+    pub(super) key: Bytes,
     /// The revision of our last write.
     pub(super) modified: i64,
 }
@@ -252,12 +253,12 @@ mod tests {
                 contender: contenders.enter(service, Stage::Held, id),
                 owner: Owner::new(),
                 own_key: Arc::<OwnKeys>::default().enter(
-                    name.into(),
+                    name.to_owned().into(),
                     Key::new(name).unwrap().into(),
                     3,
                     Arc::default(),
                 ),
-                key: name.into(),
+                key: name.to_owned().into(),
                 value: Bytes::new(),
                 lease,
                 modified: 3,
@@ -269,8 +270,10 @@ mod tests {
         registration
     }
 
-    fn keys(keys: &[&str]) -> HashSet<Vec<u8>> {
-        keys.iter().map(|key| key.as_bytes().to_vec()).collect()
+    fn keys(keys: &[&str]) -> HashSet<Bytes> {
+        keys.iter()
+            .map(|key| Bytes::from(key.to_string()))
+            .collect()
     }
 
     #[test]
@@ -292,7 +295,7 @@ mod tests {
         let on_lease = keys(&["a", "x"]);
         let mut held: Vec<_> = ledger.held_on(1).map(|(_, held)| &held.key).collect();
         held.sort();
-        assert_eq!(held, [b"a", b"b"]);
+        assert_eq!(held, ["a", "b"]);
         assert_eq!(ledger.strays(on_lease), [b"x".to_vec()]);
     }
 

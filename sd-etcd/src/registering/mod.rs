@@ -24,6 +24,7 @@ pub(crate) mod meters;
 pub(crate) mod own_keys;
 mod removals;
 mod requests;
+mod service_map;
 pub(crate) mod session;
 mod shared;
 mod state;

@@ -4,6 +4,7 @@ use super::{
     requests::{RemovalReply, Scope},
     write::{self, Found, Guard},
 };
+use bytes::Bytes;
 use sd_core::{Deregistered, Error, Escaped, Owner};
 use std::collections::HashMap;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ struct Removal {
 
 /// The removals that etcd has not confirmed, by key with its namespace.
 #[derive(Default)]
-pub(super) struct PendingRemovals(HashMap<Vec<u8>, Removal>);
+pub(super) struct PendingRemovals(HashMap<Bytes, Removal>);
 
 impl PendingRemovals {
     pub(super) fn is_empty(&self) -> bool {
@@ -42,7 +43,7 @@ impl PendingRemovals {
     /// Adds the removal of `key` from `lease`. `guard` is what is believed to stand.
     pub(super) fn add(
         &mut self,
-        key: Vec<u8>,
+        key: Bytes,
         lease: i64,
         guard: Guard,
         owner: Option<Owner>,
@@ -84,8 +85,8 @@ impl PendingRemovals {
     }
 
     /// Returns up to `max_keys` keys that fit into one request of `max_bytes`.
-    pub(super) fn batch(&self, max_keys: usize, max_bytes: usize) -> Vec<(Vec<u8>, Guard)> {
-        let copy = |(key, removal): (&Vec<u8>, &Removal)| (key.clone(), removal.guard);
+    pub(super) fn batch(&self, max_keys: usize, max_bytes: usize) -> Vec<(Bytes, Guard)> {
+        let copy = |(key, removal): (&Bytes, &Removal)| (key.clone(), removal.guard);
         let together = self.0.iter().filter(|(_, removal)| !removal.is_alone);
         let mut bytes = 0;
         let fitting = together.take(max_keys).take_while(|(key, _)| {
@@ -131,7 +132,7 @@ impl PendingRemovals {
     }
 
     /// Sends each of `keys` by itself from now on.
-    pub(super) fn separate(&mut self, keys: impl IntoIterator<Item = Vec<u8>>) {
+    pub(super) fn separate(&mut self, keys: impl IntoIterator<Item = Bytes>) {
         for key in keys {
             if let Some(removal) = self.0.get_mut(&key) {
                 removal.is_alone = true;

@@ -41,15 +41,14 @@ use super::{
     ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
     requests::{RemovalReply, Request, Requests},
+    service_map::ServiceMap,
     shared::Shared,
     strays::Strays,
 };
 use crate::{config::Options, support::retry_backoff};
+use bytes::Bytes;
 use sd_core::{Backoff, Deregistered, Error, LeaseId, Lost, LostLeases, ServiceKey, Ttl};
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 use tokio::time::Instant;
 
 /// Writes in one transaction. etcd takes 128 by default, and 127 that are guarded.
@@ -99,7 +98,7 @@ enum InFlight {
         is_repeated: bool,
     },
     /// Puts of these services.
-    Puts(HashMap<ServiceKey, Contender>),
+    Puts(ServiceMap<Contender>),
     Removals,
     Revocation(Revocation),
     /// A verification or an examination. It is abandoned for what is more urgent.
@@ -142,9 +141,9 @@ impl SessionState {
     }
 
     /// Returns the key, with its namespace, of a service on `lease`.
-    fn full_key(&self, service: &ServiceKey, lease: i64) -> Vec<u8> {
+    fn full_key(&self, service: &ServiceKey, lease: i64) -> Bytes {
         let key = service.under(&LeaseId::from(lease));
-        self.options.namespace.full(key.as_str())
+        self.options.namespace.full(key.as_str()).into()
     }
 
     // === actions ===

@@ -6,6 +6,7 @@
 //! what remains is told about, not fought. It ends with the lease.
 
 use super::write;
+use bytes::Bytes;
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -41,16 +42,16 @@ struct Stray {
 /// What is to be said of the keys of one verification.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
-    pub(super) to_remove: Vec<Vec<u8>>,
+    pub(super) to_remove: Vec<Bytes>,
     /// Those that are left from now on.
-    pub(super) newly_left: Vec<Vec<u8>>,
+    pub(super) newly_left: Vec<Bytes>,
 }
 
 impl Strays {
     /// Decides what to do about `keys`. A request has `max_request_bytes` at most.
     pub(super) fn judge(
         &mut self,
-        keys: Vec<Vec<u8>>,
+        keys: Vec<Bytes>,
         max_request_bytes: usize,
         now: Instant,
     ) -> Judged {
@@ -115,7 +116,8 @@ mod tests {
     const MAX_REQUEST: usize = 10_000;
 
     fn judge(strays: &mut Strays, keys: &[&str], now: Instant) -> (usize, usize) {
-        let keys = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        let keys = keys.iter().map(|key| Bytes::from(key.to_string()));
+        let keys = keys.collect();
         let judged = strays.judge(keys, MAX_REQUEST, now);
         (judged.to_remove.len(), judged.newly_left.len())
     }

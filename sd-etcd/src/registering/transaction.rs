@@ -2,7 +2,7 @@
 
 use super::{
     ledger::HeldKey,
-    write::{Found, Write, Written},
+    write::{self, Found, Write, Written},
 };
 use crate::{
     connection::{CallError, Connector, Limit},
@@ -17,9 +17,6 @@ use sd_core::Error;
 /// The largest answer that is read. `etcd-client`'s default is 4 MiB, and 125 values that were
 /// found instead of ours can be more. Where they are more than this, each write goes by itself.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
-/// The most conditions of one transaction: etcd takes 128 by default.
-const MAX_CONDITIONS: usize = 128;
 
 /// Carries out `writes` at one revision, each request of it within `limit`. Their keys have to
 /// differ. Returns the outcomes in the same order.
@@ -45,19 +42,13 @@ async fn write_together(
     limit: Limit,
     writes: &[Write],
 ) -> Result<Option<i64>, CallError> {
-    let changes: Option<Vec<_>> = writes.iter().map(Write::change).collect();
-    let Some(changes) = changes else {
-        return Ok(None);
-    };
-    let conditions: Vec<_> = writes.iter().flat_map(Write::conditions).collect();
-    if conditions.len() > MAX_CONDITIONS {
+    if !write::fit_together(writes) {
         return Ok(None);
     }
-    let txn = Txn::new().when(conditions).and_then(changes);
     let answer = connector
         .call_within(limit, "txn", |connection| {
-            let (mut kv, txn) = (connection.client.kv_client(), txn.clone());
-            async move { kv.txn(txn).await }
+            let txn = write::together(writes);
+            async move { connection.client.kv_client().txn(txn).await }
         })
         .await;
     match answer {
@@ -111,7 +102,7 @@ async fn read(
     keys: &[HeldKey],
     options: Option<GetOptions>,
 ) -> Result<Vec<Option<Found>>, CallError> {
-    let get = |held: &HeldKey| TxnOp::get(held.key.as_slice(), options.clone());
+    let get = |held: &HeldKey| TxnOp::get(&held.key[..], options.clone());
     let answer = connector
         .call("txn", |connection| {
             let txn = Txn::new().and_then(keys.iter().map(get).collect::<Vec<_>>());
@@ -136,9 +127,8 @@ pub(super) async fn are_unchanged(
     connector: &Connector,
     keys: &[HeldKey],
 ) -> Result<bool, CallError> {
-    let is_same = |held: &HeldKey| {
-        Compare::mod_revision(held.key.as_slice(), CompareOp::Equal, held.modified)
-    };
+    let is_same =
+        |held: &HeldKey| Compare::mod_revision(&held.key[..], CompareOp::Equal, held.modified);
     let answer = connector
         .call("txn", |connection| {
             let txn = Txn::new().when(keys.iter().map(is_same).collect::<Vec<_>>());

@@ -8,6 +8,9 @@
 use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
+/// The most conditions of one transaction: etcd takes 128 by default.
+const MAX_CONDITIONS: usize = 128;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
     Absent,
@@ -21,7 +24,7 @@ pub(super) enum Guard {
 /// One write of a transaction, which happens if the guard holds. Keys include the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
-    pub(super) key: Vec<u8>,
+    pub(super) key: Bytes,
     pub(super) guard: Guard,
     pub(super) effect: Effect,
 }
@@ -63,26 +66,38 @@ impl Found {
 }
 
 impl Guard {
-    pub(super) fn conditions(self, key: &[u8]) -> Vec<Compare> {
-        match self {
-            Self::Absent => vec![Compare::create_revision(key, CompareOp::Equal, 0)],
-            Self::Stands { lease, modified } => vec![
-                Compare::lease(key, CompareOp::Equal, lease),
-                Compare::mod_revision(key, CompareOp::Equal, modified),
+    pub(super) fn conditions(self, key: &[u8]) -> impl Iterator<Item = Compare> + use<> {
+        let conditions = match self {
+            Self::Absent => [
+                Some(Compare::create_revision(key, CompareOp::Equal, 0)),
+                None,
             ],
+            Self::Stands { lease, modified } => [
+                Some(Compare::lease(key, CompareOp::Equal, lease)),
+                Some(Compare::mod_revision(key, CompareOp::Equal, modified)),
+            ],
+        };
+        conditions.into_iter().flatten()
+    }
+
+    /// Returns how many conditions it is.
+    fn size(self) -> usize {
+        match self {
+            Self::Absent => 1,
+            Self::Stands { .. } => 2,
         }
     }
 }
 
 impl Write {
     /// Returns what has to hold for it to write.
-    pub(super) fn conditions(&self) -> Vec<Compare> {
+    fn conditions(&self) -> impl Iterator<Item = Compare> + use<> {
         self.guard.conditions(&self.key)
     }
 
     /// Returns what it does if they hold. `None` if it only looks.
-    pub(super) fn change(&self) -> Option<TxnOp> {
-        let key = self.key.as_slice();
+    fn change(&self) -> Option<TxnOp> {
+        let key = &self.key[..];
         match &self.effect {
             Effect::Put { value, lease } => {
                 let options = PutOptions::new().with_lease(*lease);
@@ -98,19 +113,33 @@ impl Write {
         // With its value: for keys alone 3.7 does not say the lease.
         TxnOp::txn(
             Txn::new()
-                .when(self.conditions())
+                .when(self.conditions().collect::<Vec<_>>())
                 .and_then(self.change().into_iter().collect::<Vec<_>>())
-                .or_else([TxnOp::get(self.key.as_slice(), None)]),
+                .or_else([TxnOp::get(&self.key[..], None)]),
         )
     }
 
     /// Returns a put of the same key for etcd to check the right to it.
     pub(super) fn access_check(&self) -> Option<TxnOp> {
         match self.effect {
-            Effect::Put { .. } => Some(TxnOp::put(self.key.as_slice(), "", None)),
+            Effect::Put { .. } => Some(TxnOp::put(&self.key[..], "", None)),
             Effect::Delete | Effect::Look => None,
         }
     }
+}
+
+/// Whether `writes` can go [together](together): none only looks, and there are no more conditions than etcd takes.
+pub(super) fn fit_together(writes: &[Write]) -> bool {
+    let conditions: usize = writes.iter().map(|write| write.guard.size()).sum();
+    let is_look = |write: &Write| write.effect == Effect::Look;
+    conditions <= MAX_CONDITIONS && !writes.iter().any(is_look)
+}
+
+/// Returns the flat transaction that carries out all of `writes` if every guard holds, and none otherwise.
+pub(super) fn together(writes: &[Write]) -> Txn {
+    let conditions: Vec<_> = writes.iter().flat_map(Write::conditions).collect();
+    let changes: Vec<_> = writes.iter().filter_map(Write::change).collect();
+    Txn::new().when(conditions).and_then(changes)
 }
 
 /// Returns the most bytes that a request to put `value` under `key` takes. The key stands in the put,

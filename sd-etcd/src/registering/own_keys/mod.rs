@@ -17,6 +17,7 @@ mod watcher;
 pub(super) use sightings::{Seen, Sightings};
 pub(crate) use watcher::watch;
 
+use bytes::Bytes;
 use sd_core::ServiceKey;
 use spans::{Span, spans};
 use std::{
@@ -35,7 +36,7 @@ pub(crate) struct OwnKeys {
 
 #[derive(Default)]
 struct Index {
-    keys: BTreeMap<Vec<u8>, Vec<Owned>>,
+    keys: BTreeMap<Bytes, Vec<Owned>>,
     last_id: u64,
 }
 
@@ -52,7 +53,7 @@ struct Owned {
 /// Has a key watched, until it is dropped.
 pub(super) struct OwnKey {
     all: Arc<OwnKeys>,
-    key: Vec<u8>,
+    key: Bytes,
     id: u64,
 }
 
@@ -64,7 +65,7 @@ impl OwnKeys {
     /// Enters a key that a session has put at the revision `modified`.
     pub(super) fn enter(
         self: &Arc<Self>,
-        key: Vec<u8>,
+        key: Bytes,
         service: ServiceKey,
         modified: i64,
         session: Arc<Sightings>,
@@ -97,7 +98,7 @@ impl OwnKeys {
         let index = self.index();
         let keys = index.keys.iter().map(|(key, owners)| {
             let new = owners.iter().filter(|it| it.is_new);
-            (key.as_slice(), new.map(|it| it.modified).min())
+            (&key[..], new.map(|it| it.modified).min())
         });
         (spans(keys), index.last_id)
     }
@@ -105,7 +106,11 @@ impl OwnKeys {
     /// Notes that a watch reports on `span`, for all keys up to the one with this id.
     fn covered(&self, span: &Span, last_id: u64) {
         let mut index = self.index();
-        for owned in index.keys.range_mut(span.range()).flat_map(|(_, it)| it) {
+        for owned in index
+            .keys
+            .range_mut::<[u8], _>(span.range())
+            .flat_map(|(_, it)| it)
+        {
             owned.is_new &= owned.id > last_id;
         }
     }
@@ -119,7 +124,12 @@ impl OwnKeys {
 
     /// Tells the sessions that hold keys in `span` that changes may have been missed.
     fn missed(&self, span: &Span) {
-        for owned in self.index().keys.range(span.range()).flat_map(|(_, it)| it) {
+        for owned in self
+            .index()
+            .keys
+            .range::<[u8], _>(span.range())
+            .flat_map(|(_, it)| it)
+        {
             owned.session.missed();
         }
     }

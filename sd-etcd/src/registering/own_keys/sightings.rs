@@ -1,8 +1,8 @@
 //! What a session has not looked at yet.
 
+use crate::registering::service_map::ServiceMap;
 use sd_core::ServiceKey;
 use std::{
-    collections::HashMap,
     mem::take,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -19,7 +19,7 @@ pub(in crate::registering) struct Sightings {
 #[derive(Debug, Default)]
 pub(in crate::registering) struct Seen {
     /// The newest modification, or deletion, of the key of each service.
-    pub(in crate::registering) keys: HashMap<ServiceKey, i64>,
+    pub(in crate::registering) keys: ServiceMap<i64>,
     /// Others may have been missed.
     pub(in crate::registering) has_missed: bool,
 }

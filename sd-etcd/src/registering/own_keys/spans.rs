@@ -1,6 +1,6 @@
 //! Which watches cover which keys, without I/O.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{collections::BTreeMap, ops::Bound};
 
 /// A range of keys of one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub(super) fn range(&self) -> RangeInclusive<Vec<u8>> {
-        self.first.clone()..=self.last.clone()
+    pub(super) fn range(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        (Bound::Included(&self.first), Bound::Included(&self.last))
     }
 
     pub(super) fn has_ends_of(&self, other: &Self) -> bool {

@@ -111,7 +111,7 @@ enum EtcdRequest {
 /// What etcd would do.
 #[derive(Clone, Default)]
 struct Model {
-    entries: HashMap<Vec<u8>, Found>,
+    entries: HashMap<Bytes, Found>,
     leases: HashSet<i64>,
     revision: i64,
 }
@@ -153,7 +153,7 @@ impl Model {
             lease,
             modified,
         };
-        self.entries.insert(key.to_vec(), entry);
+        self.entries.insert(Bytes::copy_from_slice(key), entry);
     }
 
     fn grant(&mut self, lease: i64) -> Result<(), LeaseError> {
@@ -326,7 +326,7 @@ impl World {
             Step::Sighted(key) => {
                 let entry = self.etcd.entries.get(KEYS[key].as_bytes());
                 let modified = entry.map_or(self.etcd.revision, |entry| entry.modified);
-                let keys = HashMap::from([(service(key), modified)]);
+                let keys = ServiceMap::from_iter([(service(key), modified)]);
                 let has_missed = false;
                 self.state.sighted(Seen { keys, has_missed }, self.now);
             }

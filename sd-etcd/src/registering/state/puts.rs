@@ -4,16 +4,18 @@ use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     errors,
     registering::{
-        actions::{Action, LeaseError, QueuedPut, WriteBatch},
-        contenders::Stage,
+        actions::{Action, LeaseError, Put, QueuedPut, WriteBatch},
+        contenders::{Contender, Stage},
         ledger::{Decision, Finding, Held},
         own_keys::OwnKey,
         requests::PutRequest,
+        service_map::ServiceMap,
         write::{self, Found, Guard, Written},
     },
 };
+use bytes::Bytes;
+use foldhash::fast::RandomState;
 use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result, ServiceKey};
-use std::collections::HashSet;
 
 /// How often a put is sent for a key that others keep changing.
 const MAX_ATTEMPTS: u32 = 8;
@@ -33,24 +35,19 @@ impl SessionState {
         let Some(lease) = self.lease() else {
             return Some(self.grant());
         };
-        let puts = self.put_batch(lease);
+        let (puts, contenders) = self.put_batch(lease);
         if puts.is_empty() {
             return None;
         }
-        let contend = |(put, ..): &(QueuedPut, _, _)| {
-            let PutRequest { id, service, .. } = &put.request;
-            let contenders = &self.shared.contenders;
-            let contender = contenders.enter(service.clone(), Stage::Putting, *id);
-            (service.clone(), contender)
-        };
-        self.in_flight = InFlight::Puts(puts.iter().map(contend).collect());
+        self.in_flight = InFlight::Puts(contenders);
         Some(Action::Write(WriteBatch::Puts { lease, puts }))
     }
 
-    /// Takes the next puts that fit into one transaction, every key once.
-    fn put_batch(&mut self, lease: i64) -> Vec<(QueuedPut, Vec<u8>, Guard)> {
-        let mut puts = Vec::new();
-        let mut keys = HashSet::new();
+    /// Takes the next puts that fit into one transaction, every service once.
+    fn put_batch(&mut self, lease: i64) -> (Vec<Put>, ServiceMap<Contender>) {
+        let most = self.queue.len().min(MAX_WRITES);
+        let mut puts = Vec::with_capacity(most);
+        let mut contenders = ServiceMap::with_capacity_and_hasher(most, RandomState::default());
         let mut bytes = 0;
         let mut later = Vec::new();
         while puts.len() < MAX_WRITES
@@ -59,11 +56,11 @@ impl SessionState {
             if put.request.is_cancelled() {
                 continue;
             }
-            let key = self.full_key(&put.request.service, lease);
-            if keys.contains(&key) {
+            if contenders.contains_key(&put.request.service) {
                 later.push(put);
                 continue;
             }
+            let key = self.full_key(&put.request.service, lease);
             if self.is_contended(&put.request) {
                 let error = errors::contended("a later registration of the service is being put");
                 put.request.answer(Err(error));
@@ -93,7 +90,12 @@ impl SessionState {
                 break;
             }
             bytes += size;
-            keys.insert(key.clone());
+            let PutRequest { id, service, .. } = &put.request;
+            let contender = self
+                .shared
+                .contenders
+                .enter(service.clone(), Stage::Putting, *id);
+            contenders.insert(service.clone(), contender);
             let is_alone = put.is_alone;
             puts.push((put, key, guard));
             if is_alone {
@@ -101,7 +103,7 @@ impl SessionState {
             }
         }
         self.queue.push_all_front(later.into_iter());
-        puts
+        (puts, contenders)
     }
 
     /// Whether another session is putting a newer registration of the service. What it puts must not be
@@ -116,7 +118,7 @@ impl SessionState {
     pub(super) fn put(
         &mut self,
         lease: i64,
-        puts: Vec<(QueuedPut, Vec<u8>, Guard)>,
+        puts: Vec<Put>,
         result: Result<Vec<Written>, LeaseError>,
     ) {
         let error = match result {
@@ -158,7 +160,7 @@ impl SessionState {
         }
     }
 
-    fn registered(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+    fn registered(&mut self, put: PutRequest, key: Bytes, lease: i64, modified: i64) {
         let service = put.service.clone();
         if put.is_cancelled() {
             self.put_for_nobody(put, key, lease, modified);
@@ -174,7 +176,7 @@ impl SessionState {
     }
 
     /// Enters a registration and hands it to its caller.
-    fn hand_over(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+    fn hand_over(&mut self, put: PutRequest, key: Bytes, lease: i64, modified: i64) {
         let lease_id = LeaseId::from(lease);
         let name = put.service.under(&lease_id);
         let reclaimer = self.requests.reclaimer(&put);
@@ -187,7 +189,7 @@ impl SessionState {
         let held = Held {
             contender: contenders.enter(put.service.clone(), Stage::Held, put.id),
             owner: put.owner,
-            own_key: self.own_key(&put.service, &key, modified),
+            own_key: self.own_key(&put.service, key.clone(), modified),
             key: key.clone(),
             value: put.value.clone(),
             lease,
@@ -223,9 +225,9 @@ impl SessionState {
 
     /// Handles a put whose caller is gone. A reclaimed registration belongs to the earlier handle.
     /// Anything else is removed again.
-    fn put_for_nobody(&mut self, put: PutRequest, key: Vec<u8>, lease: i64, modified: i64) {
+    fn put_for_nobody(&mut self, put: PutRequest, key: Bytes, lease: i64, modified: i64) {
         let stands = Guard::Stands { lease, modified };
-        let own_key = self.own_key(&put.service, &key, modified);
+        let own_key = self.own_key(&put.service, key.clone(), modified);
         match self.ledger.get_mut(&put.service) {
             Some(held) if put.reclaims == Some(held.id()) => {
                 held.own_key = own_key;
@@ -250,10 +252,10 @@ impl SessionState {
         }
     }
 
-    fn own_key(&self, service: &ServiceKey, key: &[u8], modified: i64) -> OwnKey {
+    fn own_key(&self, service: &ServiceKey, key: Bytes, modified: i64) -> OwnKey {
         let sightings = self.requests.sightings.clone();
         let own_keys = &self.shared.own_keys;
-        own_keys.enter(key.to_vec(), service.clone(), modified, sightings)
+        own_keys.enter(key, service.clone(), modified, sightings)
     }
 
     /// Removes the key from before. A key with its lease's id at the end changes with the lease, and
@@ -309,7 +311,7 @@ impl SessionState {
 
     /// Handles a put that failed. If it may take effect all the same, its key is removed, unless a
     /// registration is held there anyway.
-    fn not_put(&mut self, put: &PutRequest, key: Vec<u8>, guard: Guard, lease: i64, error: &Error) {
+    fn not_put(&mut self, put: &PutRequest, key: Bytes, guard: Guard, lease: i64, error: &Error) {
         let is_refused = matches!(error, Error::Exhausted { .. }) || !error.is_transient();
         let held = self.ledger.get_mut(&put.service);
         let held = held.filter(|held| held.key == key);

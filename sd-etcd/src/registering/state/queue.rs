@@ -1,8 +1,8 @@
 //! The puts that wait to be sent.
 
-use crate::registering::{actions::QueuedPut, requests::PutRequest};
+use crate::registering::{actions::QueuedPut, requests::PutRequest, service_map::ServiceMap};
 use sd_core::ServiceKey;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// The puts that wait, in the order in which they are sent.
 ///
@@ -12,12 +12,16 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct PutQueue {
     puts: VecDeque<QueuedPut>,
     /// How many there are of each service that has any.
-    counts: HashMap<ServiceKey, usize>,
+    counts: ServiceMap<usize>,
 }
 
 impl PutQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.puts.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.puts.len()
     }
 
     pub(super) fn front(&self) -> Option<&QueuedPut> {
@@ -176,7 +180,7 @@ mod tests {
                 let front = queue.front().map(|put| number(&put.request));
                 prop_assert_eq!(front, model.front().map(|(_, n)| *n));
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
-                let mut counts = HashMap::new();
+                let mut counts = ServiceMap::default();
                 for (service, _) in &model {
                     *counts.entry(named(*service)).or_default() += 1;
                 }

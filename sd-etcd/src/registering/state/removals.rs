@@ -10,6 +10,7 @@ use crate::{
     },
     support::count,
 };
+use bytes::Bytes;
 use sd_core::{Deregistered, Error, ErrorChain, Escaped, Owner, Result};
 use std::collections::HashSet;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ impl SessionState {
     /// Removes `key` from `lease`. `guard` is what is believed to stand.
     pub(super) fn remove_key(
         &mut self,
-        key: Vec<u8>,
+        key: Bytes,
         lease: i64,
         guard: Guard,
         owner: Option<Owner>,
@@ -46,7 +47,7 @@ impl SessionState {
 
     pub(super) fn removed(
         &mut self,
-        removals: Vec<(Vec<u8>, Guard)>,
+        removals: Vec<(Bytes, Guard)>,
         result: Result<Vec<Written>, LeaseError>,
         now: Instant,
     ) {
@@ -67,7 +68,7 @@ impl SessionState {
             }
             Err(error) => Error::from(error),
         };
-        let keys: Vec<Vec<u8>> = removals.into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<Bytes> = removals.into_iter().map(|(key, _)| key).collect();
         if error.is_transient() {
             self.postpone_cleanup(now);
             self.fail_puts_behind(&keys, &error);
@@ -109,12 +110,12 @@ impl SessionState {
         Some((outcome, self.removals.remove(key)))
     }
 
-    fn fail_puts_behind(&mut self, keys: &[Vec<u8>], error: &Error) {
+    fn fail_puts_behind(&mut self, keys: &[Bytes], error: &Error) {
         let lease = self.lease().unwrap_or_default();
-        let keys: HashSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let keys: HashSet<_> = keys.iter().collect();
         for put in self.queue.drain() {
             let key = self.full_key(&put.request.service, lease);
-            if keys.contains(key.as_slice()) {
+            if keys.contains(&key) {
                 put.request.answer(Err(error.clone()));
             } else {
                 self.queue.push_back(put);

@@ -8,9 +8,10 @@ use crate::registering::{
     actions::{Action, LeaseError, LeaseState, Listing},
     ledger::HeldKey,
     own_keys::Seen,
+    service_map::ServiceMap,
 };
 use sd_core::{Backoff, Error, ServiceKey, Ttl};
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -19,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What was sighted and not looked at yet, and when to look.
 pub(super) struct Sighted {
     /// The newest modification of the key of each service.
-    keys: HashMap<ServiceKey, i64>,
+    keys: ServiceMap<i64>,
     look_at: Instant,
     pauses: Backoff,
 }
@@ -28,7 +29,7 @@ impl Sighted {
     pub(super) fn new(ttl: Ttl, now: Instant) -> Self {
         let longest = LONGEST_PAUSE.min(ttl.keep_alive_interval());
         Self {
-            keys: HashMap::new(),
+            keys: ServiceMap::default(),
             look_at: now,
             pauses: Backoff::new(FIRST_PAUSE, longest),
         }

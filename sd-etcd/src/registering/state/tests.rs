@@ -150,7 +150,7 @@ impl Bench {
     /// etcd's answer about the lease, with the keys on it, if it was asked for them.
     fn verified(&mut self, revision: i64, keys: Option<&[&str]>) {
         let lease = self.state.lease().unwrap();
-        let to_bytes = |key: &&str| key.as_bytes().to_vec();
+        let to_bytes = |key: &&str| Bytes::from(key.to_string());
         let keys = match keys {
             Some(keys) => LeaseKeys::All(keys.iter().map(to_bytes).collect()),
             None => LeaseKeys::NotAsked,
@@ -243,7 +243,7 @@ fn put_guards(transaction: &Transaction) -> Vec<Guard> {
 
 fn delete(key: &str, guard: Guard) -> Write {
     Write {
-        key: key.into(),
+        key: key.to_owned().into(),
         guard,
         effect: Effect::Delete,
     }

@@ -19,6 +19,7 @@ use crate::{
     },
     support::count,
 };
+use bytes::Bytes;
 use sd_core::{Error, ErrorChain, Escaped, Lost};
 use std::{collections::HashSet, time::Duration};
 use tokio::time::Instant;
@@ -186,7 +187,7 @@ impl SessionState {
         current.verify_at = now + interval.max(DENIED_PAUSE);
     }
 
-    fn remove_strays(&mut self, lease: i64, keys: HashSet<Vec<u8>>, now: Instant) {
+    fn remove_strays(&mut self, lease: i64, keys: HashSet<Bytes>, now: Instant) {
         let mut strays = self.ledger.strays(keys);
         strays.retain(|key| !self.removals.contains(key));
         let max_bytes = self.options.max_request_bytes;
