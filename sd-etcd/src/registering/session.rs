@@ -14,7 +14,12 @@ use crate::{
 };
 use futures::future::{BoxFuture, join_all};
 use sd_core::{Deregistered, Error, Ttl};
-use std::{future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{pending, ready},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
@@ -98,6 +103,7 @@ impl Session {
                 completion = finish(&mut self.action) => {
                     self.state.complete(completion, Instant::now());
                 }
+                () = ready(()), if self.state.is_unsettled() => self.state.settle(),
                 () = sleep(HEARTBEAT), if self.action.is_some() => {}
                 Some(request) = requests.recv() => {
                     self.state.accept(request);

@@ -2,7 +2,8 @@
 //!
 //! It is told what is asked for, what came of the last action, and the time. It returns the next
 //! action. One action is in flight at a time, so no put overtakes a deregistration. What many
-//! services want at once goes out 125 to a transaction.
+//! services want at once goes out 125 to a transaction, whose callers are told while the next one is on
+//! its way.
 //!
 //! A request that was not answered may still be carried out, after a thaw of the server. So nothing
 //! is forgotten until etcd confirms it:
@@ -36,7 +37,7 @@ use self::{
     sightings::Sighted,
 };
 use super::{
-    actions::{Action, Completion, WriteBatch},
+    actions::{Action, Completion, Put, WriteBatch},
     contenders::Contender,
     ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
@@ -44,6 +45,7 @@ use super::{
     service_map::ServiceMap,
     shared::Shared,
     strays::Strays,
+    write::Written,
 };
 use crate::{config::Options, support::retry_backoff};
 use bytes::Bytes;
@@ -79,6 +81,7 @@ pub(super) struct SessionState {
     /// When a log line last said that the registry's history went back.
     rollback_logged_at: Option<Instant>,
     in_flight: InFlight,
+    carried_out: Option<CarriedOut>,
     /// When the action in flight was started.
     started_at: Instant,
     /// Requests about services whose put is in flight.
@@ -107,6 +110,14 @@ enum InFlight {
     Look,
 }
 
+/// Puts that etcd has carried out. Their callers are still to be told.
+struct CarriedOut {
+    lease: i64,
+    puts: Vec<Put>,
+    written: Vec<Written>,
+    contenders: ServiceMap<Contender>,
+}
+
 impl SessionState {
     /// Creates the state of the session that receives `requests`.
     pub(super) fn new(requests: Requests, ttl: Ttl, now: Instant) -> Self {
@@ -128,6 +139,7 @@ impl SessionState {
             strays: Strays::default(),
             rollback_logged_at: None,
             in_flight: InFlight::Nothing,
+            carried_out: None,
             started_at: now,
             deferred: Vec::new(),
             cleanup_at: now,
@@ -154,6 +166,12 @@ impl SessionState {
             return None;
         }
         self.started_at = now;
+        if self.is_unsettled() {
+            if let Some(action) = self.next_puts() {
+                return Some(action);
+            }
+            self.settle();
+        }
         let is_cleanup_due = now >= self.cleanup_at;
         if is_cleanup_due && let Some(action) = self.next_removals() {
             return Some(action);
@@ -169,10 +187,24 @@ impl SessionState {
         self.next_read(now)
     }
 
-    /// Handles the outcome of the action in flight.
+    /// Handles the outcome of the action in flight; that of puts behind which others wait only with
+    /// [`settle`](Self::settle).
     pub(super) fn complete(&mut self, completion: Completion, now: Instant) {
+        self.settle();
         let in_flight = std::mem::take(&mut self.in_flight);
         match (completion, in_flight) {
+            (
+                Completion::Wrote(WriteBatch::Puts { lease, puts }, Ok(written)),
+                InFlight::Puts(contenders),
+            ) if self.may_wait(&written) => {
+                self.carried_out = Some(CarriedOut {
+                    lease,
+                    puts,
+                    written,
+                    contenders,
+                });
+                return;
+            }
             (Completion::Granted(lease, result), InFlight::Grant { is_repeated, .. }) => {
                 self.granted(lease, is_repeated, result, now);
             }
@@ -202,6 +234,33 @@ impl SessionState {
         }
         for request in std::mem::take(&mut self.deferred) {
             self.accept(request);
+        }
+    }
+
+    /// Whether these puts can be settled after the next are on their way: all have happened, and no removal waits.
+    fn may_wait(&self, written: &[Written]) -> bool {
+        let is_done = |written: &Written| matches!(written, Written::Done { .. });
+        let is_next_a_put = !self.queue.is_empty() && self.removals.is_empty();
+        is_next_a_put && self.deferred.is_empty() && written.iter().all(is_done)
+    }
+
+    /// Whether there is something to [`settle`](Self::settle).
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.carried_out.is_some()
+    }
+
+    /// Tells the callers of the puts that were carried out. To be called when the [`next`](Self::next) action has been
+    /// started. A request or the loss of the lease settles first.
+    pub(super) fn settle(&mut self) {
+        if let Some(CarriedOut {
+            lease,
+            puts,
+            written,
+            contenders,
+        }) = self.carried_out.take()
+        {
+            self.put(lease, puts, Ok(written));
+            drop(contenders);
         }
     }
 
@@ -266,6 +325,7 @@ impl SessionState {
 
     /// Ends every registration. Returns the leases to revoke, and the callers that wait for that.
     pub(super) fn close(mut self) -> (Vec<i64>, Vec<RemovalReply>) {
+        self.settle();
         let deferred = std::mem::take(&mut self.deferred);
         let mut replies = self.removals.drain();
         for request in deferred {

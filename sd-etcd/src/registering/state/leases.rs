@@ -127,6 +127,7 @@ impl SessionState {
 
     /// Handles that etcd does not know `lease` any more.
     pub(in crate::registering) fn lease_lost(&mut self, lease: i64) {
+        self.settle();
         if self.lease.take_if(|it| it.id == lease).is_some() {
             self.shared.remove_lease(lease);
             self.uncompared.clear();

@@ -56,7 +56,7 @@ impl SessionState {
             if put.request.is_cancelled() {
                 continue;
             }
-            if contenders.contains_key(&put.request.service) {
+            if contenders.contains_key(&put.request.service) || self.is_to_settle(&put.request) {
                 later.push(put);
                 continue;
             }
@@ -104,6 +104,12 @@ impl SessionState {
         }
         self.queue.push_all_front(later.into_iter());
         (puts, contenders)
+    }
+
+    /// Whether a put of the same service was carried out and is still to be settled.
+    fn is_to_settle(&self, put: &PutRequest) -> bool {
+        let carried_out = self.carried_out.as_ref();
+        carried_out.is_some_and(|it| it.contenders.contains_key(&put.service))
     }
 
     /// Whether another session is putting a newer registration of the service. What it puts must not be

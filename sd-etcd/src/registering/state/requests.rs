@@ -12,6 +12,7 @@ use sd_core::{Deregistered, Error, Lost, ServiceKey};
 
 impl SessionState {
     pub(in crate::registering) fn accept(&mut self, request: Request) {
+        self.settle();
         if self.has_to_wait(&request) {
             if let Request::Remove {
                 service,

@@ -1,4 +1,5 @@
 mod ownership;
+mod settling;
 mod sightings;
 
 use super::*;
