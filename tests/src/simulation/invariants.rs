@@ -60,10 +60,11 @@ pub(super) struct CheckerState {
     barred: BTreeMap<OfferId, Position>,
     registered: BTreeMap<OfferId, Registered>,
     /// Those who stood when the registry was restored last, and can tell that what has come back is not
-    /// somebody else's.
+    /// somebody else's, until they put something again.
     aware: BTreeSet<OfferId>,
-    /// Those who stood then and cannot tell, until they put something again.
-    unaware: BTreeSet<OfferId>,
+    /// Those whose entry somebody else has replaced, until they put something again: another provider, or a restore
+    /// after which they cannot tell that what has come back is nobody's. They wait for the key to be free.
+    displaced: BTreeSet<OfferId>,
     pub(super) views: BTreeMap<u32, View>,
     /// What is not checked.
     left_out: Vec<Kind>,
@@ -80,7 +81,7 @@ impl Checker {
             barred: BTreeMap::new(),
             registered: BTreeMap::new(),
             aware: BTreeSet::new(),
-            unaware: BTreeSet::new(),
+            displaced: BTreeSet::new(),
             views: BTreeMap::new(),
             left_out: plan.left_out.clone(),
         })))
@@ -124,11 +125,16 @@ impl CheckerState {
                 Some(who) => self.note(format!("    registry: +{key} by {who}: {text}")),
                 None => self.note(format!("    registry: +{key} by strangers: {text}")),
             }
-            if let Some(who) = owner
-                && self.unaware.remove(&who)
-            {
-                self.touch(|other| *other == who, Instant::now());
+            if let Some(who) = owner {
+                self.aware.remove(&who);
+                if self.displaced.remove(&who) {
+                    self.touch(|other| *other == who, Instant::now());
+                }
             }
+            let others = self.registered.iter().filter(|(other, registered)| {
+                Some(**other) != owner && is_under(&registered.stem, &key)
+            });
+            self.displaced.extend(others.map(|(other, _)| *other));
             if let Some(who) = owner
                 && self.barred.get(&who).is_some_and(|since| *since < place)
             {
@@ -239,7 +245,7 @@ impl CheckerState {
         let alive = self.registered.iter().find(|(who, registered)| {
             let mut there = self.under(&registered.stem);
             prefix.matches(&registered.stem)
-                && !self.unaware.contains(who)
+                && !self.displaced.contains(who)
                 && registered.since + ESTABLISHED <= now
                 && there.all(|(_, value)| self.owner(value) == Some(**who))
         });
@@ -268,19 +274,20 @@ impl CheckerState {
                 None => format!("    restored without {key}"),
             });
         }
-        let (aware, unaware) = stood.into_iter().partition(|(who, stem)| {
+        let (aware, displaced): (Vec<_>, Vec<_>) = stood.into_iter().partition(|(who, stem)| {
             let mut there = self.under(stem);
             is_older || there.all(|(_, value)| self.owner(value) == Some(*who))
         });
-        let whos = |them: Vec<(OfferId, Key)>| them.into_iter().map(|(who, _)| who).collect();
-        (self.aware, self.unaware) = (whos(aware), whos(unaware));
+        self.aware = aware.into_iter().map(|(who, _)| who).collect();
+        let displaced = displaced.into_iter().map(|(who, _)| who);
+        self.displaced.extend(displaced);
     }
 
     /// What the registry holds under `stem`, or under a key that begins with it and ends in the id of any
     /// lease.
     pub(super) fn under(&self, stem: &Key) -> impl Iterator<Item = (&Key, &Bytes)> {
         let present = self.registry_log.present();
-        present.filter(move |(key, _)| key.as_str().starts_with(stem.as_str()))
+        present.filter(move |(key, _)| is_under(stem, key))
     }
 
     /// Whether what stands under `stem`, or a key that begins with it, was brought back by a restore,
@@ -303,4 +310,9 @@ impl CheckerState {
             self.read(changes);
         }
     }
+}
+
+/// Whether `key` is `stem`, or begins with it and ends in the id of a lease.
+fn is_under(stem: &Key, key: &Key) -> bool {
+    key.as_str().starts_with(stem.as_str())
 }

@@ -17,8 +17,8 @@
 //! # What must be true
 //! - *Always*: nobody puts anything after it has deregistered or died; what a consumer shows follows
 //!   the registry, and neither makes anything up nor goes back; a removal waits for the grace period
-//!   after trouble, unless it was announced; no consumer is emptied while a provider lives; no fault
-//!   makes a hot loop; a deregistration returns within its bound.
+//!   after trouble, unless it was announced; no consumer is emptied while a provider lives whose entry
+//!   nobody has replaced; no fault makes a hot loop; a deregistration returns within its bound.
 //!   Who calls itself proven had a keep-alive acknowledged within the TTL, and 10 ms.
 //! - *After calm*: whoever is to be registered stands, and nobody else; every consumer is live and
 //!   shows just what is there.
