@@ -69,7 +69,7 @@ pub(super) enum LeaseKeys {
 
 /// What is written in one transaction. Keys include the namespace.
 pub(super) enum WriteBatch {
-    Puts { lease: i64, puts: Vec<Put> },
+    Puts { lease: i64, puts: Vec<GuardedPut> },
     Removals(Vec<(Bytes, Guard)>),
 }
 
@@ -100,7 +100,7 @@ impl WriteBatch {
 }
 
 /// A put with its key, and what is believed to stand there.
-pub(super) type Put = (QueuedPut, Bytes, Guard);
+pub(super) type GuardedPut = (QueuedPut, Bytes, Guard);
 
 /// A put that is to be sent.
 pub(super) struct QueuedPut {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How far a registration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// Its put is in flight.
+    /// Its put is in flight, or was answered and its caller is still to be told.
     Putting,
     /// It is in the ledger of its session, held or lost.
     Held,

@@ -103,6 +103,7 @@ impl Session {
                 completion = finish(&mut self.action) => {
                     self.state.complete(completion, Instant::now());
                 }
+                // Only now, so that the next action has been sent, which the branch before has polled.
                 () = ready(()), if self.state.is_unsettled() => self.state.settle(),
                 () = sleep(HEARTBEAT), if self.action.is_some() => {}
                 Some(request) = requests.recv() => {

@@ -37,7 +37,7 @@ use self::{
     sightings::Sighted,
 };
 use super::{
-    actions::{Action, Completion, Put, WriteBatch},
+    actions::{Action, Completion, GuardedPut, WriteBatch},
     contenders::Contender,
     ledger::{HeldKey, Ledger},
     removals::PendingRemovals,
@@ -81,7 +81,7 @@ pub(super) struct SessionState {
     /// When a log line last said that the registry's history went back.
     rollback_logged_at: Option<Instant>,
     in_flight: InFlight,
-    carried_out: Option<CarriedOut>,
+    answered: Option<AnsweredPuts>,
     /// When the action in flight was started.
     started_at: Instant,
     /// Requests about services whose put is in flight.
@@ -110,10 +110,10 @@ enum InFlight {
     Look,
 }
 
-/// Puts that etcd has carried out. Their callers are still to be told.
-struct CarriedOut {
+/// Puts behind which others wait: those are sent before the callers of these are told.
+struct AnsweredPuts {
     lease: i64,
-    puts: Vec<Put>,
+    puts: Vec<GuardedPut>,
     written: Vec<Written>,
     contenders: ServiceMap<Contender>,
 }
@@ -139,7 +139,7 @@ impl SessionState {
             strays: Strays::default(),
             rollback_logged_at: None,
             in_flight: InFlight::Nothing,
-            carried_out: None,
+            answered: None,
             started_at: now,
             deferred: Vec::new(),
             cleanup_at: now,
@@ -166,18 +166,16 @@ impl SessionState {
             return None;
         }
         self.started_at = now;
-        if self.is_unsettled() {
-            if let Some(action) = self.next_puts() {
-                return Some(action);
-            }
-            self.settle();
-        }
         let is_cleanup_due = now >= self.cleanup_at;
         if is_cleanup_due && let Some(action) = self.next_removals() {
             return Some(action);
         }
         if let Some(action) = self.next_puts() {
             return Some(action);
+        }
+        if self.is_unsettled() {
+            self.settle();
+            return self.next(now);
         }
         self.retire_unused_lease();
         self.expire_pending_grant(now);
@@ -196,14 +194,13 @@ impl SessionState {
             (
                 Completion::Wrote(WriteBatch::Puts { lease, puts }, Ok(written)),
                 InFlight::Puts(contenders),
-            ) if self.may_wait(&written) => {
-                self.carried_out = Some(CarriedOut {
+            ) if !self.queue.is_empty() => {
+                self.answered = Some(AnsweredPuts {
                     lease,
                     puts,
                     written,
                     contenders,
                 });
-                return;
             }
             (Completion::Granted(lease, result), InFlight::Grant { is_repeated, .. }) => {
                 self.granted(lease, is_repeated, result, now);
@@ -237,27 +234,20 @@ impl SessionState {
         }
     }
 
-    /// Whether these puts can be settled after the next are on their way: all have happened, and no removal waits.
-    fn may_wait(&self, written: &[Written]) -> bool {
-        let is_done = |written: &Written| matches!(written, Written::Done { .. });
-        let is_next_a_put = !self.queue.is_empty() && self.removals.is_empty();
-        is_next_a_put && self.deferred.is_empty() && written.iter().all(is_done)
-    }
-
     /// Whether there is something to [`settle`](Self::settle).
     pub(super) fn is_unsettled(&self) -> bool {
-        self.carried_out.is_some()
+        self.answered.is_some()
     }
 
-    /// Tells the callers of the puts that were carried out. To be called when the [`next`](Self::next) action has been
-    /// started. A request or the loss of the lease settles first.
+    /// Tells the callers of puts what has become of them. To be called when the [`next`](Self::next) action has been
+    /// started. Requests, completions, the loss of the lease and the end settle by themselves first.
     pub(super) fn settle(&mut self) {
-        if let Some(CarriedOut {
+        if let Some(AnsweredPuts {
             lease,
             puts,
             written,
             contenders,
-        }) = self.carried_out.take()
+        }) = self.answered.take()
         {
             self.put(lease, puts, Ok(written));
             drop(contenders);

@@ -137,6 +137,7 @@ pub(super) fn fit_together(writes: &[Write]) -> bool {
 
 /// Returns the flat transaction that carries out all of `writes` if every guard holds, and none otherwise.
 pub(super) fn together(writes: &[Write]) -> Txn {
+    debug_assert!(fit_together(writes));
     let conditions: Vec<_> = writes.iter().flat_map(Write::conditions).collect();
     let changes: Vec<_> = writes.iter().filter_map(Write::change).collect();
     Txn::new().when(conditions).and_then(changes)

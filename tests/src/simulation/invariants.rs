@@ -62,9 +62,11 @@ pub(super) struct CheckerState {
     /// Those who stood when the registry was restored last, and can tell that what has come back is not
     /// somebody else's, until they put something again.
     aware: BTreeSet<OfferId>,
-    /// Those whose entry somebody else has replaced, until they put something again: another provider, or a restore
-    /// after which they cannot tell that what has come back is nobody's. They wait for the key to be free.
+    /// Those whose entry somebody else has replaced, until they stand again: another provider, or a restore after which
+    /// they cannot tell that what has come back is nobody's. They wait for the key to be free.
     displaced: BTreeSet<OfferId>,
+    /// Who wrote each key last, of the providers.
+    writers: HashMap<Key, OfferId>,
     pub(super) views: BTreeMap<u32, View>,
     /// What is not checked.
     left_out: Vec<Kind>,
@@ -82,6 +84,7 @@ impl Checker {
             registered: BTreeMap::new(),
             aware: BTreeSet::new(),
             displaced: BTreeSet::new(),
+            writers: HashMap::new(),
             views: BTreeMap::new(),
             left_out: plan.left_out.clone(),
         })))
@@ -131,10 +134,9 @@ impl CheckerState {
                     self.touch(|other| *other == who, Instant::now());
                 }
             }
-            let others = self.registered.iter().filter(|(other, registered)| {
-                Some(**other) != owner && is_under(&registered.stem, &key)
-            });
-            self.displaced.extend(others.map(|(other, _)| *other));
+            let before = owner.and_then(|who| self.writers.insert(key.clone(), who));
+            self.displaced
+                .extend(before.filter(|it| Some(*it) != owner));
             if let Some(who) = owner
                 && self.barred.get(&who).is_some_and(|since| *since < place)
             {
@@ -281,13 +283,20 @@ impl CheckerState {
         self.aware = aware.into_iter().map(|(who, _)| who).collect();
         let displaced = displaced.into_iter().map(|(who, _)| who);
         self.displaced.extend(displaced);
+        let owners = self
+            .registry_log
+            .present()
+            .map(|(_, value)| self.owner(value));
+        for who in owners.flatten().collect::<Vec<_>>() {
+            self.displaced.remove(&who);
+        }
     }
 
     /// What the registry holds under `stem`, or under a key that begins with it and ends in the id of any
     /// lease.
     pub(super) fn under(&self, stem: &Key) -> impl Iterator<Item = (&Key, &Bytes)> {
         let present = self.registry_log.present();
-        present.filter(move |(key, _)| is_under(stem, key))
+        present.filter(move |(key, _)| key.as_str().starts_with(stem.as_str()))
     }
 
     /// Whether what stands under `stem`, or a key that begins with it, was brought back by a restore,
@@ -310,9 +319,4 @@ impl CheckerState {
             self.read(changes);
         }
     }
-}
-
-/// Whether `key` is `stem`, or begins with it and ends in the id of a lease.
-fn is_under(stem: &Key, key: &Key) -> bool {
-    key.as_str().starts_with(stem.as_str())
 }

@@ -48,6 +48,8 @@ enum Step {
     Drop(usize),
     /// Start the next action, or end the one in flight.
     Act(Outcome),
+    /// As the session does, once the next action has been started.
+    Settle,
     /// All is answered for a while.
     Calm,
     /// A request that was given up is carried out.
@@ -90,6 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::RestoreAfterRebuild),
         1 => key.clone().prop_map(Step::Drop),
         16 => outcome.prop_map(Step::Act),
+        4 => Just(Step::Settle),
         2 => Just(Step::Calm),
         4 => (0..8_usize).prop_map(Step::Arrives),
         1 => key.clone().prop_map(Step::StrangerPuts),
@@ -308,6 +311,11 @@ impl World {
             }
             Step::Drop(key) => self.owners[key].held = None,
             Step::Act(outcome) => self.act(outcome),
+            Step::Settle => {
+                if self.in_flight.is_some() {
+                    self.state.settle();
+                }
+            }
             Step::Calm => (0..8).for_each(|_| self.step(Step::Act(Outcome::Answered))),
             Step::Arrives(which) => {
                 if !self.late.is_empty() {

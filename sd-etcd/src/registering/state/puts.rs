@@ -4,7 +4,7 @@ use super::{InFlight, MAX_WRITES, SessionState};
 use crate::{
     errors,
     registering::{
-        actions::{Action, LeaseError, Put, QueuedPut, WriteBatch},
+        actions::{Action, GuardedPut, LeaseError, QueuedPut, WriteBatch},
         contenders::{Contender, Stage},
         ledger::{Decision, Finding, Held},
         own_keys::OwnKey,
@@ -14,7 +14,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use sd_core::{Error, LeaseId, LeaseProof, Lost, Reclaimed, Registration, Result, ServiceKey};
 
 /// How often a put is sent for a key that others keep changing.
@@ -43,11 +42,13 @@ impl SessionState {
         Some(Action::Write(WriteBatch::Puts { lease, puts }))
     }
 
-    /// Takes the next puts that fit into one transaction, every service once.
-    fn put_batch(&mut self, lease: i64) -> (Vec<Put>, ServiceMap<Contender>) {
+    /// Takes the next puts that fit into one transaction, every service once. (Two services have the same key only if
+    /// one has the id of this very lease in its name. etcd refuses both then, and each goes by itself.)
+    fn put_batch(&mut self, lease: i64) -> (Vec<GuardedPut>, ServiceMap<Contender>) {
         let most = self.queue.len().min(MAX_WRITES);
         let mut puts = Vec::with_capacity(most);
-        let mut contenders = ServiceMap::with_capacity_and_hasher(most, RandomState::default());
+        let mut contenders = ServiceMap::default();
+        contenders.reserve(most);
         let mut bytes = 0;
         let mut later = Vec::new();
         while puts.len() < MAX_WRITES
@@ -106,10 +107,10 @@ impl SessionState {
         (puts, contenders)
     }
 
-    /// Whether a put of the same service was carried out and is still to be settled.
+    /// Whether a put of the same service was answered and is still to be settled.
     fn is_to_settle(&self, put: &PutRequest) -> bool {
-        let carried_out = self.carried_out.as_ref();
-        carried_out.is_some_and(|it| it.contenders.contains_key(&put.service))
+        let answered = self.answered.as_ref();
+        answered.is_some_and(|it| it.contenders.contains_key(&put.service))
     }
 
     /// Whether another session is putting a newer registration of the service. What it puts must not be
@@ -124,7 +125,7 @@ impl SessionState {
     pub(super) fn put(
         &mut self,
         lease: i64,
-        puts: Vec<Put>,
+        puts: Vec<GuardedPut>,
         result: Result<Vec<Written>, LeaseError>,
     ) {
         let error = match result {

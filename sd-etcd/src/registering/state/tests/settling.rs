@@ -1,4 +1,4 @@
-//! Puts that were carried out, while others wait behind them.
+//! Puts that were answered, while others wait behind them.
 
 use super::*;
 
@@ -57,6 +57,22 @@ fn what_becomes_of_a_registration_comes_after_it() {
     let (bench, a, _b) = carried_out(&["b"]);
     let _ = bench.state.close();
     assert_eq!(held(a).loss(), Some(Lost::Closed));
+}
+
+#[test]
+fn callers_are_told_while_another_lease_is_granted() {
+    let mut bench = Bench::new();
+    let a = bench.register("a");
+    let lease = bench.grant();
+    let transaction = bench.transaction();
+    let b = bench.register("b");
+    bench.state.lease_lost(lease);
+    bench.carry_out(transaction);
+    let granted = bench.grant();
+    assert_eq!(held(a).loss(), Some(Lost::LeaseExpired));
+    let transaction = bench.transaction();
+    bench.carry_out(transaction);
+    assert_eq!(held(b).lease_id(), &LeaseId::from(granted));
 }
 
 #[test]
