@@ -62,8 +62,8 @@ pub(super) struct CheckerState {
     /// Those who stood when the registry was restored last, and can tell that what has come back is not
     /// somebody else's, until they put something again.
     aware: BTreeSet<OfferId>,
-    /// Those whose entry somebody else has replaced, until they stand again: another provider, or a restore after which
-    /// they cannot tell that what has come back is nobody's. They wait for the key to be free.
+    /// Those whose entry somebody else has replaced, until they stand again: another provider, a stranger, or a restore
+    /// after which they cannot tell that what has come back is nobody's. They wait for the key to be free.
     displaced: BTreeSet<OfferId>,
     /// Who wrote each key last, of the providers.
     writers: HashMap<Key, OfferId>,
@@ -134,7 +134,10 @@ impl CheckerState {
                     self.touch(|other| *other == who, Instant::now());
                 }
             }
-            let before = owner.and_then(|who| self.writers.insert(key.clone(), who));
+            let before = match owner {
+                Some(who) => self.writers.insert(key.clone(), who),
+                None => self.writers.get(&key).copied(),
+            };
             self.displaced
                 .extend(before.filter(|it| Some(*it) != owner));
             if let Some(who) = owner
@@ -283,12 +286,11 @@ impl CheckerState {
         self.aware = aware.into_iter().map(|(who, _)| who).collect();
         let displaced = displaced.into_iter().map(|(who, _)| who);
         self.displaced.extend(displaced);
-        let owners = self
-            .registry_log
-            .present()
-            .map(|(_, value)| self.owner(value));
-        for who in owners.flatten().collect::<Vec<_>>() {
-            self.displaced.remove(&who);
+        let there = self.registry_log.present();
+        for (_, value) in there {
+            if let Some(who) = self.owners.get(value) {
+                self.displaced.remove(who);
+            }
         }
     }
 
