@@ -21,18 +21,25 @@ pub(super) enum TableUpdate<E> {
 
 /// The one that writes a table. Changes a few rows of 100,000 without touching the other endpoints.
 ///
-/// It has two lists: the one that is published, and a spare one that is equal. A change is made in the spare, which is
-/// published, and then in the one that was replaced, which becomes the spare. (Cloning a list counts a reader
-/// of each endpoint, and later takes it away, which takes milliseconds.)
+/// It has two lists: the one that is published, and a spare one. A change is made in the spare, which is published, and
+/// then in the one that was replaced, which becomes the spare. (Cloning a list counts a reader of each endpoint,
+/// and later takes it away, which takes milliseconds.)
+///
+/// An endpoint that comes or goes moves all behind it. So the spare makes the last such move together with the next one:
+/// where one goes and another comes, as in a rolling restart, only those between them are moved.
 pub(super) struct TableWriter<E> {
     table: Arc<EndpointTable<E>>,
     spare: Option<Spare<E>>,
 }
 
+/// A list that is not published.
 struct Spare<E> {
-    /// The version of the table that it equals.
+    /// The version of the table that it equals, once it is no longer behind.
     version: u64,
     endpoints: Vec<Arc<Endpoint<E>>>,
+    /// What is still to be put in or taken out. In the place of one that has gone is its neighbour once more, so that
+    /// nothing is kept that is gone.
+    behind: Option<Step<E>>,
 }
 
 impl<E> TableWriter<E> {
@@ -46,20 +53,23 @@ impl<E> TableWriter<E> {
             TableUpdate::Rows(rows) => rows,
             TableUpdate::All(endpoints) => return self.set(TableContents::new(endpoints, none)),
         };
-        let mut next = self.take_spare();
-        let steps = steps(&next.endpoints, rows);
-        if steps.is_empty() && !next.endpoints.is_empty() {
-            self.spare = Some(next);
+        let current = self.table.load();
+        let steps = steps(&current, rows);
+        if steps.is_empty() && !current.is_empty() {
             return;
         }
-        apply(&mut next.endpoints, &steps);
-        let contents = TableContents::of_list(next.endpoints, none);
+        let version = current.version();
+        let spare = self.spare.take().filter(|spare| spare.version == version);
+        let spare = spare.unwrap_or_else(|| Spare {
+            version,
+            endpoints: current.to_vec(),
+            behind: None,
+        });
+        drop(current);
+        let contents = TableContents::of_list(spare.with(&steps), none);
         let (version, replaced) = self.table.replace(contents);
         // Nobody reads it any longer, mostly. Otherwise the next spare is a copy.
-        if let Some(mut endpoints) = replaced {
-            apply(&mut endpoints, &steps);
-            self.spare = Some(Spare { version, endpoints });
-        }
+        self.spare = replaced.map(|endpoints| Spare::new(version, endpoints, steps));
     }
 
     /// Publishes another table.
@@ -73,16 +83,53 @@ impl<E> TableWriter<E> {
     pub(super) fn len(&self) -> usize {
         self.table.load().len()
     }
+}
 
-    /// A list that is equal to the published one.
-    fn take_spare(&mut self) -> Spare<E> {
-        let current = self.table.load();
-        let version = current.version();
-        let spare = self.spare.take().filter(|spare| spare.version == version);
-        spare.unwrap_or_else(|| Spare {
+impl<E> Spare<E> {
+    /// The list that `steps` have replaced.
+    fn new(version: u64, mut endpoints: Vec<Arc<Endpoint<E>>>, mut steps: Vec<Step<E>>) -> Self {
+        let is_one = steps.len() == 1;
+        let behind = steps.pop_if(|step| is_one && step.leave(&mut endpoints));
+        apply(&mut endpoints, &steps);
+        Self {
             version,
-            endpoints: current.to_vec(),
-        })
+            endpoints,
+            behind,
+        }
+    }
+
+    /// The list with these steps, which are for the one that it is to equal.
+    fn with(self, steps: &[Step<E>]) -> Vec<Arc<Endpoint<E>>> {
+        let mut endpoints = self.endpoints;
+        match (self.behind, steps) {
+            (Some(Step::Remove(gone)), [Step::Insert(at, new)]) => {
+                shift(&mut endpoints, gone, *at);
+                endpoints[*at] = new.clone();
+            }
+            (Some(Step::Insert(at, _)), [Step::Remove(gone)]) if *gone == at => {}
+            (Some(Step::Insert(at, new)), [Step::Remove(gone)]) => {
+                // Their places are those in a list that has both.
+                let (gone, at) = match *gone > at {
+                    true => (*gone - 1, at),
+                    false => (*gone, at - 1),
+                };
+                shift(&mut endpoints, gone, at);
+                endpoints[at] = new;
+            }
+            (behind, steps) => {
+                apply(&mut endpoints, behind.as_slice());
+                apply(&mut endpoints, steps);
+            }
+        }
+        endpoints
+    }
+}
+
+/// Moves what is at one place to another, and those between them by one.
+fn shift<T>(list: &mut [T], from: usize, to: usize) {
+    match from <= to {
+        true => list[from..=to].rotate_left(1),
+        false => list[to..=from].rotate_right(1),
     }
 }
 
@@ -91,6 +138,26 @@ enum Step<E> {
     Replace(usize, Arc<Endpoint<E>>),
     Insert(usize, Arc<Endpoint<E>>),
     Remove(usize),
+}
+
+impl<E> Step<E> {
+    /// Leaves the step for later, if it moves others. Holds nothing meanwhile that it takes out.
+    fn leave(&self, endpoints: &mut [Arc<Endpoint<E>>]) -> bool {
+        match self {
+            Self::Replace(..) => false,
+            Self::Insert(..) => true,
+            Self::Remove(at) => {
+                let neighbour = endpoints
+                    .get(at + 1)
+                    .or_else(|| endpoints.get(at.checked_sub(1)?));
+                let Some(neighbour) = neighbour.cloned() else {
+                    return false;
+                };
+                endpoints[*at] = neighbour;
+                true
+            }
+        }
+    }
 }
 
 /// What `rows` change in a list, in the order of the places that this has before; both are in the order of the
@@ -162,6 +229,8 @@ fn apply<E>(endpoints: &mut Vec<Arc<Endpoint<E>>>, steps: &[Step<E>]) {
 mod tests {
     use super::*;
     use crate::{instances::Instance, registry::Key};
+    use proptest::{collection::vec, prelude::*};
+    use std::collections::BTreeMap;
 
     fn endpoint(key: &str) -> Arc<Endpoint<()>> {
         let instance = Instance::new(Key::new(key).unwrap(), "h:1");
@@ -243,8 +312,65 @@ mod tests {
         };
         assert!(is_same(&writer.table.load()));
         // The list that is published next.
-        assert!(is_same(&writer.take_spare().endpoints));
+        assert!(is_same(&writer.spare.as_ref().unwrap().endpoints));
         assert_eq!(lists(&endpoints[0]), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_and_goes_is_in_the_table_and_nothing_else_is_kept(
+            updates in vec(vec((0..8_usize, any::<bool>()), 1..4), 1..40),
+            reader in any::<prop::sample::Index>(),
+        ) {
+            let mut writer = TableWriter::new(Arc::new(EndpointTable::new()));
+            let (mut expected, mut gone) = (BTreeMap::new(), Vec::new());
+            let reads = reader.index(updates.len());
+            let mut kept = None;
+            for (n, update_of) in updates.into_iter().enumerate() {
+                let rows: BTreeMap<_, _> = update_of.into_iter().collect();
+                let rows: Vec<_> = rows.into_iter().map(|(key, is_there)| {
+                    let name = format!("{key}");
+                    let endpoint = is_there.then(|| endpoint(&name));
+                    gone.extend(match &endpoint {
+                        Some(endpoint) => expected.insert(key, endpoint.clone()),
+                        None => expected.remove(&key),
+                    });
+                    row(&name, endpoint.as_ref())
+                }).collect();
+                update(&mut writer, TableUpdate::Rows(rows));
+                let table = writer.table.load();
+                let is_same = |(one, other): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(one, other);
+                prop_assert_eq!(table.len(), expected.len());
+                prop_assert!(table.iter().zip(expected.values()).all(is_same));
+                // A copy is made for as long as somebody reads an older one.
+                kept = (n == reads).then(|| writer.table.load().keep()).or(kept.filter(|_| n < reads + 3));
+                if kept.is_none() {
+                    prop_assert!(gone.iter().all(|gone| lists(gone) == 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_one_goes_and_another_comes_only_those_between_are_moved() {
+        let (mut writer, endpoints) = writer();
+        update(&mut writer, TableUpdate::Rows(vec![row("010", None)]));
+        let spare = writer.spare.as_ref().unwrap();
+        assert!(spare.endpoints.len() == 100 && spare.behind.is_some());
+        assert_eq!([&endpoints[10], &endpoints[11]].map(lists), [0, 3]);
+        let added = endpoint("020x");
+        update(
+            &mut writer,
+            TableUpdate::Rows(vec![row("020x", Some(&added))]),
+        );
+        let table = writer.table.load();
+        assert!(table.is_sorted_by_key(|one| one.key().clone()));
+        assert_eq!([&endpoints[11], &added].map(lists), [2, 2]);
+        let mut list = [0, 1, 2, 3, 4];
+        shift(&mut list, 1, 3);
+        assert_eq!(list, [0, 2, 3, 1, 4]);
+        shift(&mut list, 3, 1);
+        assert_eq!(list, [0, 1, 2, 3, 4]);
     }
 
     #[test]
