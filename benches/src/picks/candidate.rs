@@ -43,6 +43,8 @@ pub(crate) enum Floor {
     Draw,
     /// By a random number, for a call whose latency is measured.
     DrawAndClock,
+    /// Not at all: only the atomic steps are made.
+    AtomicSteps,
 }
 
 /// How fast latencies are forgotten: as in Finagle.

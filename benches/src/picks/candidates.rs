@@ -29,6 +29,7 @@ pub(crate) fn candidates() -> Vec<Candidate> {
         floors::COUNTER,
         floors::DRAW,
         floors::DRAW_AND_CLOCK,
+        floors::ATOMIC_STEPS,
         toolkit("RoundRobin", Floor::Counter, |source| {
             picks(RoundRobin::new(source))
         }),
