@@ -18,8 +18,8 @@ use sd_core::Error;
 /// found instead of ours can be more. Where they are more than this, each write goes by itself.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Carries out `writes` at one revision, each request of it within `limit`. etcd refuses
-/// all of them if two have the same key. Returns the outcomes in the same order.
+/// Carries out `writes` at one revision, each request of it within `limit`. etcd refuses all of them
+/// if two have the same key. Returns the outcomes in the same order.
 ///
 /// Mostly every guard holds, so it is tried with all of them as the conditions of one flat
 /// transaction first: that is less work, and the answer is half as long. If one does not hold, nothing

@@ -128,21 +128,18 @@ impl CheckerState {
                 Some(who) => self.note(format!("    registry: +{key} by {who}: {text}")),
                 None => self.note(format!("    registry: +{key} by strangers: {text}")),
             }
-            if let Some(who) = owner {
-                self.aware.remove(&who);
-                if self.displaced.remove(&who) {
-                    self.touch(|other| *other == who, Instant::now());
-                }
-            }
-            let before = match owner {
-                Some(who) => self.writers.insert(key.clone(), who),
-                None => self.writers.get(&key).copied(),
+            let before = self.writers.get(&key).copied();
+            let replaced = before.filter(|who| Some(*who) != owner);
+            self.displaced.extend(replaced);
+            let Some(who) = owner else {
+                continue;
             };
-            self.displaced
-                .extend(before.filter(|it| Some(*it) != owner));
-            if let Some(who) = owner
-                && self.barred.get(&who).is_some_and(|since| *since < place)
-            {
+            self.writers.insert(key.clone(), who);
+            self.aware.remove(&who);
+            if self.displaced.remove(&who) {
+                self.touch(|other| *other == who, Instant::now());
+            }
+            if self.barred.get(&who).is_some_and(|since| *since < place) {
                 self.violate(format!("{who} put {key} after it had deregistered or died"));
             }
         }
